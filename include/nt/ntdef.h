@@ -2,13 +2,15 @@
 /*
  * The basic types and macros of the NT interface: what every other header stands on.
  *
- * One set of definitions serves three compilers: gcc and clang on Linux x86-64 (where long has 64 bits, so LONG is an
- * int here) and clang for x86_64-pc-windows-msvc (where LONG is a long, as Windows source expects). Pointer-sized
- * types are the compiler's own uintptr_t and intptr_t, so SIZE_T is size_t and prints with %zu; the 64-bit types are
- * long long and print with %llx, on both systems. WCHAR always has 16 bits; a native source writes u"text" where
- * Windows source writes L"text", or is compiled with -fshort-wchar and writes L"text" as well.
+ * One set of definitions serves three compilers: gcc and clang on Linux x86-64 (where long has 64 bits, so
+ * LONG is an int here) and clang for x86_64-pc-windows-msvc (where LONG is a long, as Windows source
+ * expects). Pointer-sized types are the compiler's own uintptr_t and intptr_t, so SIZE_T is size_t and
+ * prints with %zu; the 64-bit types are long long and print with %llx, on both systems. WCHAR always has 16
+ * bits; a native source writes u"text" where Windows source writes L"text", or is compiled with -fshort-
+ * wchar and writes L"text" as well.
  *
- * Sources: Microsoft Learn, "Windows Data Types", "Windows kernel-mode types" and the pages of the structures.
+ * Sources: Microsoft Learn, "Windows Data Types", "Windows kernel-mode types" and the pages of the
+ * structures.
  */
 #ifndef NTMM_NT_NTDEF_H
 #define NTMM_NT_NTDEF_H
@@ -21,12 +23,12 @@
 
 #include "nt/sal.h"
 
-/* ------------------------------------------------------------------------------------------ compiler and linkage */
+/* ---- compiler and linkage ---- */
 
 #if defined(_WIN32)
-#define NTAPI __stdcall
+#define NTAPI    __stdcall
 #define FASTCALL __fastcall
-#define CDECL __cdecl
+#define CDECL    __cdecl
 #else
 #define NTAPI
 #define FASTCALL
@@ -39,14 +41,16 @@
 #else
 #define DECLSPEC_IMPORT
 #endif
-#define NTSYSAPI DECLSPEC_IMPORT
+#define NTSYSAPI     DECLSPEC_IMPORT
 #define NTSYSCALLAPI DECLSPEC_IMPORT
-#define NTKERNELAPI DECLSPEC_IMPORT
-#define NTHALAPI DECLSPEC_IMPORT
+#define NTKERNELAPI  DECLSPEC_IMPORT
+#define NTHALAPI     DECLSPEC_IMPORT
 
 #ifdef __cplusplus
 #define EXTERN_C extern "C"
-#define EXTERN_C_START extern "C" {
+#define EXTERN_C_START                                                                                       \
+    extern "C"                                                                                               \
+    {
 #define EXTERN_C_END }
 #else
 #define EXTERN_C extern
@@ -55,25 +59,25 @@
 #endif
 
 #define DECLSPEC_ALIGN(alignment) __attribute__((aligned(alignment)))
-#define DECLSPEC_CACHEALIGN DECLSPEC_ALIGN(SYSTEM_CACHE_ALIGNMENT_SIZE)
-#define DECLSPEC_NOINLINE __attribute__((noinline))
-#define DECLSPEC_NORETURN __attribute__((noreturn))
-#define DECLSPEC_SELECTANY __attribute__((weak))
+#define DECLSPEC_CACHEALIGN       DECLSPEC_ALIGN(SYSTEM_CACHE_ALIGNMENT_SIZE)
+#define DECLSPEC_NOINLINE         __attribute__((noinline))
+#define DECLSPEC_NORETURN         __attribute__((noreturn))
+#define DECLSPEC_SELECTANY        __attribute__((weak))
 #define DECLSPEC_DEPRECATED_DDK
 #define SYSTEM_CACHE_ALIGNMENT_SIZE 64
 
 /*
- * FORCEINLINE has no `static` of its own, because Windows sources write it both with and without: in C it is a C99
- * inline function, which is always inlined and leaves no symbol behind. Where a function's address is needed, or
- * where it uses something static, write `static FORCEINLINE`.
+ * FORCEINLINE has no `static` of its own, because Windows sources write it both with and without: in C it
+ * is a C99 inline function, which is always inlined and leaves no symbol behind. Where a function's address
+ * is needed, or where it uses something static, write `static FORCEINLINE`.
  */
-#define FORCEINLINE inline __attribute__((always_inline))
-#define CFORCEINLINE FORCEINLINE
-#define INLINE inline
+#define FORCEINLINE                 inline __attribute__((always_inline))
+#define CFORCEINLINE                FORCEINLINE
+#define INLINE                      inline
 
 /* Structures nested without a name: fine in C, an extension in C++ that __extension__ makes silent. */
-#define _ANONYMOUS_STRUCT __extension__
-#define _ANONYMOUS_UNION __extension__
+#define _ANONYMOUS_STRUCT           __extension__
+#define _ANONYMOUS_UNION            __extension__
 #define DUMMYSTRUCTNAME
 #define DUMMYSTRUCTNAME2
 #define DUMMYSTRUCTNAME3
@@ -86,10 +90,10 @@
 #else
 #define C_ASSERT(expression) _Static_assert(expression, #expression)
 #endif
-#define NT_STATIC_ASSERT C_ASSERT
+#define NT_STATIC_ASSERT                          C_ASSERT
 
-#define UNREFERENCED_PARAMETER(parameter) ((void)(parameter))
-#define DBG_UNREFERENCED_PARAMETER(parameter) ((void)(parameter))
+#define UNREFERENCED_PARAMETER(parameter)         ((void)(parameter))
+#define DBG_UNREFERENCED_PARAMETER(parameter)     ((void)(parameter))
 #define DBG_UNREFERENCED_LOCAL_VARIABLE(variable) ((void)(variable))
 #define UNALIGNED
 #define RESTRICTED_POINTER
@@ -99,7 +103,7 @@
 
 EXTERN_C_START
 
-/* --------------------------------------------------------------------------------------------------- basic types */
+/* ---- basic types ---- */
 
 #ifndef VOID
 #define VOID void
@@ -219,53 +223,60 @@ typedef PWSTR *PZPWSTR;
 typedef PCWSTR *PZPCWSTR;
 
 #define UNICODE_NULL ((WCHAR)0)
-#define ANSI_NULL ((CHAR)0)
+#define ANSI_NULL    ((CHAR)0)
 
-#define MINCHAR 0x80
-#define MAXCHAR 0x7f
-#define MINSHORT 0x8000
-#define MAXSHORT 0x7fff
-#define MINLONG 0x80000000
-#define MAXLONG 0x7fffffff
-#define MAXUCHAR 0xff
-#define MAXUSHORT 0xffff
-#define MAXULONG 0xffffffff
-#define MAXLONGLONG 0x7fffffffffffffffLL
-#define MINLONGLONG (-MAXLONGLONG - 1)
+#define MINCHAR      0x80
+#define MAXCHAR      0x7f
+#define MINSHORT     0x8000
+#define MAXSHORT     0x7fff
+#define MINLONG      0x80000000
+#define MAXLONG      0x7fffffff
+#define MAXUCHAR     0xff
+#define MAXUSHORT    0xffff
+#define MAXULONG     0xffffffff
+#define MAXLONGLONG  0x7fffffffffffffffLL
+#define MINLONGLONG  (-MAXLONGLONG - 1)
 #define MAXULONGLONG 0xffffffffffffffffULL
-#define MAXLONG64 MAXLONGLONG
-#define MAXULONG64 MAXULONGLONG
-#define MAXLONG_PTR ((LONG_PTR)0x7fffffffffffffffLL)
+#define MAXLONG64    MAXLONGLONG
+#define MAXULONG64   MAXULONGLONG
+#define MAXLONG_PTR  ((LONG_PTR)0x7fffffffffffffffLL)
 #define MAXULONG_PTR (~((ULONG_PTR)0))
-#define MAXSIZE_T ((SIZE_T)~((ULONG_PTR)0))
-#define MAXSSIZE_T ((SSIZE_T)(MAXSIZE_T >> 1))
-#define MAXUINT 0xffffffff
-#define MAXINT 0x7fffffff
+#define MAXSIZE_T    ((SIZE_T) ~((ULONG_PTR)0))
+#define MAXSSIZE_T   ((SSIZE_T)(MAXSIZE_T >> 1))
+#define MAXUINT      0xffffffff
+#define MAXINT       0x7fffffff
 
-typedef enum _MODE {
+typedef enum _MODE
+{
     KernelMode,
     UserMode,
     MaximumMode
 } MODE;
 
-typedef union _LARGE_INTEGER {
-    _ANONYMOUS_STRUCT struct {
+typedef union _LARGE_INTEGER
+{
+    _ANONYMOUS_STRUCT struct
+    {
         ULONG LowPart;
         LONG HighPart;
     } DUMMYSTRUCTNAME;
-    struct {
+    struct
+    {
         ULONG LowPart;
         LONG HighPart;
     } u;
     LONGLONG QuadPart;
 } LARGE_INTEGER, *PLARGE_INTEGER;
 
-typedef union _ULARGE_INTEGER {
-    _ANONYMOUS_STRUCT struct {
+typedef union _ULARGE_INTEGER
+{
+    _ANONYMOUS_STRUCT struct
+    {
         ULONG LowPart;
         ULONG HighPart;
     } DUMMYSTRUCTNAME;
-    struct {
+    struct
+    {
         ULONG LowPart;
         ULONG HighPart;
     } u;
@@ -274,37 +285,43 @@ typedef union _ULARGE_INTEGER {
 
 typedef LARGE_INTEGER PHYSICAL_ADDRESS, *PPHYSICAL_ADDRESS;
 
-typedef struct _LUID {
+typedef struct _LUID
+{
     ULONG LowPart;
     LONG HighPart;
 } LUID, *PLUID;
 
-typedef struct _GUID {
+typedef struct _GUID
+{
     ULONG Data1;
     USHORT Data2;
     USHORT Data3;
     UCHAR Data4[8];
 } GUID;
 
-typedef struct _LIST_ENTRY {
+typedef struct _LIST_ENTRY
+{
     struct _LIST_ENTRY *Flink;
     struct _LIST_ENTRY *Blink;
 } LIST_ENTRY, *PLIST_ENTRY;
 typedef const LIST_ENTRY *PRLIST_ENTRY;
 
-typedef struct _SINGLE_LIST_ENTRY {
+typedef struct _SINGLE_LIST_ENTRY
+{
     struct _SINGLE_LIST_ENTRY *Next;
 } SINGLE_LIST_ENTRY, *PSINGLE_LIST_ENTRY;
 
 /* Length and MaximumLength count bytes, without a terminator; Buffer need not be terminated. */
-typedef struct _UNICODE_STRING {
+typedef struct _UNICODE_STRING
+{
     USHORT Length;
     USHORT MaximumLength;
     PWCH Buffer;
 } UNICODE_STRING, *PUNICODE_STRING;
 typedef const UNICODE_STRING *PCUNICODE_STRING;
 
-typedef struct _STRING {
+typedef struct _STRING
+{
     USHORT Length;
     USHORT MaximumLength;
     PCHAR Buffer;
@@ -312,25 +329,30 @@ typedef struct _STRING {
 typedef const STRING *PCANSI_STRING;
 typedef PSTRING PCOEM_STRING;
 
-typedef struct _GROUP_AFFINITY {
+typedef struct _GROUP_AFFINITY
+{
     KAFFINITY Mask;
     USHORT Group;
     USHORT Reserved[3];
 } GROUP_AFFINITY, *PGROUP_AFFINITY;
 
-typedef struct _PROCESSOR_NUMBER {
+typedef struct _PROCESSOR_NUMBER
+{
     USHORT Group;
     UCHAR Number;
     UCHAR Reserved;
 } PROCESSOR_NUMBER, *PPROCESSOR_NUMBER;
 
-typedef struct _CLIENT_ID {
+typedef struct _CLIENT_ID
+{
     HANDLE UniqueProcess;
     HANDLE UniqueThread;
 } CLIENT_ID, *PCLIENT_ID;
 
-typedef struct _IO_STATUS_BLOCK {
-    _ANONYMOUS_UNION union {
+typedef struct _IO_STATUS_BLOCK
+{
+    _ANONYMOUS_UNION union
+    {
         NTSTATUS Status;
         PVOID Pointer;
     } DUMMYUNIONNAME;
@@ -349,9 +371,10 @@ typedef struct _EPROCESS *PEPROCESS;
 typedef struct _EPARTITION *PEPARTITION;
 typedef struct _OBJECT_TYPE *POBJECT_TYPE;
 
-/* ---------------------------------------------------------------------------------------------- object attributes */
+/* ---- object attributes ---- */
 
-typedef struct _OBJECT_ATTRIBUTES {
+typedef struct _OBJECT_ATTRIBUTES
+{
     ULONG Length;
     HANDLE RootDirectory;
     PUNICODE_STRING ObjectName;
@@ -361,59 +384,60 @@ typedef struct _OBJECT_ATTRIBUTES {
 } OBJECT_ATTRIBUTES, *POBJECT_ATTRIBUTES;
 typedef const OBJECT_ATTRIBUTES *PCOBJECT_ATTRIBUTES;
 
-#define OBJ_INHERIT 0x00000002
-#define OBJ_PERMANENT 0x00000010
-#define OBJ_EXCLUSIVE 0x00000020
-#define OBJ_CASE_INSENSITIVE 0x00000040
-#define OBJ_OPENIF 0x00000080
-#define OBJ_OPENLINK 0x00000100
-#define OBJ_KERNEL_HANDLE 0x00000200
-#define OBJ_FORCE_ACCESS_CHECK 0x00000400
+#define OBJ_INHERIT                       0x00000002
+#define OBJ_PERMANENT                     0x00000010
+#define OBJ_EXCLUSIVE                     0x00000020
+#define OBJ_CASE_INSENSITIVE              0x00000040
+#define OBJ_OPENIF                        0x00000080
+#define OBJ_OPENLINK                      0x00000100
+#define OBJ_KERNEL_HANDLE                 0x00000200
+#define OBJ_FORCE_ACCESS_CHECK            0x00000400
 #define OBJ_IGNORE_IMPERSONATED_DEVICEMAP 0x00000800
-#define OBJ_DONT_REPARSE 0x00001000
-#define OBJ_VALID_ATTRIBUTES 0x00001FF2
+#define OBJ_DONT_REPARSE                  0x00001000
+#define OBJ_VALID_ATTRIBUTES              0x00001FF2
 
-#define InitializeObjectAttributes(p, n, a, r, s) \
-    do { \
-        (p)->Length = sizeof(OBJECT_ATTRIBUTES); \
-        (p)->RootDirectory = (r); \
-        (p)->Attributes = (a); \
-        (p)->ObjectName = (n); \
-        (p)->SecurityDescriptor = (s); \
-        (p)->SecurityQualityOfService = NULL; \
+#define InitializeObjectAttributes(p, n, a, r, s)                                                            \
+    do                                                                                                       \
+    {                                                                                                        \
+        (p)->Length = sizeof(OBJECT_ATTRIBUTES);                                                             \
+        (p)->RootDirectory = (r);                                                                            \
+        (p)->Attributes = (a);                                                                               \
+        (p)->ObjectName = (n);                                                                               \
+        (p)->SecurityDescriptor = (s);                                                                       \
+        (p)->SecurityQualityOfService = NULL;                                                                \
     } while (0)
 
-#define RTL_CONSTANT_OBJECT_ATTRIBUTES(n, a) \
-    { \
-        sizeof(OBJECT_ATTRIBUTES), NULL, (n), (a), NULL, NULL \
+#define RTL_CONSTANT_OBJECT_ATTRIBUTES(n, a)                                                                 \
+    {                                                                                                        \
+        sizeof(OBJECT_ATTRIBUTES), NULL, (n), (a), NULL, NULL                                                \
     }
 
-#define DELETE 0x00010000
-#define READ_CONTROL 0x00020000
-#define WRITE_DAC 0x00040000
-#define WRITE_OWNER 0x00080000
-#define SYNCHRONIZE 0x00100000
-#define STANDARD_RIGHTS_REQUIRED 0x000F0000
-#define STANDARD_RIGHTS_READ READ_CONTROL
-#define STANDARD_RIGHTS_WRITE READ_CONTROL
-#define STANDARD_RIGHTS_EXECUTE READ_CONTROL
-#define STANDARD_RIGHTS_ALL 0x001F0000
-#define SPECIFIC_RIGHTS_ALL 0x0000FFFF
-#define ACCESS_SYSTEM_SECURITY 0x01000000
-#define MAXIMUM_ALLOWED 0x02000000
-#define GENERIC_READ 0x80000000
-#define GENERIC_WRITE 0x40000000
-#define GENERIC_EXECUTE 0x20000000
-#define GENERIC_ALL 0x10000000
+#define DELETE                       0x00010000
+#define READ_CONTROL                 0x00020000
+#define WRITE_DAC                    0x00040000
+#define WRITE_OWNER                  0x00080000
+#define SYNCHRONIZE                  0x00100000
+#define STANDARD_RIGHTS_REQUIRED     0x000F0000
+#define STANDARD_RIGHTS_READ         READ_CONTROL
+#define STANDARD_RIGHTS_WRITE        READ_CONTROL
+#define STANDARD_RIGHTS_EXECUTE      READ_CONTROL
+#define STANDARD_RIGHTS_ALL          0x001F0000
+#define SPECIFIC_RIGHTS_ALL          0x0000FFFF
+#define ACCESS_SYSTEM_SECURITY       0x01000000
+#define MAXIMUM_ALLOWED              0x02000000
+#define GENERIC_READ                 0x80000000
+#define GENERIC_WRITE                0x40000000
+#define GENERIC_EXECUTE              0x20000000
+#define GENERIC_ALL                  0x10000000
 
-/* ------------------------------------------------------------------------------------------------ status severity */
+/* ---- status severity ---- */
 
-#define NT_SUCCESS(Status) (((NTSTATUS)(Status)) >= 0)
-#define NT_INFORMATION(Status) ((((ULONG)(Status)) >> 30) == 1)
-#define NT_WARNING(Status) ((((ULONG)(Status)) >> 30) == 2)
-#define NT_ERROR(Status) ((((ULONG)(Status)) >> 30) == 3)
+#define NT_SUCCESS(Status)           (((NTSTATUS)(Status)) >= 0)
+#define NT_INFORMATION(Status)       ((((ULONG)(Status)) >> 30) == 1)
+#define NT_WARNING(Status)           ((((ULONG)(Status)) >> 30) == 2)
+#define NT_ERROR(Status)             ((((ULONG)(Status)) >> 30) == 3)
 
-/* ----------------------------------------------------------------------------------------------------- exceptions */
+/* ---- exceptions ---- */
 
 #define EXCEPTION_MAXIMUM_PARAMETERS 15
 
@@ -427,7 +451,8 @@ typedef ULONG NT_EXCEPTION_CODE;
 typedef NTSTATUS NT_EXCEPTION_CODE;
 #endif
 
-typedef struct _EXCEPTION_RECORD {
+typedef struct _EXCEPTION_RECORD
+{
     NT_EXCEPTION_CODE ExceptionCode;
     ULONG ExceptionFlags;
     struct _EXCEPTION_RECORD *ExceptionRecord;
@@ -438,34 +463,42 @@ typedef struct _EXCEPTION_RECORD {
 
 typedef struct _CONTEXT *PCONTEXT;
 
-typedef struct _EXCEPTION_POINTERS {
+typedef struct _EXCEPTION_POINTERS
+{
     PEXCEPTION_RECORD ExceptionRecord;
     PCONTEXT ContextRecord;
 } EXCEPTION_POINTERS, *PEXCEPTION_POINTERS;
 
-/* ---------------------------------------------------------------------------------------- addresses, sizes, pages */
+/* ---- addresses, sizes, pages ---- */
 
-#define ANYSIZE_ARRAY 1
-#define MEMORY_ALLOCATION_ALIGNMENT 16
+#define ANYSIZE_ARRAY                         1
+#define MEMORY_ALLOCATION_ALIGNMENT           16
 
-#define FIELD_OFFSET(type, field) ((LONG)offsetof(type, field))
-#define UFIELD_OFFSET(type, field) ((ULONG)offsetof(type, field))
-#define RTL_FIELD_SIZE(type, field) (sizeof(((type *)0)->field))
+#define FIELD_OFFSET(type, field)             ((LONG)offsetof(type, field))
+#define UFIELD_OFFSET(type, field)            ((ULONG)offsetof(type, field))
+#define RTL_FIELD_SIZE(type, field)           (sizeof(((type *)0)->field))
 #define RTL_SIZEOF_THROUGH_FIELD(type, field) (offsetof(type, field) + RTL_FIELD_SIZE(type, field))
-#define CONTAINING_RECORD(address, type, field) ((type *)((PCHAR)(address) - (ULONG_PTR)offsetof(type, field)))
+#define CONTAINING_RECORD(address, type, field)                                                              \
+    ((type *)((PCHAR)(address) - (ULONG_PTR)offsetof(type, field)))
 #define RTL_NUMBER_OF(array) (sizeof(array) / sizeof((array)[0]))
-#define ARRAYSIZE(array) RTL_NUMBER_OF(array)
-#define _ARRAYSIZE(array) RTL_NUMBER_OF(array)
-#define TYPE_ALIGNMENT(type) offsetof(struct { char x; type test; }, test)
+#define ARRAYSIZE(array)     RTL_NUMBER_OF(array)
+#define _ARRAYSIZE(array)    RTL_NUMBER_OF(array)
+#define TYPE_ALIGNMENT(type)                                                                                 \
+    offsetof(                                                                                                \
+        struct {                                                                                             \
+            char x;                                                                                          \
+            type test;                                                                                       \
+        },                                                                                                   \
+        test)
 
-#define ALIGN_DOWN_BY(length, alignment) ((ULONG_PTR)(length) & ~((ULONG_PTR)(alignment)-1))
-#define ALIGN_UP_BY(length, alignment) (ALIGN_DOWN_BY(((ULONG_PTR)(length) + (alignment)-1), alignment))
+#define ALIGN_DOWN_BY(length, alignment)          ((ULONG_PTR)(length) & ~((ULONG_PTR)(alignment)-1))
+#define ALIGN_UP_BY(length, alignment)            ALIGN_DOWN_BY((ULONG_PTR)(length) + (alignment)-1, alignment)
 #define ALIGN_DOWN_POINTER_BY(address, alignment) ((PVOID)ALIGN_DOWN_BY(address, alignment))
-#define ALIGN_UP_POINTER_BY(address, alignment) ((PVOID)ALIGN_UP_BY(address, alignment))
-#define ALIGN_DOWN(length, type) ALIGN_DOWN_BY(length, sizeof(type))
-#define ALIGN_UP(length, type) ALIGN_UP_BY(length, sizeof(type))
-#define ALIGN_DOWN_POINTER(address, type) ALIGN_DOWN_POINTER_BY(address, sizeof(type))
-#define ALIGN_UP_POINTER(address, type) ALIGN_UP_POINTER_BY(address, sizeof(type))
+#define ALIGN_UP_POINTER_BY(address, alignment)   ((PVOID)ALIGN_UP_BY(address, alignment))
+#define ALIGN_DOWN(length, type)                  ALIGN_DOWN_BY(length, sizeof(type))
+#define ALIGN_UP(length, type)                    ALIGN_UP_BY(length, sizeof(type))
+#define ALIGN_DOWN_POINTER(address, type)         ALIGN_DOWN_POINTER_BY(address, sizeof(type))
+#define ALIGN_UP_POINTER(address, type)           ALIGN_UP_POINTER_BY(address, sizeof(type))
 
 #ifndef PAGE_SIZE
 #define PAGE_SIZE 0x1000
@@ -473,67 +506,67 @@ typedef struct _EXCEPTION_POINTERS {
 #ifndef PAGE_SHIFT
 #define PAGE_SHIFT 12
 #endif
-#define PAGE_ALIGN(Va) ((PVOID)((ULONG_PTR)(Va) & ~((ULONG_PTR)PAGE_SIZE - 1)))
-#define BYTE_OFFSET(Va) ((ULONG)((ULONG_PTR)(Va) & (PAGE_SIZE - 1)))
-#define ROUND_TO_PAGES(Size) (((ULONG_PTR)(Size) + PAGE_SIZE - 1) & ~((ULONG_PTR)PAGE_SIZE - 1))
+#define PAGE_ALIGN(Va)                   ((PVOID)((ULONG_PTR)(Va) & ~((ULONG_PTR)PAGE_SIZE - 1)))
+#define BYTE_OFFSET(Va)                  ((ULONG)((ULONG_PTR)(Va) & (PAGE_SIZE - 1)))
+#define ROUND_TO_PAGES(Size)             (((ULONG_PTR)(Size) + PAGE_SIZE - 1) & ~((ULONG_PTR)PAGE_SIZE - 1))
 #define ROUND_TO_SIZE(length, alignment) (((length) + ((alignment)-1)) & ~((alignment)-1))
-#define BYTES_TO_PAGES(Size) (((Size) >> PAGE_SHIFT) + (((Size) & (PAGE_SIZE - 1)) != 0))
-#define ADDRESS_AND_SIZE_TO_SPAN_PAGES(Va, Size) \
+#define BYTES_TO_PAGES(Size)             (((Size) >> PAGE_SHIFT) + (((Size) & (PAGE_SIZE - 1)) != 0))
+#define ADDRESS_AND_SIZE_TO_SPAN_PAGES(Va, Size)                                                             \
     ((ULONG_PTR)((BYTE_OFFSET(Va) + (SIZE_T)(Size) + (PAGE_SIZE - 1)) >> PAGE_SHIFT))
 #define COMPUTE_PAGES_SPANNED(Va, Size) ADDRESS_AND_SIZE_TO_SPAN_PAGES(Va, Size)
-#define IS_ALIGNED(value, alignment) (((ULONG_PTR)(value) & ((ULONG_PTR)(alignment)-1)) == 0)
+#define IS_ALIGNED(value, alignment)    (((ULONG_PTR)(value) & ((ULONG_PTR)(alignment)-1)) == 0)
 
-#define PtrToUlong(p) ((ULONG)(ULONG_PTR)(p))
-#define PtrToLong(p) ((LONG)(LONG_PTR)(p))
-#define PtrToUint(p) ((UINT)(UINT_PTR)(p))
-#define UlongToPtr(u) ((PVOID)(ULONG_PTR)((ULONG)(u)))
-#define LongToPtr(l) ((PVOID)(LONG_PTR)((LONG)(l)))
-#define HandleToUlong(h) ((ULONG)(ULONG_PTR)(h))
-#define HandleToLong(h) ((LONG)(LONG_PTR)(h))
-#define UlongToHandle(u) ((HANDLE)(ULONG_PTR)(u))
-#define LongToHandle(l) ((HANDLE)(LONG_PTR)(l))
-#define Add2Ptr(p, increment) ((PVOID)((PUCHAR)(p) + (increment)))
-#define PtrOffset(base, offset) ((ULONG)((ULONG_PTR)(offset) - (ULONG_PTR)(base)))
+#define PtrToUlong(p)                   ((ULONG)(ULONG_PTR)(p))
+#define PtrToLong(p)                    ((LONG)(LONG_PTR)(p))
+#define PtrToUint(p)                    ((UINT)(UINT_PTR)(p))
+#define UlongToPtr(u)                   ((PVOID)(ULONG_PTR)((ULONG)(u)))
+#define LongToPtr(l)                    ((PVOID)(LONG_PTR)((LONG)(l)))
+#define HandleToUlong(h)                ((ULONG)(ULONG_PTR)(h))
+#define HandleToLong(h)                 ((LONG)(LONG_PTR)(h))
+#define UlongToHandle(u)                ((HANDLE)(ULONG_PTR)(u))
+#define LongToHandle(l)                 ((HANDLE)(LONG_PTR)(l))
+#define Add2Ptr(p, increment)           ((PVOID)((PUCHAR)(p) + (increment)))
+#define PtrOffset(base, offset)         ((ULONG)((ULONG_PTR)(offset) - (ULONG_PTR)(base)))
 
-#define BooleanFlagOn(f, sf) ((BOOLEAN)(((f) & (sf)) != 0))
-#define FlagOn(f, sf) ((f) & (sf))
-#define SetFlag(f, sf) ((f) |= (sf))
-#define ClearFlag(f, sf) ((f) &= ~(sf))
+#define BooleanFlagOn(f, sf)            ((BOOLEAN)(((f) & (sf)) != 0))
+#define FlagOn(f, sf)                   ((f) & (sf))
+#define SetFlag(f, sf)                  ((f) |= (sf))
+#define ClearFlag(f, sf)                ((f) &= ~(sf))
 
 EXTERN_C_END
 
-/* ------------------------------------------------------------------------------------------------ constant strings */
+/* ---- constant strings ---- */
 
 /*
- * Initialize a UNICODE_STRING or an ANSI_STRING from a literal at compile time. Natively the wide literal is u"text"
- * (or L"text" with -fshort-wchar).
+ * Initialize a UNICODE_STRING or an ANSI_STRING from a literal at compile time. Natively the wide literal
+ * is u"text" (or L"text" with -fshort-wchar).
  */
 #ifdef __cplusplus
-template <typename Character>
-constexpr Character *RtlConstantStringBuffer(const Character *text)
+template <typename Character> constexpr Character *RtlConstantStringBuffer(const Character *text)
 {
     return const_cast<Character *>(text);
 }
-#define RTL_CONSTANT_STRING(s) \
-    { \
-        static_cast<USHORT>(sizeof(s) - sizeof((s)[0])), static_cast<USHORT>(sizeof(s)), RtlConstantStringBuffer(s)\
+#define RTL_CONSTANT_STRING(s)                                                                               \
+    {                                                                                                        \
+        static_cast<USHORT>(sizeof(s) - sizeof((s)[0])), static_cast<USHORT>(sizeof(s)),                     \
+            RtlConstantStringBuffer(s)                                                                       \
     }
 #else
-#define RTL_CONSTANT_STRING(s) \
-    { \
-        sizeof(s) - sizeof((s)[0]), sizeof(s), (void *)(s) \
+#define RTL_CONSTANT_STRING(s)                                                                               \
+    {                                                                                                        \
+        sizeof(s) - sizeof((s)[0]), sizeof(s), (void *)(s)                                                   \
     }
 #endif
 
-#define DECLARE_CONST_UNICODE_STRING(name, text) \
-    const WCHAR name##_buffer[] = text; \
-    const UNICODE_STRING name = {sizeof(text) - sizeof(WCHAR), sizeof(text), (PWCH)name##_buffer}
-#define DECLARE_GLOBAL_CONST_UNICODE_STRING(name, text) \
-    extern const UNICODE_STRING name; \
-    const WCHAR name##_buffer[] = text; \
-    const UNICODE_STRING name = {sizeof(text) - sizeof(WCHAR), sizeof(text), (PWCH)name##_buffer}
-#define DECLARE_UNICODE_STRING_SIZE(name, characters) \
-    WCHAR name##_buffer[characters]; \
-    UNICODE_STRING name = {0, (characters) * sizeof(WCHAR), name##_buffer}
+#define DECLARE_CONST_UNICODE_STRING(name, text)                                                             \
+    const WCHAR name##_buffer[] = text;                                                                      \
+    const UNICODE_STRING name = { sizeof(text) - sizeof(WCHAR), sizeof(text), (PWCH)name##_buffer }
+#define DECLARE_GLOBAL_CONST_UNICODE_STRING(name, text)                                                      \
+    extern const UNICODE_STRING name;                                                                        \
+    const WCHAR name##_buffer[] = text;                                                                      \
+    const UNICODE_STRING name = { sizeof(text) - sizeof(WCHAR), sizeof(text), (PWCH)name##_buffer }
+#define DECLARE_UNICODE_STRING_SIZE(name, characters)                                                        \
+    WCHAR name##_buffer[characters];                                                                         \
+    UNICODE_STRING name = { 0, (characters) * sizeof(WCHAR), name##_buffer }
 
 #endif

@@ -2,11 +2,11 @@
 /*
  * Source annotations (SAL) and driver annotations, accepted and ignored.
  *
- * Windows sources describe parameters, locks and IRQL with macros that only Microsoft's analyser reads. Here they
- * all expand to nothing, so that annotated source compiles unchanged with gcc and clang. Names are those of
- * Microsoft Learn, "Using SAL annotations to reduce C/C++ code defects" and "SAL 2.0 annotations for Windows
- * drivers". The old double-underscore names of SAL 1 (__in, __out) are names that the C++ library of Linux uses for
- * parameters; they are defined only on request (NTMM_LEGACY_SAL).
+ * Windows sources describe parameters, locks and IRQL with macros that only Microsoft's analyser reads.
+ * Here they all expand to nothing, so that annotated source compiles unchanged with gcc and clang. Names
+ * are those of Microsoft Learn, "Using SAL annotations to reduce C/C++ code defects" and "SAL 2.0
+ * annotations for Windows drivers". The old double-underscore names of SAL 1 (__in, __out) are names that
+ * the C++ library of Linux uses for parameters; they are defined only on request (NTMM_LEGACY_SAL).
  */
 #ifndef NTMM_NT_SAL_H
 #define NTMM_NT_SAL_H

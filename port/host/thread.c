@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Threads of the host port: pthreads with an alternate signal stack (page faults are handled there), parked on a
+ * futex of their own. A "processor" is no CPU here but a lock: who runs at DISPATCH_LEVEL holds the lock word of its
+ * processor number. All of it except creation and joining runs inside the SIGSEGV handler as well, so it uses
+ * nothing but atomics and raw system calls.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "host_thread.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <linux/membarrier.h>
+#include <pthread.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define HOST_TOKEN_NONE 0u
+#define HOST_TOKEN_SET 1u
+#define HOST_TOKEN_PARKED 2u
+
+#define HOST_STACK_SIZE ((SIZE_T)2 * 1024 * 1024)
+#define HOST_SPIN_COUNT 200
+
+_Thread_local struct _KTHREAD *PortCurrentThread __attribute__((tls_model("initial-exec")));
+static _Thread_local PHOST_THREAD HostSelf __attribute__((tls_model("initial-exec")));
+
+VOID (*HostBeforePark)(VOID);
+VOID (*HostAfterPark)(VOID);
+VOID (*HostThreadBegin)(VOID);
+VOID (*HostThreadEnd)(VOID);
+
+/* ---- Futex -------------------------------------------------------------------------------------------------- */
+
+/* Waits while *Word == Value, at most until Deadline (nanoseconds of the monotonic clock; ~0 = never). Errors mean "look again". */
+static void HostFutexWait(volatile ULONG *Word, ULONG Value, ULONG64 Deadline)
+{
+    struct timespec Limit = { (time_t)(Deadline / 1000000000u), (long)(Deadline % 1000000000u) };
+    int SavedErrno = errno;
+
+    syscall(SYS_futex, Word, FUTEX_WAIT_BITSET_PRIVATE, Value, Deadline == ~0ull ? NULL : &Limit, NULL,
+            FUTEX_BITSET_MATCH_ANY);
+    errno = SavedErrno;
+}
+
+static void HostFutexWake(volatile ULONG *Word)
+{
+    int SavedErrno = errno;
+
+    syscall(SYS_futex, Word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+    errno = SavedErrno;
+}
+
+/* ---- Alternate signal stacks --------------------------------------------------------------------------------- */
+
+NTSTATUS HostCreateSignalStack(PHOST_THREAD Host)
+{
+    SIZE_T Size = HOST_SIGNAL_STACK_SIZE + PAGE_SIZE;
+    PUCHAR Base = mmap(NULL, Size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    stack_t Stack = { .ss_sp = Base + PAGE_SIZE, .ss_size = HOST_SIGNAL_STACK_SIZE };
+
+    if (Base == MAP_FAILED)
+    {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    if (mprotect(Base, PAGE_SIZE, PROT_NONE) != 0 || sigaltstack(&Stack, &Host->PreviousSignalStack) != 0)
+    {
+        munmap(Base, Size);
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    Host->SignalStack = Base;
+    Host->SignalStackSize = Size;
+    return STATUS_SUCCESS;
+}
+
+VOID HostDeleteSignalStack(PHOST_THREAD Host)
+{
+    if (Host->SignalStack != NULL)
+    {
+        sigaltstack(&Host->PreviousSignalStack, NULL);
+        munmap(Host->SignalStack, Host->SignalStackSize);
+        Host->SignalStack = NULL;
+    }
+}
+
+/* ---- The life of a thread ------------------------------------------------------------------------------------- */
+
+PHOST_THREAD HostCurrentThread(void)
+{
+    return HostSelf;
+}
+
+static void HostFindStack(PHOST_THREAD Host)
+{
+    pthread_attr_t Attributes;
+    void *Low;
+    size_t Size;
+
+    if (pthread_getattr_np(pthread_self(), &Attributes) != 0)
+    {
+        return;
+    }
+    if (pthread_attr_getstack(&Attributes, &Low, &Size) == 0)
+    {
+        Host->StackLow = (ULONG_PTR)Low;
+        Host->StackHigh = (ULONG_PTR)Low + Size;
+    }
+    pthread_attr_destroy(&Attributes);
+}
+
+static NTSTATUS HostEnterLife(PHOST_THREAD Host)
+{
+    NTSTATUS Status = HostCreateSignalStack(Host);
+
+    if (!NT_SUCCESS(Status))
+    {
+        return Status;
+    }
+    Host->Tid = (LONG)syscall(SYS_gettid);
+    HostFindStack(Host);
+    HostSelf = Host;
+    PortSetCurrentThread(Host->Thread);
+    if (HostThreadBegin != NULL)
+    {
+        HostThreadBegin();
+    }
+    return STATUS_SUCCESS;
+}
+
+static void HostLeaveLife(PHOST_THREAD Host)
+{
+    if (HostThreadEnd != NULL)
+    {
+        HostThreadEnd();
+    }
+    PortSetCurrentThread(NULL);
+    HostSelf = NULL;
+    HostDeleteSignalStack(Host);
+}
+
+static void *HostThreadStart(void *Argument)
+{
+    PHOST_THREAD Host = Argument;
+
+    if (!NT_SUCCESS(HostEnterLife(Host)))
+    {
+        static const char Text[] = "ntmm: no memory for the signal stack of a thread\n";
+        PortDebugPrint(Text, sizeof(Text) - 1);
+        PortHalt();
+    }
+    Host->Routine(Host->Context);
+    HostLeaveLife(Host);
+    return NULL;
+}
+
+NTSTATUS PortCreateThread(struct _KTHREAD *Thread, PORT_THREAD *Port, VOID (*Routine)(PVOID), PVOID Context)
+{
+    PHOST_THREAD Host = HostThread(Port);
+    pthread_attr_t Attributes;
+    pthread_t Handle;
+    int Error;
+
+    memset(Port, 0, sizeof(*Port));
+    Host->Routine = Routine;
+    Host->Context = Context;
+    Host->Thread = Thread;
+    if (pthread_attr_init(&Attributes) != 0)
+    {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    pthread_attr_setstacksize(&Attributes, HOST_STACK_SIZE);
+    Error = pthread_create(&Handle, &Attributes, HostThreadStart, Host);
+    pthread_attr_destroy(&Attributes);
+    if (Error != 0)
+    {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    Host->Handle = (ULONG64)Handle;
+    return STATUS_SUCCESS;
+}
+
+VOID PortJoinThread(PORT_THREAD *Port)
+{
+    if (HostBeforePark != NULL)
+    {
+        HostBeforePark();
+    }
+    pthread_join((pthread_t)HostThread(Port)->Handle, NULL);
+    if (HostAfterPark != NULL)
+    {
+        HostAfterPark();
+    }
+}
+
+VOID PortAdoptThread(struct _KTHREAD *Thread, PORT_THREAD *Port)
+{
+    PHOST_THREAD Host = HostThread(Port);
+
+    memset(Port, 0, sizeof(*Port));
+    Host->Thread = Thread;
+    if (!NT_SUCCESS(HostEnterLife(Host)))
+    {
+        static const char Text[] = "ntmm: no memory for the signal stack of an adopted thread\n";
+        PortDebugPrint(Text, sizeof(Text) - 1);
+        PortHalt();
+    }
+}
+
+VOID PortAbandonThread(struct _KTHREAD *Thread, PORT_THREAD *Port)
+{
+    (void)Thread;
+    HostLeaveLife(HostThread(Port));
+}
+
+/* ---- Park and unpark -------------------------------------------------------------------------------------------- */
+
+static BOOLEAN HostTakeToken(PHOST_THREAD Host)
+{
+    return __atomic_exchange_n(&Host->Token, HOST_TOKEN_NONE, __ATOMIC_ACQUIRE) == HOST_TOKEN_SET;
+}
+
+BOOLEAN PortParkThread(PORT_THREAD *Port, ULONG64 Deadline)
+{
+    PHOST_THREAD Host = HostThread(Port);
+    ULONG Expected = HOST_TOKEN_NONE;
+    BOOLEAN Woken;
+
+    if (HostTakeToken(Host))
+    {
+        return TRUE;
+    }
+    if (Deadline != ~0ull && PortQueryClock() >= Deadline)
+    {
+        return FALSE;
+    }
+    if (HostBeforePark != NULL)
+    {
+        HostBeforePark();
+    }
+    if (__atomic_compare_exchange_n(&Host->Token, &Expected, HOST_TOKEN_PARKED, FALSE, __ATOMIC_ACQUIRE,
+                                    __ATOMIC_ACQUIRE))
+    {
+        HostFutexWait(&Host->Token, HOST_TOKEN_PARKED, Deadline);
+    }
+    Woken = HostTakeToken(Host);
+    if (HostAfterPark != NULL)
+    {
+        HostAfterPark();
+    }
+    return Woken || Deadline == ~0ull || PortQueryClock() < Deadline;
+}
+
+VOID PortUnparkThread(PORT_THREAD *Port)
+{
+    PHOST_THREAD Host = HostThread(Port);
+
+    /* Once the token is set the thread may run, end, and its storage may go; waking a stale address is harmless. */
+    if (__atomic_exchange_n(&Host->Token, HOST_TOKEN_SET, __ATOMIC_RELEASE) == HOST_TOKEN_PARKED)
+    {
+        HostFutexWake(&Host->Token);
+    }
+}
+
+VOID PortYield(void)
+{
+    sched_yield();
+}
+
+/* ---- Dispatch level: one lock per processor number ------------------------------------------------------------- */
+
+/*
+ * Free: Owned == 0. Enter is one atomic exchange; leave is a plain release store, then a look whether somebody
+ * sleeps. Without a fence between that store and that load the look may come too early, so a thread that is about
+ * to sleep counts itself and then makes every running thread of the process execute a fence (membarrier): after it,
+ * either it sees the word free, or the owner's look sees the sleeper. Where the system call is missing the sleep is a
+ * short one.
+ */
+typedef struct _HOST_DISPATCH
+{
+    volatile ULONG Owned;
+    volatile ULONG Sleepers;
+    UCHAR Padding[64 - 2 * sizeof(ULONG)];
+} HOST_DISPATCH;
+
+static HOST_DISPATCH HostDispatch[PORT_MAXIMUM_PROCESSORS] __attribute__((aligned(64)));
+static BOOLEAN HostHaveBarrier;
+
+__attribute__((constructor)) static void HostRegisterBarrier(void)
+{
+    HostHaveBarrier = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
+}
+
+static BOOLEAN HostTryDispatch(HOST_DISPATCH *Dispatch)
+{
+    return __atomic_load_n(&Dispatch->Owned, __ATOMIC_RELAXED) == 0 &&
+           __atomic_exchange_n(&Dispatch->Owned, 1, __ATOMIC_ACQUIRE) == 0;
+}
+
+static BOOLEAN HostBarrier(void)
+{
+    int SavedErrno = errno;
+    BOOLEAN Done = HostHaveBarrier && syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0;
+
+    errno = SavedErrno;
+    return Done;
+}
+
+static __attribute__((noinline)) void HostWaitForDispatch(HOST_DISPATCH *Dispatch)
+{
+    ULONG Spin;
+
+    for (;;)
+    {
+        for (Spin = 0; Spin < HOST_SPIN_COUNT; Spin += 1)
+        {
+            if (HostTryDispatch(Dispatch))
+            {
+                return;
+            }
+            PortPause();
+        }
+        __atomic_fetch_add(&Dispatch->Sleepers, 1, __ATOMIC_SEQ_CST);
+        HostFutexWait(&Dispatch->Owned, 1, HostBarrier() ? ~0ull : PortQueryClock() + 1000000u);
+        __atomic_fetch_sub(&Dispatch->Sleepers, 1, __ATOMIC_SEQ_CST);
+    }
+}
+
+VOID PortEnterDispatch(ULONG Processor)
+{
+    HOST_DISPATCH *Dispatch = &HostDispatch[Processor];
+
+    if (__builtin_expect(__atomic_exchange_n(&Dispatch->Owned, 1, __ATOMIC_ACQUIRE) != 0, 0))
+    {
+        HostWaitForDispatch(Dispatch);
+    }
+}
+
+VOID PortLeaveDispatch(ULONG Processor)
+{
+    HOST_DISPATCH *Dispatch = &HostDispatch[Processor];
+
+    __atomic_store_n(&Dispatch->Owned, 0, __ATOMIC_RELEASE);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    if (__builtin_expect(__atomic_load_n(&Dispatch->Sleepers, __ATOMIC_RELAXED) != 0, 0))
+    {
+        HostFutexWake(&Dispatch->Owned);
+    }
+}

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# The whole proof: form of the source, then build and ctest of asan, tsan and debug (last, so that the last lines are
+# ctest's own summary). A step that fails does not stop the others; the exit code says whether all went well.
+#   test.sh [PRESET...]     other presets than those three
+#   JOBS=n                  compilers and tests at a time (2 unless told)
+#   TEST_FILTER=regex       only tests whose name matches
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+jobs=${JOBS:-2}
+presets=("$@")
+[ "${#presets[@]}" -gt 0 ] || presets=(asan tsan debug)
+failed=()
+
+step() {
+    printf '\n=== %s\n' "$*"
+}
+
+step "format"
+scripts/format.sh --check || failed+=(format)
+
+for preset in "${presets[@]}"; do
+    if [ "$preset" = "${presets[-1]}" ]; then
+        if [ "${#failed[@]}" -gt 0 ]; then
+            step "so far FAILED: ${failed[*]}"
+        else
+            step "so far everything passed"
+        fi
+    fi
+    step "$preset: build"
+    scripts/build.sh "$preset" || failed+=("$preset build")
+    step "$preset: test"
+    filter=()
+    [ -z "${TEST_FILTER:-}" ] || filter=(-R "$TEST_FILTER")
+    ctest --test-dir "build/$preset" -j "$jobs" --output-on-failure --no-tests=error "${filter[@]}" || failed+=("$preset tests")
+done
+
+[ "${#failed[@]}" -eq 0 ]

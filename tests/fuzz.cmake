@@ -1,0 +1,33 @@
+# Fuzz targets: tests/fuzz/fuzz_<name>.c defines LLVMFuzzerTestOneInput (declared in fuzz_target.h).
+# In the fuzz preset each is a libFuzzer executable; the test replays the corpus and tries a few thousand inputs.
+# In every other preset it is linked with a small driver that replays the corpus tests/fuzz/corpus/<name>/ and then
+# NTMM_FUZZ_RUNS pseudo-random inputs from a fixed, printed seed.
+set(NTMM_FUZZ_RUNS 2000 CACHE STRING "Pseudo-random inputs per fuzz target in the presets other than fuzz")
+set(fuzz_folder "${CMAKE_CURRENT_SOURCE_DIR}/fuzz")
+file(GLOB fuzz_sources CONFIGURE_DEPENDS "${fuzz_folder}/fuzz_*.c")
+foreach(source IN LISTS fuzz_sources)
+  get_filename_component(name "${source}" NAME_WE)
+  string(REGEX REPLACE "^fuzz_" "" name "${name}")
+  set(target fuzz_${name})
+  set(corpus "${fuzz_folder}/corpus/${name}")
+  add_executable(${target} "${source}")
+  ntmm_hosted_target(${target})
+  ntmm_internal_includes(${target})
+  target_include_directories(${target} PRIVATE "${fuzz_folder}")
+  target_link_libraries(${target} PRIVATE ${NTMM_TEST_LIBRARIES} m)
+  set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/fuzz" OUTPUT_NAME ${name})
+  set(existing_corpus "")
+  if(EXISTS "${corpus}")
+    set(existing_corpus "${corpus}")
+  endif()
+  if(NTMM_SANITIZER STREQUAL "fuzz")
+    target_link_options(${target} PRIVATE -fsanitize=fuzzer)
+    # The scratch folder comes first: libFuzzer writes what it finds there, not into the committed corpus.
+    set(scratch "${PROJECT_BINARY_DIR}/fuzz/corpus/${name}")
+    file(MAKE_DIRECTORY "${scratch}")
+    ntmm_register_test(fuzz.${name} ${target} fuzz -seed=1 -runs=20000 -max_total_time=120 "-artifact_prefix=${scratch}-" "${scratch}" ${existing_corpus})
+  else()
+    target_sources(${target} PRIVATE "${fuzz_folder}/standalone_main.c")
+    ntmm_register_test(fuzz.${name} ${target} fuzz --runs ${NTMM_FUZZ_RUNS} ${existing_corpus})
+  endif()
+endforeach()

@@ -71,13 +71,13 @@
  * is a C99 inline function, which is always inlined and leaves no symbol behind. Where a function's address
  * is needed, or where it uses something static, write `static FORCEINLINE`.
  */
-#define FORCEINLINE                 inline __attribute__((always_inline))
-#define CFORCEINLINE                FORCEINLINE
-#define INLINE                      inline
+#define FORCEINLINE  inline __attribute__((always_inline))
+#define CFORCEINLINE FORCEINLINE
+#define INLINE       inline
 
 /* Structures nested without a name: fine in C, an extension in C++ that __extension__ makes silent. */
-#define _ANONYMOUS_STRUCT           __extension__
-#define _ANONYMOUS_UNION            __extension__
+#define _ANONYMOUS_STRUCT __extension__
+#define _ANONYMOUS_UNION  __extension__
 #define DUMMYSTRUCTNAME
 #define DUMMYSTRUCTNAME2
 #define DUMMYSTRUCTNAME3
@@ -90,7 +90,7 @@
 #else
 #define C_ASSERT(expression) _Static_assert(expression, #expression)
 #endif
-#define NT_STATIC_ASSERT                          C_ASSERT
+#define NT_STATIC_ASSERT C_ASSERT
 
 #define UNREFERENCED_PARAMETER(parameter)         ((void)(parameter))
 #define DBG_UNREFERENCED_PARAMETER(parameter)     ((void)(parameter))
@@ -412,30 +412,30 @@ typedef const OBJECT_ATTRIBUTES *PCOBJECT_ATTRIBUTES;
         sizeof(OBJECT_ATTRIBUTES), NULL, (n), (a), NULL, NULL                                                \
     }
 
-#define DELETE                       0x00010000
-#define READ_CONTROL                 0x00020000
-#define WRITE_DAC                    0x00040000
-#define WRITE_OWNER                  0x00080000
-#define SYNCHRONIZE                  0x00100000
-#define STANDARD_RIGHTS_REQUIRED     0x000F0000
-#define STANDARD_RIGHTS_READ         READ_CONTROL
-#define STANDARD_RIGHTS_WRITE        READ_CONTROL
-#define STANDARD_RIGHTS_EXECUTE      READ_CONTROL
-#define STANDARD_RIGHTS_ALL          0x001F0000
-#define SPECIFIC_RIGHTS_ALL          0x0000FFFF
-#define ACCESS_SYSTEM_SECURITY       0x01000000
-#define MAXIMUM_ALLOWED              0x02000000
-#define GENERIC_READ                 0x80000000
-#define GENERIC_WRITE                0x40000000
-#define GENERIC_EXECUTE              0x20000000
-#define GENERIC_ALL                  0x10000000
+#define DELETE                   0x00010000
+#define READ_CONTROL             0x00020000
+#define WRITE_DAC                0x00040000
+#define WRITE_OWNER              0x00080000
+#define SYNCHRONIZE              0x00100000
+#define STANDARD_RIGHTS_REQUIRED 0x000F0000
+#define STANDARD_RIGHTS_READ     READ_CONTROL
+#define STANDARD_RIGHTS_WRITE    READ_CONTROL
+#define STANDARD_RIGHTS_EXECUTE  READ_CONTROL
+#define STANDARD_RIGHTS_ALL      0x001F0000
+#define SPECIFIC_RIGHTS_ALL      0x0000FFFF
+#define ACCESS_SYSTEM_SECURITY   0x01000000
+#define MAXIMUM_ALLOWED          0x02000000
+#define GENERIC_READ             0x80000000
+#define GENERIC_WRITE            0x40000000
+#define GENERIC_EXECUTE          0x20000000
+#define GENERIC_ALL              0x10000000
 
 /* ---- status severity ---- */
 
-#define NT_SUCCESS(Status)           (((NTSTATUS)(Status)) >= 0)
-#define NT_INFORMATION(Status)       ((((ULONG)(Status)) >> 30) == 1)
-#define NT_WARNING(Status)           ((((ULONG)(Status)) >> 30) == 2)
-#define NT_ERROR(Status)             ((((ULONG)(Status)) >> 30) == 3)
+#define NT_SUCCESS(Status)     (((NTSTATUS)(Status)) >= 0)
+#define NT_INFORMATION(Status) ((((ULONG)(Status)) >> 30) == 1)
+#define NT_WARNING(Status)     ((((ULONG)(Status)) >> 30) == 2)
+#define NT_ERROR(Status)       ((((ULONG)(Status)) >> 30) == 3)
 
 /* ---- exceptions ---- */
 
@@ -471,8 +471,8 @@ typedef struct _EXCEPTION_POINTERS
 
 /* ---- addresses, sizes, pages ---- */
 
-#define ANYSIZE_ARRAY                         1
-#define MEMORY_ALLOCATION_ALIGNMENT           16
+#define ANYSIZE_ARRAY               1
+#define MEMORY_ALLOCATION_ALIGNMENT 16
 
 #define FIELD_OFFSET(type, field)             ((LONG)offsetof(type, field))
 #define UFIELD_OFFSET(type, field)            ((ULONG)offsetof(type, field))
@@ -492,7 +492,7 @@ typedef struct _EXCEPTION_POINTERS
         test)
 
 #define ALIGN_DOWN_BY(length, alignment)          ((ULONG_PTR)(length) & ~((ULONG_PTR)(alignment)-1))
-#define ALIGN_UP_BY(length, alignment)            ALIGN_DOWN_BY((ULONG_PTR)(length) + (alignment)-1, alignment)
+#define ALIGN_UP_BY(length, unit)                 ALIGN_DOWN_BY((ULONG_PTR)(length) + (unit)-1, unit)
 #define ALIGN_DOWN_POINTER_BY(address, alignment) ((PVOID)ALIGN_DOWN_BY(address, alignment))
 #define ALIGN_UP_POINTER_BY(address, alignment)   ((PVOID)ALIGN_UP_BY(address, alignment))
 #define ALIGN_DOWN(length, type)                  ALIGN_DOWN_BY(length, sizeof(type))
@@ -516,22 +516,22 @@ typedef struct _EXCEPTION_POINTERS
 #define COMPUTE_PAGES_SPANNED(Va, Size) ADDRESS_AND_SIZE_TO_SPAN_PAGES(Va, Size)
 #define IS_ALIGNED(value, alignment)    (((ULONG_PTR)(value) & ((ULONG_PTR)(alignment)-1)) == 0)
 
-#define PtrToUlong(p)                   ((ULONG)(ULONG_PTR)(p))
-#define PtrToLong(p)                    ((LONG)(LONG_PTR)(p))
-#define PtrToUint(p)                    ((UINT)(UINT_PTR)(p))
-#define UlongToPtr(u)                   ((PVOID)(ULONG_PTR)((ULONG)(u)))
-#define LongToPtr(l)                    ((PVOID)(LONG_PTR)((LONG)(l)))
-#define HandleToUlong(h)                ((ULONG)(ULONG_PTR)(h))
-#define HandleToLong(h)                 ((LONG)(LONG_PTR)(h))
-#define UlongToHandle(u)                ((HANDLE)(ULONG_PTR)(u))
-#define LongToHandle(l)                 ((HANDLE)(LONG_PTR)(l))
-#define Add2Ptr(p, increment)           ((PVOID)((PUCHAR)(p) + (increment)))
-#define PtrOffset(base, offset)         ((ULONG)((ULONG_PTR)(offset) - (ULONG_PTR)(base)))
+#define PtrToUlong(p)           ((ULONG)(ULONG_PTR)(p))
+#define PtrToLong(p)            ((LONG)(LONG_PTR)(p))
+#define PtrToUint(p)            ((UINT)(UINT_PTR)(p))
+#define UlongToPtr(u)           ((PVOID)(ULONG_PTR)((ULONG)(u)))
+#define LongToPtr(l)            ((PVOID)(LONG_PTR)((LONG)(l)))
+#define HandleToUlong(h)        ((ULONG)(ULONG_PTR)(h))
+#define HandleToLong(h)         ((LONG)(LONG_PTR)(h))
+#define UlongToHandle(u)        ((HANDLE)(ULONG_PTR)(u))
+#define LongToHandle(l)         ((HANDLE)(LONG_PTR)(l))
+#define Add2Ptr(p, increment)   ((PVOID)((PUCHAR)(p) + (increment)))
+#define PtrOffset(base, offset) ((ULONG)((ULONG_PTR)(offset) - (ULONG_PTR)(base)))
 
-#define BooleanFlagOn(f, sf)            ((BOOLEAN)(((f) & (sf)) != 0))
-#define FlagOn(f, sf)                   ((f) & (sf))
-#define SetFlag(f, sf)                  ((f) |= (sf))
-#define ClearFlag(f, sf)                ((f) &= ~(sf))
+#define BooleanFlagOn(f, sf) ((BOOLEAN)(((f) & (sf)) != 0))
+#define FlagOn(f, sf)        ((f) & (sf))
+#define SetFlag(f, sf)       ((f) |= (sf))
+#define ClearFlag(f, sf)     ((f) &= ~(sf))
 
 EXTERN_C_END
 

@@ -42,11 +42,11 @@ tidy: deps ## clang-tidy over the product's sources
 	@scripts/build.sh asan
 	@scripts/tidy.sh
 
-format: ## bring every C file into the house form
-	@scripts/format.sh
+format: ## bring every C file into the house form (FILES=... for some)
+	@scripts/format.sh $(FILES)
 
 format-check: ## say which C files are not in the house form
-	@scripts/format.sh --check
+	@scripts/format.sh --check $(FILES)
 
 docs: ## regenerate the generated pages (every scripts/gen_*.py)
 	@for generator in scripts/gen_*.py; do python3 $$generator || exit 1; done

@@ -77,12 +77,13 @@ target_link_options(ntmm_options INTERFACE ${sanitizer_link})
 # --- for src/: freestanding -----------------------------------------------------------------------------
 # The kernel may be interrupted anywhere by its own fault handler and is called from foreign calling conventions:
 # general registers only. -fbuiltin behind -ffreestanding keeps memcpy and friends inlined (gcc switches that off
-# otherwise), -fno-builtin-strlen keeps gcc from inventing calls of strlen, which a kernel does not have.
+# otherwise; clang does in any case: write __builtin_memcpy where it matters). Loops stay loops: gcc would turn some into
+# calls of strlen, which a kernel does not have, and memset's own loop into a call of memset.
 # -fno-semantic-interposition: functions may be inlined although the code is position independent.
 add_library(ntmm_kernel_options INTERFACE)
 target_compile_options(ntmm_kernel_options INTERFACE
   -ffreestanding -mgeneral-regs-only -fno-stack-protector -fno-semantic-interposition
-  $<$<C_COMPILER_ID:GNU>:-fbuiltin> $<$<C_COMPILER_ID:GNU>:-fno-builtin-strlen>)
+  $<$<C_COMPILER_ID:GNU>:-fbuiltin> $<$<C_COMPILER_ID:GNU>:-fno-tree-loop-distribute-patterns>)
 
 # --- for hosted code ------------------------------------------------------------------------------------
 # Defined empty, so that a file that says `#define _GNU_SOURCE` itself does not redefine it.

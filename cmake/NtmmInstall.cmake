@@ -23,7 +23,7 @@ install(FILES "${PROJECT_BINARY_DIR}/ntmmConfig.cmake" "${PROJECT_BINARY_DIR}/nt
   DESTINATION "${CMAKE_INSTALL_LIBDIR}/cmake/ntmm")
 
 # The file finds its prefix from where it lies, so it is right for every `cmake --install build --prefix X`.
-set(NTMM_PC_LIBS_PRIVATE "-pthread ${CMAKE_DL_LIBS}")
+set(NTMM_PC_LIBS_PRIVATE "-pthread")
 set(NTMM_PC_REQUIRES_PRIVATE "")
 if(NTMM_LIBURING_FOUND)
   set(NTMM_PC_REQUIRES_PRIVATE liburing)

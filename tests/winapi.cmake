@@ -38,7 +38,7 @@ foreach(source IN LISTS winapi_programs)
     file(GLOB winapi_headers CONFIGURE_DEPENDS winapi/*.h)
     add_custom_command(OUTPUT "${windows_program}"
       COMMAND "${NTMM_MINGW_CC}" -std=gnu17 -O1 -Wall -Wextra -Werror -Wno-multichar -D_WIN32_WINNT=0x0A00 -D__USE_MINGW_ANSI_STDIO=1
-              "${source}" -o "${windows_program}" -lpsapi -lntdll -lonecore
+              "${source}" -o "${windows_program}" -lpsapi -lntdll
       DEPENDS "${source}" ${winapi_headers}
       COMMENT "Building Windows program ${name}.exe" VERBATIM)
     add_custom_target(winapi_${name}_exe ALL DEPENDS "${windows_program}")

@@ -176,7 +176,8 @@ static void RunRandomInput(uint64_t Seed, uint64_t Index)
 
         bytes[index] = (uint8_t)((small && (value >> 60) != 0) ? (value & 0x0F) : value);
     }
-    (void)snprintf(CurrentInput, sizeof(CurrentInput), "died in: --seed %" PRIu64 " --only %" PRIu64 "\n", Seed, Index);
+    (void)snprintf(CurrentInput, sizeof(CurrentInput), "died in: --seed %" PRIu64 " --only %" PRIu64 "\n",
+                   Seed, Index);
     InputIsRunning = 1;
     RunInput(bytes, size);
     InputIsRunning = 0;

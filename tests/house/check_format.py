@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """clang-format would change nothing. `make format` makes it so.
-Usage: check_format.py ROOT [--write]
+Usage: check_format.py ROOT [--write] [FILE...]     (FILE relative to ROOT; every C file unless told)
 """
 import shutil
 import subprocess
@@ -16,7 +16,7 @@ def main():
     if tool is None:
         print("SKIPPED: clang-format is absent (make deps)")
         sys.exit(house.SKIP)
-    files = house.source_files(root, house.C_FOLDERS)
+    files = [word for word in sys.argv[2:] if not word.startswith("--")] or house.source_files(root, house.C_FOLDERS)
     style = "--style=file:" + os.path.join(root, ".clang-format")
     if not files:
         house.finish([], "", 0)

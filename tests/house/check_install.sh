@@ -23,7 +23,8 @@ read -ra static_libs <<<"$("$pkg_config" --static --libs ntmm)"
 LD_LIBRARY_PATH=$(dirname "$folder") "$work/shared"
 mkdir "$work/static-only"
 cp "$(dirname "$folder")/libntmm.a" "$work/static-only/"
-"$compiler" -std=c17 "${cflags[@]}" "$here/client/main.c" -o "$work/static" -L"$work/static-only" "${static_libs[@]/#-L*/}"
+# A folder with the archive alone, in front of the installed one, makes -lntmm mean the archive.
+"$compiler" -std=c17 "${cflags[@]}" "$here/client/main.c" -o "$work/static" -L"$work/static-only" "${static_libs[@]}"
 "$work/static"
 "$cmake" -S "$here/client" -B "$work/client" -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_C_COMPILER="$compiler" >"$work/client.log" 2>&1 \
     && "$cmake" --build "$work/client" >>"$work/client.log" 2>&1 || { cat "$work/client.log"; exit 1; }

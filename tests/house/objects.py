@@ -7,8 +7,8 @@ import sys
 
 import house
 
-# What the sanitizers' instrumentation adds. Used only where a sanitizer is on.
-SANITIZER_SYMBOL = re.compile(r"^_*(asan|tsan|ubsan|sanitizer|sancov|msan)_|^__start___sancov|^__stop___sancov|^_*odr_asan")
+# What the sanitizers' instrumentation adds (__unnamed_n: its descriptions of globals). Used only where a sanitizer is on.
+SANITIZER_SYMBOL = re.compile(r"^_*(asan|tsan|ubsan|sanitizer|sancov|msan)_|^__start___sancov|^__stop___sancov|^_*odr_asan|^__unnamed_[0-9]+$")
 
 
 def object_list():

@@ -54,7 +54,7 @@ endif()
 
 # What a test executable is started through (only tsan needs something: see NtmmTsanLauncher.cmake).
 set(NTMM_TEST_LAUNCHER "")
-if(NTMM_SANITIZER STREQUAL "tsan" AND NTMM_BUILD_TESTS)
+if(NTMM_SANITIZER STREQUAL "tsan")
   include(NtmmTsanLauncher)
 endif()
 

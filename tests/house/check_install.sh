@@ -5,10 +5,12 @@
 set -euo pipefail
 cmake=$1 build=$2 compiler=$3 pkg_config=$4
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-if [ ! -e "$here/../../include/ntmm.h" ]; then
-    echo "SKIPPED: include/ntmm.h, the embedding API, does not exist yet"
-    exit 77
-fi
+for header in ntifs.h ntmm.h; do
+    if [ ! -e "$here/../../include/$header" ]; then
+        echo "SKIPPED: include/$header does not exist yet"
+        exit 77
+    fi
+done
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 prefix=$work/prefix

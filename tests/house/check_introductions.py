@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Every file of the product opens with the licence line and then a comment that introduces it (DESIGN §5.7).
 
-The introduction is a comment block that starts within the two lines below the licence line and has at least eight words.
+The introduction is a comment block that starts within the two lines below the licence line and has at least five words.
 Usage: check_introductions.py ROOT
 """
 import re
@@ -10,7 +10,7 @@ import sys
 import house
 
 LICENCE = "/* SPDX-License-Identifier: MIT */"
-LEAST_WORDS = 8
+LEAST_WORDS = 5
 
 
 def introduction(lines):

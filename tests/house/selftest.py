@@ -98,6 +98,9 @@ def include_order():
     tree_case("order: upwards", check, {"src/rtl/tree.c": '#include "nt/nt.h"\n'}, "rtl (floor 0) includes nt/nt.h")
     tree_case("order: upwards by ..", check, {"src/rtl/tree.c": '#include "../nt/nt.h"\n'}, "rtl (floor 0) includes")
     tree_case("order: upwards, not there yet", check, {"src/ke/ke.c": '#include "fault/fault.h"\n'}, "ke (floor 1)")
+    tree_case("order: include/nt is not the room nt", check, {"src/rtl/tree.c": '#include "nt/ntdef.h"\n#include "nt/later.h"\n'},
+              "no violation", 0)
+    tree_case("order: public header knows a room", check, {"include/nt/ntdef.h": '#include "rtl/tree.h"\n'}, "clients have include/")
     tree_case("order: unknown room", check, {"src/misc/x.c": HEAD}, "src/misc/ is not a room")
     tree_case("order: heap upwards", check, {"src/heap/heap.c": '#include "nt/nt.h"\n'}, "heap includes nt/nt.h")
     tree_case("order: heap from the tower", check, {"src/heap/heap.h": HEAD, "src/nt/nt.c": '#include "heap/heap.h"\n'}, "beside the tower")

@@ -2,10 +2,12 @@
 /*
  * The smallest client of an installed ntmm: the headers compile as a program of somebody else, and a system service links.
  */
-#include <ntddk.h>
+#include <ntifs.h>
 #include <ntmm.h>
 
 int main(void)
 {
-    return (void *)&NtAllocateVirtualMemory == (void *)0;
+    void (*volatile Service)(void) = (void (*)(void))NtAllocateVirtualMemory;
+
+    return Service == 0;
 }

@@ -253,6 +253,34 @@ typedef enum _MODE
     MaximumMode
 } MODE;
 
+typedef enum _EVENT_TYPE
+{
+    NotificationEvent,
+    SynchronizationEvent
+} EVENT_TYPE;
+
+typedef enum _TIMER_TYPE
+{
+    NotificationTimer,
+    SynchronizationTimer
+} TIMER_TYPE;
+
+typedef enum _WAIT_TYPE
+{
+    WaitAll,
+    WaitAny,
+    WaitNotification,
+    WaitDequeue,
+    WaitDpc
+} WAIT_TYPE;
+
+typedef enum _SYSTEM_SIZE
+{
+    MmSmallSystem,
+    MmMediumSystem,
+    MmLargeSystem
+} MM_SYSTEMSIZE;
+
 typedef union _LARGE_INTEGER
 {
     _ANONYMOUS_STRUCT struct

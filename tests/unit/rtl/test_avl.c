@@ -361,8 +361,8 @@ static void tree_agrees_with_a_sorted_array(void **state)
 }
 
 /*
- * A summary that most changes leave alone (the greatest of few different weights), so that walks towards the root
- * end early. This is where a node that was moved into a removed node's place is easily forgotten.
+ * A summary that most changes leave alone (the greatest of few different weights), so that walks towards the
+ * root end early. This is where a node that was moved into a removed node's place is easily forgotten.
  */
 typedef struct
 {

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The boundary: all that the kernel asks of the machine it runs on. Both ports (host, pc) implement every
+ * function here; nothing else outside src/ is called by the kernel. Each contract is written once, above its
+ * prototype. "Never faults" means: may be called at any IRQL, from the page-fault path, with spin locks held.
+ */
+#ifndef NTMM_PORT_H
+#define NTMM_PORT_H
+
+#include "nt/ntdef.h"
+#include "nt/ntstatus.h"
+
+/*
+ * port_inline.h belongs to the port and supplies what must be inlined:
+ *   PORT_USER_LOWEST, PORT_USER_HIGHEST      first and last byte of the user window (64 KiB aligned / -1)
+ *   PORT_SYSTEM_START, PORT_SYSTEM_END       first and last byte of the system window (512 GiB aligned / -1)
+ *   PORT_DIRECT_MAP_BASE, PORT_DIRECT_MAP_SIZE
+ *   PORT_MAXIMUM_PROCESSORS
+ *   struct _KTHREAD *PortGetCurrentThread(void);         NULL before KiInitializeThread of this thread
+ *   void PortSetCurrentThread(struct _KTHREAD *Thread);
+ *   void PortPause(void);                                a spin-wait hint to the processor
+ */
+#include "port_inline.h"
+
+/* ---- Memory ------------------------------------------------------------------------------------------- */
+
+/* One run of RAM that firmware reports. Runs are ascending and do not touch. */
+typedef struct _PORT_MEMORY_RUN
+{
+    PFN_NUMBER BasePage;
+    PFN_NUMBER PageCount;
+    BOOLEAN Zeroed; /* every byte of the run reads as zero at boot */
+} PORT_MEMORY_RUN;
+
+/* Fills Runs (at most Count) and returns how many runs there are. Called once, at boot. */
+ULONG PortQueryMemoryRuns(PORT_MEMORY_RUN *Runs, ULONG Count);
+
+/* A page frame as a pointer: one add. Valid for every frame of every run, for reading and writing, at any IRQL. */
+FORCEINLINE PVOID PortDirectMap(PFN_NUMBER PageFrame)
+{
+    return (PVOID)(PORT_DIRECT_MAP_BASE + (PageFrame << PAGE_SHIFT));
+}
+
+/* The frame behind a direct-map pointer. */
+FORCEINLINE PFN_NUMBER PortDirectMapFrame(const volatile void *Address)
+{
+    return ((ULONG_PTR)Address - PORT_DIRECT_MAP_BASE) >> PAGE_SHIFT;
+}
+
+/*
+ * Zero-filled, page-aligned nonpaged memory for structures that live as long as the machine (PFN database,
+ * MiState). The port may back it lazily: untouched pages cost nothing. NULL when there is none.
+ */
+PVOID PortAllocateBootMemory(SIZE_T Bytes);
+VOID PortFreeBootMemory(PVOID Address, SIZE_T Bytes);
+
+/*
+ * Gives frames back to the outside if the port can (host: punches a hole into the RAM file); afterwards they
+ * read as zero. Optional work: returns FALSE when nothing was done and the contents are unchanged.
+ */
+BOOLEAN PortDiscardFrames(PFN_NUMBER PageFrame, PFN_NUMBER Count);
+
+/* ---- Translation -------------------------------------------------------------------------------------- */
+
+/*
+ * Address ranges of the user window that the surroundings occupy (host: the Linux process itself); the
+ * address space code never hands them out. Returns the number of ranges, writes at most Count.
+ */
+typedef struct _PORT_ADDRESS_RANGE
+{
+    ULONG_PTR Start;
+    ULONG_PTR End; /* last byte */
+} PORT_ADDRESS_RANGE;
+
+ULONG PortQueryOccupiedRanges(PORT_ADDRESS_RANGE *Ranges, ULONG Count);
+
+/*
+ * The current thread runs in the address space whose top-level page is TopLevel from now on (0: none, only
+ * the system window). On the host this may wait until the space can be loaded (gang scheduling): IRQL < DISPATCH.
+ */
+VOID PortLoadAddressSpace(PFN_NUMBER TopLevel);
+
+/* A run of pages whose cached translations must go. */
+typedef struct _PORT_TB_RANGE
+{
+    ULONG_PTR Start; /* page aligned */
+    SIZE_T Pages;
+} PORT_TB_RANGE;
+
+/*
+ * Invalidates the translations of Ranges in the space TopLevel (0: system window, held by all spaces) on
+ * every processor that may hold them. Ranges == NULL: all of that space. The caller changed the PTEs before.
+ * On return no processor accesses the old frames through these addresses any more. Never faults.
+ */
+VOID PortFlushTb(PFN_NUMBER TopLevel, const PORT_TB_RANGE *Ranges, ULONG Count);
+
+/* The top-level page through which system addresses are translated (its system half is shared by all spaces). At boot; 0 at shutdown. */
+VOID PortSetSystemSpace(PFN_NUMBER TopLevel);
+
+/*
+ * Tells the port that PTEs for this range became valid and are about to be used: it may load them into its TB
+ * now (host: one mmap for a physically consecutive run). A hint. Sets accessed/dirty bits only as a walk for
+ * an access of that kind would. Never faults.
+ */
+VOID PortFillTb(PFN_NUMBER TopLevel, ULONG_PTR Start, SIZE_T Pages, BOOLEAN Write);
+
+/* ---- Processors, threads, time ------------------------------------------------------------------------- */
+
+ULONG PortQueryProcessorCount(void);
+
+/* The storage of a port thread inside KTHREAD. */
+typedef struct _PORT_THREAD
+{
+    ULONG64 Opaque[16];
+} PORT_THREAD;
+
+struct _KTHREAD;
+
+/*
+ * Starts Routine(Context) on a new thread whose PortGetCurrentThread() is Thread. The thread ends by returning.
+ * The memory of Thread stays valid until PortJoinThread returned.
+ */
+NTSTATUS PortCreateThread(struct _KTHREAD *Thread, PORT_THREAD *Port, VOID (*Routine)(PVOID), PVOID Context);
+VOID PortJoinThread(PORT_THREAD *Port);
+
+/* Makes the calling, foreign thread one of ours / lets it go. */
+VOID PortAdoptThread(struct _KTHREAD *Thread, PORT_THREAD *Port);
+VOID PortAbandonThread(struct _KTHREAD *Thread, PORT_THREAD *Port);
+
+/*
+ * Parks the calling thread (Port is its own) until an unpark, which is remembered if it came first (one token), or
+ * until PortQueryClock() >= Deadline (nanoseconds; ~0 = never). May return early. FALSE: the deadline passed.
+ */
+BOOLEAN PortParkThread(PORT_THREAD *Port, ULONG64 Deadline);
+VOID PortUnparkThread(PORT_THREAD *Port);
+VOID PortYield(void);
+
+/*
+ * Masks what would let another thread of ours run on this thread's processor (IRQL >= DISPATCH_LEVEL): from
+ * Enter to Leave the caller is the only thread of that processor number. Not nested; the kernel counts. Never faults.
+ */
+VOID PortEnterDispatch(ULONG Processor);
+VOID PortLeaveDispatch(ULONG Processor);
+
+/* Nanoseconds, monotonic. / 100 ns units since 1601-01-01 UTC. */
+ULONG64 PortQueryClock(void);
+ULONG64 PortQuerySystemTime(void);
+ULONG64 PortQueryEntropy(void);
+
+/* ---- Storage ------------------------------------------------------------------------------------------- */
+
+typedef struct _PORT_STORAGE PORT_STORAGE;
+
+#define PORT_STORAGE_READ      0x1u
+#define PORT_STORAGE_WRITE     0x2u
+#define PORT_STORAGE_CREATE    0x4u  /* create when absent */
+#define PORT_STORAGE_EXCLUSIVE 0x8u  /* nobody else may use it as a paging file at the same time */
+#define PORT_STORAGE_UNCACHED  0x10u /* around the surroundings' page cache (O_DIRECT) where it can be had */
+#define PORT_STORAGE_SCRATCH   0x20u /* contents mean nothing after close */
+
+/*
+ * Opens a backing file. Statuses: OBJECT_NAME_NOT_FOUND, OBJECT_PATH_NOT_FOUND, ACCESS_DENIED,
+ * SHARING_VIOLATION, INVALID_PARAMETER (a directory), MEDIA_WRITE_PROTECTED, INSUFFICIENT_RESOURCES.
+ */
+NTSTATUS PortOpenStorage(PCUNICODE_STRING Name, ULONG Flags, PORT_STORAGE **Storage);
+VOID PortCloseStorage(PORT_STORAGE *Storage);
+NTSTATUS PortQueryStorageSize(PORT_STORAGE *Storage, ULONG64 *Bytes);
+
+/* Sets the size; growth really allocates (STATUS_DISK_FULL otherwise, size unchanged). */
+NTSTATUS PortSetStorageSize(PORT_STORAGE *Storage, ULONG64 Bytes);
+NTSTATUS PortFlushStorage(PORT_STORAGE *Storage);
+
+/* One asynchronous vectored transfer between consecutive bytes of a file and page frames. */
+typedef struct _PORT_IO PORT_IO;
+typedef VOID PORT_IO_COMPLETION(PORT_IO *Io);
+
+#define PORT_IO_MAXIMUM_PAGES 256
+
+struct _PORT_IO
+{
+    PORT_STORAGE *Storage;
+    ULONG64 Offset;           /* page aligned */
+    const PFN_NUMBER *Frames; /* Count frames; stays valid until completion */
+    ULONG Count;              /* 1..PORT_IO_MAXIMUM_PAGES */
+    BOOLEAN Write;
+    PORT_IO_COMPLETION *Completion;
+    PVOID Context;
+    /* out */
+    NTSTATUS Status;     /* SUCCESS, END_OF_FILE, DISK_FULL, IO_DEVICE_ERROR, ... : the whole transfer */
+    SIZE_T Information;  /* bytes transferred */
+    ULONG64 Reserved[8]; /* the port's */
+};
+
+/*
+ * Starts Io. Completion is called exactly once, on some thread, not holding any of the port's locks; it may take
+ * spin locks and set events and must not wait. Short transfers are continued by the port; reading beyond the end of the file
+ * fills zeros and reports END_OF_FILE only if nothing at all was there (a read that found a part is a SUCCESS whose Information
+ * is less than was asked for). A write beyond the end extends the file. Cannot fail synchronously. Never faults.
+ */
+VOID PortStartIo(PORT_IO *Io);
+
+/*
+ * The same for a caller that has nothing to do before the transfer is over (a fault that reads its own page): the port may
+ * carry it out on the calling thread, which spares the way to another thread and back. Completion, of this and
+ * in deterministic mode of other requests too, has run on return; Io stays valid until then. IRQL <= APC_LEVEL, no lock held that
+ * a completion takes.
+ */
+VOID PortPerformIo(PORT_IO *Io);
+
+/*
+ * Deterministic mode only: completes pending transfers on the calling thread; TRUE when it completed one.
+ * In threaded mode does nothing and returns FALSE.
+ */
+BOOLEAN PortPollIo(void);
+
+/* ---- The end, and talking ------------------------------------------------------------------------------ */
+
+VOID PortDebugPrint(PCSTR Text, SIZE_T Length);
+
+/* Writes at most Count return addresses of the caller's stack; returns how many. Never faults. */
+ULONG PortCaptureBackTrace(PVOID *Frames, ULONG Count, ULONG Skip);
+
+/* Describes a code address ("symbol+0x12 (module)"), or leaves an empty string. */
+VOID PortDescribeAddress(PVOID Address, PSTR Buffer, SIZE_T Size);
+
+/* The machine stops here (host: abort). */
+DECLSPEC_NORETURN VOID PortHalt(VOID);
+
+/* ---- What the port calls in the kernel ----------------------------------------------------------------- */
+
+/*
+ * The page-fault entry: FaultStatus is the x86 page-fault error code (bit 0 present, 1 write, 2 user, 4 execute).
+ * STATUS_SUCCESS: run the access again. Otherwise the port raises the exception in Record (already filled in) to
+ * the interrupted code. Defined in src/fault.
+ */
+struct _EXCEPTION_RECORD;
+NTSTATUS MmAccessFault(ULONG FaultStatus, PVOID Address, KPROCESSOR_MODE Mode,
+                       struct _EXCEPTION_RECORD *Record);
+
+#define PORT_FAULT_PRESENT 0x01u
+#define PORT_FAULT_WRITE   0x02u
+#define PORT_FAULT_USER    0x04u
+#define PORT_FAULT_EXECUTE 0x10u
+
+#endif

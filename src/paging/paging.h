@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Paging files and page I/O: slots, clustered reads (MMINPAGE_SUPPORT), the modified page writer. Theory: docs/paging.md.
+ *
+ * A slot is named by (file number, page offset) as a software PTE holds it; offset 0 of every file is never used, so that
+ * PageFileHigh == 0 means "no slot". A slot belongs to exactly one PTE, prototype PTE, frame (OriginalPte) or write in flight.
+ */
+#ifndef NTMM_PAGING_H
+#define NTMM_PAGING_H
+
+#include "rtl/bitmap.h"
+#include "rtl/bitmapsummary.h"
+#include "space/space.h"
+
+#define MI_MAXIMUM_PAGING_FILES 16
+#define MI_WRITE_CLUSTER        128u /* pages per write */
+#define MI_READ_CLUSTER         64u  /* pages per read at most */
+#define MI_WRITES_IN_FLIGHT     4u
+#define MI_INPAGE_BLOCKS        128u
+
+typedef struct _MMPAGING_FILE
+{
+    ULONG PageFileNumber;
+    PORT_STORAGE *Storage;
+    KSPIN_LOCK Lock;      /* bitmap, sizes */
+    volatile SIZE_T Size; /* pages now, slot 0 included */
+    SIZE_T MinimumSize;
+    SIZE_T MaximumSize;
+    volatile SIZE_T FreeSpace; /* slots */
+    SIZE_T PeakUsage;
+    SIZE_T Hint; /* where the last cluster ended */
+    RTL_BITMAP_SUMMARY Bitmap;
+    PVOID BitmapMemory;
+    SIZE_T BitmapBytes;
+    ULONG64 WriteRetryTime; /* after an error: no writes before (KiQueryTime) */
+    ULONG WriteErrors;      /* in a row */
+    volatile ULONG64 Reads, ReadPages, Writes, WritePages;
+    WCHAR Name[256];
+    USHORT NameLength; /* bytes */
+    EX_PUSH_LOCK ExtendLock;
+} MMPAGING_FILE, *PMMPAGING_FILE;
+
+/* One read: the pages it brings, and who waits for it. */
+typedef struct _MMINPAGE_SUPPORT
+{
+    PORT_IO Io;
+    KEVENT Event;             /* notification: the read is complete, Status valid */
+    volatile LONG References; /* the reader + every collided waiter + the I/O */
+    NTSTATUS Status;
+    ULONG Count;
+    PFN_NUMBER Frames[MI_READ_CLUSTER];
+    struct _MMINPAGE_SUPPORT *Next; /* free list */
+} MMINPAGE_SUPPORT, *PMMINPAGE_SUPPORT;
+
+typedef struct _MI_WRITE_BLOCK
+{
+    PORT_IO Io;
+    PMMPAGING_FILE File;
+    SIZE_T FirstSlot;
+    ULONG Count;
+    BOOLEAN Busy;
+    PFN_NUMBER Frames[MI_WRITE_CLUSTER];
+} MI_WRITE_BLOCK;
+
+typedef struct _MI_PAGING_STATE
+{
+    EX_PUSH_LOCK FileListLock; /* creation, deletion, extension */
+    PMMPAGING_FILE Files[MI_MAXIMUM_PAGING_FILES];
+    volatile ULONG FileCount;
+    KSPIN_LOCK InPageLock;
+    PMMINPAGE_SUPPORT InPageFree;
+    PMMINPAGE_SUPPORT InPageBlocks;
+    volatile ULONG InPageInUse;
+    KSPIN_LOCK WriterLock;
+    MI_WRITE_BLOCK *WriteBlocks; /* MI_WRITES_IN_FLIGHT */
+    volatile ULONG WritesInFlight;
+    KEVENT WriteDone; /* notification-like: set at each completion */
+    KI_WORKER ModifiedWriter;
+    volatile BOOLEAN FlushAll; /* write everything, not only down to the threshold */
+} MI_PAGING_STATE;
+
+NTSTATUS MiInitializePaging(void);
+VOID MiStartPagingWorkers(void);
+VOID MiStopPagingWorkers(void); /* waits for writes in flight */
+VOID MiShutdownPaging(void);    /* closes all files; their slots must be free */
+
+/*
+ * Creates a paging file (sizes in bytes, rounded to pages). Minimum is allocated now. STATUS_INVALID_PARAMETER_2/_3 (sizes),
+ * STATUS_INSUFFICIENT_RESOURCES (16 exist), STATUS_DISK_FULL, what PortOpenStorage says. The commit limit grows by the size.
+ * Called again with a name that exists: changes the maximum / grows to the minimum.
+ */
+NTSTATUS MiCreatePagingFile(PCUNICODE_STRING Name, ULONG64 MinimumSize, ULONG64 MaximumSize);
+
+/* Grows paging files so that the commit limit rises by at least Pages if they can; TRUE when it rose at all. May wait. */
+BOOLEAN MiExtendPagingFiles(SIZE_T Pages);
+
+/* Up to Count consecutive slots; *Got >= 1. 0: none free. At DISPATCH_LEVEL or below. */
+SIZE_T MiAllocateSlots(ULONG Count, PMMPAGING_FILE *File, PULONG Got);
+VOID MiFreeSlots(PMMPAGING_FILE File, SIZE_T First, ULONG Count);
+
+/* Frees the slot that a software PTE (or OriginalPte) names, if any. */
+VOID MiReleasePageFileSpace(MMPTE Pte);
+
+/* ---- Reads ------------------------------------------------------------------------------------------------------- */
+
+PMMINPAGE_SUPPORT MiAllocateInPage(void); /* one reference, event clear; NULL: none (wait and retry) */
+VOID MiReferenceInPage(PMMINPAGE_SUPPORT InPage);
+VOID MiDereferenceInPage(PMMINPAGE_SUPPORT InPage);
+
+/*
+ * Starts the read of InPage->Count frames (Frames[], in transition with ReadInProgress, InPage set, one reference for the I/O)
+ * from consecutive slots beginning at the one that First names. Its completion ends the transition of each frame:
+ * success: clears ReadInProgress and drops the I/O's reference (to standby unless somebody holds it); failure: the owning
+ * PTE gets OriginalPte back once nobody holds the frame. Takes a reference of InPage for itself.
+ */
+VOID MiStartPageFileRead(PMMINPAGE_SUPPORT InPage, MMPTE First);
+/* Waits for the end of the read. */
+NTSTATUS MiWaitForInPage(PMMINPAGE_SUPPORT InPage);
+
+/* Drops a hold that a faulting thread has on a frame (see above). */
+VOID MiReleaseHeldFrame(PFN_NUMBER Frame);
+
+/* ---- Writes ------------------------------------------------------------------------------------------------------- */
+
+BOOLEAN MiModifiedWriterStep(PVOID Context);
+
+/* Writes out all modified pages that can be written; returns when they are, or when nothing more can be written. PASSIVE_LEVEL. */
+VOID MiFlushModifiedPages(void);
+
+PFN_NUMBER MiModifiedPages(void);
+
+/* Level 2: usage counts against bitmaps. */
+VOID MiCheckPaging(ULONG Level);
+
+#endif

@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Taking and giving frames. The common case is a pop from the current processor's small cache, which is refilled in batches:
+ * from the zeroed or free list, then from frames that were never used, then (one at a time) from standby, lowest priority
+ * first. Batches shrink to one when memory is short, so that no processor hoards.
+ */
+#include "physical/physical.h"
+#include "rtl/memory.h"
+
+#define MI_REFILL_BATCH 16u
+
+static ULONG64 MiTotal(const MMPFNLIST *List)
+{
+    return __atomic_load_n(&List->Total, __ATOMIC_RELAXED);
+}
+
+static PFN_NUMBER MiCachedPages(BOOLEAN Zeroed)
+{
+    PFN_NUMBER Sum = 0;
+
+    for (ULONG Processor = 0; Processor < MiState.Ke->ProcessorCount; Processor++)
+    {
+        const MI_PAGE_CACHE *Cache = &MiState.Physical->PageCache[Processor];
+        Sum += __atomic_load_n(Zeroed ? &Cache->ZeroedCount : &Cache->FreeCount, __ATOMIC_RELAXED);
+    }
+    return Sum;
+}
+
+PFN_NUMBER MiZeroedPages(void)
+{
+    MI_PHYSICAL_STATE *Physical = MiState.Physical;
+    return MiTotal(&Physical->ZeroedList) + __atomic_load_n(&Physical->FreshZeroed, __ATOMIC_RELAXED) +
+           MiCachedPages(TRUE);
+}
+
+PFN_NUMBER MiFreePages(void)
+{
+    MI_PHYSICAL_STATE *Physical = MiState.Physical;
+    return MiTotal(&Physical->FreeList) + __atomic_load_n(&Physical->FreshFree, __ATOMIC_RELAXED) +
+           MiCachedPages(FALSE);
+}
+
+PFN_NUMBER MiStandbyPages(void)
+{
+    PFN_NUMBER Sum = 0;
+
+    for (ULONG Priority = 0; Priority < MI_PRIORITIES; Priority++)
+    {
+        Sum += MiTotal(&MiState.Physical->StandbyList[Priority]);
+    }
+    return Sum;
+}
+
+PFN_NUMBER MiAvailablePages(void)
+{
+    return MiZeroedPages() + MiFreePages() + MiStandbyPages();
+}
+
+/* ---- The three sources of a refill -------------------------------------------------------------------------- */
+
+static VOID MiCachePut(MI_PAGE_CACHE *Cache, BOOLEAN Zeroed, PFN_NUMBER Frame)
+{
+    if (Zeroed)
+    {
+        Cache->Zeroed[Cache->ZeroedCount] = (ULONG)Frame;
+        __atomic_store_n(&Cache->ZeroedCount, Cache->ZeroedCount + 1, __ATOMIC_RELAXED);
+    }
+    else
+    {
+        Cache->Free[Cache->FreeCount] = (ULONG)Frame;
+        __atomic_store_n(&Cache->FreeCount, Cache->FreeCount + 1, __ATOMIC_RELAXED);
+    }
+}
+
+static ULONG MiRefillFromList(MI_PAGE_CACHE *Cache, BOOLEAN Zeroed, ULONG Wanted)
+{
+    PMMPFNLIST List = Zeroed ? &MiState.Physical->ZeroedList : &MiState.Physical->FreeList;
+    ULONG Got = 0;
+
+    while (Got < Wanted)
+    {
+        PMMPFN Pfn = MiRemoveHeadLocked(List);
+        if (Pfn == NULL)
+        {
+            break;
+        }
+        Pfn->e1 = (MMPFNENTRY){ .PageLocation = Zeroed ? ZeroedPageList : FreePageList, .Kernel = 1 };
+        MiCachePut(Cache, Zeroed, MiPfnFrame(Pfn));
+        MiUnlockPfn(Pfn);
+        Got++;
+    }
+    return Got;
+}
+
+/* Never-used frames: consecutive ones, at the price of moving a mark. */
+static ULONG MiTakeFresh(BOOLEAN Zeroed, ULONG Wanted, PFN_NUMBER *First)
+{
+    MI_PHYSICAL_STATE *Physical = MiState.Physical;
+    volatile PFN_NUMBER *Count = Zeroed ? &Physical->FreshZeroed : &Physical->FreshFree;
+    ULONG Got = 0;
+
+    if (__atomic_load_n(Count, __ATOMIC_RELAXED) == 0)
+    {
+        return 0;
+    }
+    KiAcquireSpinLockAtDispatch(&Physical->FreshLock);
+    for (ULONG Index = 0; Index < Physical->RunCount && Got == 0; Index++)
+    {
+        MI_MEMORY_RUN *Run = &Physical->Runs[Index];
+        if (Run->Zeroed == Zeroed && Run->Fresh != Run->FreshEnd)
+        {
+            PFN_NUMBER Left = Run->FreshEnd - Run->Fresh;
+            Got = Wanted < Left ? Wanted : (ULONG)Left;
+            *First = Run->Fresh;
+            Run->Fresh += Got;
+            __atomic_store_n(Count, *Count - Got, __ATOMIC_RELAXED);
+        }
+    }
+    KiReleaseSpinLockFromDispatch(&Physical->FreshLock);
+    return Got;
+}
+
+static ULONG MiRefillFromFresh(MI_PAGE_CACHE *Cache, BOOLEAN Zeroed, ULONG Wanted)
+{
+    PFN_NUMBER First = 0;
+    ULONG Got = MiTakeFresh(Zeroed, Wanted, &First);
+
+    /* Popped from the end: put them in backwards so that they come out ascending. */
+    for (ULONG Index = Got; Index > 0; Index--)
+    {
+        MiPfn(First + Index - 1)->e1 =
+            (MMPFNENTRY){ .PageLocation = Zeroed ? ZeroedPageList : FreePageList, .Kernel = 1 };
+        MiCachePut(Cache, Zeroed, First + Index - 1);
+    }
+    return Got;
+}
+
+VOID MiRestoreOwnerPte(PMMPFN Pfn)
+{
+    PMMPTE PointerPte = Pfn->PteAddress;
+
+    KiRequire(Pfn->ReferenceCount == 0 && PointerPte != NULL);
+    ASSERT(PointerPte->Hard.Valid == 0 && PointerPte->Trans.Transition == 1 &&
+           PointerPte->Trans.PageFrameNumber == MiPfnFrame(Pfn));
+    __atomic_store_n(&PointerPte->Long, Pfn->OriginalPte.Long, __ATOMIC_RELEASE);
+    if (!Pfn->e1.PrototypePte)
+    {
+        MiDecrementPageTableShare(PointerPte);
+    }
+}
+
+static PFN_NUMBER MiTakeStandby(void)
+{
+    MI_PHYSICAL_STATE *Physical = MiState.Physical;
+
+    for (ULONG Priority = 0; Priority < MI_PRIORITIES; Priority++)
+    {
+        PMMPFN Pfn = MiRemoveHeadLocked(&Physical->StandbyList[Priority]);
+        if (Pfn == NULL)
+        {
+            continue;
+        }
+        MiRestoreOwnerPte(Pfn);
+        MiUnlockPfn(Pfn);
+        __atomic_fetch_add(&Physical->RepurposedByPriority[Priority], 1, __ATOMIC_RELAXED);
+        MiCount(PagesRepurposed);
+        return MiPfnFrame(Pfn);
+    }
+    return 0;
+}
+
+/* ---- Allocation ------------------------------------------------------------------------------------------------ */
+
+static VOID MiPrepareAllocated(PFN_NUMBER Frame)
+{
+    PMMPFN Pfn = MiPfn(Frame);
+
+    /* Nobody else can reach this frame; a passer-by that found it on a list may still hold its lock for a moment and look. */
+    Pfn->u1.InPage = NULL;
+    Pfn->PteAddress = NULL;
+    Pfn->OriginalPte.Long = 0;
+    Pfn->ReferenceCount = 1;
+    Pfn->e1 = (MMPFNENTRY){ .PageLocation = ActiveAndValid, .Priority = MI_DEFAULT_PRIORITY };
+}
+
+static PFN_NUMBER MiPop(MI_PAGE_CACHE *Cache, BOOLEAN Zeroed)
+{
+    ULONG Count = Zeroed ? Cache->ZeroedCount : Cache->FreeCount;
+
+    if (Count == 0)
+    {
+        return 0;
+    }
+    Count--;
+    __atomic_store_n(Zeroed ? &Cache->ZeroedCount : &Cache->FreeCount, Count, __ATOMIC_RELAXED);
+    return Zeroed ? Cache->Zeroed[Count] : Cache->Free[Count];
+}
+
+/* The caches are empty. Decides how much may be taken, refills, and tells the rooms above when memory runs low. */
+static PFN_NUMBER MiAllocateSlow(MI_PAGE_CACHE *Cache, ULONG Flags, PBOOLEAN NeedsZero)
+{
+    MI_PHYSICAL_STATE *Physical = MiState.Physical;
+    BOOLEAN Zeroed = (Flags & MI_PAGE_ZEROED) != 0;
+    PFN_NUMBER Available = MiAvailablePages();
+    ULONG Batch = Available > 4 * Physical->LowThreshold + 64 ? MI_REFILL_BATCH : 1;
+    PFN_NUMBER Frame = 0;
+
+    if (Available < Physical->LowThreshold && Physical->Operations.AvailableLow != NULL)
+    {
+        Physical->Operations.AvailableLow();
+    }
+    if (Available <= Physical->MinimumReserve && (Flags & MI_PAGE_MUST_SUCCEED) == 0)
+    {
+        return 0;
+    }
+    for (ULONG Try = 0; Try < 2 && Frame == 0; Try++)
+    {
+        BOOLEAN Kind = Try == 0 ? Zeroed : !Zeroed;
+
+        Frame = MiPop(Cache, Kind);
+        if (Frame == 0 &&
+            (MiRefillFromList(Cache, Kind, Batch) != 0 || MiRefillFromFresh(Cache, Kind, Batch) != 0))
+        {
+            Frame = MiPop(Cache, Kind);
+        }
+        *NeedsZero = Zeroed && !Kind;
+    }
+    if (Frame == 0)
+    {
+        Frame = MiTakeStandby();
+        *NeedsZero = Zeroed;
+    }
+    return Frame;
+}
+
+PFN_NUMBER MiAllocatePage(ULONG Flags)
+{
+    BOOLEAN Zeroed = (Flags & MI_PAGE_ZEROED) != 0;
+    BOOLEAN NeedsZero = FALSE;
+    MI_PAGE_CACHE *Cache;
+    PFN_NUMBER Frame;
+    KIRQL OldIrql;
+
+    if ((Flags & MI_PAGE_MUST_SUCCEED) == 0 && KiInject(KiInjectFrame))
+    {
+        return 0;
+    }
+    OldIrql = KiRaiseIrqlToDispatch();
+    Cache = &MiState.Physical->PageCache[KiCurrentProcessor()];
+    Frame = MiPop(Cache, Zeroed);
+    if (Frame == 0)
+    {
+        Frame = MiAllocateSlow(Cache, Flags, &NeedsZero);
+    }
+    if (Frame != 0)
+    {
+        MiPrepareAllocated(Frame);
+        if (NeedsZero)
+        {
+            MiZeroFrame(Frame);
+            MiCount(PagesZeroedOnDemand);
+        }
+    }
+    KiLowerIrqlFromDispatch(OldIrql);
+    return Frame;
+}
+
+PFN_NUMBER MiAllocatePageRun(ULONG Count, ULONG Flags, PULONG Got)
+{
+    BOOLEAN Zeroed = (Flags & MI_PAGE_ZEROED) != 0;
+    PFN_NUMBER First = 0;
+
+    *Got = 0;
+    if (Count > 1 && MiAvailablePages() > MiState.Physical->LowThreshold + Count && !KiInject(KiInjectFrame))
+    {
+        KIRQL OldIrql = KiRaiseIrqlToDispatch();
+        BOOLEAN Kind = Zeroed || MiState.Physical->FreshFree == 0;
+
+        *Got = MiTakeFresh(Kind, Count, &First);
+        for (ULONG Index = 0; Index < *Got; Index++)
+        {
+            MiPrepareAllocated(First + Index);
+        }
+        KiLowerIrqlFromDispatch(OldIrql);
+    }
+    if (*Got == 0)
+    {
+        First = MiAllocatePage(Flags);
+        *Got = First != 0 ? 1 : 0;
+    }
+    return First;
+}
+
+VOID MiFreePage(PFN_NUMBER PageFrame)
+{
+    PMMPFN Pfn = MiPfn(PageFrame);
+    KIRQL OldIrql = KiRaiseIrqlToDispatch();
+
+    MiLockPfn(Pfn);
+    KiRequire(Pfn->ReferenceCount <= 1 && Pfn->e1.PageLocation >= ActiveAndValid);
+    MiFreeLockedPage(Pfn);
+    KiLowerIrqlFromDispatch(OldIrql);
+}
+
+BOOLEAN MiWaitForAvailablePages(void)
+{
+    MI_PHYSICAL_STATE *Physical = MiState.Physical;
+
+    MiCount(FrameWaits);
+    /* Trimming and writing are under way; a minute without a single frame means that nothing can come. */
+    for (ULONG Attempt = 0; Attempt < 600; Attempt++)
+    {
+        LARGE_INTEGER Timeout = { .QuadPart = -1000000 }; /* 100 ms */
+
+        __atomic_fetch_add(&Physical->AvailableWaiters, 1, __ATOMIC_SEQ_CST);
+        KeClearEvent(&Physical->AvailableEvent);
+        if (Physical->Operations.AvailableLow != NULL)
+        {
+            Physical->Operations.AvailableLow();
+        }
+        if (MiAvailablePages() <= Physical->MinimumReserve)
+        {
+            KeWaitForSingleObject(&Physical->AvailableEvent, WrFreePage, KernelMode, FALSE, &Timeout);
+        }
+        __atomic_fetch_sub(&Physical->AvailableWaiters, 1, __ATOMIC_SEQ_CST);
+        if (MiAvailablePages() > Physical->MinimumReserve)
+        {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: MIT */
+/* Birth and death of the room: memory runs, PFN database, thresholds, the zero-page thread. */
+#include "physical/physical.h"
+
+static SIZE_T MiDatabaseBytes(PFN_NUMBER HighestPage)
+{
+    return ((HighestPage + 1) * sizeof(MMPFN) + PAGE_SIZE - 1) & ~(SIZE_T)(PAGE_SIZE - 1);
+}
+
+static VOID MiInitializeList(PMMPFNLIST List, MMLISTS Name, ULONG Priority)
+{
+    List->ListName = Name;
+    List->Priority = Priority;
+}
+
+static VOID MiInitializeLists(MI_PHYSICAL_STATE *Physical)
+{
+    MiInitializeList(&Physical->ZeroedList, ZeroedPageList, 0);
+    MiInitializeList(&Physical->FreeList, FreePageList, 0);
+    for (ULONG Priority = 0; Priority < MI_PRIORITIES; Priority++)
+    {
+        MiInitializeList(&Physical->StandbyList[Priority], StandbyPageList, Priority);
+    }
+    MiInitializeList(&Physical->ModifiedList, ModifiedPageList, 0);
+    MiInitializeList(&Physical->ModifiedMappedList, ModifiedPageList, 1);
+    MiInitializeList(&Physical->ModifiedNoWriteList, ModifiedNoWritePageList, 0);
+    MiInitializeList(&Physical->BadList, BadPageList, 0);
+}
+
+/* Sizes that follow from the amount of memory. The reserve is what writing pages out needs to make progress. */
+static VOID MiComputeThresholds(MI_PHYSICAL_STATE *Physical)
+{
+    PFN_NUMBER Pages = Physical->NumberOfPages;
+    PFN_NUMBER Megabytes = Pages >> 8;
+
+    Physical->MinimumReserve = Pages / 512 < 16 ? 16 : (Pages / 512 > 2048 ? 2048 : Pages / 512);
+    Physical->LowThreshold = Pages / 64 < 64 ? 64 : (Pages / 64 > 16384 ? 16384 : Pages / 64);
+    Physical->ModifiedThreshold = Pages / 32 < 64 ? 64 : (Pages / 32 > 32768 ? 32768 : Pages / 32);
+    /* Documented defaults of Windows: low at about 32 MB per 4 GB of RAM, at most 64 MB; high at three times that. */
+    Physical->LowMemoryThreshold =
+        Megabytes >= 4096 ? (32u << 8) * ((Megabytes / 4096) < 2 ? 1 : 2) : Pages / 128;
+    if (Physical->LowMemoryThreshold < 32)
+    {
+        Physical->LowMemoryThreshold = 32;
+    }
+    Physical->HighMemoryThreshold = 3 * Physical->LowMemoryThreshold;
+}
+
+static NTSTATUS MiReadMemoryRuns(MI_PHYSICAL_STATE *Physical)
+{
+    PORT_MEMORY_RUN Runs[MI_MAXIMUM_RUNS];
+    ULONG Count = PortQueryMemoryRuns(Runs, MI_MAXIMUM_RUNS);
+
+    for (ULONG Index = 0; Index < Count && Index < MI_MAXIMUM_RUNS; Index++)
+    {
+        MI_MEMORY_RUN *Run = &Physical->Runs[Physical->RunCount++];
+
+        Run->BasePage = Runs[Index].BasePage;
+        Run->PageCount = Runs[Index].PageCount;
+        Run->Fresh = Run->BasePage;
+        Run->FreshEnd = Run->BasePage + Run->PageCount;
+        Run->Zeroed = Runs[Index].Zeroed;
+        Physical->NumberOfPages += Run->PageCount;
+        Physical->HighestPage = Run->FreshEnd - 1;
+        if (Run->Zeroed)
+        {
+            Physical->FreshZeroed += Run->PageCount;
+        }
+        else
+        {
+            Physical->FreshFree += Run->PageCount;
+        }
+    }
+    /* Links are 32-bit frame numbers: 16 TiB. */
+    return Physical->NumberOfPages < 256 || Physical->HighestPage > 0xfffffffeull
+               ? STATUS_INSUFFICIENT_RESOURCES
+               : STATUS_SUCCESS;
+}
+
+NTSTATUS MiInitializePhysical(void)
+{
+    ULONG Processors = MiState.Ke->ProcessorCount;
+    MI_PHYSICAL_STATE *Physical = PortAllocateBootMemory(sizeof(*Physical));
+    NTSTATUS Status;
+
+    if (Physical == NULL)
+    {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    MiState.Physical = Physical;
+    MiInitializeLists(Physical);
+    Status = MiReadMemoryRuns(Physical);
+    if (NT_SUCCESS(Status))
+    {
+        Physical->PfnDatabase = PortAllocateBootMemory(MiDatabaseBytes(Physical->HighestPage));
+        Physical->PageCache = PortAllocateBootMemory(Processors * sizeof(MI_PAGE_CACHE));
+        Physical->Counters = PortAllocateBootMemory(Processors * sizeof(MI_COUNTER_BLOCK));
+        if (Physical->PfnDatabase == NULL || Physical->PageCache == NULL || Physical->Counters == NULL)
+        {
+            Status = STATUS_INSUFFICIENT_RESOURCES;
+        }
+    }
+    if (!NT_SUCCESS(Status))
+    {
+        MiShutdownPhysical();
+        return Status;
+    }
+    MiComputeThresholds(Physical);
+    KeInitializeEvent(&Physical->AvailableEvent, NotificationEvent, FALSE);
+    Physical->CommitLimit = Physical->NumberOfPages - Physical->MinimumReserve;
+    Physical->CommitMaximum = Physical->CommitLimit;
+    Physical->ResidentAvailable = (LONG64)(Physical->NumberOfPages - Physical->LowThreshold);
+    return STATUS_SUCCESS;
+}
+
+VOID MiStartPhysicalWorkers(void)
+{
+    /* Freeing pages does not wake it: once in a while is soon enough, and zeroing competes with nobody who is in a hurry. */
+    KiStartWorker(&MiState.Physical->ZeroWorker, "zero page thread", MiZeroPagesStep, NULL, 20000000ull);
+}
+
+VOID MiStopPhysicalWorkers(void)
+{
+    KiStopWorker(&MiState.Physical->ZeroWorker);
+}
+
+VOID MiShutdownPhysical(void)
+{
+    MI_PHYSICAL_STATE *Physical = MiState.Physical;
+    ULONG Processors = MiState.Ke->ProcessorCount;
+
+    if (Physical == NULL)
+    {
+        return;
+    }
+    if (Physical->Counters != NULL)
+    {
+        PortFreeBootMemory(Physical->Counters, Processors * sizeof(MI_COUNTER_BLOCK));
+    }
+    if (Physical->PageCache != NULL)
+    {
+        PortFreeBootMemory(Physical->PageCache, Processors * sizeof(MI_PAGE_CACHE));
+    }
+    if (Physical->PfnDatabase != NULL)
+    {
+        PortFreeBootMemory(Physical->PfnDatabase, MiDatabaseBytes(Physical->HighestPage));
+    }
+    PortFreeBootMemory(Physical, sizeof(*Physical));
+    MiState.Physical = NULL;
+}

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The page lists. Each list is doubly linked by frame numbers through the descriptors and has a lock of its own. Removing a
+ * known frame goes frame lock -> list lock; taking the first of a list goes the other way round and therefore only
+ * tries the frame's lock, passing over frames that somebody is just working on.
+ */
+#include "physical/physical.h"
+
+static PMMPFNLIST MiListOf(const MMPFN *Pfn)
+{
+    MI_PHYSICAL_STATE *Physical = MiState.Physical;
+
+    switch (Pfn->e1.PageLocation)
+    {
+    case ZeroedPageList:
+        return &Physical->ZeroedList;
+    case FreePageList:
+        return &Physical->FreeList;
+    case StandbyPageList:
+        return &Physical->StandbyList[Pfn->e1.Priority];
+    case ModifiedPageList:
+        return Pfn->e1.PrototypePte && Pfn->OriginalPte.Soft.Prototype ? &Physical->ModifiedMappedList
+                                                                       : &Physical->ModifiedList;
+    case ModifiedNoWritePageList:
+        return &Physical->ModifiedNoWriteList;
+    case BadPageList:
+        return &Physical->BadList;
+    default:
+        KiBugCheckMessage(PFN_LIST_CORRUPT, 0x9A, MiPfnFrame(Pfn), Pfn->e1.PageLocation, Pfn->ReferenceCount,
+                          "frame is on no list");
+    }
+}
+
+static VOID MiLinkTail(PMMPFNLIST List, PMMPFN Pfn)
+{
+    ULONG Frame = (ULONG)MiPfnFrame(Pfn);
+
+    Pfn->u1.Flink = 0;
+    Pfn->u1.Blink = List->Blink;
+    if (List->Blink != 0)
+    {
+        MiPfn(List->Blink)->u1.Flink = Frame;
+    }
+    else
+    {
+        List->Flink = Frame;
+    }
+    List->Blink = Frame;
+    __atomic_store_n(&List->Total, List->Total + 1, __ATOMIC_RELAXED);
+}
+
+static VOID MiLinkHead(PMMPFNLIST List, PMMPFN Pfn)
+{
+    ULONG Frame = (ULONG)MiPfnFrame(Pfn);
+
+    Pfn->u1.Blink = 0;
+    Pfn->u1.Flink = List->Flink;
+    if (List->Flink != 0)
+    {
+        MiPfn(List->Flink)->u1.Blink = Frame;
+    }
+    else
+    {
+        List->Blink = Frame;
+    }
+    List->Flink = Frame;
+    __atomic_store_n(&List->Total, List->Total + 1, __ATOMIC_RELAXED);
+}
+
+static VOID MiUnlink(PMMPFNLIST List, PMMPFN Pfn)
+{
+    ULONG Flink = Pfn->u1.Flink;
+    ULONG Blink = Pfn->u1.Blink;
+
+    if (Blink != 0)
+    {
+        MiPfn(Blink)->u1.Flink = Flink;
+    }
+    else
+    {
+        KiRequire(List->Flink == (ULONG)MiPfnFrame(Pfn));
+        List->Flink = Flink;
+    }
+    if (Flink != 0)
+    {
+        MiPfn(Flink)->u1.Blink = Blink;
+    }
+    else
+    {
+        KiRequire(List->Blink == (ULONG)MiPfnFrame(Pfn));
+        List->Blink = Blink;
+    }
+    __atomic_store_n(&List->Total, List->Total - 1, __ATOMIC_RELAXED);
+    Pfn->u1.Flink = 0;
+    Pfn->u1.Blink = 0;
+}
+
+/* Somebody waits for frames: wake them. Checked after every insertion that makes frames available. */
+static VOID MiNoteAvailable(void)
+{
+    MI_PHYSICAL_STATE *Physical = MiState.Physical;
+
+    if (__atomic_load_n(&Physical->AvailableWaiters, __ATOMIC_SEQ_CST) != 0)
+    {
+        KeSetEvent(&Physical->AvailableEvent, 0, FALSE);
+    }
+}
+
+static VOID MiInsert(PMMPFN Pfn, MMLISTS Location, BOOLEAN Front)
+{
+    PMMPFNLIST List;
+
+    ASSERT(Pfn->ReferenceCount == 0);
+    Pfn->e1.PageLocation = Location;
+    List = MiListOf(Pfn);
+    KiAcquireSpinLockAtDispatch(&List->Lock);
+    if (Front)
+    {
+        MiLinkHead(List, Pfn);
+    }
+    else
+    {
+        MiLinkTail(List, Pfn);
+    }
+    KiReleaseSpinLockFromDispatch(&List->Lock);
+}
+
+VOID MiInsertPageInList(PMMPFN Pfn)
+{
+    MI_PHYSICAL_STATE *Physical = MiState.Physical;
+
+    if (Pfn->e1.Modified)
+    {
+        MiInsert(Pfn, ModifiedPageList, FALSE);
+        if (Physical->ModifiedList.Total + Physical->ModifiedMappedList.Total >=
+                Physical->ModifiedThreshold &&
+            Physical->Operations.ModifiedHigh != NULL)
+        {
+            Physical->Operations.ModifiedHigh();
+        }
+        return;
+    }
+    MiInsert(Pfn, StandbyPageList, FALSE);
+    MiNoteAvailable();
+}
+
+VOID MiInsertStandbyAtFront(PMMPFN Pfn)
+{
+    MiInsert(Pfn, StandbyPageList, TRUE);
+    MiNoteAvailable();
+}
+
+VOID MiInsertZeroedPage(PMMPFN Pfn)
+{
+    Pfn->ReferenceCount = 0;
+    Pfn->e1 = (MMPFNENTRY){ .PageLocation = ZeroedPageList };
+    MiInsert(Pfn, ZeroedPageList, FALSE);
+    MiNoteAvailable();
+}
+
+VOID MiUnlinkPage(PMMPFN Pfn)
+{
+    PMMPFNLIST List = MiListOf(Pfn);
+
+    KiAcquireSpinLockAtDispatch(&List->Lock);
+    MiUnlink(List, Pfn);
+    KiReleaseSpinLockFromDispatch(&List->Lock);
+    Pfn->e1.PageLocation = TransitionPage;
+}
+
+PMMPFN MiRemoveHeadLocked(PMMPFNLIST List)
+{
+    PMMPFN Pfn = NULL;
+
+    if (__atomic_load_n(&List->Total, __ATOMIC_RELAXED) == 0)
+    {
+        return NULL;
+    }
+    KiAcquireSpinLockAtDispatch(&List->Lock);
+    for (ULONG Frame = List->Flink; Frame != 0; Frame = MiPfn(Frame)->u1.Flink)
+    {
+        if (MiTryLockPfn(MiPfn(Frame)))
+        {
+            Pfn = MiPfn(Frame);
+            MiUnlink(List, Pfn);
+            Pfn->e1.PageLocation = TransitionPage;
+            break;
+        }
+    }
+    KiReleaseSpinLockFromDispatch(&List->Lock);
+    return Pfn;
+}
+
+VOID MiFreeLockedPage(PMMPFN Pfn)
+{
+    Pfn->PteAddress = NULL;
+    Pfn->OriginalPte.Long = 0;
+    Pfn->ReferenceCount = 0;
+    Pfn->u1.Flink = 0;
+    Pfn->u1.Blink = 0;
+    Pfn->e1 = (MMPFNENTRY){ .PageLocation = FreePageList };
+    MiInsert(Pfn, FreePageList, FALSE);
+    MiUnlockPfn(Pfn);
+    MiNoteAvailable();
+}
+
+BOOLEAN MiDecrementReferenceCount(PMMPFN Pfn)
+{
+    KiRequire(Pfn->ReferenceCount != 0);
+    if (--Pfn->ReferenceCount != 0)
+    {
+        return FALSE;
+    }
+    ASSERT(Pfn->e1.PageLocation == TransitionPage);
+    if (Pfn->e1.Deleted)
+    {
+        Pfn->PteAddress = NULL;
+        Pfn->OriginalPte.Long = 0;
+        Pfn->u1.Flink = 0;
+        Pfn->u1.Blink = 0;
+        Pfn->e1 = (MMPFNENTRY){ .PageLocation = FreePageList };
+        MiInsert(Pfn, FreePageList, FALSE);
+        MiNoteAvailable();
+        return TRUE;
+    }
+    MiInsertPageInList(Pfn);
+    return FALSE;
+}
+
+BOOLEAN MiDecrementShareCount(PMMPFN Pfn)
+{
+    KiRequire(Pfn->u1.ShareCount != 0 && Pfn->e1.PageLocation == ActiveAndValid);
+    if (--Pfn->u1.ShareCount != 0)
+    {
+        return FALSE;
+    }
+    Pfn->e1.PageLocation = TransitionPage;
+    return MiDecrementReferenceCount(Pfn);
+}
+
+PFN_NUMBER MiPurgeStandby(ULONG Highest)
+{
+    MI_PHYSICAL_STATE *Physical = MiState.Physical;
+    PFN_NUMBER Purged = 0;
+
+    for (ULONG Priority = 0; Priority <= Highest && Priority < MI_PRIORITIES; Priority++)
+    {
+        for (;;)
+        {
+            KIRQL OldIrql = KiRaiseIrqlToDispatch();
+            PMMPFN Pfn = MiRemoveHeadLocked(&Physical->StandbyList[Priority]);
+
+            if (Pfn == NULL)
+            {
+                KiLowerIrqlFromDispatch(OldIrql);
+                break;
+            }
+            MiRestoreOwnerPte(Pfn);
+            MiFreeLockedPage(Pfn);
+            KiLowerIrqlFromDispatch(OldIrql);
+            Purged++;
+        }
+    }
+    return Purged;
+}

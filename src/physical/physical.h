@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Physical memory: the PFN database, the page lists, zeroing, and commitment. Theory: docs/physical.md.
+ *
+ * A frame that was never used has an all-zero descriptor and lies above its run's `Fresh` mark; it counts as zeroed (or free,
+ * if the port cannot promise zeros) without being linked, so booting costs nothing per frame.
+ *
+ * Locks. [P] = under the frame's lock (MI_PFN_LOCK bit of MMPFN.Lock); [L] = list lock and frame lock;
+ * [C] = atomic. A frame's lock comes before a list's; whoever starts from a list may only try the frame's.
+ * The PTE that points at a frame in transition changes only under that frame's lock.
+ */
+#ifndef NTMM_PHYSICAL_H
+#define NTMM_PHYSICAL_H
+
+#include "ke/ke.h"
+#include "physical/mmpte.h"
+
+typedef enum _MMLISTS
+{
+    ZeroedPageList = 0,
+    FreePageList = 1,
+    StandbyPageList = 2,
+    ModifiedPageList = 3,
+    ModifiedNoWritePageList = 4,
+    BadPageList = 5,
+    ActiveAndValid = 6,
+    TransitionPage = 7
+} MMLISTS;
+
+struct _MMINPAGE_SUPPORT;
+
+#define MI_PFN_LOCK 0x1u /* the frame's state */
+#define MI_PTE_LOCK 0x2u /* the PTEs that this page holds (page-table page, page of prototype PTEs) */
+
+typedef struct _MMPFNENTRY
+{
+    USHORT PageLocation : 3;    /* MMLISTS */
+    USHORT Modified : 1;        /* newer than its copy in the backing store */
+    USHORT ReadInProgress : 1;  /* u1.InPage says who reads */
+    USHORT WriteInProgress : 1; /* the writer owns the slot until it completes */
+    USHORT PrototypePte : 1;    /* PteAddress is a prototype PTE */
+    USHORT PageTable : 1;       /* holds PTEs: u1.ShareCount counts valid and transition entries + 1 */
+    USHORT ReadAhead : 1;       /* came along in a read and was not used yet */
+    USHORT Deleted : 1;         /* its owner let go while references remain: frees itself with the last one */
+    USHORT Priority : 3;
+    USHORT CacheAttribute : 2; /* MEMORY_CACHING_TYPE */
+    USHORT
+        Kernel : 1; /* active: the kernel's own, no PTE owns it; free, zeroed: held by a processor's cache */
+} MMPFNENTRY;
+
+typedef struct _MMPFN
+{
+    union
+    {
+        struct
+        {
+            ULONG Flink; /* [L] frame numbers, 0 = none */
+            ULONG Blink;
+        };
+        struct
+        {
+            volatile ULONG ShareCount; /* active: mapping PTEs; page table: see PageTable. [C]/[P] */
+            volatile ULONG UsedPageTableEntries; /* page table: entries that are not zero. PTE lock */
+        };
+        struct _MMINPAGE_SUPPORT *InPage; /* [P] while ReadInProgress */
+    } u1;
+    PMMPTE PteAddress; /* the PTE (or prototype PTE) that owns it, in the direct map [P] */
+    MMPTE OriginalPte; /* what PteAddress becomes when the frame is taken away [P] */
+    volatile ULONG Lock;
+    USHORT ReferenceCount; /* [P] 1 for ShareCount > 0, + I/O and locks; 0 = on a list */
+    MMPFNENTRY e1;         /* [P] */
+} MMPFN, *PMMPFN;
+
+C_ASSERT(sizeof(MMPFN) == 32);
+
+typedef struct _MMPFNLIST
+{
+    KSPIN_LOCK Lock;
+    volatile ULONG64 Total; /* [L], read anywhere */
+    ULONG Flink;
+    ULONG Blink;
+    MMLISTS ListName;
+    ULONG Priority;
+    UCHAR Padding[32];
+} MMPFNLIST, *PMMPFNLIST;
+
+C_ASSERT(sizeof(MMPFNLIST) == 64);
+
+typedef struct _MI_MEMORY_RUN
+{
+    PFN_NUMBER BasePage;
+    PFN_NUMBER PageCount;
+    PFN_NUMBER Fresh; /* first frame never used. FreshLock */
+    PFN_NUMBER
+        FreshEnd; /* end of the frames never used (contiguous allocations take from there). FreshLock */
+    BOOLEAN Zeroed;
+} MI_MEMORY_RUN;
+
+#define MI_MAXIMUM_RUNS     64
+#define MI_PAGE_CACHE_DEPTH 32
+#define MI_PRIORITIES       8
+#define MI_DEFAULT_PRIORITY 5
+
+/* Frames that a processor holds ready, taken and refilled at DISPATCH_LEVEL on that processor. */
+typedef struct _MI_PAGE_CACHE
+{
+    ULONG ZeroedCount;
+    ULONG FreeCount;
+    ULONG Zeroed[MI_PAGE_CACHE_DEPTH];
+    ULONG Free[MI_PAGE_CACHE_DEPTH];
+    UCHAR Padding[64 - 8];
+} MI_PAGE_CACHE;
+
+C_ASSERT(sizeof(MI_PAGE_CACHE) % 64 == 0);
+
+/* What higher rooms hand in at start; each may be NULL. Called at <= DISPATCH_LEVEL, no locks of this room held. */
+typedef struct _MI_PHYSICAL_OPERATIONS
+{
+    VOID (*AvailableLow)(void);                 /* fewer than LowThreshold pages available */
+    VOID (*ModifiedHigh)(void);                 /* a modified list grew over its threshold */
+    VOID (*AvailabilityChanged)(void);          /* the low/high memory notification state may have changed */
+    BOOLEAN (*ExtendCommitLimit)(SIZE_T Pages); /* grow paging files; may wait; IRQL < DISPATCH */
+} MI_PHYSICAL_OPERATIONS;
+
+/* Counters of this room, per processor (see physical/counters.h for the names). */
+#include "physical/counters.h"
+
+typedef struct _MI_PHYSICAL_STATE
+{
+    MMPFN *PfnDatabase;
+    PFN_NUMBER HighestPage;
+    PFN_NUMBER NumberOfPages;
+    MI_MEMORY_RUN Runs[MI_MAXIMUM_RUNS];
+    ULONG RunCount;
+    ULONG FreshRun; /* first run with fresh frames. FreshLock */
+    KSPIN_LOCK FreshLock;
+    volatile PFN_NUMBER FreshZeroed; /* fresh frames of zeroed / other runs. FreshLock */
+    volatile PFN_NUMBER FreshFree;
+    MMPFNLIST ZeroedList;
+    MMPFNLIST FreeList;
+    MMPFNLIST StandbyList[MI_PRIORITIES];
+    MMPFNLIST ModifiedList;       /* to the paging files */
+    MMPFNLIST ModifiedMappedList; /* to mapped files */
+    MMPFNLIST ModifiedNoWriteList;
+    MMPFNLIST BadList;
+    MI_PAGE_CACHE *PageCache; /* [processor] */
+    volatile ULONG64 RepurposedByPriority[MI_PRIORITIES];
+
+    PFN_NUMBER MinimumReserve; /* below this only MI_PAGE_MUST_SUCCEED requests get frames */
+    PFN_NUMBER LowThreshold;   /* below this AvailableLow is called */
+    PFN_NUMBER ModifiedThreshold;
+    PFN_NUMBER LowMemoryThreshold, HighMemoryThreshold; /* notification events */
+
+    KEVENT AvailableEvent; /* notification: pages are available */
+    volatile ULONG AvailableWaiters;
+
+    volatile SIZE_T CommitLimit;   /* pages */
+    volatile SIZE_T CommitMaximum; /* with all paging files at their maximum */
+    volatile SIZE_T CommittedPages;
+    volatile SIZE_T PeakCommitment;
+    volatile LONG64 ResidentAvailable; /* pages that may still become nonpageable */
+
+    KI_WORKER ZeroWorker;
+    MI_PHYSICAL_OPERATIONS Operations;
+    MI_COUNTER_BLOCK *Counters; /* [processor] */
+} MI_PHYSICAL_STATE;
+
+/* ---- Frames and descriptors ----------------------------------------------------------------------------- */
+
+FORCEINLINE PMMPFN MiPfn(PFN_NUMBER PageFrame)
+{
+    return &MiState.Physical->PfnDatabase[PageFrame];
+}
+
+FORCEINLINE PFN_NUMBER MiPfnFrame(const MMPFN *Pfn)
+{
+    return (PFN_NUMBER)(Pfn - MiState.Physical->PfnDatabase);
+}
+
+FORCEINLINE BOOLEAN MiIsFrame(PFN_NUMBER PageFrame)
+{
+    return PageFrame != 0 && PageFrame <= MiState.Physical->HighestPage;
+}
+
+/* The page that holds a PTE: its descriptor carries the PTE lock. */
+FORCEINLINE PMMPFN MiPtePage(const volatile MMPTE *PointerPte)
+{
+    return MiPfn(PortDirectMapFrame(PointerPte));
+}
+
+/* At DISPATCH_LEVEL. */
+FORCEINLINE VOID MiLockPfn(PMMPFN Pfn)
+{
+    KiAcquireBitLock(&Pfn->Lock, MI_PFN_LOCK);
+    KiNoteLockAcquired(Pfn, KiLockPfn, FALSE);
+}
+
+FORCEINLINE BOOLEAN MiTryLockPfn(PMMPFN Pfn)
+{
+    if (!KiTryAcquireBitLock(&Pfn->Lock, MI_PFN_LOCK))
+    {
+        return FALSE;
+    }
+    KiNoteLockAcquired(Pfn, KiLockPfn, TRUE);
+    return TRUE;
+}
+
+FORCEINLINE VOID MiUnlockPfn(PMMPFN Pfn)
+{
+    KiNoteLockReleased(Pfn);
+    KiReleaseBitLock(&Pfn->Lock, MI_PFN_LOCK);
+}
+
+/* ---- Boot ------------------------------------------------------------------------------------------------ */
+
+NTSTATUS MiInitializePhysical(void); /* after KiInitializeSystem */
+VOID MiStartPhysicalWorkers(void);   /* the zero-page thread */
+VOID MiStopPhysicalWorkers(void);
+VOID MiShutdownPhysical(void);
+
+/* ---- Taking and giving frames (allocate.c) --------------------------------------------------------------- */
+
+#define MI_PAGE_ZEROED       0x1u /* contents zero */
+#define MI_PAGE_MUST_SUCCEED 0x2u /* may use the reserve (page out path, kernel structures) */
+
+/*
+ * Takes one frame off the lists (zeroed, free, standby by priority; the old owner's PTE is put back to its backing
+ * address). The descriptor comes with PageLocation ActiveAndValid, ShareCount 0, ReferenceCount 1, everything
+ * else clear. 0: none at hand now (or injected): wait with MiWaitForAvailablePages and run the whole fault again. IRQL <= DISPATCH_LEVEL.
+ */
+PFN_NUMBER MiAllocatePage(ULONG Flags);
+
+/* Up to Count consecutive frames, at least one; returns the first, *Got says how many. */
+PFN_NUMBER MiAllocatePageRun(ULONG Count, ULONG Flags, PULONG Got);
+
+/* A frame that no PTE owns, straight back to the free list. ReferenceCount must be 1 or 0, no lock held. */
+VOID MiFreePage(PFN_NUMBER PageFrame);
+
+/* Same with the frame's lock held; the lock is released. */
+VOID MiFreeLockedPage(PMMPFN Pfn);
+
+/* Physically consecutive frames (kernel structures); NULL when there is no such run. Contents zero. */
+PFN_NUMBER MiAllocateContiguousPages(PFN_NUMBER Count, PFN_NUMBER Lowest, PFN_NUMBER Highest,
+                                     PFN_NUMBER AlignPages);
+VOID MiFreeContiguousPages(PFN_NUMBER PageFrame, PFN_NUMBER Count);
+
+/* Waits until frames are available. FALSE: the bounded wait passed and nothing can come. IRQL < DISPATCH_LEVEL. */
+BOOLEAN MiWaitForAvailablePages(void);
+
+PFN_NUMBER MiAvailablePages(void); /* zeroed + free + standby */
+PFN_NUMBER MiZeroedPages(void);
+PFN_NUMBER MiFreePages(void);
+PFN_NUMBER MiStandbyPages(void);
+
+/* ---- Lists (lists.c): frame lock held ---------------------------------------------------------------------- */
+
+/* Puts a frame whose ReferenceCount is 0 on the list of its state: modified, or standby by priority. */
+VOID MiInsertPageInList(PMMPFN Pfn);
+VOID MiInsertZeroedPage(PMMPFN Pfn);     /* contents are zero, nobody owns it: onto the zeroed list */
+VOID MiInsertStandbyAtFront(PMMPFN Pfn); /* to be reused first within its priority */
+VOID MiUnlinkPage(PMMPFN Pfn);           /* from standby / modified / modified-no-write */
+
+/* The first frame of List, locked and unlinked (ReferenceCount 0), or NULL. Frames whose lock is taken are passed over. */
+PMMPFN MiRemoveHeadLocked(PMMPFNLIST List);
+
+/*
+ * Drops one reference: with the last one the frame goes to its list, or, if Deleted, to the free list (its paging-file slot
+ * must be gone by then). Frame lock held. TRUE when the frame was freed.
+ */
+BOOLEAN MiDecrementReferenceCount(PMMPFN Pfn);
+
+FORCEINLINE VOID MiIncrementReferenceCount(PMMPFN Pfn)
+{
+    KiRequire(Pfn->ReferenceCount != 0xffff);
+    Pfn->ReferenceCount++;
+}
+
+/* Drops one mapping; with the last one also its reference. Frame lock held. */
+BOOLEAN MiDecrementShareCount(PMMPFN Pfn);
+
+/* A transition or valid entry in the page table that holds PointerPte came or went (not for prototype PTE pages). */
+FORCEINLINE VOID MiIncrementPageTableShare(PMMPTE PointerPte)
+{
+    __atomic_fetch_add(&MiPtePage(PointerPte)->u1.ShareCount, 1, __ATOMIC_RELAXED);
+}
+
+FORCEINLINE VOID MiDecrementPageTableShare(PMMPTE PointerPte)
+{
+    __atomic_fetch_sub(&MiPtePage(PointerPte)->u1.ShareCount, 1, __ATOMIC_RELEASE);
+}
+
+/*
+ * The frame (locked, unlinked, unreferenced) is taken from its owner: the owning PTE gets OriginalPte back in one store and
+ * its page table loses an entry.
+ */
+VOID MiRestoreOwnerPte(PMMPFN Pfn);
+
+/* Purges standby lists up to and including priority Highest to the free list; returns the number of pages. */
+PFN_NUMBER MiPurgeStandby(ULONG Highest);
+
+/* ---- Zeroing (zero.c) ---------------------------------------------------------------------------------------- */
+
+VOID MiZeroFrame(PFN_NUMBER PageFrame);
+VOID MiCopyFrame(PFN_NUMBER Destination, PFN_NUMBER Source);
+BOOLEAN MiZeroPagesStep(PVOID Context); /* the zero-page thread's step */
+
+/* ---- Commitment (commit.c), pages ----------------------------------------------------------------------------- */
+
+#define MI_COMMIT_NO_EXTEND    0x1u /* IRQL or locks forbid waiting for a paging file to grow */
+#define MI_COMMIT_MUST_SUCCEED 0x2u /* only for what was promised before */
+
+/* FALSE (nothing charged): the limit, after growing paging files as far as they go. */
+BOOLEAN MiChargeCommitment(SIZE_T Pages, ULONG Flags);
+VOID MiReturnCommitment(SIZE_T Pages);
+VOID MiAdjustCommitLimit(LONG64 LimitDelta, LONG64 MaximumDelta);
+
+/* Pages that become nonpageable (locked, kernel structures). FALSE: too many already. */
+BOOLEAN MiChargeResidentAvailable(SIZE_T Pages);
+VOID MiReturnResidentAvailable(SIZE_T Pages);
+
+/* ---- Invariants ------------------------------------------------------------------------------------------------ */
+
+/*
+ * Level 1: counts against lists' totals; 2: walks every list; 3: every frame (quiescent machine). Bug-checks
+ * PFN_LIST_CORRUPT with what it found.
+ */
+VOID MiCheckPhysical(ULONG Level);
+
+#endif

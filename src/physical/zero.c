@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/* Zeroing: single frames on demand, and the zero-page thread, which turns free pages into zeroed ones when nobody needs the
+ * processor for a fault. */
+#include "physical/physical.h"
+#include "rtl/memory.h"
+
+#define MI_ZERO_BATCH 16u
+
+VOID MiZeroFrame(PFN_NUMBER PageFrame)
+{
+    RtlpZeroPage(PortDirectMap(PageFrame));
+}
+
+VOID MiCopyFrame(PFN_NUMBER Destination, PFN_NUMBER Source)
+{
+    RtlpCopyPage(PortDirectMap(Destination), PortDirectMap(Source));
+}
+
+BOOLEAN MiZeroPagesStep(PVOID Context)
+{
+    MI_PHYSICAL_STATE *Physical = MiState.Physical;
+    ULONG Done = 0;
+
+    UNREFERENCED_PARAMETER(Context);
+    while (Done < MI_ZERO_BATCH)
+    {
+        KIRQL OldIrql = KiRaiseIrqlToDispatch();
+        PMMPFN Pfn = MiRemoveHeadLocked(&Physical->FreeList);
+
+        if (Pfn == NULL)
+        {
+            KiLowerIrqlFromDispatch(OldIrql);
+            return FALSE;
+        }
+        Pfn->ReferenceCount = 1; /* off every list while it is being zeroed */
+        Pfn->e1 = (MMPFNENTRY){ .PageLocation = ActiveAndValid, .Kernel = 1 };
+        MiUnlockPfn(Pfn);
+        KiLowerIrqlFromDispatch(OldIrql);
+        MiZeroFrame(MiPfnFrame(Pfn));
+        OldIrql = KiRaiseIrqlToDispatch();
+        MiLockPfn(Pfn);
+        MiInsertZeroedPage(Pfn);
+        MiUnlockPfn(Pfn);
+        MiCount(PagesZeroed);
+        KiLowerIrqlFromDispatch(OldIrql);
+        Done++;
+    }
+    return TRUE;
+}

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Address spaces: the VAD tree, free-range search, charges, working-set bookkeeping, processes, attach. Theory: docs/space.md.
+ *
+ * MI_ADDRESS_SPACE is the memory half of a process; the system half of the address space is one more MI_ADDRESS_SPACE
+ * (MiState.Space->System), so that faults, trimming and VADs work alike in both.
+ *
+ * Locks. Space->Lock (cache-aware push lock): shared = faults, trimming, queries; exclusive = anything that changes VADs, makes
+ * entries zero, or frees page-table pages. Under the shared lock entries change under their page table's lock.
+ * [X] exclusive; [S] shared + page table lock; [C] atomic; [W] working-set list lock.
+ */
+#ifndef NTMM_SPACE_H
+#define NTMM_SPACE_H
+
+#include "nt/mmtypes.h"
+#include "ob/ob.h"
+#include "pool/pool.h"
+#include "rtl/avl.h"
+#include "translation/translation.h"
+
+/* ---- VADs ------------------------------------------------------------------------------------------------- */
+
+typedef enum _MI_VAD_TYPE
+{
+    VadNone = 0,
+    VadDevicePhysicalMemory = 1,
+    VadImageMap = 2,
+    VadAwe = 3,
+    VadWriteWatch = 4,
+    VadLargePages = 5,
+    VadRotatePhysical = 6,
+    VadLargePageSection = 7
+} MI_VAD_TYPE;
+
+typedef struct _MMVAD_FLAGS
+{
+    ULONG VadType : 3;
+    ULONG Protection : 5; /* MM_*: of the allocation (AllocationProtect) */
+    ULONG MemCommit : 1;  /* everything in it is committed unless its PTE says otherwise */
+    ULONG PrivateMemory : 1;
+    ULONG Placeholder : 1;
+    ULONG NoChange : 1;
+    ULONG Stack : 1; /* user stack: its guard page grows downwards */
+    ULONG TopDown : 1;
+    ULONG Reserved : 1; /* not to be freed by user mode (occupied by the surroundings) */
+    ULONG
+        WasPlaceholder : 1; /* a placeholder was replaced by this: MEM_PRESERVE_PLACEHOLDER is legal at release */
+    ULONG Priority : 3;     /* page priority + 1, 0 = the process's */
+    ULONG Spare : 13;
+} MMVAD_FLAGS;
+
+/* A range protected against change (MmSecureVirtualMemory). */
+typedef struct _MMSECURE_ENTRY
+{
+    struct _MMSECURE_ENTRY *Next;
+    ULONG_PTR StartVpn;
+    ULONG_PTR EndVpn;
+    ULONG ProbeMode;
+    ULONG Flags;
+} MMSECURE_ENTRY, *PMMSECURE_ENTRY;
+
+typedef struct _MMVAD
+{
+    RTL_BALANCED_NODE VadNode; /* [X] */
+    ULONG_PTR StartingVpn;     /* [X] */
+    ULONG_PTR EndingVpn;       /* [X] inclusive */
+    ULONG_PTR SubtreeStart;    /* augmentation: lowest StartingVpn below this node */
+    ULONG_PTR SubtreeEnd;      /* highest EndingVpn */
+    ULONG_PTR SubtreeGap;      /* largest free gap, in pages, between VADs below this node */
+    MMVAD_FLAGS u;             /* [X] */
+    ULONG ReadAheadWindow;     /* pages; hint, racy */
+    SIZE_T CommitCharge;       /* [X] pages */
+    ULONG_PTR ReadAheadNext;   /* vpn at which a sequential reader would fault next; hint, racy */
+    union
+    {
+        struct _MI_WRITE_WATCH *WriteWatch; /* VadWriteWatch */
+        PVOID Section;                      /* mapped views */
+    } u1;
+    PMMSECURE_ENTRY Secured; /* [X] */
+} MMVAD, *PMMVAD;
+
+/* One bit per page, set at the first write since the last reset. [C] */
+typedef struct _MI_WRITE_WATCH
+{
+    SIZE_T Pages;
+    volatile ULONG64 Bits[];
+} MI_WRITE_WATCH;
+
+/* ---- Working set of a space (the public name is MMSUPPORT) ---------------------------------------------------- */
+
+typedef struct _MMSUPPORT
+{
+    LIST_ENTRY WorkingSetLinks;   /* [W] all spaces, for the working-set manager */
+    SIZE_T MinimumWorkingSetSize; /* pages */
+    SIZE_T MaximumWorkingSetSize;
+    SIZE_T PeakWorkingSetSize; /* [C] brought up to date before anything shrinks and by queries */
+    BOOLEAN MinimumHard;       /* QUOTA_LIMITS_HARDWS_MIN_ENABLE */
+    BOOLEAN MaximumHard;
+    UCHAR MemoryPriority;                 /* page priority 0..7, default 5 */
+    volatile BOOLEAN BeingTrimmed;        /* [C] one trimmer at a time */
+    ULONG_PTR Hand;                       /* vpn where the next trim goes on; owned by the trimmer */
+    ULONG64 AgeCount[MM_MAXIMUM_AGE + 1]; /* as of the last full pass; the trimmer's */
+    SIZE_T LockedPages;                   /* [X] pages locked by MAP_PROCESS / MAP_SYSTEM */
+    ULONG64 LastFaultCount;
+} MMSUPPORT, *PMMSUPPORT;
+
+/* What each processor keeps of a space, on its own line: the shared side of the lock, and counts. */
+typedef struct _MI_SPACE_SLOT
+{
+    EX_PUSH_LOCK Lock;
+    volatile LONG64
+        WorkingSetPages; /* valid leaf entries made minus taken by this processor; at DISPATCH_LEVEL on it */
+    volatile ULONG64 PageFaultCount;
+    volatile ULONG64 HardFaultCount;
+    volatile LONG64 PrivatePages;
+    UCHAR Padding[64 - 5 * 8];
+} MI_SPACE_SLOT;
+
+C_ASSERT(sizeof(MI_SPACE_SLOT) == sizeof(KI_CACHE_AWARE_SLOT));
+
+typedef struct _MI_ADDRESS_SPACE
+{
+    PFN_NUMBER TopLevel;       /* fixed */
+    BOOLEAN System;            /* fixed */
+    volatile BOOLEAN Deleting; /* [X] no new memory */
+    ULONG_PTR LowestVpn;       /* fixed: allocatable range */
+    ULONG_PTR HighestVpn;
+    RTL_AVL_TREE VadRoot; /* [X] */
+    SIZE_T VadCount;      /* [X] */
+    MI_SPACE_SLOT *Slots; /* [processor]; the lock */
+    MMSUPPORT Vm;
+    volatile SIZE_T CommitCharge;     /* [C] pages: private memory + page tables */
+    volatile SIZE_T CommitChargePeak; /* [C] */
+    SIZE_T CommitChargeLimit;         /* 0 = none */
+    volatile SIZE_T PageTablePages;   /* [C] */
+    SIZE_T VirtualSize;               /* [X] bytes reserved */
+    SIZE_T PeakVirtualSize;           /* [X] */
+    ULONG_PTR
+        RandomBias; /* ASLR: pages added to LowestVpn for bottom-up / taken from HighestVpn for top-down */
+    ULONG_PTR TopDownBias;
+    RTL_AVL_TREE CloneRoot;    /* [X] clone descriptors (room virtual) */
+    struct _EPROCESS *Process; /* NULL: system */
+} MI_ADDRESS_SPACE, *PMI_ADDRESS_SPACE;
+
+typedef struct _EPROCESS
+{
+    DISPATCHER_HEADER Header; /* signaled when terminated */
+    ULONG64 UniqueProcessId;
+    LIST_ENTRY ActiveProcessLinks;
+    NTSTATUS ExitStatus;
+    volatile BOOLEAN Terminating;
+    volatile BOOLEAN SpaceDeleted;
+    OB_HANDLE_TABLE *HandleTable;
+    volatile LONG ActiveThreads;
+    CHAR ImageFileName[16];
+    MI_ADDRESS_SPACE Space;
+} EPROCESS;
+
+typedef struct _MI_SPACE_STATE
+{
+    MI_ADDRESS_SPACE System;
+    KSPIN_LOCK ProcessListLock;
+    LIST_ENTRY ProcessList;
+    volatile SIZE_T ProcessCount;
+    volatile ULONG64 NextProcessId;
+    KSPIN_LOCK WorkingSetListLock; /* [W] */
+    LIST_ENTRY WorkingSetList;
+    OB_TYPE ProcessType;
+    BOOLEAN Randomize;
+    ULONG64 RandomState;
+    VOID (*DeleteAddressSpace)(PMI_ADDRESS_SPACE Space); /* handed in by room virtual: frees all VADs */
+    PORT_ADDRESS_RANGE Occupied[64];
+    ULONG OccupiedCount;
+} MI_SPACE_STATE;
+
+/* Randomize: ASLR for processes (off in deterministic mode unless asked for). */
+NTSTATUS MiInitializeSpace(BOOLEAN Randomize, ULONG64 Seed);
+VOID MiShutdownSpace(void);
+
+/* ---- Locking ----------------------------------------------------------------------------------------------- */
+
+FORCEINLINE MI_SPACE_SLOT *MiLockSpaceShared(PMI_ADDRESS_SPACE Space)
+{
+    MI_SPACE_SLOT *Slot =
+        (MI_SPACE_SLOT *)KiAcquireCacheAwareShared((PKI_CACHE_AWARE_SLOT)(PVOID)Space->Slots);
+    KiNoteLockAcquired(Space, Space->System ? KiLockSystemSpace : KiLockAddressSpace, FALSE);
+    return Slot;
+}
+
+FORCEINLINE VOID MiUnlockSpaceShared(PMI_ADDRESS_SPACE Space, MI_SPACE_SLOT *Slot)
+{
+    UNREFERENCED_PARAMETER(Space);
+    KiNoteLockReleased(Space);
+    KiReleaseCacheAwareShared((PKI_CACHE_AWARE_SLOT)(PVOID)Slot);
+}
+
+FORCEINLINE VOID MiLockSpaceExclusive(PMI_ADDRESS_SPACE Space)
+{
+    KiAcquireCacheAwareExclusive((PKI_CACHE_AWARE_SLOT)(PVOID)Space->Slots);
+    KiNoteLockAcquired(Space, Space->System ? KiLockSystemSpace : KiLockAddressSpace, FALSE);
+}
+
+BOOLEAN MiTryLockSpaceExclusive(PMI_ADDRESS_SPACE Space);
+
+FORCEINLINE VOID MiUnlockSpaceExclusive(PMI_ADDRESS_SPACE Space)
+{
+    KiNoteLockReleased(Space);
+    KiReleaseCacheAwareExclusive((PKI_CACHE_AWARE_SLOT)(PVOID)Space->Slots);
+}
+
+/* ---- Working-set counts: at DISPATCH_LEVEL ------------------------------------------------------------------- */
+
+FORCEINLINE VOID MiAddWorkingSetPages(PMI_ADDRESS_SPACE Space, LONG64 Delta)
+{
+    volatile LONG64 *Pages = &Space->Slots[KiCurrentProcessor()].WorkingSetPages;
+    __atomic_store_n(Pages, __atomic_load_n(Pages, __ATOMIC_RELAXED) + Delta, __ATOMIC_RELAXED);
+}
+
+SIZE_T MiWorkingSetPages(PMI_ADDRESS_SPACE Space); /* the sum */
+ULONG64 MiSpaceFaultCount(PMI_ADDRESS_SPACE Space);
+ULONG64 MiSpaceHardFaultCount(PMI_ADDRESS_SPACE Space);
+VOID MiUpdatePeakWorkingSet(PMI_ADDRESS_SPACE Space); /* call before taking pages away */
+
+/* ---- VAD tree: space locked ------------------------------------------------------------------------------------ */
+
+PMMVAD MiLocateVad(PMI_ADDRESS_SPACE Space, ULONG_PTR Vpn); /* shared is enough */
+PMMVAD MiLocateVadInRange(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn,
+                          ULONG_PTR EndVpn); /* the lowest that overlaps */
+PMMVAD MiFirstVad(PMI_ADDRESS_SPACE Space);
+PMMVAD MiNextVad(PMMVAD Vad);
+PMMVAD MiPreviousVad(PMMVAD Vad);
+
+/* A VAD block from pool, or NULL. It is in no tree. */
+PMMVAD MiAllocateVad(ULONG_PTR StartVpn, ULONG_PTR EndVpn);
+VOID MiFreeVad(PMMVAD Vad);
+VOID MiInsertVad(PMI_ADDRESS_SPACE Space, PMMVAD Vad); /* the range is free; adds to VirtualSize */
+VOID MiRemoveVad(PMI_ADDRESS_SPACE Space, PMMVAD Vad);
+VOID MiResizeVad(PMI_ADDRESS_SPACE Space, PMMVAD Vad, ULONG_PTR StartVpn,
+                 ULONG_PTR EndVpn); /* shrink, or grow into free space */
+
+typedef struct _MI_FIND_RANGE
+{
+    SIZE_T Pages;
+    ULONG_PTR AlignPages; /* power of two, >= 16 for user allocations (64 KiB) */
+    ULONG_PTR LowestVpn;  /* inclusive limits of the result */
+    ULONG_PTR HighestVpn;
+    BOOLEAN TopDown;
+    BOOLEAN Randomize; /* apply the space's bias first, without it when that fails */
+} MI_FIND_RANGE;
+
+/* O(log n). STATUS_NO_MEMORY when there is no hole. */
+NTSTATUS MiFindEmptyRange(PMI_ADDRESS_SPACE Space, const MI_FIND_RANGE *Find, ULONG_PTR *StartVpn);
+
+/* ---- Charges ------------------------------------------------------------------------------------------------------ */
+
+/* Commitment of a space: job/process limit (STATUS_COMMITMENT_LIMIT / STATUS_COMMITMENT_MINIMUM...), then the system's. Fails without effect. */
+NTSTATUS MiChargeSpaceCommit(PMI_ADDRESS_SPACE Space, SIZE_T Pages, ULONG Flags);
+VOID MiReturnSpaceCommit(PMI_ADDRESS_SPACE Space, SIZE_T Pages);
+
+/* ---- Processes --------------------------------------------------------------------------------------------------- */
+
+/* A new, empty process with one reference, listed. The system window and ranges occupied by the surroundings are not allocatable. */
+NTSTATUS PsCreateProcessObject(PCSTR Name, PEPROCESS *Process);
+
+/* Marks it terminating, sets ExitStatus, deletes the address space (all pages, commitment, page tables given back), signals it. PASSIVE_LEVEL. */
+VOID PsTerminateProcessObject(PEPROCESS Process, NTSTATUS ExitStatus);
+
+FORCEINLINE PEPROCESS MiCurrentProcess(void)
+{
+    return (PEPROCESS)KiCurrentThread()->AttachedProcess;
+}
+
+/* The space that user addresses of the current thread mean; NULL for a kernel worker that is attached to nothing. */
+FORCEINLINE PMI_ADDRESS_SPACE MiCurrentSpace(void)
+{
+    return (PMI_ADDRESS_SPACE)KiCurrentThread()->SpaceState;
+}
+
+/* PsGetCurrentProcess, KeStackAttachProcess, KeUnstackDetachProcess, KeAttachProcess, KeDetachProcess, PsGetProcessId: public (wdm_ke.h). */
+
+/* Makes Process the owner of the calling thread (NULL: none), loading its address space. */
+VOID PsSetThreadProcess(PEPROCESS Process);
+
+VOID MiCheckSpace(PMI_ADDRESS_SPACE Space,
+                  ULONG Level); /* tree order, balance, augmentation, no overlap, charges */
+
+#endif

@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT */
+/* Page-table pages: linking them into the tree, taking empty ones out, and the top level of a space. */
+#include "translation/translation.h"
+
+VOID MiLinkPageTable(PMMPTE Parent, PFN_NUMBER Frame, BOOLEAN User)
+{
+    PMMPFN Pfn = MiPfn(Frame);
+    MMPTE Pte = { .Long = MM_PTE_VALID | MM_PTE_DIRTY1 | MM_PTE_WRITE | MM_PTE_ACCESSED | MM_PTE_DIRTY |
+                          (User ? MM_PTE_OWNER : 0) | ((ULONG64)Frame << MM_PTE_FRAME_SHIFT) };
+
+    Pfn->u1.ShareCount = 1;
+    Pfn->u1.UsedPageTableEntries = 0;
+    Pfn->PteAddress = Parent;
+    Pfn->OriginalPte = MiMakeDemandZeroPte(MM_READWRITE);
+    Pfn->e1.PageTable = 1;
+    Pfn->e1.Modified = 1; /* its contents are what the kernel wrote: there is no other copy */
+    MiIncrementPageTableShare(Parent);
+    MiAddUsedEntries(Parent, 1);
+    MiWritePte(Parent, Pte);
+}
+
+ULONG MiDeleteEmptyPageTables(PFN_NUMBER TopLevel, PMMPTE PointerPte, ULONG_PTR Va)
+{
+    PMMPFN Page = MiPtePage(PointerPte);
+    MI_FLUSH_LIST Flush;
+    PFN_NUMBER Empty[MI_TOP_LEVEL];
+    ULONG Count = 0;
+
+    while (MiPfnFrame(Page) != TopLevel && Page->u1.UsedPageTableEntries == 0)
+    {
+        PMMPTE Parent = Page->PteAddress;
+        MMPTE Zero = { .Long = 0 };
+
+        KiRequire(Page->u1.ShareCount == 1 && Page->ReferenceCount == 1);
+        MiWritePte(Parent, Zero);
+        MiAddUsedEntries(Parent, -1);
+        MiDecrementPageTableShare(Parent);
+        Empty[Count++] = MiPfnFrame(Page);
+        Page = MiPtePage(Parent);
+        if (Count == MI_TOP_LEVEL)
+        {
+            break;
+        }
+    }
+    if (Count != 0)
+    {
+        /* After this no processor walks through the pages that were unlinked. */
+        MiInitializeFlushList(&Flush, MiIsSystemAddress(Va) ? 0 : TopLevel);
+        MiAddToFlushList(&Flush, Va & ~(ULONG_PTR)(PAGE_SIZE - 1), 1);
+        MiFlushTb(&Flush);
+    }
+    for (ULONG Index = 0; Index < Count; Index++)
+    {
+        MiFreePage(Empty[Index]);
+    }
+    return Count;
+}
+
+PFN_NUMBER MiCreateTopLevel(void)
+{
+    PFN_NUMBER Frame = MiAllocatePage(MI_PAGE_ZEROED);
+    PMMPFN Pfn;
+
+    if (Frame == 0)
+    {
+        return 0;
+    }
+    Pfn = MiPfn(Frame);
+    Pfn->u1.ShareCount = 1;
+    Pfn->u1.UsedPageTableEntries = 0;
+    Pfn->e1.PageTable = 1;
+    Pfn->e1.Kernel = 1;
+    if (MiState.Translation->SystemTopLevel != 0)
+    {
+        ULONG First = MI_PTE_INDEX(PORT_SYSTEM_START, MI_TOP_LEVEL);
+        ULONG Last = MI_PTE_INDEX(PORT_SYSTEM_END, MI_TOP_LEVEL);
+        PMMPTE From = PortDirectMap(MiState.Translation->SystemTopLevel);
+        PMMPTE To = PortDirectMap(Frame);
+
+        for (ULONG Index = First; Index <= Last; Index++)
+        {
+            To[Index] = From[Index];
+        }
+    }
+    return Frame;
+}
+
+VOID MiDeleteTopLevel(PFN_NUMBER TopLevel)
+{
+    KiRequire(MiPfn(TopLevel)->u1.UsedPageTableEntries == 0 && MiPfn(TopLevel)->u1.ShareCount == 1);
+    PortFlushTb(TopLevel, NULL, 0);
+    MiFreePage(TopLevel);
+}
+
+/* The system half: the second-level pages exist from boot on, so that all spaces share them by copying their entries. */
+NTSTATUS MiInitializeTranslation(void)
+{
+    MI_TRANSLATION_STATE *Translation = PortAllocateBootMemory(sizeof(*Translation));
+    PFN_NUMBER TopLevel;
+
+    if (Translation == NULL)
+    {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    MiState.Translation = Translation;
+    TopLevel = MiCreateTopLevel();
+    if (TopLevel == 0)
+    {
+        MiShutdownTranslation();
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    Translation->SystemTopLevel = TopLevel;
+    for (ULONG_PTR Va = PORT_SYSTEM_START; Va - 1 < PORT_SYSTEM_END; Va += MI_LEVEL_BYTES(MI_TOP_LEVEL))
+    {
+        PFN_NUMBER Frame = MiAllocatePage(MI_PAGE_ZEROED);
+
+        if (Frame == 0)
+        {
+            MiShutdownTranslation();
+            return STATUS_INSUFFICIENT_RESOURCES;
+        }
+        MiLinkPageTable(MiTableEntry(TopLevel, Va, MI_TOP_LEVEL), Frame, FALSE);
+    }
+    PortSetSystemSpace(TopLevel);
+    return STATUS_SUCCESS;
+}
+
+VOID MiShutdownTranslation(void)
+{
+    MI_TRANSLATION_STATE *Translation = MiState.Translation;
+
+    if (Translation == NULL)
+    {
+        return;
+    }
+    if (Translation->SystemTopLevel != 0)
+    {
+        PFN_NUMBER TopLevel = Translation->SystemTopLevel;
+
+        PortSetSystemSpace(0);
+        for (ULONG_PTR Va = PORT_SYSTEM_START; Va - 1 < PORT_SYSTEM_END; Va += MI_LEVEL_BYTES(MI_TOP_LEVEL))
+        {
+            PMMPTE Entry = MiTableEntry(TopLevel, Va, MI_TOP_LEVEL);
+
+            if (Entry->Hard.Valid)
+            {
+                PMMPTE Child = MiTableEntry(Entry->Hard.PageFrameNumber, Va, MI_TOP_LEVEL - 1);
+                Translation->SystemTopLevel = 0;
+                MiDeleteEmptyPageTables(TopLevel, Child, Va);
+            }
+        }
+        MiDeleteTopLevel(TopLevel);
+    }
+    PortFreeBootMemory(Translation, sizeof(*Translation));
+    MiState.Translation = NULL;
+}

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Page tables: walking them, linking and unlinking page-table pages, flushing the TB in batches. Tables are read and written
+ * through the direct map. Page-table pages disappear only while their address space is locked exclusively, so a walk under the
+ * shared lock is safe; the processors' own walks are made safe by the flush that follows. Theory: docs/translation.md.
+ */
+#ifndef NTMM_TRANSLATION_H
+#define NTMM_TRANSLATION_H
+
+#include "translation/pte.h"
+
+#define MI_TOP_LEVEL 3u
+
+typedef struct _MI_TRANSLATION_STATE
+{
+    PFN_NUMBER
+        SystemTopLevel; /* top-level page of the system space; its system half is copied into every space */
+} MI_TRANSLATION_STATE;
+
+NTSTATUS MiInitializeTranslation(void);
+VOID MiShutdownTranslation(void);
+
+FORCEINLINE BOOLEAN MiIsSystemAddress(ULONG_PTR Va)
+{
+    return Va >= PORT_SYSTEM_START && Va <= PORT_SYSTEM_END;
+}
+
+FORCEINLINE BOOLEAN MiIsUserAddress(ULONG_PTR Va)
+{
+    return Va >= PORT_USER_LOWEST && Va <= PORT_USER_HIGHEST;
+}
+
+FORCEINLINE PMMPTE MiTableEntry(PFN_NUMBER Table, ULONG_PTR Va, ULONG Level)
+{
+    return (PMMPTE)PortDirectMap(Table) + MI_PTE_INDEX(Va, Level);
+}
+
+/*
+ * Walks down to the entry of level 0. Returns the level at which it stopped: 0 = *Entry is the PTE; n > 0 = *Entry is
+ * the entry of level n, which is not valid (or a large page). Space locked (shared or exclusive).
+ */
+FORCEINLINE ULONG MiWalk(PFN_NUMBER TopLevel, ULONG_PTR Va, PMMPTE *Entry)
+{
+    PFN_NUMBER Table = TopLevel;
+
+    for (ULONG Level = MI_TOP_LEVEL;; Level--)
+    {
+        PMMPTE PointerPte = MiTableEntry(Table, Va, Level);
+        MMPTE Pte;
+
+        if (Level == 0)
+        {
+            *Entry = PointerPte;
+            return 0;
+        }
+        Pte = MiReadPte(PointerPte);
+        if ((Pte.Long & (MM_PTE_VALID | MM_PTE_LARGE_PAGE)) != MM_PTE_VALID)
+        {
+            *Entry = PointerPte;
+            return Level;
+        }
+        Table = Pte.Hard.PageFrameNumber;
+    }
+}
+
+/* The page that holds an entry, locked for changes to its entries. At DISPATCH_LEVEL. */
+FORCEINLINE VOID MiLockPageTable(PMMPFN Page)
+{
+    KiAcquireBitLock(&Page->Lock, MI_PTE_LOCK);
+    KiNoteLockAcquired((const UCHAR *)Page + 1, KiLockPageTable, FALSE);
+}
+
+FORCEINLINE VOID MiUnlockPageTable(PMMPFN Page)
+{
+    KiNoteLockReleased((const UCHAR *)Page + 1);
+    KiReleaseBitLock(&Page->Lock, MI_PTE_LOCK);
+}
+
+/* The same for the page of a prototype PTE, while a page table may be locked already. */
+FORCEINLINE VOID MiLockPrototypePage(PMMPFN Page)
+{
+    KiAcquireBitLock(&Page->Lock, MI_PTE_LOCK);
+    KiNoteLockAcquired((const UCHAR *)Page + 1, KiLockPageTableChild, FALSE);
+}
+
+FORCEINLINE VOID MiUnlockPrototypePage(PMMPFN Page)
+{
+    MiUnlockPageTable(Page);
+}
+
+/* Entries that are not zero, for finding out when a page table is empty. Page table locked, or space exclusively. */
+FORCEINLINE VOID MiAddUsedEntries(PMMPTE PointerPte, LONG Delta)
+{
+    PMMPFN Page = MiPtePage(PointerPte);
+    __atomic_store_n(&Page->u1.UsedPageTableEntries, Page->u1.UsedPageTableEntries + (ULONG)Delta,
+                     __ATOMIC_RELAXED);
+}
+
+/*
+ * Makes the zeroed frame a page-table page under the entry Parent (which is zero; its page locked or the space exclusive). The
+ * page's share count begins at 1, the parent's counts grow by this entry.
+ */
+VOID MiLinkPageTable(PMMPTE Parent, PFN_NUMBER Frame, BOOLEAN User);
+
+/*
+ * Unlinks and frees the empty page-table page (no entries used) that contains PointerPte, and its parents as far as they
+ * become empty. Space locked exclusively. Returns how many pages went (their commitment is the caller's to return).
+ * Flushes the TB for the range.
+ */
+ULONG MiDeleteEmptyPageTables(PFN_NUMBER TopLevel, PMMPTE PointerPte, ULONG_PTR Va);
+
+/* A new top-level page with the system half filled in / freed again (its user half must be empty). 0: no frame. */
+PFN_NUMBER MiCreateTopLevel(void);
+VOID MiDeleteTopLevel(PFN_NUMBER TopLevel);
+
+/* ---- TB flushing in batches --------------------------------------------------------------------------------- */
+
+#define MI_FLUSH_RANGES 64
+
+typedef struct _MI_FLUSH_LIST
+{
+    PFN_NUMBER TopLevel; /* 0: system space */
+    ULONG Count;
+    BOOLEAN All; /* too many ranges: everything */
+    PORT_TB_RANGE Ranges[MI_FLUSH_RANGES];
+} MI_FLUSH_LIST;
+
+FORCEINLINE VOID MiInitializeFlushList(MI_FLUSH_LIST *List, PFN_NUMBER TopLevel)
+{
+    List->TopLevel = TopLevel;
+    List->Count = 0;
+    List->All = FALSE;
+}
+
+VOID MiAddToFlushList(MI_FLUSH_LIST *List, ULONG_PTR Va,
+                      SIZE_T Pages); /* merges neighbours that come in order */
+VOID MiFlushTb(MI_FLUSH_LIST *List); /* and empties it */
+
+#endif

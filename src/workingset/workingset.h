@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Working sets. There is no separate list: the valid entries of a space's page tables are its working set, each with an age in
+ * its WsleAge bits. Ageing and trimming walk the tables in address order from a hand, like a clock. Theory: docs/workingset.md.
+ */
+#ifndef NTMM_WORKINGSET_H
+#define NTMM_WORKINGSET_H
+
+#include "paging/paging.h"
+
+typedef struct _MI_WORKING_SET_STATE
+{
+    KI_WORKER WorkingSetManager; /* woken when available memory is low */
+    KI_WORKER BalanceSetManager; /* once a second */
+    KEVENT LowMemoryEvent;       /* notification events: \KernelObjects\LowMemoryCondition ... */
+    KEVENT HighMemoryEvent;
+    KEVENT LowCommitEvent;
+    KEVENT HighCommitEvent;
+    EX_PUSH_LOCK TrimLock; /* one round of the working-set manager at a time */
+    ULONG64 LastBalance;
+    volatile ULONG TrimRounds;
+} MI_WORKING_SET_STATE;
+
+NTSTATUS MiInitializeWorkingSets(void);
+VOID MiStartWorkingSetWorkers(void);
+VOID MiStopWorkingSetWorkers(void);
+VOID MiShutdownWorkingSets(void);
+
+/* Frames that are being taken out of page tables under one page-table lock: PTEs are invalid already, the TB not yet flushed. */
+#define MI_TRIM_BATCH 64u
+typedef struct _MI_TRIM_BATCH_LIST
+{
+    PMI_ADDRESS_SPACE Space;
+    ULONG Count;
+    MI_FLUSH_LIST Flush;
+    PFN_NUMBER Frames[MI_TRIM_BATCH];
+    BOOLEAN Dirty[MI_TRIM_BATCH];
+    BOOLEAN Front[MI_TRIM_BATCH]; /* to the front of standby: to be reused first */
+} MI_TRIM_BATCH_LIST;
+
+/*
+ * Takes one valid, unlocked leaf entry out of the working set: it becomes transition (or its prototype form). Protection
+ * MI_KEEP_PROTECTION or the one that the invalid entry shall carry. Page table locked, or space exclusive; DISPATCH_LEVEL. The
+ * batch must be ended with MiEndTrimBatch under the same lock.
+ */
+#define MI_KEEP_PROTECTION (~0u)
+VOID MiBeginTrimBatch(MI_TRIM_BATCH_LIST *Batch, PMI_ADDRESS_SPACE Space);
+VOID MiTrimEntry(MI_TRIM_BATCH_LIST *Batch, PMMPTE PointerPte, ULONG_PTR Va, ULONG Protection, BOOLEAN Front);
+VOID MiEndTrimBatch(MI_TRIM_BATCH_LIST *Batch);
+
+FORCEINLINE BOOLEAN MiIsTrimBatchFull(const MI_TRIM_BATCH_LIST *Batch)
+{
+    return Batch->Count == MI_TRIM_BATCH;
+}
+
+/* Removes every unlocked valid entry of the range (inclusive vpns). Space locked shared or exclusive (Exclusive says which). Returns pages removed. */
+SIZE_T MiTrimRange(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn, BOOLEAN Front);
+
+/* Empties the working set (not below locked pages). Takes the shared lock itself. */
+SIZE_T MiEmptyWorkingSet(PMI_ADDRESS_SPACE Space);
+
+/* Takes up to Pages old pages away from the space; one clock pass at most, ageing what was used. Returns pages removed. */
+SIZE_T MiTrimWorkingSet(PMI_ADDRESS_SPACE Space, SIZE_T Pages, ULONG MinimumAge);
+
+/* A space with a hard maximum that is reached makes room for one more page. Called by the fault handler before it takes locks. */
+VOID MiEnforceWorkingSetLimit(PMI_ADDRESS_SPACE Space);
+
+/*
+ * Sets limits in pages (0 keeps one; both ~0: empty the working set). STATUS_BAD_WORKING_SET_LIMIT (minimum > maximum or < 20),
+ * STATUS_INSUFFICIENT_RESOURCES (a hard minimum that memory cannot give).
+ */
+NTSTATUS MiSetWorkingSetLimits(PMI_ADDRESS_SPACE Space, SIZE_T Minimum, SIZE_T Maximum, ULONG HardFlags);
+
+BOOLEAN MiWorkingSetManagerStep(PVOID Context);
+BOOLEAN MiBalanceSetManagerStep(PVOID Context);
+
+/* Brings the notification events in line with the amount of available memory and commitment. */
+VOID MiUpdateMemoryNotifications(void);
+
+/* Every valid entry counted once, share counts of page tables right. Level 2. Space must be quiescent. */
+VOID MiCheckWorkingSet(PMI_ADDRESS_SPACE Space);
+
+#endif

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Run-time library routines for clients: memory, strings, exceptions, debug output.
+ *
+ * Memory routines are the compiler's builtins: any IRQL at which the memory itself may be touched. String
+ * routines run at PASSIVE_LEVEL unless their comment says otherwise. Source: Microsoft Learn, the RtlXxx
+ * pages of wdm.h, ntddk.h and ntifs.h, and "Sending Output to the Debugger".
+ */
+#ifndef NTMM_NT_RTL_H
+#define NTMM_NT_RTL_H
+
+#include "nt/list.h"
+#include "nt/ntdef.h"
+
+EXTERN_C_START
+
+/* ---- memory ---- */
+
+#define RtlCopyMemory(Destination, Source, Length) __builtin_memcpy((Destination), (Source), (Length))
+#define RtlCopyMemoryNonTemporal(Destination, Source, Length)                                                \
+    __builtin_memcpy((Destination), (Source), (Length))
+#define RtlMoveMemory(Destination, Source, Length) __builtin_memmove((Destination), (Source), (Length))
+#define RtlFillMemory(Destination, Length, Fill)   __builtin_memset((Destination), (Fill), (Length))
+#define RtlZeroMemory(Destination, Length)         __builtin_memset((Destination), 0, (Length))
+#define RtlEqualMemory(Source1, Source2, Length)   (!__builtin_memcmp((Source1), (Source2), (Length)))
+#define RtlCopyBytes                               RtlCopyMemory
+#define RtlZeroBytes                               RtlZeroMemory
+#define RtlFillBytes                               RtlFillMemory
+
+/* The number of leading bytes that are equal. */
+NTSYSAPI SIZE_T NTAPI RtlCompareMemory(_In_reads_(Length) const VOID *Source1,
+                                       _In_reads_(Length) const VOID *Source2, _In_ SIZE_T Length);
+
+/* The number of leading bytes that repeat Pattern; Source and Length are multiples of 4. */
+NTSYSAPI SIZE_T NTAPI RtlCompareMemoryUlong(_In_reads_bytes_(Length) PVOID Source, _In_ SIZE_T Length,
+                                            _In_ ULONG Pattern);
+NTSYSAPI VOID NTAPI RtlFillMemoryUlong(_Out_writes_bytes_(Length) PVOID Destination, _In_ SIZE_T Length,
+                                       _In_ ULONG Pattern);
+
+/* Zeroing that the compiler does not leave out. */
+FORCEINLINE PVOID RtlSecureZeroMemory(PVOID Pointer, SIZE_T Length)
+{
+    __builtin_memset(Pointer, 0, Length);
+    __asm__ volatile("" : : "r"(Pointer) : "memory");
+    return Pointer;
+}
+
+/* ---- strings ---- */
+
+/* Any IRQL; the string is not copied. */
+NTSYSAPI VOID NTAPI RtlInitUnicodeString(_Out_ PUNICODE_STRING DestinationString,
+                                         _In_opt_ PCWSTR SourceString);
+NTSYSAPI VOID NTAPI RtlInitAnsiString(_Out_ PANSI_STRING DestinationString, _In_opt_ PCSTR SourceString);
+NTSYSAPI VOID NTAPI RtlInitString(_Out_ PSTRING DestinationString, _In_opt_ PCSTR SourceString);
+
+FORCEINLINE VOID RtlInitEmptyUnicodeString(PUNICODE_STRING UnicodeString, PWCHAR Buffer, USHORT BufferSize)
+{
+    UnicodeString->Length = 0;
+    UnicodeString->MaximumLength = BufferSize;
+    UnicodeString->Buffer = Buffer;
+}
+
+FORCEINLINE VOID RtlInitEmptyAnsiString(PANSI_STRING AnsiString, PCHAR Buffer, USHORT BufferSize)
+{
+    AnsiString->Length = 0;
+    AnsiString->MaximumLength = BufferSize;
+    AnsiString->Buffer = Buffer;
+}
+
+/* Cuts off what does not fit. */
+NTSYSAPI VOID NTAPI RtlCopyUnicodeString(_Inout_ PUNICODE_STRING DestinationString,
+                                         _In_opt_ PCUNICODE_STRING SourceString);
+NTSYSAPI VOID NTAPI RtlCopyString(_Inout_ PSTRING DestinationString, _In_opt_ const STRING *SourceString);
+
+/* STATUS_BUFFER_TOO_SMALL changes nothing. */
+NTSYSAPI NTSTATUS NTAPI RtlAppendUnicodeToString(_Inout_ PUNICODE_STRING Destination, _In_opt_ PCWSTR Source);
+NTSYSAPI NTSTATUS NTAPI RtlAppendUnicodeStringToString(_Inout_ PUNICODE_STRING Destination,
+                                                       _In_ PCUNICODE_STRING Source);
+
+NTSYSAPI BOOLEAN NTAPI RtlEqualUnicodeString(_In_ PCUNICODE_STRING String1, _In_ PCUNICODE_STRING String2,
+                                             _In_ BOOLEAN CaseInSensitive);
+NTSYSAPI LONG NTAPI RtlCompareUnicodeString(_In_ PCUNICODE_STRING String1, _In_ PCUNICODE_STRING String2,
+                                            _In_ BOOLEAN CaseInSensitive);
+NTSYSAPI BOOLEAN NTAPI RtlPrefixUnicodeString(_In_ PCUNICODE_STRING String1, _In_ PCUNICODE_STRING String2,
+                                              _In_ BOOLEAN CaseInSensitive);
+NTSYSAPI WCHAR NTAPI RtlUpcaseUnicodeChar(_In_ WCHAR SourceCharacter);
+NTSYSAPI WCHAR NTAPI RtlDowncaseUnicodeChar(_In_ WCHAR SourceCharacter);
+NTSYSAPI NTSTATUS NTAPI RtlUpcaseUnicodeString(_Inout_ PUNICODE_STRING DestinationString,
+                                               _In_ PCUNICODE_STRING SourceString,
+                                               _In_ BOOLEAN AllocateDestinationString);
+
+#define HASH_STRING_ALGORITHM_DEFAULT 0
+#define HASH_STRING_ALGORITHM_X65599  1
+#define HASH_STRING_ALGORITHM_INVALID 0xffffffff
+NTSYSAPI NTSTATUS NTAPI RtlHashUnicodeString(_In_ PCUNICODE_STRING String, _In_ BOOLEAN CaseInSensitive,
+                                             _In_ ULONG HashAlgorithm, _Out_ PULONG HashValue);
+
+/*
+ * Conversions; with Allocate... the destination's buffer comes from paged pool and is freed by
+ * RtlFree...String.
+ */
+NTSYSAPI NTSTATUS NTAPI RtlAnsiStringToUnicodeString(_Inout_ PUNICODE_STRING DestinationString,
+                                                     _In_ PCANSI_STRING SourceString,
+                                                     _In_ BOOLEAN AllocateDestinationString);
+NTSYSAPI NTSTATUS NTAPI RtlUnicodeStringToAnsiString(_Inout_ PANSI_STRING DestinationString,
+                                                     _In_ PCUNICODE_STRING SourceString,
+                                                     _In_ BOOLEAN AllocateDestinationString);
+NTSYSAPI VOID NTAPI RtlFreeUnicodeString(_Inout_ PUNICODE_STRING UnicodeString);
+NTSYSAPI VOID NTAPI RtlFreeAnsiString(_Inout_ PANSI_STRING AnsiString);
+NTSYSAPI NTSTATUS NTAPI RtlUnicodeStringToInteger(_In_ PCUNICODE_STRING String, _In_opt_ ULONG Base,
+                                                  _Out_ PULONG Value);
+NTSYSAPI NTSTATUS NTAPI RtlIntegerToUnicodeString(_In_ ULONG Value, _In_opt_ ULONG Base,
+                                                  _Inout_ PUNICODE_STRING String);
+
+/* ---- exceptions and diagnosis ---- */
+
+/* Raises the exception in the current thread; IRQL as the handler allows. */
+NTSYSAPI VOID NTAPI RtlRaiseException(_In_ PEXCEPTION_RECORD ExceptionRecord);
+
+/* Return addresses of the current stack, innermost first. Returns how many. */
+NTSYSAPI USHORT NTAPI RtlCaptureStackBackTrace(_In_ ULONG FramesToSkip, _In_ ULONG FramesToCapture,
+                                               _Out_writes_to_(FramesToCapture, return ) PVOID *BackTrace,
+                                               _Out_opt_ PULONG BackTraceHash);
+
+/* The Win32 error code for a status: ERROR_MR_MID_NOT_FOUND (317) for one that has none. */
+NTSYSAPI ULONG NTAPI RtlNtStatusToDosError(_In_ NTSTATUS Status);
+
+/* A pseudo-random number in [0, MAXLONG - 1]; updates the seed. */
+NTSYSAPI ULONG NTAPI RtlRandomEx(_Inout_ PULONG Seed);
+
+/* ---- debug output ---- */
+
+#define DPFLTR_SYSTEM_ID       0
+#define DPFLTR_VERIFIER_ID     93
+#define DPFLTR_IHVVIDEO_ID     78
+#define DPFLTR_IHVDRIVER_ID    77
+#define DPFLTR_IHVAUDIO_ID     79
+#define DPFLTR_IHVNETWORK_ID   80
+#define DPFLTR_IHVSTREAMING_ID 81
+#define DPFLTR_IHVBUS_ID       82
+#define DPFLTR_DEFAULT_ID      101
+
+#define DPFLTR_ERROR_LEVEL   0
+#define DPFLTR_WARNING_LEVEL 1
+#define DPFLTR_TRACE_LEVEL   2
+#define DPFLTR_INFO_LEVEL    3
+#define DPFLTR_MASK          0x80000000
+
+/*
+ * printf to the debugger (natively: to the port's debug output). Also understands %wZ (PUNICODE_STRING), %Z
+ * (PANSI_STRING), %ws and %I64x. At DISPATCH_LEVEL and above without the Unicode formats.
+ */
+NTSYSAPI ULONG CDECL DbgPrint(_In_z_ _Printf_format_string_ PCSTR Format, ...);
+NTSYSAPI ULONG CDECL DbgPrintEx(_In_ ULONG ComponentId, _In_ ULONG Level,
+                                _In_z_ _Printf_format_string_ PCSTR Format, ...);
+NTSYSAPI ULONG NTAPI vDbgPrintEx(_In_ ULONG ComponentId, _In_ ULONG Level, _In_z_ PCSTR Format,
+                                 _In_ va_list arglist);
+NTSYSAPI VOID NTAPI DbgBreakPoint(VOID);
+
+#if defined(DBG) && DBG
+#define KdPrint(Arguments)   DbgPrint Arguments
+#define KdPrintEx(Arguments) DbgPrintEx Arguments
+#define KdBreakPoint()       DbgBreakPoint()
+#else
+#define KdPrint(Arguments)   ((void)0)
+#define KdPrintEx(Arguments) ((void)0)
+#define KdBreakPoint()       ((void)0)
+#endif
+
+/* Reports a failed assertion of a client and breaks. */
+NTSYSAPI VOID NTAPI RtlAssert(_In_ PVOID VoidFailedAssertion, _In_ PVOID VoidFileName, _In_ ULONG LineNumber,
+                              _In_opt_ PSTR MutableMessage);
+
+EXTERN_C_END
+
+#endif

@@ -2,6 +2,8 @@
 /*
  * Objects and handles: no more than memory services need. An object is a block with a header in front (type, references); a
  * handle table belongs to a process. Names come with sections. Theory: docs/ob.md.
+ *
+ * Locks. [C] = atomic; [N] = OB_STATE.NameLock; [T] = the handle table's lock, shared for looking up.
  */
 #ifndef NTMM_OB_H
 #define NTMM_OB_H
@@ -15,52 +17,94 @@ typedef struct _OB_TYPE
     VOID (*Delete)(PVOID Object); /* last reference gone; PASSIVE_LEVEL */
 } OB_TYPE;
 
+/* Stands right before the body; one cache line, so that bodies are aligned as the pool aligns. */
 typedef struct _OBJECT_HEADER
 {
-    volatile LONG64 PointerCount;
-    volatile LONG64 HandleCount;
-    const OB_TYPE *Type;
-    SIZE_T BodySize;
-    UNICODE_STRING Name; /* Buffer from pool; empty: unnamed */
-    LIST_ENTRY NameLinks;
-    ULONG64 Reserved;
+    volatile LONG64 PointerCount; /* [C] handles included */
+    volatile LONG HandleCount;    /* [C] */
+    BOOLEAN Permanent;            /* [N] keeps its name without a handle */
+    const OB_TYPE *Type;          /* fixed */
+    SIZE_T BodySize;              /* fixed */
+    UNICODE_STRING Name;          /* [N] Buffer from pool; empty: unnamed */
+    LIST_ENTRY NameLinks;         /* [N] */
 } OBJECT_HEADER;
 
+C_ASSERT(sizeof(OBJECT_HEADER) == 64);
+
 typedef struct _OB_HANDLE_TABLE OB_HANDLE_TABLE;
+
+#define OB_NAME_BUCKETS 64u
 
 typedef struct _OB_STATE
 {
     EX_PUSH_LOCK NameLock;
-    LIST_ENTRY Names;
-    OB_HANDLE_TABLE *KernelTable;
-    OB_TYPE EventType;
-    volatile LONG64 ObjectCount;
+    LIST_ENTRY Names[OB_NAME_BUCKETS]; /* [N] by hash of the name */
+    OB_HANDLE_TABLE *KernelTable;      /* fixed */
+    OB_TYPE EventType;                 /* fixed; bodies are KEVENTs */
+    volatile LONG64 ObjectCount;       /* [C] */
 } OB_STATE;
 
 NTSTATUS ObInitializeSystem(void);
-VOID ObShutdownSystem(void);
+VOID ObShutdownSystem(void); /* bug-checks when objects are left */
 
-/* A zeroed body of Size bytes with one reference; 16-byte aligned (64 when Size >= 64). STATUS_INSUFFICIENT_RESOURCES. */
+/* ---- Objects (object.c) ---------------------------------------------------------------------------------- */
+
+/* A zeroed body of Size bytes with one reference; 64-byte aligned. STATUS_INSUFFICIENT_RESOURCES. */
 NTSTATUS ObCreateObjectBody(const OB_TYPE *Type, SIZE_T Size, PVOID *Object);
-VOID ObReferenceObjectBody(PVOID Object);
-BOOLEAN ObReferenceObjectSafe(PVOID Object); /* FALSE when the count is already zero */
+VOID ObReferenceObjectBody(PVOID Object);    /* the caller has a reference; any IRQL */
+BOOLEAN ObReferenceObjectSafe(PVOID Object); /* FALSE when the count is already zero; any IRQL */
+
+/* The last one deletes the object; IRQL < DISPATCH_LEVEL then, and no lock held that Delete takes. */
 VOID ObDereferenceObjectBody(PVOID Object);
 const OB_TYPE *ObGetType(PVOID Object);
 
-/* Names: STATUS_OBJECT_NAME_COLLISION; lookup returns a reference. Compared without case. */
+static FORCEINLINE OBJECT_HEADER *ObHeader(PVOID Object)
+{
+    return (OBJECT_HEADER *)Object - 1;
+}
+
+/* ---- Names (name.c) -------------------------------------------------------------------------------------- */
+
+/*
+ * Names are compared without case. An object has one name at most (STATUS_INVALID_PARAMETER). The name goes with the last handle, if
+ * the object is not permanent, and with the object. STATUS_OBJECT_NAME_INVALID (empty), STATUS_OBJECT_NAME_COLLISION,
+ * STATUS_INSUFFICIENT_RESOURCES. IRQL <= APC_LEVEL.
+ */
 NTSTATUS ObInsertName(PVOID Object, PCUNICODE_STRING Name);
 VOID ObRemoveName(PVOID Object);
+
+/* A permanent object keeps its name; made temporary, it loses it at once if it has no handle. */
+VOID ObSetPermanent(PVOID Object, BOOLEAN Permanent);
+
+/* Returns a reference. STATUS_OBJECT_NAME_NOT_FOUND, STATUS_OBJECT_TYPE_MISMATCH (Type may be NULL: any). */
 NTSTATUS ObLookupName(PCUNICODE_STRING Name, const OB_TYPE *Type, PVOID *Object);
+
+/* The last handle went: a temporary object's name goes too. */
+VOID ObRemoveUnusedName(PVOID Object);
+
+/* ---- Handles (handle.c): IRQL <= APC_LEVEL ---------------------------------------------------------------- */
+
+#define OB_MAXIMUM_HANDLES 0x1000000u /* of one table: documented 2^24 */
 
 NTSTATUS ObCreateHandleTable(OB_HANDLE_TABLE **Table);
 VOID ObDeleteHandleTable(OB_HANDLE_TABLE *Table); /* closes all */
 
+/* Closes all; from now on nothing can be inserted (STATUS_PROCESS_IS_TERMINATING). The table stays. */
+VOID ObCloseAllHandles(OB_HANDLE_TABLE *Table);
+
 /* Handles are multiples of 4, never 0. The handle holds its own reference. STATUS_INSUFFICIENT_RESOURCES. */
 NTSTATUS ObInsertHandle(OB_HANDLE_TABLE *Table, PVOID Object, ACCESS_MASK Access, PHANDLE Handle);
-/* STATUS_INVALID_HANDLE, STATUS_OBJECT_TYPE_MISMATCH, STATUS_ACCESS_DENIED (UserMode only). Returns a reference. */
+
+/*
+ * STATUS_INVALID_HANDLE, STATUS_OBJECT_TYPE_MISMATCH, STATUS_ACCESS_DENIED (UserMode only). Returns a reference. The two low
+ * bits of a handle are the client's and are not looked at. Type NULL: any; Granted may be NULL.
+ */
 NTSTATUS ObReferenceHandle(OB_HANDLE_TABLE *Table, HANDLE Handle, ACCESS_MASK Desired, const OB_TYPE *Type,
                            KPROCESSOR_MODE Mode, PVOID *Object, ACCESS_MASK *Granted);
-NTSTATUS ObCloseHandleIn(OB_HANDLE_TABLE *Table, HANDLE Handle);
+NTSTATUS ObCloseHandleIn(OB_HANDLE_TABLE *Table, HANDLE Handle); /* STATUS_INVALID_HANDLE */
 ULONG ObHandleCount(OB_HANDLE_TABLE *Table);
+
+/* Free list, counts and entries agree. The table is quiescent. */
+VOID ObCheckHandleTable(OB_HANDLE_TABLE *Table);
 
 #endif

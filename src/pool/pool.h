@@ -19,11 +19,16 @@ VOID MiShutdownPool(void); /* bug-checks when blocks are left: prints tag and co
  * Charges commitment by pages. IRQL <= DISPATCH_LEVEL.
  */
 PVOID MiAllocatePool(SIZE_T Bytes, ULONG Tag);
+
+/* The tag must be the one of the allocation: BAD_POOL_CALLER otherwise, and for anything that is no allocated block. IRQL <= DISPATCH_LEVEL. */
 VOID MiFreePool(PVOID Block, ULONG Tag);
 
-SIZE_T MiPoolBytesInUse(void);
+/* Gives back the empty slabs that are kept for the next allocation. IRQL <= DISPATCH_LEVEL. */
+VOID MiTrimPool(void);
+
+SIZE_T MiPoolBytesInUse(void); /* of blocks, rounded up to their size class */
 SIZE_T MiPoolBlocksInUse(void);
-SIZE_T MiPoolPagesInUse(void);
-VOID MiCheckPool(void);
+SIZE_T MiPoolPagesInUse(void); /* each is charged: commitment and resident-available */
+VOID MiCheckPool(void);        /* every slab: free list, counts, lists; BAD_POOL_HEADER with what it found */
 
 #endif

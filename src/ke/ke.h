@@ -30,6 +30,7 @@ typedef struct _KTHREAD
     BOOLEAN SystemThread;
     ULONG Processor;           /* the processor this thread runs on; fixed */
     ULONG CriticalRegion;      /* KeEnterCriticalRegion nesting */
+    ULONG GuardedRegion;       /* KeEnterGuardedRegion nesting */
     PKPROCESS Process;         /* owner */
     PKPROCESS AttachedProcess; /* address space in use: == Process unless attached */
     PVOID SpaceState;          /* room `space`: MI_ADDRESS_SPACE in use, NULL = none (kernel worker) */
@@ -84,6 +85,7 @@ typedef struct _KI_STATE
     ULONG ProcessorCount;
     BOOLEAN Deterministic; /* one thread; workers are stepped by whoever waits; virtual time */
     BOOLEAN BugCheckActive;
+    PKTHREAD BugCheckThread; /* who is reporting one */
     ULONG64 BootClock;         /* PortQueryClock() at boot */
     ULONG64 VirtualTime;       /* deterministic mode: nanoseconds */
     ULONG64 RandomState;       /* deterministic mode: order in which workers are stepped */
@@ -251,12 +253,12 @@ VOID KiReleaseCacheAwareExclusive(PKI_CACHE_AWARE_SLOT Slots);
 typedef enum _KI_LOCK_LEVEL
 {
     KiLockProcessList = 1,
-    KiLockPagingFileList,
     KiLockHandleTable,
     KiLockAddressSpace, /* cache-aware, MI_ADDRESS_SPACE.Lock */
     KiLockSystemSpace,
     KiLockClone,
     KiLockPool,
+    KiLockPagingFileList, /* growing a file happens inside a commitment charge */
     KiLockPageTable,      /* bit lock of a page-table page or prototype PTE page */
     KiLockPageTableChild, /* prototype page, while a page-table lock is held */
     KiLockPfn,            /* bit lock of a frame */
@@ -299,8 +301,9 @@ struct _KI_WORKER
 NTSTATUS KiStartWorker(KI_WORKER *Worker, PCSTR Name, BOOLEAN (*Routine)(PVOID), PVOID Context,
                        ULONG64 Period);
 VOID KiStopWorker(KI_WORKER *Worker); /* returns when it runs no more */
-VOID KiWakeWorker(
-    KI_WORKER *Worker); /* IRQL <= DISPATCH_LEVEL, spin locks may be held below KiLockDispatcher */
+
+/* IRQL <= DISPATCH_LEVEL; locks below KiLockDispatcher may be held. */
+VOID KiWakeWorker(KI_WORKER *Worker);
 
 /* Deterministic mode: polls I/O and steps every worker that is woken or due, once. TRUE if anything ran. */
 BOOLEAN KiStepWorkers(void);
@@ -363,6 +366,12 @@ DECLSPEC_NORETURN VOID KiBugCheckMessage(ULONG Code, ULONG_PTR P1, ULONG_PTR P2,
                                          PCSTR Format, ...);
 DECLSPEC_NORETURN VOID KiAssertionFailed(PCSTR Expression, PCSTR File, ULONG Line);
 
+/*
+ * For tests whose bug-check hook left with a jump: makes Thread, which ran the test, the current thread again at PASSIVE_LEVEL
+ * without exception frames and remembered locks. Locks that were really held stay held: shut the machine down.
+ */
+VOID KiResumeAfterBugCheck(PKTHREAD Thread);
+
 #if defined(DBG) && DBG
 #define ASSERT(Expression) ((Expression) ? (void)0 : KiAssertionFailed(#Expression, __FILE__, __LINE__))
 #else
@@ -393,7 +402,8 @@ BOOLEAN KiInjectSlow(KI_INJECT Kind);
 
 static FORCEINLINE BOOLEAN KiInject(KI_INJECT Kind)
 {
-    return __builtin_expect(MiState.Ke->Injection != NULL, 0) && KiInjectSlow(Kind);
+    return __builtin_expect(__atomic_load_n(&MiState.Ke->Injection, __ATOMIC_RELAXED) != NULL, 0) &&
+           KiInjectSlow(Kind);
 }
 
 #endif

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files of the kernel room share with each other and with nobody else: object types, waiting, the timer and
+ * DPC queue, formatting.
+ */
+#ifndef NTMM_KI_H
+#define NTMM_KI_H
+
+#include "ke/ke.h"
+
+/* ---- Dispatcher objects ------------------------------------------------------------------------------- */
+
+/* DISPATCHER_HEADER.Type, with the values of the public symbols. */
+typedef enum _KI_OBJECT_TYPE
+{
+    KiEventNotification = 0,
+    KiEventSynchronization = 1,
+    KiMutant = 2,
+    KiProcess = 3,
+    KiQueue = 4,
+    KiSemaphore = 5,
+    KiThread = 6,
+    KiGate = 7,
+    KiTimerNotification = 8,
+    KiTimerSynchronization = 9
+} KI_OBJECT_TYPE;
+
+/* One wait of one thread; lives on its stack. KWAIT_BLOCK.SparePtr of its blocks leads here. */
+typedef struct _KI_WAIT
+{
+    PKTHREAD Thread;
+    PKWAIT_BLOCK Blocks;
+    ULONG Count;
+    BOOLEAN All;
+    BOOLEAN Completed; /* DispatcherLock: somebody satisfied it, Status is final, the blocks are unlinked */
+    NTSTATUS Status;
+    volatile ULONG Satisfied;   /* the waker's last touch of this structure */
+    struct _KI_WAIT *NextWoken; /* the waker's list */
+} KI_WAIT, *PKI_WAIT;
+
+VOID KiInitializeHeader(DISPATCHER_HEADER *Header, KI_OBJECT_TYPE Type, LONG State);
+
+KIRQL KiAcquireDispatcherLock(void);
+VOID KiReleaseDispatcherLock(KIRQL OldIrql);
+
+/* Completes the waits that Header's new state satisfies and adds them to *Woken. DispatcherLock held. */
+VOID KiSatisfyWaiters(DISPATCHER_HEADER *Header, PKI_WAIT *Woken);
+
+/* Releases DispatcherLock, then lets the threads of the list run. */
+VOID KiReleaseDispatcherLockAndWake(KIRQL OldIrql, PKI_WAIT Woken);
+
+/*
+ * Sleeps until *Flag is nonzero or KiQueryTime() >= Deadline (~0: never); the one place where a thread of the kernel
+ * stops running. TRUE: the flag is set. Whoever sets it does it with release order and then calls KiWakeThread.
+ */
+BOOLEAN KiSleepUntil(const volatile ULONG *Flag, ULONG64 Deadline);
+
+/* Sets *Flag, the waker's last touch of what lies around it, and wakes Thread. Its storage stays valid meanwhile. */
+VOID KiWakeThread(PKTHREAD Thread, volatile ULONG *Flag);
+
+/* A public timeout (NULL, relative or absolute 100 ns units) as a deadline in nanoseconds of KiQueryTime. */
+ULONG64 KiTimeoutToDeadline(const LARGE_INTEGER *Timeout);
+
+/* Mutants that the ending thread still owns become abandoned. */
+VOID KiAbandonMutants(PKTHREAD Thread);
+
+/* ---- Timers and DPCs ------------------------------------------------------------------------------------ */
+
+typedef struct _KI_TIMER_QUEUE
+{
+    LIST_ENTRY Timers; /* DispatcherLock: ascending due time */
+    PSINGLE_LIST_ENTRY FirstDpc, LastDpc; /* DispatcherLock */
+    ULONG DpcActive;   /* DispatcherLock: DPC routines that run */
+    ULONG Stop;
+    BOOLEAN ThreadStarted;
+    KTHREAD Thread;
+} KI_TIMER_QUEUE;
+
+NTSTATUS KiStartTimers(void);
+VOID KiStopTimers(void);
+
+/* Expires what is due and runs queued DPCs. TRUE if there was anything. */
+BOOLEAN KiServeTimers(void);
+
+/* When the next timer is due; ~0 if none is set. */
+ULONG64 KiNextTimer(void);
+
+/* ---- Threads --------------------------------------------------------------------------------------------- */
+
+/* Fills in Thread, without a port thread, and puts it on the list. */
+VOID KiInitializeThread(PKTHREAD Thread, ULONG Processor);
+
+/* Takes it off the list, signals it, and waits until no waker touches it any more. */
+VOID KiRetireThread(PKTHREAD Thread);
+
+/* ---- Deterministic mode ----------------------------------------------------------------------------------- */
+
+/* The single thread's way of waiting: steps workers and lets virtual time pass. */
+BOOLEAN KiRunUntil(const volatile ULONG *Flag, ULONG64 Deadline);
+
+/* The next number of the seeded sequence (splitmix64). */
+ULONG64 KiDraw(void);
+
+/* ---- Text ---------------------------------------------------------------------------------------------------- */
+
+/*
+ * printf for the kernel: %d %i %u %o %x %X %c %s %p %%, with width, -, 0, #, precision, h, l, ll, z and I64; %S and %ws for
+ * WCHAR strings, %Z for a PCANSI_STRING, %wZ for a PCUNICODE_STRING (characters outside ASCII become ?). Always
+ * terminates. Returns the length written.
+ * LongBytes: what one l means (4 in a Windows source, sizeof(long) in ours).
+ */
+SIZE_T KiFormatList(PSTR Buffer, SIZE_T Size, ULONG LongBytes, PCSTR Format, va_list Arguments);
+SIZE_T KiFormat(PSTR Buffer, SIZE_T Size, PCSTR Format, ...) __attribute__((format(printf, 3, 4)));
+
+/* Formats and hands the text to PortDebugPrint. */
+VOID KiPrint(PCSTR Format, ...) __attribute__((format(printf, 1, 2)));
+
+/* ---- Bug checks -------------------------------------------------------------------------------------------------- */
+
+/* Name and explanation of a bug-check code; an entry with Name == NULL means unknown. */
+typedef struct _KI_BUG_CHECK_TEXT
+{
+    ULONG Code;
+    PCSTR Name;
+    PCSTR Meaning;
+    PCSTR Parameters[4];
+} KI_BUG_CHECK_TEXT;
+
+const KI_BUG_CHECK_TEXT *KiFindBugCheckText(ULONG Code);
+
+#endif

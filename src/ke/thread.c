@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Threads: the KTHREAD around a port thread. A thread is either started here or a foreign one that is adopted for a
+ * while; its storage belongs to the caller in both cases, so it must not go before nobody touches it any more: KiRetireThread
+ * waits for wakers that are still inside PortUnparkThread.
+ */
+#include "ke/ki.h"
+
+static ULONG KiChooseProcessor(ULONG Processor)
+{
+    if (Processor == ~0u)
+    {
+        Processor = __atomic_fetch_add(&MiState.Ke->NextProcessor, 1, __ATOMIC_RELAXED);
+    }
+    return Processor % MiState.Ke->ProcessorCount;
+}
+
+VOID KiInitializeThread(PKTHREAD Thread, ULONG Processor)
+{
+    __builtin_memset(Thread, 0, sizeof(*Thread));
+    KiInitializeHeader(&Thread->Header, KiThread, 0);
+    Thread->Processor = KiChooseProcessor(Processor);
+    Thread->PreviousMode = KernelMode;
+    Thread->CurrentMode = KernelMode;
+    Thread->ExitStatus = STATUS_PENDING;
+    InitializeListHead(&Thread->MutantList);
+}
+
+static VOID KiListThread(PKTHREAD Thread)
+{
+    KIRQL OldIrql = KiAcquireSpinLock(&MiState.Ke->ThreadListLock);
+
+    InsertTailList(&MiState.Ke->ThreadList, &Thread->ThreadListEntry);
+    KiReleaseSpinLock(&MiState.Ke->ThreadListLock, OldIrql);
+}
+
+static VOID KiUnlistThread(PKTHREAD Thread)
+{
+    KIRQL OldIrql = KiAcquireSpinLock(&MiState.Ke->ThreadListLock);
+
+    RemoveEntryList(&Thread->ThreadListEntry);
+    KiReleaseSpinLock(&MiState.Ke->ThreadListLock, OldIrql);
+}
+
+/* ---- The end of a thread, on that thread ----------------------------------------------------------------------- */
+
+static VOID KiSignalThreadEnd(PKTHREAD Thread)
+{
+    KIRQL OldIrql;
+    PKI_WAIT Woken = NULL;
+
+    OldIrql = KiAcquireDispatcherLock();
+    Thread->Header.SignalState = 1;
+    KiSatisfyWaiters(&Thread->Header, &Woken);
+    KiReleaseDispatcherLockAndWake(OldIrql, Woken);
+}
+
+static VOID KiAwaitLastWaker(PKTHREAD Thread)
+{
+    while (__atomic_load_n(&Thread->PendingWakes, __ATOMIC_ACQUIRE) != 0)
+    {
+        PortYield();
+    }
+}
+
+VOID KiRetireThread(PKTHREAD Thread)
+{
+    KiAbandonMutants(Thread);
+    KiUnlistThread(Thread);
+    KiSignalThreadEnd(Thread);
+    KiAwaitLastWaker(Thread);
+}
+
+/* ---- Foreign threads ----------------------------------------------------------------------------------------------- */
+
+VOID KiAdoptCurrentThread(PKTHREAD Thread, ULONG Processor)
+{
+    KiRequire(PortGetCurrentThread() == NULL);
+    KiInitializeThread(Thread, Processor);
+    PortAdoptThread(Thread, &Thread->Port);
+    KiListThread(Thread);
+}
+
+VOID KiAbandonCurrentThread(PKTHREAD Thread)
+{
+    KiRequire(PortGetCurrentThread() == Thread);
+    /* A test whose bug-check hook did not return may leave with a raised IRQL: the processor must not stay taken. */
+    if (Thread->Irql >= DISPATCH_LEVEL)
+    {
+        KeLowerIrql(PASSIVE_LEVEL);
+    }
+    KiRetireThread(Thread);
+    PortAbandonThread(Thread, &Thread->Port);
+}
+
+/* ---- Kernel threads -------------------------------------------------------------------------------------------------- */
+
+static VOID KiThreadStart(PVOID Context)
+{
+    PKTHREAD Thread = Context;
+
+    KiListThread(Thread);
+    Thread->StartRoutine(Thread->StartContext);
+    KiRequire(Thread->Irql == PASSIVE_LEVEL);
+    ASSERT(Thread->HeldLockCount == 0);
+    if (Thread->ExitStatus == STATUS_PENDING)
+    {
+        Thread->ExitStatus = STATUS_SUCCESS;
+    }
+    KiRetireThread(Thread);
+}
+
+NTSTATUS KiStartThread(PKTHREAD Thread, VOID (*Routine)(PVOID), PVOID Context, ULONG Processor)
+{
+    if (KiIsDeterministic())
+    {
+        return STATUS_NOT_SUPPORTED;
+    }
+    if (KiInject(KiInjectThread))
+    {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    KiInitializeThread(Thread, Processor);
+    Thread->SystemThread = TRUE;
+    Thread->StartRoutine = Routine;
+    Thread->StartContext = Context;
+    return PortCreateThread(Thread, &Thread->Port, KiThreadStart, Thread);
+}
+
+VOID KiJoinThread(PKTHREAD Thread)
+{
+    KeWaitForSingleObject(Thread, Executive, KernelMode, FALSE, NULL);
+    PortJoinThread(&Thread->Port);
+    KiAwaitLastWaker(Thread);
+}

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What clients print, and the ends that they ask for: DbgPrint and its kin, RtlAssert, fast fail. There is no debugger that
+ * filters, so every component and level is printed.
+ */
+#include "ke/ki.h"
+
+/* As on Windows, one call prints at most so many characters. */
+#define KI_DEBUG_PRINT_SIZE 512
+
+static ULONG KiDebugPrint(PCSTR Format, va_list Arguments)
+{
+    CHAR Buffer[KI_DEBUG_PRINT_SIZE];
+
+    PortDebugPrint(Buffer, KiFormatList(Buffer, sizeof(Buffer), sizeof(ULONG), Format, Arguments));
+    return (ULONG)STATUS_SUCCESS;
+}
+
+ULONG CDECL DbgPrint(PCSTR Format, ...)
+{
+    va_list Arguments;
+    ULONG Result;
+
+    va_start(Arguments, Format);
+    Result = KiDebugPrint(Format, Arguments);
+    va_end(Arguments);
+    return Result;
+}
+
+ULONG CDECL DbgPrintEx(ULONG ComponentId, ULONG Level, PCSTR Format, ...)
+{
+    va_list Arguments;
+    ULONG Result;
+
+    UNREFERENCED_PARAMETER(ComponentId);
+    UNREFERENCED_PARAMETER(Level);
+    va_start(Arguments, Format);
+    Result = KiDebugPrint(Format, Arguments);
+    va_end(Arguments);
+    return Result;
+}
+
+ULONG NTAPI vDbgPrintEx(ULONG ComponentId, ULONG Level, PCSTR Format, va_list arglist)
+{
+    UNREFERENCED_PARAMETER(ComponentId);
+    UNREFERENCED_PARAMETER(Level);
+    return KiDebugPrint(Format, arglist);
+}
+
+VOID NTAPI DbgBreakPoint(VOID)
+{
+    __asm__ volatile("int3");
+}
+
+VOID NTAPI RtlAssert(PVOID VoidFailedAssertion, PVOID VoidFileName, ULONG LineNumber, PSTR MutableMessage)
+{
+    KiBugCheckMessage(KMODE_EXCEPTION_NOT_HANDLED, (ULONG)STATUS_ASSERTION_FAILURE,
+                      (ULONG_PTR)__builtin_return_address(0), LineNumber, 0, "assertion failed: %s%s%s (%s:%u)",
+                      MutableMessage != NULL ? MutableMessage : "", MutableMessage != NULL ? ": " : "",
+                      (PCSTR)VoidFailedAssertion, (PCSTR)VoidFileName, LineNumber);
+}
+
+DECLSPEC_NORETURN VOID NTAPI RtlFailFast(ULONG Code)
+{
+    KiBugCheckMessage(KERNEL_SECURITY_CHECK_FAILURE, Code, 0, 0, 0, "fast fail %u%s, called from %p", Code,
+                      Code == FAST_FAIL_CORRUPT_LIST_ENTRY ? ": a neighbour of a list entry does not point back" : "",
+                      __builtin_return_address(0));
+}

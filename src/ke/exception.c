@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Exceptions inside the kernel. There is no unwinding by tables: a guarded region is a frame on a list of the thread
+ * with a jump buffer, raising copies the record into the innermost frame and jumps there. That works from anywhere on the
+ * thread, from the host's SIGSEGV handler on its alternate stack too, because the handler runs with nothing masked.
+ *
+ * What a jump restores: IRQL (below DISPATCH_LEVEL on both sides), modes and fault depth. What it cannot restore is a
+ * lock; debug builds check that none was taken inside the region and is still held.
+ */
+#include "ke/ki.h"
+#include "nt/exception.h"
+
+VOID KiPushExceptionFrame(PKI_EXCEPTION_FRAME Frame)
+{
+    PKTHREAD Thread = KiCurrentThread();
+
+    ASSERT(Thread->Irql < DISPATCH_LEVEL);
+    Frame->Previous = Thread->ExceptionFrames;
+    Frame->Irql = Thread->Irql;
+    Frame->CurrentMode = Thread->CurrentMode;
+    Frame->PreviousMode = Thread->PreviousMode;
+    Frame->HeldLockCount = Thread->HeldLockCount;
+    Frame->FaultDepth = Thread->FaultDepth;
+    Frame->Base = FALSE;
+    Thread->ExceptionFrames = Frame;
+}
+
+VOID KiEndTry(PKI_EXCEPTION_FRAME Frame)
+{
+    PKTHREAD Thread = KiCurrentThread();
+
+    KiRequire(Thread->ExceptionFrames == Frame);
+    Thread->ExceptionFrames = Frame->Previous;
+}
+
+BOOLEAN KiUnwindToFrame(const EXCEPTION_RECORD *Record)
+{
+    PKTHREAD Thread = KiCurrentThread();
+    PKI_EXCEPTION_FRAME Frame = Thread->ExceptionFrames;
+
+    if (Frame == NULL)
+    {
+        return FALSE;
+    }
+    if (Thread->Irql >= DISPATCH_LEVEL)
+    {
+        KiBugCheckMessage(KMODE_EXCEPTION_NOT_HANDLED, (ULONG)Record->ExceptionCode,
+                          (ULONG_PTR)Record->ExceptionAddress, Record->ExceptionInformation[0],
+                          Record->ExceptionInformation[1], "an exception was raised at IRQL %u", Thread->Irql);
+    }
+    ASSERT(Thread->HeldLockCount == Frame->HeldLockCount);
+    Frame->Record = *Record;
+    Thread->ExceptionFrames = Frame->Previous;
+    Thread->Irql = Frame->Irql;
+    Thread->CurrentMode = Frame->CurrentMode;
+    Thread->PreviousMode = Frame->PreviousMode;
+    Thread->FaultDepth = Frame->FaultDepth;
+    KiLongJump(Frame->JumpBuffer);
+}
+
+/* ---- Raising -------------------------------------------------------------------------------------------------- */
+
+static DECLSPEC_NORETURN VOID KiRaise(const EXCEPTION_RECORD *Record)
+{
+    KiUnwindToFrame(Record);
+    KeBugCheckEx(KMODE_EXCEPTION_NOT_HANDLED, (ULONG)Record->ExceptionCode, (ULONG_PTR)Record->ExceptionAddress,
+                 Record->ExceptionInformation[0], Record->ExceptionInformation[1]);
+}
+
+static DECLSPEC_NORETURN VOID KiRaiseFrom(NTSTATUS Status, PVOID Address)
+{
+    EXCEPTION_RECORD Record;
+
+    __builtin_memset(&Record, 0, sizeof(Record));
+    Record.ExceptionCode = Status;
+    Record.ExceptionFlags = EXCEPTION_NONCONTINUABLE;
+    Record.ExceptionAddress = Address;
+    KiRaise(&Record);
+}
+
+DECLSPEC_NORETURN VOID NTAPI ExRaiseStatus(NTSTATUS Status)
+{
+    KiRaiseFrom(Status, __builtin_return_address(0));
+}
+
+DECLSPEC_NORETURN VOID NTAPI ExRaiseAccessViolation(VOID)
+{
+    KiRaiseFrom(STATUS_ACCESS_VIOLATION, __builtin_return_address(0));
+}
+
+DECLSPEC_NORETURN VOID NTAPI ExRaiseDatatypeMisalignment(VOID)
+{
+    KiRaiseFrom(STATUS_DATATYPE_MISALIGNMENT, __builtin_return_address(0));
+}
+
+/* ---- Guarded copy ------------------------------------------------------------------------------------------------- */
+
+/*
+ * One string instruction: it can be resumed at every byte after a fault that was resolved, needs no library, and no
+ * sanitizer runtime stands between us and the exception.
+ */
+static inline VOID KiCopyBytes(PVOID Destination, const volatile void *Source, SIZE_T Length)
+{
+    __asm__ volatile("rep movsb" : "+D"(Destination), "+S"(Source), "+c"(Length) : : "memory");
+}
+
+typedef ULONG KI_UNALIGNED_ULONG __attribute__((aligned(1), may_alias));
+typedef ULONG64 KI_UNALIGNED_ULONG64 __attribute__((aligned(1), may_alias));
+
+/* Small operands of services: one load and one store. */
+static inline BOOLEAN KiCopySmall(PVOID Destination, const volatile void *Source, SIZE_T Length)
+{
+    switch (Length)
+    {
+    case 1:
+        *(volatile UCHAR *)Destination = *(const volatile UCHAR *)Source;
+        return TRUE;
+    case 4:
+        *(volatile KI_UNALIGNED_ULONG *)Destination = *(const volatile KI_UNALIGNED_ULONG *)Source;
+        return TRUE;
+    case 8:
+        *(volatile KI_UNALIGNED_ULONG64 *)Destination = *(const volatile KI_UNALIGNED_ULONG64 *)Source;
+        return TRUE;
+    default:
+        return FALSE;
+    }
+}
+
+/* Bytes until Source or Destination reaches a page boundary: a fault inside the piece means that nothing of it was copied. */
+static SIZE_T KiPieceLength(PVOID Destination, const volatile void *Source, SIZE_T Length)
+{
+    SIZE_T ToSourcePage = PAGE_SIZE - ((ULONG_PTR)Source & (PAGE_SIZE - 1));
+    SIZE_T ToDestinationPage = PAGE_SIZE - ((ULONG_PTR)Destination & (PAGE_SIZE - 1));
+
+    Length = Length < ToSourcePage ? Length : ToSourcePage;
+    return Length < ToDestinationPage ? Length : ToDestinationPage;
+}
+
+NTSTATUS KiGuardedCopy(PVOID Destination, const volatile void *Source, SIZE_T Length, PSIZE_T Copied)
+{
+    KI_EXCEPTION_FRAME Frame;
+    volatile SIZE_T Done = 0;
+    volatile NTSTATUS Status = STATUS_SUCCESS;
+
+    if (KiTry(&Frame))
+    {
+        while (Done < Length)
+        {
+            PUCHAR To = (PUCHAR)Destination + Done;
+            const volatile UCHAR *From = (const volatile UCHAR *)Source + Done;
+            SIZE_T Piece = KiPieceLength(To, From, Length - Done);
+
+            if (!KiCopySmall(To, From, Piece))
+            {
+                KiCopyBytes(To, From, Piece);
+            }
+            Done += Piece;
+        }
+        KiEndTry(&Frame);
+    }
+    else
+    {
+        Status = (NTSTATUS)Frame.Record.ExceptionCode;
+    }
+    if (Copied != NULL)
+    {
+        *Copied = Done;
+    }
+    return Status;
+}

@@ -80,6 +80,10 @@ static void comparisons_see_case_only_when_asked(void **state)
     assert_false(RtlPrefixUnicodeString(&shorter, &lower, FALSE));
     assert_false(RtlPrefixUnicodeString(&lower, &shorter, TRUE));
     assert_true(RtlPrefixUnicodeString(&lower, &lower, FALSE));
+    shorter = lower;
+    shorter.Length = 8; /* the same characters, fewer of them: a longer string is no prefix of it */
+    assert_true(RtlPrefixUnicodeString(&shorter, &lower, FALSE));
+    assert_false(RtlPrefixUnicodeString(&lower, &shorter, FALSE));
 }
 
 static void hash_is_x65599_and_can_ignore_case(void **state)

@@ -349,11 +349,12 @@ VOID PortPerformIo(PORT_IO *Io)
             HostBeforePark();
         }
         HostIoTransfer(Io, TRUE);
+        /* First the completion: who else waits for this page need not wait until our space is loaded again. */
+        HostIoComplete(Io);
         if (HostAfterPark != NULL)
         {
             HostAfterPark();
         }
-        HostIoComplete(Io);
     }
     errno = SavedErrno;
 }

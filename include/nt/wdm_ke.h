@@ -41,6 +41,7 @@ NTKERNELAPI KIRQL NTAPI KeGetCurrentIrql(VOID);
  */
 NTKERNELAPI VOID NTAPI KeRaiseIrql(_In_ KIRQL NewIrql, _Out_ PKIRQL OldIrql);
 NTKERNELAPI VOID NTAPI KeLowerIrql(_In_ KIRQL NewIrql);
+NTKERNELAPI KIRQL NTAPI KfRaiseIrql(_In_ KIRQL NewIrql);
 NTKERNELAPI KIRQL NTAPI KeRaiseIrqlToDpcLevel(VOID);
 
 /* ---- spin locks ---- */

@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Linux's page tables are our TB. An NT page that a processor "has in its TB" is an mmap of its frame of the RAM file; a
+ * missing entry is a SIGSEGV, after which fault.c fills the TB from the NT page tables, as hardware would.
+ *
+ * The protocol. Everything that reads a PTE in order to load it, and everything that takes a loaded page away, holds the
+ * TB lock: a fill = { walk, set accessed/dirty, mmap, record } is one critical section, a flush = { find the records,
+ * mprotect/munmap, record } is another. The kernel changes a PTE first (without our lock) and calls PortFlushTb
+ * afterwards. So of a fill and a flush of the same page
+ *   - either the fill came first: it may have read the old PTE, but its mapping is complete and recorded, and the flush
+ *     removes it; the system call of the flush returns only after every CPU has dropped the translation;
+ *   - or the flush came first: the fill's walk begins after the lock was released, hence after the new PTE was stored.
+ * In both cases no access reaches the old frame through the address once PortFlushTb has returned. Accessed and dirty
+ * bits are set by compare-exchange before the mapping is made, never after, so a mapping that exists implies the bit:
+ * an entry is writable natively only while its PTE is dirty. Nothing is ever loaded on a guess: wide fills take only
+ * neighbours whose bits say so already.
+ *
+ * One user space is loaded at a time (gang.c); System is loaded always. Flushing a space that is not loaded costs no system call.
+ */
+#include "tb.h"
+
+#include <string.h>
+
+#define HOST_FLUSH_BATCH 64
+#define HOST_MERGE_GAP 64 /* pages between two flushed runs up to which one system call is considered for both */
+
+HOST_TB HostTb;
+_Thread_local HOST_LOCAL HostLocal __attribute__((tls_model("initial-exec")));
+
+static HOST_WINDOW *HostWindowOf(ULONG_PTR Address)
+{
+    if (HostIsUserAddress(Address))
+    {
+        return &HostTb.User;
+    }
+    return HostIsSystemAddress(Address) ? &HostTb.System : NULL;
+}
+
+/* ---- Filling --------------------------------------------------------------------------------------------------- */
+
+/* How many of Count neighbours (downward or upward from Page) are not loaded yet as Record, the middle one's, would have them. */
+static ULONG HostCountUnloaded(const HOST_WINDOW *Window, SIZE_T Page, BOOLEAN Above, ULONG Count, HOST_RECORD Record)
+{
+    ULONG Index;
+
+    for (Index = 1; Index <= Count; Index += 1)
+    {
+        ULONG64 Distance = (ULONG64)Index << PAGE_SHIFT;
+
+        if (Window->Records[Above ? Page + Index : Page - Index] == (Above ? Record + Distance : Record - Distance))
+        {
+            break;
+        }
+    }
+    return Index - 1;
+}
+
+static VOID HostLoadWide(HOST_WINDOW *Window, SIZE_T Page, const HOST_TRANSLATION *Translation)
+{
+    ULONG Below = HostCountNeighbours(Translation, FALSE, HOST_REGION_PAGES);
+    ULONG Above = HostCountNeighbours(Translation, TRUE, HOST_REGION_PAGES);
+    HOST_RECORD Record = HostMakeRecord(Translation->Frame, Translation->Protection);
+
+    Below = HostCountUnloaded(Window, Page, FALSE, Below, Record);
+    Above = HostCountUnloaded(Window, Page, TRUE, Above, Record);
+    HostLoadPages(Window, Page - Below, (SIZE_T)Below + 1 + Above, Translation->Frame - Below, Translation->Protection,
+                  TRUE);
+    HostCount(&HostMachine.Counters.Fills, 1);
+    HostCount(&HostMachine.Counters.PagesFilled, (ULONG64)Below + 1 + Above);
+    HostCount(&HostMachine.Counters.PagesWide, (ULONG64)Below + Above);
+}
+
+/*
+ * TRUE if the page is loaded just as a fill would do it: another thread was faster, and returning to the code is enough. Should the
+ * same thread come back with the same address at once, the mapping is made anew, whatever the records say.
+ */
+static BOOLEAN HostIsLoaded(const HOST_WINDOW *Window, SIZE_T Page, const HOST_TRANSLATION *Translation)
+{
+    ULONG_PTR Address = HostAddressOf(Window, Page);
+
+    if (Window->Records[Page] != HostMakeRecord(Translation->Frame, Translation->Protection) ||
+        HostLocal.LastSpurious == Address)
+    {
+        HostLocal.LastSpurious = 0;
+        return FALSE;
+    }
+    HostLocal.LastSpurious = Address;
+    HostCount(&HostMachine.Counters.FillsSpurious, 1);
+    return TRUE;
+}
+
+HOST_FILL HostFillForFault(ULONG_PTR Address, ULONG Access)
+{
+    HOST_WINDOW *Window = HostWindowOf(Address);
+    HOST_TRANSLATION Translation;
+    HOST_FILL Result = HostFillForeign;
+
+    HostAcquireLock(&HostTb.Lock);
+    if (Window == &HostTb.System ||
+        (Window->Space != 0 && Window->Space == HostLocal.Space && !HostLocal.Simulated))
+    {
+        SIZE_T Page = HostPageOf(Window, Address);
+
+        switch (HostWalkTables(Window->Space, Address, Access, &Translation))
+        {
+        case HostWalkGranted:
+            if (!HostIsLoaded(Window, Page, &Translation))
+            {
+                HostLoadWide(Window, Page, &Translation);
+            }
+            Result = HostFillDone;
+            break;
+        case HostWalkDenied:
+            Result = HostFillDenied;
+            break;
+        default:
+            Result = HostFillNotPresent;
+            break;
+        }
+    }
+    HostReleaseLock(&HostTb.Lock);
+    return Result;
+}
+
+/* Loads the run of pages from Address on that needs one system call; returns how many pages were dealt with. */
+static SIZE_T HostFillRun(HOST_WINDOW *Window, ULONG_PTR Address, SIZE_T Pages, ULONG Access)
+{
+    HOST_TRANSLATION First, Next;
+    SIZE_T Page = HostPageOf(Window, Address);
+    SIZE_T Limit = HOST_REGION_PAGES - Page % HOST_REGION_PAGES;
+    SIZE_T Count;
+
+    Limit = Limit < Pages ? Limit : Pages;
+    if (HostWalkTables(Window->Space, Address, Access, &First) != HostWalkGranted)
+    {
+        return 1;
+    }
+    for (Count = 1; Count < Limit; Count += 1)
+    {
+        if (HostWalkTables(Window->Space, Address + (Count << PAGE_SHIFT), Access, &Next) != HostWalkGranted ||
+            Next.Frame != First.Frame + Count || Next.Protection != First.Protection)
+        {
+            break;
+        }
+    }
+    HostLoadPages(Window, Page, Count, First.Frame, First.Protection, FALSE);
+    HostCount(&HostMachine.Counters.PagesHinted, Count);
+    return Count;
+}
+
+VOID PortFillTb(PFN_NUMBER TopLevel, ULONG_PTR Start, SIZE_T Pages, BOOLEAN Write)
+{
+    HOST_WINDOW *Window = HostWindowOf(Start);
+
+    if (Window == NULL || Pages == 0 || HostWindowOf(Start + ((Pages - 1) << PAGE_SHIFT)) != Window)
+    {
+        return;
+    }
+    HostAcquireLock(&HostTb.Lock);
+    if (Window->Space != 0 && (Window == &HostTb.System || Window->Space == TopLevel))
+    {
+        while (Pages != 0)
+        {
+            SIZE_T Done = HostFillRun(Window, Start, Pages, Write ? PORT_FAULT_WRITE : 0);
+
+            Start += Done << PAGE_SHIFT;
+            Pages -= Done;
+        }
+    }
+    HostReleaseLock(&HostTb.Lock);
+}
+
+/* ---- Flushing -------------------------------------------------------------------------------------------------- */
+
+/* Loaded runs on their way out; collected so that neighbouring ones share a system call. */
+typedef struct _HOST_SWEEP
+{
+    HOST_WINDOW *Window;
+    SIZE_T First, End; /* pages; empty if equal */
+    BOOLEAN Holes;
+} HOST_SWEEP;
+
+static VOID HostEmitSweep(HOST_SWEEP *Sweep)
+{
+    if (Sweep->First != Sweep->End)
+    {
+        HostUnloadPages(Sweep->Window, Sweep->First, Sweep->End, Sweep->Holes);
+    }
+    Sweep->First = Sweep->End = 0;
+    Sweep->Holes = FALSE;
+}
+
+/*
+ * May the pages between the sweep and First go as well? A system call that changes mappings interrupts every processor that
+ * runs one of our threads: with several processors that costs ten times as much as a fault that brings a page back.
+ */
+static BOOLEAN HostMayMerge(HOST_SWEEP *Sweep, SIZE_T First)
+{
+    const HOST_WINDOW *Window = Sweep->Window;
+    BOOLEAN Several = HostMachine.Parameters.ProcessorCount > 1 && !HostMachine.Parameters.Deterministic;
+    SIZE_T Spare = Several ? 2 : 0;
+    SIZE_T Lost = 0;
+    BOOLEAN Holes = FALSE;
+    SIZE_T Page;
+
+    if (Sweep->First == Sweep->End || First < Sweep->End || First - Sweep->End > HOST_MERGE_GAP)
+    {
+        return FALSE;
+    }
+    for (Page = Sweep->End; Page < First; Page += 1)
+    {
+        Holes = Holes || Window->Records[Page] == 0;
+        Lost += Window->Records[Page] & PORT_FAULT_PRESENT;
+    }
+    if (Lost > Spare || (Holes && (!Several || Window->Gigas[Sweep->End / HOST_GIGA_PAGES].Shared ||
+                                   Window->Gigas[First / HOST_GIGA_PAGES].Shared)))
+    {
+        return FALSE;
+    }
+    Sweep->Holes = Sweep->Holes || Holes;
+    HostCount(&HostMachine.Counters.PagesFlushedAlong, Lost);
+    return TRUE;
+}
+
+static VOID HostSweepRange(HOST_SWEEP *Sweep, SIZE_T Page, SIZE_T End)
+{
+    const HOST_WINDOW *Window = Sweep->Window;
+    BOOLEAN Found = FALSE;
+
+    for (;;)
+    {
+        SIZE_T First;
+
+        /* What is in the sweep already (an earlier range overlapped this one) is as good as gone. */
+        Page = Sweep->First != Sweep->End && Page >= Sweep->First && Page < Sweep->End ? Sweep->End : Page;
+        First = HostFindLoaded(Window, Page, End);
+        if (First >= End)
+        {
+            break;
+        }
+        Found = TRUE;
+        for (Page = First + 1; Page < End && (Window->Records[Page] & PORT_FAULT_PRESENT) != 0;)
+        {
+            Page += 1;
+        }
+        if (!HostMayMerge(Sweep, First))
+        {
+            HostEmitSweep(Sweep);
+            Sweep->First = First;
+        }
+        Sweep->End = Page;
+    }
+    HostCount(&HostMachine.Counters.FlushRangesIdle, !Found);
+}
+
+/* The part of Range inside the window, in pages. */
+static BOOLEAN HostClipRange(const HOST_WINDOW *Window, const PORT_TB_RANGE *Range, SIZE_T *Page, SIZE_T *End)
+{
+    ULONG_PTR Last = Range->Start + (Range->Pages << PAGE_SHIFT) - 1;
+    ULONG_PTR WindowLast = HostAddressOf(Window, Window->PageCount) - 1;
+
+    if (Range->Pages == 0 || Range->Start > WindowLast || Last < Window->Base)
+    {
+        return FALSE;
+    }
+    *Page = Range->Start < Window->Base ? 0 : HostPageOf(Window, Range->Start);
+    *End = HostPageOf(Window, Last > WindowLast ? WindowLast : Last) + 1;
+    return TRUE;
+}
+
+/* A small insertion sort: ascending ranges share system calls. */
+static VOID HostSortRanges(PORT_TB_RANGE *Ranges, ULONG Count)
+{
+    ULONG Index, Place;
+
+    for (Index = 1; Index < Count; Index += 1)
+    {
+        PORT_TB_RANGE Range = Ranges[Index];
+
+        for (Place = Index; Place > 0 && Ranges[Place - 1].Start > Range.Start; Place -= 1)
+        {
+            Ranges[Place] = Ranges[Place - 1];
+        }
+        Ranges[Place] = Range;
+    }
+}
+
+static VOID HostSweepWindow(HOST_WINDOW *Window, const PORT_TB_RANGE *Ranges, ULONG Count)
+{
+    HOST_SWEEP Sweep = { Window, 0, 0, FALSE };
+    ULONG Index;
+
+    for (Index = 0; Index < Count && Window->Loaded != 0; Index += 1)
+    {
+        SIZE_T Page, End;
+
+        if (HostClipRange(Window, &Ranges[Index], &Page, &End))
+        {
+            HostSweepRange(&Sweep, Page, End);
+        }
+    }
+    HostCount(&HostMachine.Counters.FlushRangesIdle, Count - Index);
+    HostEmitSweep(&Sweep);
+}
+
+static VOID HostFlushRanges(PFN_NUMBER TopLevel, const PORT_TB_RANGE *Ranges, ULONG Count)
+{
+    PORT_TB_RANGE Batch[HOST_FLUSH_BATCH];
+
+    while (Count != 0)
+    {
+        ULONG Size = Count < HOST_FLUSH_BATCH ? Count : HOST_FLUSH_BATCH;
+
+        memcpy(Batch, Ranges, Size * sizeof(*Ranges));
+        HostSortRanges(Batch, Size);
+        /* A range names addresses of one window; most often the other window has nothing there to clip. */
+        HostAcquireLock(&HostTb.Lock);
+        if (Batch[Size - 1].Start >= PORT_SYSTEM_START)
+        {
+            HostSweepWindow(&HostTb.System, Batch, Size);
+        }
+        if (TopLevel != 0 && HostTb.User.Space == TopLevel)
+        {
+            HostSweepWindow(&HostTb.User, Batch, Size);
+        }
+        HostReleaseLock(&HostTb.Lock);
+        Ranges += Size;
+        Count -= Size;
+    }
+}
+
+VOID PortFlushTb(PFN_NUMBER TopLevel, const PORT_TB_RANGE *Ranges, ULONG Count)
+{
+    HostCount(&HostMachine.Counters.Flushes, 1);
+    HostCount(&HostMachine.Counters.FlushRanges, Ranges == NULL ? 1 : Count);
+    if (Ranges != NULL)
+    {
+        HostFlushRanges(TopLevel, Ranges, Count);
+    }
+    else
+    {
+        /*
+         * A space that is being deleted: after this its top-level frame may become another space's. The window is empty then and is
+         * filled from whatever the frame holds, so that the old name does no harm.
+         */
+        HostAcquireLock(&HostTb.Lock);
+        if (TopLevel == 0)
+        {
+            HostEmptyWindow(&HostTb.System);
+        }
+        else if (HostTb.User.Space == TopLevel)
+        {
+            HostEmptyWindow(&HostTb.User);
+        }
+        HostReleaseLock(&HostTb.Lock);
+    }
+    HostFlushSimulated(TopLevel, Ranges, Count);
+}
+
+/* ---- Spaces ---------------------------------------------------------------------------------------------------- */
+
+VOID HostLoadNativeSpace(PFN_NUMBER TopLevel)
+{
+    HostAcquireLock(&HostTb.Lock);
+    if (HostTb.User.Space != TopLevel)
+    {
+        HostEmptyWindow(&HostTb.User);
+        HostTb.User.Space = TopLevel;
+        HostCount(&HostMachine.Counters.WindowFlushes, 1);
+    }
+    HostReleaseLock(&HostTb.Lock);
+}
+
+VOID PortSetSystemSpace(PFN_NUMBER TopLevel)
+{
+    HostAcquireLock(&HostTb.Lock);
+    HostEmptyWindow(&HostTb.System);
+    HostTb.System.Space = TopLevel;
+    HostReleaseLock(&HostTb.Lock);
+    HostFlushSimulated(0, NULL, 0);
+}
+
+PFN_NUMBER HostSystemSpace(VOID)
+{
+    return __atomic_load_n(&HostTb.System.Space, __ATOMIC_ACQUIRE);
+}
+
+ULONG64 HostQueryMappings(ULONG64 *Limit)
+{
+    *Limit = HostTb.Budget;
+    return __atomic_load_n(&HostTb.User.Mappings, __ATOMIC_RELAXED) +
+           __atomic_load_n(&HostTb.System.Mappings, __ATOMIC_RELAXED);
+}
+
+NTSTATUS HostInitializeTb(ULONG Budget)
+{
+    NTSTATUS Status;
+
+    memset(&HostTb, 0, sizeof(HostTb));
+    HostTb.Budget = Budget;
+    Status = HostCreateWindow(&HostTb.User, PORT_USER_LOWEST, PORT_USER_HIGHEST);
+    if (!NT_SUCCESS(Status))
+    {
+        return Status;
+    }
+    Status = HostCreateWindow(&HostTb.System, PORT_SYSTEM_START, PORT_SYSTEM_END);
+    if (!NT_SUCCESS(Status))
+    {
+        HostDeleteWindow(&HostTb.User);
+    }
+    return Status;
+}
+
+VOID HostShutdownTb(VOID)
+{
+    HostEmptyWindow(&HostTb.User);
+    HostEmptyWindow(&HostTb.System);
+    HostDeleteWindow(&HostTb.User);
+    HostDeleteWindow(&HostTb.System);
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The native TB's memory of itself: which NT pages have a host mapping, of which frame, with which access. tb.c decides by it,
+ * tb_window.c keeps it true to what the system calls did. Everything under the TB lock.
+ */
+#ifndef NTMM_PORT_HOST_TB_H
+#define NTMM_PORT_HOST_TB_H
+
+#include "host_machine.h"
+
+#define HOST_REGION_PAGES ((SIZE_T)512)         /* 2 MiB: one page-table page */
+#define HOST_GIGA_PAGES ((SIZE_T)512 * 512)     /* 1 GiB: one page-directory page */
+#define HOST_GIGA_SHIFT 30
+
+/*
+ * One record per page of a window. 0: no host mapping (a hole or a reservation). Otherwise the frame in bits 12..51 and the access
+ * in the PORT_FAULT_ bits. A record with a frame but without PORT_FAULT_PRESENT is dormant: Linux still has the mapping,
+ * but nobody may access it (mprotect(PROT_NONE) is the cheapest flush, and the cheapest to take back).
+ */
+typedef ULONG64 HOST_RECORD;
+
+#define HOST_RECORD_ACCESS (ULONG64)(PORT_FAULT_PRESENT | PORT_FAULT_WRITE | PORT_FAULT_EXECUTE)
+
+static inline HOST_RECORD HostMakeRecord(PFN_NUMBER Frame, ULONG Protection)
+{
+    return ((HOST_RECORD)Frame << PAGE_SHIFT) | (Protection & HOST_RECORD_ACCESS);
+}
+
+typedef struct _HOST_REGION
+{
+    USHORT Loaded; /* pages with access */
+    USHORT Mapped; /* pages with a host mapping: Loaded + dormant */
+} HOST_REGION;
+
+typedef struct _HOST_GIGA
+{
+    ULONG Loaded;
+    ULONG Mapped;
+    BOOLEAN Open;   /* the reservation is taken away: a page without a record is a hole */
+    BOOLEAN Shared; /* Linux has a part of it: never opened */
+} HOST_GIGA;
+
+typedef struct _HOST_WINDOW
+{
+    ULONG_PTR Base;     /* 1 GiB aligned; page 0 of the records */
+    SIZE_T PageCount;   /* multiple of HOST_GIGA_PAGES */
+    PFN_NUMBER Space;   /* top-level page through which the window is filled; 0 = none */
+    HOST_RECORD *Records;
+    HOST_REGION *Regions;
+    HOST_GIGA *Gigas;
+    ULONG64 *UsedGigas; /* bitmap: Mapped != 0 */
+    SIZE_T Loaded;      /* pages */
+    SIZE_T Mappings;    /* host mappings: exactly as many as Linux makes of the records */
+    SIZE_T Hand;        /* region where the next eviction begins */
+} HOST_WINDOW;
+
+typedef struct _HOST_TB
+{
+    HOST_LOCK Lock;
+    HOST_WINDOW User, System;
+    SIZE_T Budget;
+} HOST_TB;
+
+extern HOST_TB HostTb;
+
+static inline SIZE_T HostPageOf(const HOST_WINDOW *Window, ULONG_PTR Address)
+{
+    return (Address - Window->Base) >> PAGE_SHIFT;
+}
+
+static inline ULONG_PTR HostAddressOf(const HOST_WINDOW *Window, SIZE_T Page)
+{
+    return Window->Base + (Page << PAGE_SHIFT);
+}
+
+NTSTATUS HostCreateWindow(HOST_WINDOW *Window, ULONG_PTR Start, ULONG_PTR End);
+VOID HostDeleteWindow(HOST_WINDOW *Window);
+
+/*
+ * Maps Count pages (inside one region) onto consecutive frames. Keeps the number of mappings within the budget.
+ * Populate: the frames are in use, so Linux may enter them into its page tables at once.
+ */
+VOID HostLoadPages(HOST_WINDOW *Window, SIZE_T Page, SIZE_T Count, PFN_NUMBER Frame, ULONG Protection, BOOLEAN Populate);
+
+/* Takes the access to [Page, End) away. Holes: some pages of it have no mapping (not in a shared GiB). */
+VOID HostUnloadPages(HOST_WINDOW *Window, SIZE_T Page, SIZE_T End, BOOLEAN Holes);
+
+/* Takes everything away, dormant mappings included. */
+VOID HostEmptyWindow(HOST_WINDOW *Window);
+
+/* The first loaded page in [Page, End), or End; skips what is empty without looking at every page. */
+SIZE_T HostFindLoaded(const HOST_WINDOW *Window, SIZE_T Page, SIZE_T End);
+
+#endif

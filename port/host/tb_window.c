@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Host mappings of NT pages and the records of them. The system calls were chosen by measurement (docs/host-port.md has the
+ * figures): a new mapping is cheapest where there is no mapping at all, so the reservation of a GiB is taken away when its
+ * first page is loaded; a flush is cheapest as mprotect(PROT_NONE), which also leaves a mapping that a later fill of
+ * the same frame revives by mprotect, without a fault of Linux's own. The number of mappings that Linux makes of all this is
+ * computed from the records, page by page, so the limit of vm.max_map_count is never met by surprise.
+ */
+#include "tb.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+#define HOST_POPULATE_PAGES 8 /* from here on populating at once is cheaper than Linux's own faults */
+
+/* ---- Records -------------------------------------------------------------------------------------------------- */
+
+/* TRUE if a mapping of Linux begins at a page with this record: it does not continue the one before. */
+static BOOLEAN HostBeginsMapping(HOST_RECORD Before, HOST_RECORD Record)
+{
+    return Record != 0 && (Before == 0 || Record != Before + PAGE_SIZE);
+}
+
+/* How many mappings begin at one of the pages [Page, End]; a change of [Page, End) changes no other. */
+static SIZE_T HostCountMappings(const HOST_WINDOW *Window, SIZE_T Page, SIZE_T End)
+{
+    HOST_RECORD Before = Page == 0 ? 0 : Window->Records[Page - 1];
+    SIZE_T Count = 0;
+
+    for (; Page <= End && Page < Window->PageCount; Page += 1)
+    {
+        HOST_RECORD Record = Window->Records[Page];
+
+        Count += HostBeginsMapping(Before, Record);
+        Before = Record;
+    }
+    return Count;
+}
+
+typedef enum _HOST_CHANGE
+{
+    HostChangeLoad,
+    HostChangeDormant,
+    HostChangeRemove
+} HOST_CHANGE;
+
+static VOID HostAdjustCounts(HOST_WINDOW *Window, SIZE_T Page, HOST_RECORD Old, HOST_RECORD New)
+{
+    HOST_REGION *Region = &Window->Regions[Page / HOST_REGION_PAGES];
+    HOST_GIGA *Giga = &Window->Gigas[Page / HOST_GIGA_PAGES];
+    LONG Loaded = (LONG)(New & PORT_FAULT_PRESENT) - (LONG)(Old & PORT_FAULT_PRESENT);
+    LONG Mapped = (LONG)(New != 0) - (LONG)(Old != 0);
+
+    Region->Loaded = (USHORT)(Region->Loaded + Loaded);
+    Region->Mapped = (USHORT)(Region->Mapped + Mapped);
+    Giga->Loaded = (ULONG)((LONG)Giga->Loaded + Loaded);
+    Giga->Mapped = (ULONG)((LONG)Giga->Mapped + Mapped);
+    Window->Loaded = (SIZE_T)((SSIZE_T)Window->Loaded + Loaded);
+}
+
+static VOID HostMarkGiga(HOST_WINDOW *Window, SIZE_T Giga)
+{
+    ULONG64 Bit = 1ull << (Giga & 63);
+
+    if (Window->Gigas[Giga].Mapped != 0)
+    {
+        Window->UsedGigas[Giga >> 6] |= Bit;
+    }
+    else
+    {
+        Window->UsedGigas[Giga >> 6] &= ~Bit;
+    }
+}
+
+/* The records of [Page, End) change; returns how many had access before. Load: consecutive records from Record on. */
+static SIZE_T HostChangeRecords(HOST_WINDOW *Window, SIZE_T Page, SIZE_T End, HOST_CHANGE Change, HOST_RECORD Record)
+{
+    SIZE_T Before = HostCountMappings(Window, Page, End);
+    SIZE_T Lost = 0;
+    SIZE_T Index;
+
+    for (Index = Page; Index < End; Index += 1)
+    {
+        HOST_RECORD Old = Window->Records[Index];
+        HOST_RECORD New = Change == HostChangeRemove    ? 0
+                          : Change == HostChangeDormant ? Old & ~HOST_RECORD_ACCESS
+                                                        : Record + ((Index - Page) << PAGE_SHIFT);
+
+        if (Old != New)
+        {
+            Lost += Old & ~New & PORT_FAULT_PRESENT;
+            HostAdjustCounts(Window, Index, Old, New);
+            Window->Records[Index] = New;
+        }
+    }
+    for (Index = Page / HOST_GIGA_PAGES; Index <= (End - 1) / HOST_GIGA_PAGES; Index += 1)
+    {
+        HostMarkGiga(Window, Index);
+    }
+    Window->Mappings = Window->Mappings + HostCountMappings(Window, Page, End) - Before;
+    return Lost;
+}
+
+SIZE_T HostFindLoaded(const HOST_WINDOW *Window, SIZE_T Page, SIZE_T End)
+{
+    while (Page < End)
+    {
+        SIZE_T Giga = Page / HOST_GIGA_PAGES;
+
+        if (Window->Gigas[Giga].Loaded == 0)
+        {
+            ULONG64 Word = Window->UsedGigas[Giga >> 6] & (~0ull << (Giga & 63) << 1);
+
+            /* The rest of this word of the bitmap, or the next word. */
+            Giga = Word == 0 ? (Giga | 63) + 1 : (Giga & ~(SIZE_T)63) + (SIZE_T)__builtin_ctzll(Word);
+            Page = Giga * HOST_GIGA_PAGES;
+        }
+        else if (Window->Regions[Page / HOST_REGION_PAGES].Loaded == 0)
+        {
+            Page = (Page / HOST_REGION_PAGES + 1) * HOST_REGION_PAGES;
+        }
+        else if ((Window->Records[Page] & PORT_FAULT_PRESENT) == 0)
+        {
+            Page += 1;
+        }
+        else
+        {
+            return Page;
+        }
+    }
+    return End;
+}
+
+/* ---- Taking away ------------------------------------------------------------------------------------------------ */
+
+/*
+ * Removes the host mappings of [Page, End), which may contain holes. Where Linux itself lives in the same GiB only our own
+ * pages are touched, and they become reservation again.
+ */
+static long HostRemoveMappings(HOST_WINDOW *Window, SIZE_T Page, SIZE_T End)
+{
+    ULONG_PTR Address = HostAddressOf(Window, Page);
+    long Result = 0;
+
+    if (!Window->Gigas[Page / HOST_GIGA_PAGES].Shared)
+    {
+        return HostUnmap(Address < PORT_USER_LOWEST ? PORT_USER_LOWEST : Address,
+                         HostAddressOf(Window, End) - (Address < PORT_USER_LOWEST ? PORT_USER_LOWEST : Address));
+    }
+    while (Page < End && Result >= 0)
+    {
+        SIZE_T First = Page;
+
+        while (Page < End && Window->Records[Page] != 0)
+        {
+            Page += 1;
+        }
+        if (Page != First)
+        {
+            Result = HostMap(HostAddressOf(Window, First), (Page - First) << PAGE_SHIFT, PROT_NONE,
+                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+        }
+        else
+        {
+            Page += 1;
+        }
+    }
+    return Result < 0 ? Result : 0;
+}
+
+/* Everything of one GiB; the records' own memory goes back as well. */
+static VOID HostEmptyGiga(HOST_WINDOW *Window, SIZE_T Giga)
+{
+    SIZE_T Region = Giga * (HOST_GIGA_PAGES / HOST_REGION_PAGES);
+    SIZE_T End = Region + HOST_GIGA_PAGES / HOST_REGION_PAGES;
+
+    while (Region < End)
+    {
+        SIZE_T First = Region;
+        long Result;
+
+        while (Region < End && Window->Regions[Region].Mapped != 0)
+        {
+            Window->Regions[Region] = (HOST_REGION){ 0, 0 };
+            Region += 1;
+        }
+        if (Region == First)
+        {
+            Region += 1;
+            continue;
+        }
+        Result = HostRemoveMappings(Window, First * HOST_REGION_PAGES, Region * HOST_REGION_PAGES);
+        HostCount(&HostMachine.Counters.FlushCalls, 1);
+        if (Result != 0)
+        {
+            HostFatal("emptying a window failed", HostAddressOf(Window, First * HOST_REGION_PAGES), (ULONG64)-Result);
+        }
+    }
+    HostAdvise((ULONG_PTR)&Window->Records[Giga * HOST_GIGA_PAGES], HOST_GIGA_PAGES * sizeof(HOST_RECORD), MADV_DONTNEED);
+    HostCount(&HostMachine.Counters.PagesFlushed, Window->Gigas[Giga].Loaded);
+    Window->Gigas[Giga].Loaded = 0;
+    Window->Gigas[Giga].Mapped = 0;
+}
+
+VOID HostEmptyWindow(HOST_WINDOW *Window)
+{
+    SIZE_T Words = (Window->PageCount / HOST_GIGA_PAGES + 63) / 64;
+    SIZE_T Word;
+
+    for (Word = 0; Word < Words; Word += 1)
+    {
+        while (Window->UsedGigas[Word] != 0)
+        {
+            HostEmptyGiga(Window, Word * 64 + (SIZE_T)__builtin_ctzll(Window->UsedGigas[Word]));
+            Window->UsedGigas[Word] &= Window->UsedGigas[Word] - 1;
+        }
+    }
+    Window->Loaded = 0;
+    Window->Mappings = 0;
+}
+
+/*
+ * Linux refused a change that would have split a mapping: it has as many as it allows, although the budget says otherwise (the process
+ * itself uses more than before). Removing whole regions of mappings splits nothing that matters; with everything gone
+ * the change has happened, too.
+ */
+static VOID HostUnloadTheHardWay(HOST_WINDOW *Window)
+{
+    HostCount(&HostMachine.Counters.PagesEvicted, Window->Loaded);
+    HostEmptyWindow(Window);
+}
+
+VOID HostUnloadPages(HOST_WINDOW *Window, SIZE_T Page, SIZE_T End, BOOLEAN Holes)
+{
+    ULONG_PTR Address = HostAddressOf(Window, Page);
+    SIZE_T Length = (End - Page) << PAGE_SHIFT;
+    long Result = Holes ? HostRemoveMappings(Window, Page, End) : HostProtect(Address, Length, PROT_NONE);
+
+    HostCount(&HostMachine.Counters.FlushCalls, 1);
+    if (Result == -ENOMEM)
+    {
+        HostUnloadTheHardWay(Window);
+        return;
+    }
+    if (Result != 0)
+    {
+        HostFatal("taking a mapping away failed", Address, (ULONG64)-Result);
+    }
+    HostCount(&HostMachine.Counters.PagesFlushed,
+              HostChangeRecords(Window, Page, End, Holes ? HostChangeRemove : HostChangeDormant, 0));
+}
+
+/* Removes mappings region by region, beginning at the hand, until an eighth of the budget is free. Keep stays. */
+static VOID HostEvict(HOST_WINDOW *Window, SIZE_T Keep)
+{
+    SIZE_T Count = Window->PageCount / HOST_REGION_PAGES;
+    SIZE_T Target = HostTb.Budget - HostTb.Budget / 8;
+    SIZE_T Seen = 0;
+
+    while (Seen < Count && HostTb.User.Mappings + HostTb.System.Mappings > Target)
+    {
+        SIZE_T Region = Window->Hand;
+        SIZE_T Step = 1;
+
+        if (Window->Gigas[Region * HOST_REGION_PAGES / HOST_GIGA_PAGES].Mapped == 0)
+        {
+            Step = HOST_GIGA_PAGES / HOST_REGION_PAGES - Region % (HOST_GIGA_PAGES / HOST_REGION_PAGES);
+        }
+        else if (Region != Keep && Window->Regions[Region].Mapped != 0)
+        {
+            SIZE_T Page = Region * HOST_REGION_PAGES;
+
+            if (HostRemoveMappings(Window, Page, Page + HOST_REGION_PAGES) != 0)
+            {
+                HostUnloadTheHardWay(Window);
+                return;
+            }
+            HostCount(&HostMachine.Counters.PagesEvicted,
+                      HostChangeRecords(Window, Page, Page + HOST_REGION_PAGES, HostChangeRemove, 0));
+        }
+        Seen += Step;
+        Window->Hand = Region + Step >= Count ? 0 : Region + Step;
+    }
+}
+
+/* ---- Loading ------------------------------------------------------------------------------------------------------ */
+
+/* The first page of a GiB is about to be loaded: its reservation becomes a hole. */
+static VOID HostOpenGiga(HOST_WINDOW *Window, SIZE_T Giga)
+{
+    if (!Window->Gigas[Giga].Open && !Window->Gigas[Giga].Shared &&
+        HostRemoveMappings(Window, Giga * HOST_GIGA_PAGES, (Giga + 1) * HOST_GIGA_PAGES) == 0)
+    {
+        Window->Gigas[Giga].Open = TRUE;
+    }
+}
+
+static int HostNativeProtection(ULONG Protection)
+{
+    return PROT_READ | ((Protection & PORT_FAULT_WRITE) != 0 ? PROT_WRITE : 0) |
+           ((Protection & PORT_FAULT_EXECUTE) != 0 ? PROT_EXEC : 0);
+}
+
+VOID HostLoadPages(HOST_WINDOW *Window, SIZE_T Page, SIZE_T Count, PFN_NUMBER Frame, ULONG Protection, BOOLEAN Populate)
+{
+    ULONG_PTR Address = HostAddressOf(Window, Page);
+    HOST_RECORD Record = HostMakeRecord(Frame, Protection);
+    HOST_GIGA *Giga = &Window->Gigas[Page / HOST_GIGA_PAGES];
+    BOOLEAN SameFrames = TRUE;
+    BOOLEAN AllHoles = TRUE;
+    long Result = -ENOMEM;
+    SIZE_T Index;
+
+    for (Index = 0; Index < Count; Index += 1)
+    {
+        HOST_RECORD Old = Window->Records[Page + Index];
+
+        AllHoles = AllHoles && Old == 0;
+        SameFrames = SameFrames && Old != 0 && Old >> PAGE_SHIFT == Frame + Index;
+    }
+    if (SameFrames)
+    {
+        Result = HostProtect(Address, Count << PAGE_SHIFT, HostNativeProtection(Protection));
+        HostCount(&HostMachine.Counters.FillsRevived, Result == 0);
+    }
+    if (Result != 0)
+    {
+        int Flags = MAP_SHARED | (Populate && Count >= HOST_POPULATE_PAGES ? MAP_POPULATE : 0);
+
+        HostOpenGiga(Window, Page / HOST_GIGA_PAGES);
+        Flags |= Giga->Open && AllHoles ? MAP_FIXED_NOREPLACE : MAP_FIXED;
+        Result = HostMap(Address, Count << PAGE_SHIFT, HostNativeProtection(Protection), Flags, HostMachine.RamFile,
+                         (ULONG64)Frame << PAGE_SHIFT);
+        if (Result == -ENOMEM)
+        {
+            HostUnloadTheHardWay(Window);
+            Result = HostMap(Address, Count << PAGE_SHIFT, HostNativeProtection(Protection), MAP_SHARED | MAP_FIXED,
+                             HostMachine.RamFile, (ULONG64)Frame << PAGE_SHIFT);
+        }
+        if (Result != (long)Address)
+        {
+            HostFatal(Result == -EEXIST ? "somebody mapped memory of his own into a window of NT" : "mmap of RAM failed",
+                      Address, (ULONG64)-Result);
+        }
+    }
+    HostChangeRecords(Window, Page, Page + Count, HostChangeLoad, Record);
+    if (HostTb.User.Mappings + HostTb.System.Mappings > HostTb.Budget)
+    {
+        HostEvict(HostTb.User.Mappings > HostTb.System.Mappings ? &HostTb.User : &HostTb.System,
+                  (HostTb.User.Mappings > HostTb.System.Mappings) == (Window == &HostTb.User) ? Page / HOST_REGION_PAGES
+                                                                                              : ~(SIZE_T)0);
+    }
+}
+
+/* ---- Windows -------------------------------------------------------------------------------------------------------- */
+
+static PVOID HostCreateArray(SIZE_T Bytes)
+{
+    PVOID Array = PortAllocateBootMemory(Bytes);
+
+    if (Array != NULL)
+    {
+        HostAdvise((ULONG_PTR)Array, (Bytes + PAGE_SIZE - 1) & ~(SIZE_T)(PAGE_SIZE - 1), MADV_DONTDUMP);
+    }
+    return Array;
+}
+
+#define HOST_ARRAY_BYTES(Window, Array, Unit) (((Window)->PageCount / (Unit) + 64) * sizeof(*(Window)->Array))
+#define HOST_GIGA_WORD_PAGES (HOST_GIGA_PAGES * 64)
+
+NTSTATUS HostCreateWindow(HOST_WINDOW *Window, ULONG_PTR Start, ULONG_PTR End)
+{
+    SIZE_T Giga;
+
+    *Window = (HOST_WINDOW){ .Base = Start >> HOST_GIGA_SHIFT << HOST_GIGA_SHIFT };
+    Window->PageCount = ((End >> HOST_GIGA_SHIFT) + 1 - (Start >> HOST_GIGA_SHIFT)) * HOST_GIGA_PAGES;
+    Window->Records = HostCreateArray(HOST_ARRAY_BYTES(Window, Records, 1));
+    Window->Regions = HostCreateArray(HOST_ARRAY_BYTES(Window, Regions, HOST_REGION_PAGES));
+    Window->Gigas = HostCreateArray(HOST_ARRAY_BYTES(Window, Gigas, HOST_GIGA_PAGES));
+    Window->UsedGigas = HostCreateArray(HOST_ARRAY_BYTES(Window, UsedGigas, HOST_GIGA_WORD_PAGES));
+    if (Window->Records == NULL || Window->Regions == NULL || Window->Gigas == NULL || Window->UsedGigas == NULL)
+    {
+        HostDeleteWindow(Window);
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    for (Giga = 0; HostMachine.OccupiedCount != 0 && Giga < Window->PageCount / HOST_GIGA_PAGES; Giga += 1)
+    {
+        ULONG_PTR First = HostAddressOf(Window, Giga * HOST_GIGA_PAGES);
+
+        if (HostIsOccupied(First, First + (HOST_GIGA_PAGES << PAGE_SHIFT) - 1))
+        {
+            Window->Gigas[Giga].Shared = TRUE;
+        }
+    }
+    return STATUS_SUCCESS;
+}
+
+VOID HostDeleteWindow(HOST_WINDOW *Window)
+{
+    if (Window->Records != NULL)
+    {
+        PortFreeBootMemory(Window->Records, HOST_ARRAY_BYTES(Window, Records, 1));
+    }
+    if (Window->Regions != NULL)
+    {
+        PortFreeBootMemory(Window->Regions, HOST_ARRAY_BYTES(Window, Regions, HOST_REGION_PAGES));
+    }
+    if (Window->Gigas != NULL)
+    {
+        PortFreeBootMemory(Window->Gigas, HOST_ARRAY_BYTES(Window, Gigas, HOST_GIGA_PAGES));
+    }
+    if (Window->UsedGigas != NULL)
+    {
+        PortFreeBootMemory(Window->UsedGigas, HOST_ARRAY_BYTES(Window, UsedGigas, HOST_GIGA_WORD_PAGES));
+    }
+    *Window = (HOST_WINDOW){ 0 };
+}

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The page walker: what the memory management unit of an x86-64 processor does, for both kinds of TB (native mappings and
+ * simulated processors). The tables lie in RAM frames in hardware format, so the kernel above cannot tell the difference. Accessed and
+ * dirty bits are set by compare-exchange on the very value that was read: an entry that changed meanwhile (it may hold a
+ * software format by now) is never written, the walk starts over.
+ */
+#include "host_machine.h"
+
+#define HOST_LEVELS 4
+
+static volatile ULONG64 *HostTablePage(PFN_NUMBER Frame)
+{
+    return PortDirectMap(Frame);
+}
+
+/* Sets Bits in an entry that still has the value Old. FALSE: it has another value now. */
+static BOOLEAN HostMarkEntry(volatile ULONG64 *Entry, ULONG64 Old, ULONG64 Bits)
+{
+    return (Old & Bits) == Bits ||
+           __atomic_compare_exchange_n(Entry, &Old, Old | Bits, 0, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+}
+
+static ULONG HostProtectionOf(ULONG64 Rights, ULONG64 Leaf)
+{
+    ULONG Protection = PORT_FAULT_PRESENT;
+
+    /* A page whose dirty bit is clear is loaded read-only: the first write has to walk again and set it. */
+    if ((Rights & HOST_PTE_WRITE) != 0 && (Leaf & HOST_PTE_DIRTY) != 0)
+    {
+        Protection |= PORT_FAULT_WRITE;
+    }
+    if ((Rights & HOST_PTE_USER) != 0)
+    {
+        Protection |= PORT_FAULT_USER;
+    }
+    if ((Rights & HOST_PTE_NO_EXECUTE) == 0)
+    {
+        Protection |= PORT_FAULT_EXECUTE;
+    }
+    return Protection;
+}
+
+static BOOLEAN HostPermits(ULONG64 Rights, ULONG Access)
+{
+    return ((Access & PORT_FAULT_WRITE) == 0 || (Rights & HOST_PTE_WRITE) != 0) &&
+           ((Access & PORT_FAULT_USER) == 0 || (Rights & HOST_PTE_USER) != 0) &&
+           ((Access & PORT_FAULT_EXECUTE) == 0 || (Rights & HOST_PTE_NO_EXECUTE) == 0);
+}
+
+HOST_WALK HostWalkTables(PFN_NUMBER TopLevel, ULONG_PTR Address, ULONG Access, HOST_TRANSLATION *Translation)
+{
+    for (;;)
+    {
+        volatile ULONG64 *Entries[HOST_LEVELS];
+        ULONG64 Values[HOST_LEVELS];
+        ULONG64 Rights = HOST_PTE_WRITE | HOST_PTE_USER;
+        ULONG64 LeafBits = HOST_PTE_ACCESSED | ((Access & PORT_FAULT_WRITE) != 0 ? HOST_PTE_DIRTY : 0);
+        PFN_NUMBER Table = TopLevel;
+        int Level = HOST_LEVELS - 1;
+        int Marked;
+
+        for (;; Level -= 1)
+        {
+            if (Table == 0 || Table >= HostMachine.TopFrame)
+            {
+                return HostWalkNotPresent;
+            }
+            Entries[Level] = HostTablePage(Table) + ((Address >> (PAGE_SHIFT + 9 * Level)) & 511);
+            Values[Level] = __atomic_load_n(Entries[Level], __ATOMIC_ACQUIRE);
+            if ((Values[Level] & HOST_PTE_PRESENT) == 0)
+            {
+                return HostWalkNotPresent;
+            }
+            Rights = (Rights & Values[Level] & (HOST_PTE_WRITE | HOST_PTE_USER)) |
+                     ((Rights | Values[Level]) & HOST_PTE_NO_EXECUTE);
+            if (Level == 0 || (Level == 1 && (Values[1] & HOST_PTE_LARGE) != 0))
+            {
+                break;
+            }
+            Table = (Values[Level] & HOST_PTE_FRAME) >> PAGE_SHIFT;
+        }
+        if (!HostPermits(Rights, Access))
+        {
+            return HostWalkDenied;
+        }
+        for (Marked = HOST_LEVELS - 1; Marked >= Level; Marked -= 1)
+        {
+            if (!HostMarkEntry(Entries[Marked], Values[Marked], Marked == Level ? LeafBits : HOST_PTE_ACCESSED))
+            {
+                break;
+            }
+        }
+        if (Marked >= Level)
+        {
+            continue;
+        }
+        Translation->Leaf = Values[Level] | LeafBits;
+        Translation->Large = Level == 1;
+        Translation->Frame = (Translation->Leaf & HOST_PTE_FRAME) >> PAGE_SHIFT;
+        if (Translation->Large)
+        {
+            Translation->Frame = (Translation->Frame & ~(PFN_NUMBER)511) + ((Address >> PAGE_SHIFT) & 511);
+        }
+        if (Translation->Frame == 0 || Translation->Frame >= HostMachine.TopFrame)
+        {
+            HostFatal("a valid PTE names a frame beyond the end of RAM", Translation->Frame, Address);
+        }
+        Translation->Protection = HostProtectionOf(Rights, Translation->Leaf);
+        Translation->Index = (ULONG)((ULONG_PTR)Entries[Level] & (PAGE_SIZE - 1)) / sizeof(ULONG64);
+        Translation->Table = Entries[Level] - Translation->Index;
+        return HostWalkGranted;
+    }
+}
+
+ULONG HostCountNeighbours(const HOST_TRANSLATION *Translation, BOOLEAN Above, ULONG Limit)
+{
+    const ULONG64 Mask = HOST_PTE_PRESENT | HOST_PTE_ACCESSED | HOST_PTE_WRITE | HOST_PTE_USER | HOST_PTE_NO_EXECUTE |
+                         ((Translation->Leaf & HOST_PTE_WRITE) != 0 ? HOST_PTE_DIRTY : 0) | HOST_PTE_FRAME;
+    ULONG64 Expected = Translation->Leaf & Mask;
+    ULONG Room = Above ? 511 - Translation->Index : Translation->Index;
+    ULONG Count;
+
+    if (Translation->Large)
+    {
+        /* The index of the 4 KiB page inside the large one. */
+        ULONG Inside = (ULONG)(Translation->Frame & 511);
+
+        Room = Above ? 511 - Inside : Inside;
+        return Room < Limit ? Room : Limit;
+    }
+    Limit = Room < Limit ? Room : Limit;
+    for (Count = 0; Count < Limit; Count += 1)
+    {
+        const volatile ULONG64 *Entry =
+            &Translation->Table[Above ? Translation->Index + Count + 1 : Translation->Index - Count - 1];
+
+        Expected += Above ? PAGE_SIZE : -(ULONG64)PAGE_SIZE;
+        if ((__atomic_load_n(Entry, __ATOMIC_ACQUIRE) & Mask) != Expected)
+        {
+            break;
+        }
+    }
+    return Count;
+}

@@ -45,6 +45,9 @@ typedef struct _MI_FAULT_STATE
     NTSTATUS (*GrowUserStack)(PMI_ADDRESS_SPACE Space, ULONG_PTR Va);
     /* Handed in by room section/mapping later: resolves prototype PTEs in subsection format. */
     MI_FAULT_RESULT (*ResolveSubsection)(PMI_FAULT Fault, PMMPTE Prototype);
+    KSPIN_LOCK CloneLock;  /* clone block pages */
+    LIST_ENTRY ClonePages; /* those with free blocks */
+    SIZE_T CloneBlocksInUse;
 } MI_FAULT_STATE;
 
 NTSTATUS MiInitializeFault(void);

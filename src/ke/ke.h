@@ -257,10 +257,10 @@ typedef enum _KI_LOCK_LEVEL
     KiLockAddressSpace, /* cache-aware, MI_ADDRESS_SPACE.Lock */
     KiLockSystemSpace,
     KiLockClone,
-    KiLockPool,
     KiLockPagingFileList, /* growing a file happens inside a commitment charge */
     KiLockPageTable,      /* bit lock of a page-table page or prototype PTE page */
     KiLockPageTableChild, /* prototype page, while a page-table lock is held */
+    KiLockPool, /* clone blocks are freed with page tables locked */
     KiLockPfn,            /* bit lock of a frame */
     KiLockPfnParent,      /* frame of the containing page table */
     KiLockPageList,

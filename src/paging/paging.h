@@ -48,6 +48,8 @@ typedef struct _MMINPAGE_SUPPORT
     volatile LONG References; /* the reader + every collided waiter + the I/O */
     NTSTATUS Status;
     ULONG Count;
+    PKTHREAD
+        Performer; /* the faulting thread, if it shall do the transfer itself once it holds no locks (MiFinishInPage) */
     PFN_NUMBER Frames[MI_READ_CLUSTER];
     struct _MMINPAGE_SUPPORT *Next; /* free list */
 } MMINPAGE_SUPPORT, *PMMINPAGE_SUPPORT;
@@ -113,8 +115,11 @@ VOID MiDereferenceInPage(PMMINPAGE_SUPPORT InPage);
  * success: clears ReadInProgress and drops the I/O's reference (to standby unless somebody holds it); failure: the owning
  * PTE gets OriginalPte back once nobody holds the frame. Takes a reference of InPage for itself.
  */
-VOID MiStartPageFileRead(PMMINPAGE_SUPPORT InPage, MMPTE First);
-/* Waits for the end of the read. */
+VOID MiStartPageFileRead(PMMINPAGE_SUPPORT InPage, MMPTE First, BOOLEAN Synchronous);
+/*
+ * Waits for the end of the read. A synchronous one is done here, by the thread that began it: it has nothing else to do, and two thread
+ * switches are saved. That thread must come here soon; others may be waiting for it.
+ */
 NTSTATUS MiWaitForInPage(PMMINPAGE_SUPPORT InPage);
 
 /* Drops a hold that a faulting thread has on a frame (see above). */

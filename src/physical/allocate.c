@@ -135,11 +135,11 @@ static ULONG MiRefillFromFresh(MI_PAGE_CACHE *Cache, BOOLEAN Zeroed, ULONG Wante
     return Got;
 }
 
-VOID MiRestoreOwnerPte(PMMPFN Pfn)
+VOID MiWriteBackOriginalPte(PMMPFN Pfn)
 {
     PMMPTE PointerPte = Pfn->PteAddress;
 
-    KiRequire(Pfn->ReferenceCount == 0 && PointerPte != NULL);
+    KiRequire(PointerPte != NULL);
     ASSERT(PointerPte->Hard.Valid == 0 && PointerPte->Trans.Transition == 1 &&
            PointerPte->Trans.PageFrameNumber == MiPfnFrame(Pfn));
     __atomic_store_n(&PointerPte->Long, Pfn->OriginalPte.Long, __ATOMIC_RELEASE);
@@ -147,6 +147,12 @@ VOID MiRestoreOwnerPte(PMMPFN Pfn)
     {
         MiDecrementPageTableShare(PointerPte);
     }
+}
+
+VOID MiRestoreOwnerPte(PMMPFN Pfn)
+{
+    KiRequire(Pfn->ReferenceCount == 0);
+    MiWriteBackOriginalPte(Pfn);
 }
 
 static PFN_NUMBER MiTakeStandby(void)

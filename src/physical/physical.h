@@ -45,7 +45,7 @@ typedef struct _MMPFNENTRY
     USHORT Priority : 3;
     USHORT CacheAttribute : 2; /* MEMORY_CACHING_TYPE */
     USHORT
-        Kernel : 1; /* active: the kernel's own, no PTE owns it; free, zeroed: held by a processor's cache */
+    Kernel : 1; /* active: the kernel's own, no PTE owns it; free, zeroed: held by a processor's cache */
 } MMPFNENTRY;
 
 typedef struct _MMPFN
@@ -92,7 +92,7 @@ typedef struct _MI_MEMORY_RUN
     PFN_NUMBER PageCount;
     PFN_NUMBER Fresh; /* first frame never used. FreshLock */
     PFN_NUMBER
-        FreshEnd; /* end of the frames never used (contiguous allocations take from there). FreshLock */
+    FreshEnd; /* end of the frames never used (contiguous allocations take from there). FreshLock */
     BOOLEAN Zeroed;
 } MI_MEMORY_RUN;
 
@@ -167,35 +167,35 @@ typedef struct _MI_PHYSICAL_STATE
 
 /* ---- Frames and descriptors ----------------------------------------------------------------------------- */
 
-FORCEINLINE PMMPFN MiPfn(PFN_NUMBER PageFrame)
+static FORCEINLINE PMMPFN MiPfn(PFN_NUMBER PageFrame)
 {
     return &MiState.Physical->PfnDatabase[PageFrame];
 }
 
-FORCEINLINE PFN_NUMBER MiPfnFrame(const MMPFN *Pfn)
+static FORCEINLINE PFN_NUMBER MiPfnFrame(const MMPFN *Pfn)
 {
     return (PFN_NUMBER)(Pfn - MiState.Physical->PfnDatabase);
 }
 
-FORCEINLINE BOOLEAN MiIsFrame(PFN_NUMBER PageFrame)
+static FORCEINLINE BOOLEAN MiIsFrame(PFN_NUMBER PageFrame)
 {
     return PageFrame != 0 && PageFrame <= MiState.Physical->HighestPage;
 }
 
 /* The page that holds a PTE: its descriptor carries the PTE lock. */
-FORCEINLINE PMMPFN MiPtePage(const volatile MMPTE *PointerPte)
+static FORCEINLINE PMMPFN MiPtePage(const volatile MMPTE *PointerPte)
 {
     return MiPfn(PortDirectMapFrame(PointerPte));
 }
 
 /* At DISPATCH_LEVEL. */
-FORCEINLINE VOID MiLockPfn(PMMPFN Pfn)
+static FORCEINLINE VOID MiLockPfn(PMMPFN Pfn)
 {
     KiAcquireBitLock(&Pfn->Lock, MI_PFN_LOCK);
     KiNoteLockAcquired(Pfn, KiLockPfn, FALSE);
 }
 
-FORCEINLINE BOOLEAN MiTryLockPfn(PMMPFN Pfn)
+static FORCEINLINE BOOLEAN MiTryLockPfn(PMMPFN Pfn)
 {
     if (!KiTryAcquireBitLock(&Pfn->Lock, MI_PFN_LOCK))
     {
@@ -205,7 +205,7 @@ FORCEINLINE BOOLEAN MiTryLockPfn(PMMPFN Pfn)
     return TRUE;
 }
 
-FORCEINLINE VOID MiUnlockPfn(PMMPFN Pfn)
+static FORCEINLINE VOID MiUnlockPfn(PMMPFN Pfn)
 {
     KiNoteLockReleased(Pfn);
     KiReleaseBitLock(&Pfn->Lock, MI_PFN_LOCK);
@@ -269,7 +269,7 @@ PMMPFN MiRemoveHeadLocked(PMMPFNLIST List);
  */
 BOOLEAN MiDecrementReferenceCount(PMMPFN Pfn);
 
-FORCEINLINE VOID MiIncrementReferenceCount(PMMPFN Pfn)
+static FORCEINLINE VOID MiIncrementReferenceCount(PMMPFN Pfn)
 {
     KiRequire(Pfn->ReferenceCount != 0xffff);
     Pfn->ReferenceCount++;
@@ -279,12 +279,12 @@ FORCEINLINE VOID MiIncrementReferenceCount(PMMPFN Pfn)
 BOOLEAN MiDecrementShareCount(PMMPFN Pfn);
 
 /* A transition or valid entry in the page table that holds PointerPte came or went (not for prototype PTE pages). */
-FORCEINLINE VOID MiIncrementPageTableShare(PMMPTE PointerPte)
+static FORCEINLINE VOID MiIncrementPageTableShare(PMMPTE PointerPte)
 {
     __atomic_fetch_add(&MiPtePage(PointerPte)->u1.ShareCount, 1, __ATOMIC_RELAXED);
 }
 
-FORCEINLINE VOID MiDecrementPageTableShare(PMMPTE PointerPte)
+static FORCEINLINE VOID MiDecrementPageTableShare(PMMPTE PointerPte)
 {
     __atomic_fetch_sub(&MiPtePage(PointerPte)->u1.ShareCount, 1, __ATOMIC_RELEASE);
 }
@@ -294,6 +294,8 @@ FORCEINLINE VOID MiDecrementPageTableShare(PMMPTE PointerPte)
  * its page table loses an entry.
  */
 VOID MiRestoreOwnerPte(PMMPFN Pfn);
+VOID MiWriteBackOriginalPte(
+    PMMPFN Pfn); /* the same for a frame that is still referenced (a read that failed) */
 
 /* Purges standby lists up to and including priority Highest to the free list; returns the number of pages. */
 PFN_NUMBER MiPurgeStandby(ULONG Highest);

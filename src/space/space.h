@@ -7,7 +7,10 @@
  *
  * Locks. Space->Lock (cache-aware push lock): shared = faults, trimming, queries; exclusive = anything that changes VADs, makes
  * entries zero, or frees page-table pages. Under the shared lock entries change under their page table's lock.
- * [X] exclusive; [S] shared + page table lock; [C] atomic; [W] working-set list lock.
+ * [X] exclusive; [S] shared + page table lock; [C] atomic; [W] working-set list lock; [L] process list lock.
+ *
+ * An EPROCESS is an object. Its user half goes when it is terminated, its top-level page with the last reference: a thread
+ * that runs in a space (owner or attached) has a reference to its process.
  */
 #ifndef NTMM_SPACE_H
 #define NTMM_SPACE_H
@@ -44,9 +47,11 @@ typedef struct _MMVAD_FLAGS
     ULONG TopDown : 1;
     ULONG Reserved : 1; /* not to be freed by user mode (occupied by the surroundings) */
     ULONG
-        WasPlaceholder : 1; /* a placeholder was replaced by this: MEM_PRESERVE_PLACEHOLDER is legal at release */
-    ULONG Priority : 3;     /* page priority + 1, 0 = the process's */
-    ULONG Spare : 13;
+    WasPlaceholder : 1; /* a placeholder was replaced by this: MEM_PRESERVE_PLACEHOLDER is legal at release */
+    ULONG Priority : 3; /* page priority + 1, 0 = the process's */
+    ULONG
+    CommitProtection : 5; /* MM_*: what zero entries of a MemCommit VAD mean (Protection, unless changed since) */
+    ULONG Spare : 8;
 } MMVAD_FLAGS;
 
 /* A range protected against change (MmSecureVirtualMemory). */
@@ -66,11 +71,11 @@ typedef struct _MMVAD
     ULONG_PTR EndingVpn;       /* [X] inclusive */
     ULONG_PTR SubtreeStart;    /* augmentation: lowest StartingVpn below this node */
     ULONG_PTR SubtreeEnd;      /* highest EndingVpn */
-    ULONG_PTR SubtreeGap;      /* largest free gap, in pages, between VADs below this node */
-    MMVAD_FLAGS u;             /* [X] */
-    ULONG ReadAheadWindow;     /* pages; hint, racy */
-    SIZE_T CommitCharge;       /* [X] pages */
-    ULONG_PTR ReadAheadNext;   /* vpn at which a sequential reader would fault next; hint, racy */
+    ULONG_PTR SubtreeGap;  /* largest free gap between VADs below: pages from its first 64 KiB boundary on */
+    MMVAD_FLAGS u;         /* [X] */
+    ULONG ReadAheadWindow; /* pages; hint, racy */
+    SIZE_T CommitCharge;   /* [X] pages */
+    ULONG_PTR ReadAheadNext; /* vpn at which a sequential reader would fault next; hint, racy */
     union
     {
         struct _MI_WRITE_WATCH *WriteWatch; /* VadWriteWatch */
@@ -133,10 +138,11 @@ typedef struct _MI_ADDRESS_SPACE
     volatile SIZE_T CommitChargePeak; /* [C] */
     SIZE_T CommitChargeLimit;         /* 0 = none */
     volatile SIZE_T PageTablePages;   /* [C] */
+    volatile SIZE_T WriteWatchCount;  /* [X] VADs of type VadWriteWatch; read by faults */
     SIZE_T VirtualSize;               /* [X] bytes reserved */
     SIZE_T PeakVirtualSize;           /* [X] */
     ULONG_PTR
-        RandomBias; /* ASLR: pages added to LowestVpn for bottom-up / taken from HighestVpn for top-down */
+    RandomBias; /* ASLR: pages added to LowestVpn for bottom-up / taken from HighestVpn for top-down */
     ULONG_PTR TopDownBias;
     RTL_AVL_TREE CloneRoot;    /* [X] clone descriptors (room virtual) */
     struct _EPROCESS *Process; /* NULL: system */
@@ -144,42 +150,50 @@ typedef struct _MI_ADDRESS_SPACE
 
 typedef struct _EPROCESS
 {
-    DISPATCHER_HEADER Header; /* signaled when terminated */
-    ULONG64 UniqueProcessId;
-    LIST_ENTRY ActiveProcessLinks;
-    NTSTATUS ExitStatus;
-    volatile BOOLEAN Terminating;
-    volatile BOOLEAN SpaceDeleted;
-    OB_HANDLE_TABLE *HandleTable;
-    volatile LONG ActiveThreads;
-    CHAR ImageFileName[16];
+    DISPATCHER_HEADER Header;      /* as a notification event: signaled when terminated */
+    ULONG64 UniqueProcessId;       /* fixed */
+    LIST_ENTRY ActiveProcessLinks; /* [L] MI_SPACE_STATE.ProcessListLock */
+    NTSTATUS ExitStatus;           /* STATUS_PENDING until terminated; whoever sets Terminating */
+    volatile BOOLEAN Terminating;  /* [C] set once */
+    volatile BOOLEAN SpaceDeleted; /* [C] user half empty for good */
+    OB_HANDLE_TABLE *HandleTable;  /* fixed */
+    volatile LONG ActiveThreads;   /* [C] */
+    CHAR ImageFileName[16];        /* fixed */
     MI_ADDRESS_SPACE Space;
 } EPROCESS;
+
+#define PsInitialSystemProcess (MiState.Space->InitialSystemProcess)
+
+#define MI_MAXIMUM_OCCUPIED 64u
 
 typedef struct _MI_SPACE_STATE
 {
     MI_ADDRESS_SPACE System;
-    KSPIN_LOCK ProcessListLock;
-    LIST_ENTRY ProcessList;
-    volatile SIZE_T ProcessCount;
+    KSPIN_LOCK ProcessListLock; /* [L] */
+    LIST_ENTRY ProcessList; /* [L] until the object is deleted: take ObReferenceObjectSafe under the lock */
+    volatile SIZE_T ProcessCount; /* [C] without the initial system process */
     volatile ULONG64 NextProcessId;
     KSPIN_LOCK WorkingSetListLock; /* [W] */
     LIST_ENTRY WorkingSetList;
     OB_TYPE ProcessType;
+    PEPROCESS InitialSystemProcess; /* fixed: owner of kernel threads, without user space */
     BOOLEAN Randomize;
-    ULONG64 RandomState;
+    volatile ULONG64 RandomState;                        /* [C] */
     VOID (*DeleteAddressSpace)(PMI_ADDRESS_SPACE Space); /* handed in by room virtual: frees all VADs */
-    PORT_ADDRESS_RANGE Occupied[64];
+    PORT_ADDRESS_RANGE Occupied[MI_MAXIMUM_OCCUPIED]; /* fixed: ascending, apart; never user memory of ours */
     ULONG OccupiedCount;
 } MI_SPACE_STATE;
 
-/* Randomize: ASLR for processes (off in deterministic mode unless asked for). */
+#define MI_DEFAULT_MINIMUM_WORKING_SET 50u /* pages: documented defaults of SetProcessWorkingSetSize */
+#define MI_DEFAULT_MAXIMUM_WORKING_SET 345u
+
+/* Randomize: ASLR for processes (off in deterministic mode unless asked for). Seed 0: from the port's entropy. */
 NTSTATUS MiInitializeSpace(BOOLEAN Randomize, ULONG64 Seed);
-VOID MiShutdownSpace(void);
+VOID MiShutdownSpace(void); /* bug-checks when processes are left */
 
 /* ---- Locking ----------------------------------------------------------------------------------------------- */
 
-FORCEINLINE MI_SPACE_SLOT *MiLockSpaceShared(PMI_ADDRESS_SPACE Space)
+static FORCEINLINE MI_SPACE_SLOT *MiLockSpaceShared(PMI_ADDRESS_SPACE Space)
 {
     MI_SPACE_SLOT *Slot =
         (MI_SPACE_SLOT *)KiAcquireCacheAwareShared((PKI_CACHE_AWARE_SLOT)(PVOID)Space->Slots);
@@ -187,14 +201,14 @@ FORCEINLINE MI_SPACE_SLOT *MiLockSpaceShared(PMI_ADDRESS_SPACE Space)
     return Slot;
 }
 
-FORCEINLINE VOID MiUnlockSpaceShared(PMI_ADDRESS_SPACE Space, MI_SPACE_SLOT *Slot)
+static FORCEINLINE VOID MiUnlockSpaceShared(PMI_ADDRESS_SPACE Space, MI_SPACE_SLOT *Slot)
 {
     UNREFERENCED_PARAMETER(Space);
     KiNoteLockReleased(Space);
     KiReleaseCacheAwareShared((PKI_CACHE_AWARE_SLOT)(PVOID)Slot);
 }
 
-FORCEINLINE VOID MiLockSpaceExclusive(PMI_ADDRESS_SPACE Space)
+static FORCEINLINE VOID MiLockSpaceExclusive(PMI_ADDRESS_SPACE Space)
 {
     KiAcquireCacheAwareExclusive((PKI_CACHE_AWARE_SLOT)(PVOID)Space->Slots);
     KiNoteLockAcquired(Space, Space->System ? KiLockSystemSpace : KiLockAddressSpace, FALSE);
@@ -202,7 +216,7 @@ FORCEINLINE VOID MiLockSpaceExclusive(PMI_ADDRESS_SPACE Space)
 
 BOOLEAN MiTryLockSpaceExclusive(PMI_ADDRESS_SPACE Space);
 
-FORCEINLINE VOID MiUnlockSpaceExclusive(PMI_ADDRESS_SPACE Space)
+static FORCEINLINE VOID MiUnlockSpaceExclusive(PMI_ADDRESS_SPACE Space)
 {
     KiNoteLockReleased(Space);
     KiReleaseCacheAwareExclusive((PKI_CACHE_AWARE_SLOT)(PVOID)Space->Slots);
@@ -210,7 +224,7 @@ FORCEINLINE VOID MiUnlockSpaceExclusive(PMI_ADDRESS_SPACE Space)
 
 /* ---- Working-set counts: at DISPATCH_LEVEL ------------------------------------------------------------------- */
 
-FORCEINLINE VOID MiAddWorkingSetPages(PMI_ADDRESS_SPACE Space, LONG64 Delta)
+static FORCEINLINE VOID MiAddWorkingSetPages(PMI_ADDRESS_SPACE Space, LONG64 Delta)
 {
     volatile LONG64 *Pages = &Space->Slots[KiCurrentProcessor()].WorkingSetPages;
     __atomic_store_n(Pages, __atomic_load_n(Pages, __ATOMIC_RELAXED) + Delta, __ATOMIC_RELAXED);
@@ -248,40 +262,78 @@ typedef struct _MI_FIND_RANGE
     BOOLEAN Randomize; /* apply the space's bias first, without it when that fails */
 } MI_FIND_RANGE;
 
-/* O(log n). STATUS_NO_MEMORY when there is no hole. */
+/*
+ * The lowest (TopDown: highest) hole that fits, without what the surroundings occupy. O(log n); for alignments beyond 64 KiB
+ * the lowest only as far as a bounded number of candidates goes, then any. AlignPages below 16 counts as 16.
+ * STATUS_NO_MEMORY when there is no hole.
+ */
 NTSTATUS MiFindEmptyRange(PMI_ADDRESS_SPACE Space, const MI_FIND_RANGE *Find, ULONG_PTR *StartVpn);
+
+/* Inside the space's limits and touching nothing that the surroundings occupy. Says nothing about VADs. Needs no lock. */
+BOOLEAN MiIsRangeAllocatable(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn);
 
 /* ---- Charges ------------------------------------------------------------------------------------------------------ */
 
-/* Commitment of a space: job/process limit (STATUS_COMMITMENT_LIMIT / STATUS_COMMITMENT_MINIMUM...), then the system's. Fails without effect. */
+/*
+ * Commitment of a space: its own limit, then the system's, both STATUS_COMMITMENT_LIMIT. Flags: MI_COMMIT_*; MUST_SUCCEED
+ * passes over both limits. Fails without effect.
+ */
 NTSTATUS MiChargeSpaceCommit(PMI_ADDRESS_SPACE Space, SIZE_T Pages, ULONG Flags);
 VOID MiReturnSpaceCommit(PMI_ADDRESS_SPACE Space, SIZE_T Pages);
 
 /* ---- Processes --------------------------------------------------------------------------------------------------- */
 
-/* A new, empty process with one reference, listed. The system window and ranges occupied by the surroundings are not allocatable. */
+/*
+ * A new, empty process with one reference, listed. Name (may be NULL) is cut to 15 characters. STATUS_INSUFFICIENT_RESOURCES,
+ * STATUS_COMMITMENT_LIMIT, STATUS_NO_MEMORY. PASSIVE_LEVEL, no lock held: may wait for a frame.
+ */
 NTSTATUS PsCreateProcessObject(PCSTR Name, PEPROCESS *Process);
 
-/* Marks it terminating, sets ExitStatus, deletes the address space (all pages, commitment, page tables given back), signals it. PASSIVE_LEVEL. */
+/*
+ * Marks it terminating, sets ExitStatus, closes its handles, deletes the user half of the address space (all pages, commitment,
+ * page tables given back), signals it. Once: a later call changes nothing and returns when the first is done. The
+ * top-level page and its charge go with the last reference. PASSIVE_LEVEL.
+ */
 VOID PsTerminateProcessObject(PEPROCESS Process, NTSTATUS ExitStatus);
 
-FORCEINLINE PEPROCESS MiCurrentProcess(void)
+/* Calls Routine for every process but the initial system process, referenced meanwhile, until FALSE. PASSIVE_LEVEL. */
+VOID PsForEachProcess(BOOLEAN (*Routine)(PEPROCESS Process, PVOID Context), PVOID Context);
+
+/* The process whose address space is in use. Threads that know nothing of processes belong to the initial system process. */
+static FORCEINLINE PEPROCESS MiCurrentProcess(void)
 {
-    return (PEPROCESS)KiCurrentThread()->AttachedProcess;
+    PEPROCESS Process = (PEPROCESS)(PVOID)KiCurrentThread()->AttachedProcess;
+
+    return Process != NULL ? Process : PsInitialSystemProcess;
 }
 
 /* The space that user addresses of the current thread mean; NULL for a kernel worker that is attached to nothing. */
-FORCEINLINE PMI_ADDRESS_SPACE MiCurrentSpace(void)
+static FORCEINLINE PMI_ADDRESS_SPACE MiCurrentSpace(void)
 {
     return (PMI_ADDRESS_SPACE)KiCurrentThread()->SpaceState;
 }
 
-/* PsGetCurrentProcess, KeStackAttachProcess, KeUnstackDetachProcess, KeAttachProcess, KeDetachProcess, PsGetProcessId: public (wdm_ke.h). */
+/*
+ * Public (wdm_ke.h, ps.h): PsGetCurrentProcess, PsGetCurrentProcessId, PsGetProcessId, PsGetProcessExitStatus,
+ * PsLookupProcessByProcessId, KeStackAttachProcess, KeUnstackDetachProcess, KeAttachProcess, KeDetachProcess. Attaching takes
+ * no reference: the caller has one.
+ */
 
-/* Makes Process the owner of the calling thread (NULL: none), loading its address space. */
+/* Makes Process the owner of the calling thread (NULL: the system), loads its space, references it. Not while attached. */
 VOID PsSetThreadProcess(PEPROCESS Process);
 
-VOID MiCheckSpace(PMI_ADDRESS_SPACE Space,
-                  ULONG Level); /* tree order, balance, augmentation, no overlap, charges */
+/* ---- Between the files of this room ------------------------------------------------------------------------------- */
+
+VOID MiInitializeAddressSpace(PMI_ADDRESS_SPACE Space, MI_SPACE_SLOT *Slots, PEPROCESS Process);
+NTSTATUS MiReadOccupiedRanges(MI_SPACE_STATE *State);
+ULONG64 MiSpaceRandom(void); /* a number of the seeded sequence; any thread */
+NTSTATUS PsCreateInitialSystemProcess(void);
+VOID PsDeleteProcessObject(PVOID Object); /* ProcessType.Delete */
+
+/*
+ * Level 1: root summary against limits and counts; 2: tree order, balance, augmentation, no overlap, sizes and charges. Space
+ * locked exclusively, or quiescent. Bug-checks MEMORY_MANAGEMENT with what it found.
+ */
+VOID MiCheckSpace(PMI_ADDRESS_SPACE Space, ULONG Level);
 
 #endif

@@ -13,27 +13,18 @@ VOID MiAddToFlushList(MI_FLUSH_LIST *List, ULONG_PTR Va, SIZE_T Pages)
     }
     if (List->Count == MI_FLUSH_RANGES)
     {
-        List->All = TRUE;
-        return;
+        MiFlushTb(List); /* early is always right: the entries were changed before */
     }
     List->Ranges[List->Count++] = (PORT_TB_RANGE){ .Start = Va, .Pages = Pages };
 }
 
 VOID MiFlushTb(MI_FLUSH_LIST *List)
 {
-    if (List->All)
-    {
-        PortFlushTb(List->TopLevel, NULL, 0);
-    }
-    else if (List->Count != 0)
-    {
-        PortFlushTb(List->TopLevel, List->Ranges, List->Count);
-    }
-    else
+    if (List->Count == 0)
     {
         return;
     }
+    PortFlushTb(List->TopLevel, List->Ranges, List->Count);
     MiCount(TbFlushes);
     List->Count = 0;
-    List->All = FALSE;
 }

@@ -14,23 +14,23 @@
 typedef struct _MI_TRANSLATION_STATE
 {
     PFN_NUMBER
-        SystemTopLevel; /* top-level page of the system space; its system half is copied into every space */
+    SystemTopLevel; /* top-level page of the system space; its system half is copied into every space */
 } MI_TRANSLATION_STATE;
 
 NTSTATUS MiInitializeTranslation(void);
 VOID MiShutdownTranslation(void);
 
-FORCEINLINE BOOLEAN MiIsSystemAddress(ULONG_PTR Va)
+static FORCEINLINE BOOLEAN MiIsSystemAddress(ULONG_PTR Va)
 {
     return Va >= PORT_SYSTEM_START && Va <= PORT_SYSTEM_END;
 }
 
-FORCEINLINE BOOLEAN MiIsUserAddress(ULONG_PTR Va)
+static FORCEINLINE BOOLEAN MiIsUserAddress(ULONG_PTR Va)
 {
     return Va >= PORT_USER_LOWEST && Va <= PORT_USER_HIGHEST;
 }
 
-FORCEINLINE PMMPTE MiTableEntry(PFN_NUMBER Table, ULONG_PTR Va, ULONG Level)
+static FORCEINLINE PMMPTE MiTableEntry(PFN_NUMBER Table, ULONG_PTR Va, ULONG Level)
 {
     return (PMMPTE)PortDirectMap(Table) + MI_PTE_INDEX(Va, Level);
 }
@@ -39,7 +39,7 @@ FORCEINLINE PMMPTE MiTableEntry(PFN_NUMBER Table, ULONG_PTR Va, ULONG Level)
  * Walks down to the entry of level 0. Returns the level at which it stopped: 0 = *Entry is the PTE; n > 0 = *Entry is
  * the entry of level n, which is not valid (or a large page). Space locked (shared or exclusive).
  */
-FORCEINLINE ULONG MiWalk(PFN_NUMBER TopLevel, ULONG_PTR Va, PMMPTE *Entry)
+static FORCEINLINE ULONG MiWalk(PFN_NUMBER TopLevel, ULONG_PTR Va, PMMPTE *Entry)
 {
     PFN_NUMBER Table = TopLevel;
 
@@ -64,32 +64,32 @@ FORCEINLINE ULONG MiWalk(PFN_NUMBER TopLevel, ULONG_PTR Va, PMMPTE *Entry)
 }
 
 /* The page that holds an entry, locked for changes to its entries. At DISPATCH_LEVEL. */
-FORCEINLINE VOID MiLockPageTable(PMMPFN Page)
+static FORCEINLINE VOID MiLockPageTable(PMMPFN Page)
 {
     KiAcquireBitLock(&Page->Lock, MI_PTE_LOCK);
     KiNoteLockAcquired((const UCHAR *)Page + 1, KiLockPageTable, FALSE);
 }
 
-FORCEINLINE VOID MiUnlockPageTable(PMMPFN Page)
+static FORCEINLINE VOID MiUnlockPageTable(PMMPFN Page)
 {
     KiNoteLockReleased((const UCHAR *)Page + 1);
     KiReleaseBitLock(&Page->Lock, MI_PTE_LOCK);
 }
 
 /* The same for the page of a prototype PTE, while a page table may be locked already. */
-FORCEINLINE VOID MiLockPrototypePage(PMMPFN Page)
+static FORCEINLINE VOID MiLockPrototypePage(PMMPFN Page)
 {
     KiAcquireBitLock(&Page->Lock, MI_PTE_LOCK);
     KiNoteLockAcquired((const UCHAR *)Page + 1, KiLockPageTableChild, FALSE);
 }
 
-FORCEINLINE VOID MiUnlockPrototypePage(PMMPFN Page)
+static FORCEINLINE VOID MiUnlockPrototypePage(PMMPFN Page)
 {
     MiUnlockPageTable(Page);
 }
 
 /* Entries that are not zero, for finding out when a page table is empty. Page table locked, or space exclusively. */
-FORCEINLINE VOID MiAddUsedEntries(PMMPTE PointerPte, LONG Delta)
+static FORCEINLINE VOID MiAddUsedEntries(PMMPTE PointerPte, LONG Delta)
 {
     PMMPFN Page = MiPtePage(PointerPte);
     __atomic_store_n(&Page->u1.UsedPageTableEntries, Page->u1.UsedPageTableEntries + (ULONG)Delta,
@@ -121,15 +121,13 @@ typedef struct _MI_FLUSH_LIST
 {
     PFN_NUMBER TopLevel; /* 0: system space */
     ULONG Count;
-    BOOLEAN All; /* too many ranges: everything */
     PORT_TB_RANGE Ranges[MI_FLUSH_RANGES];
 } MI_FLUSH_LIST;
 
-FORCEINLINE VOID MiInitializeFlushList(MI_FLUSH_LIST *List, PFN_NUMBER TopLevel)
+static FORCEINLINE VOID MiInitializeFlushList(MI_FLUSH_LIST *List, PFN_NUMBER TopLevel)
 {
     List->TopLevel = TopLevel;
     List->Count = 0;
-    List->All = FALSE;
 }
 
 VOID MiAddToFlushList(MI_FLUSH_LIST *List, ULONG_PTR Va,

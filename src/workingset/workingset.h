@@ -53,6 +53,9 @@ FORCEINLINE BOOLEAN MiIsTrimBatchFull(const MI_TRIM_BATCH_LIST *Batch)
     return Batch->Count == MI_TRIM_BATCH;
 }
 
+/* A page was written to: it is newer than its copy in the backing store, whose slot goes. Frame locked. */
+VOID MiSetFrameModified(PMMPFN Pfn);
+
 /* Removes every unlocked valid entry of the range (inclusive vpns). Space locked shared or exclusive (Exclusive says which). Returns pages removed. */
 SIZE_T MiTrimRange(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn, BOOLEAN Front);
 

@@ -1,0 +1,408 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The page-fault handler's dispatcher. It finds the entry, locks its page table, lets the resolver of that kind of entry work, and does
+ * alone what resolvers must not: wait for frames and reads, make page-table pages, grow stacks, retry.
+ */
+#include "fault/resolve.h"
+
+/* STATUS_NO_MEMORY after this many rounds without a frame; each waits up to a minute (MiWaitForAvailablePages). */
+#define MI_FRAME_WAITS 4u
+
+static MI_FAULT_RESULT MiFail(PMI_FAULT Fault, NTSTATUS Status)
+{
+    Fault->Status = Status;
+    return MiFaultFailed;
+}
+
+/* The protection of a page whose entry is zero: what its VAD says. */
+static MI_FAULT_RESULT MiLookUpVad(PMI_FAULT Fault)
+{
+    Fault->Vad = MiLocateVad(Fault->Space, Fault->Va >> PAGE_SHIFT);
+    if (Fault->Vad == NULL || !Fault->Vad->u.MemCommit)
+    {
+        return MiFail(Fault, STATUS_ACCESS_VIOLATION);
+    }
+    Fault->Protection = Fault->Vad->u.CommitProtection;
+    return MiFaultResolved;
+}
+
+/* Guard pages raise once; no-access pages never let anybody through. Page table locked. */
+static MI_FAULT_RESULT MiCheckProtection(PMI_FAULT Fault)
+{
+    ULONG Protection = Fault->Protection;
+
+    if (MiIsNoAccess(Protection) || !MiIsAccessAllowed(Protection, Fault->Access))
+    {
+        return MiFail(Fault, STATUS_ACCESS_VIOLATION);
+    }
+    if (MiIsGuarded(Protection))
+    {
+        if (Fault->Prefetch)
+        {
+            return MiFaultResolved;
+        }
+        MiClearGuard(Fault);
+        MiCount(GuardFaults);
+        if (Fault->Vad == NULL)
+        {
+            Fault->Vad = MiLocateVad(Fault->Space, Fault->Va >> PAGE_SHIFT);
+        }
+        return Fault->Vad != NULL && Fault->Vad->u.Stack ? MiFaultGrowStack
+                                                         : MiFail(Fault, STATUS_GUARD_PAGE_VIOLATION);
+    }
+    return MiFaultRetry; /* go on */
+}
+
+/* The entry is known and its table locked. */
+static MI_FAULT_RESULT MiResolveEntry(PMI_FAULT Fault)
+{
+    MMPTE Pte = Fault->Pte;
+    MI_FAULT_RESULT Result;
+
+    if (Pte.Hard.Valid)
+    {
+        return MiResolveValidFault(Fault);
+    }
+    if (Pte.Long != 0)
+    {
+        if (MiIsDecommitted(Pte))
+        {
+            return MiFail(Fault, STATUS_ACCESS_VIOLATION);
+        }
+        Fault->Protection = (ULONG)Pte.Soft.Protection;
+    }
+    Result = MiCheckProtection(Fault);
+    if (Result != MiFaultRetry)
+    {
+        return Result;
+    }
+    if (MiIsPrototype(Pte))
+    {
+        return MiResolvePrototypeFault(Fault);
+    }
+    if (MiIsTransition(Pte))
+    {
+        return MiResolveTransitionFault(Fault);
+    }
+    if (MiIsPagedOut(Pte))
+    {
+        return MiResolvePageFileFault(Fault);
+    }
+    return MiResolveDemandZeroFault(Fault);
+}
+
+/* One attempt. Space locked shared. */
+static MI_FAULT_RESULT MiTryFault(PMI_FAULT Fault)
+{
+    MI_FAULT_RESULT Result;
+    KIRQL OldIrql;
+
+    Fault->Vad = NULL;
+    Fault->Level = MiWalk(Fault->Space->TopLevel, Fault->Va, &Fault->PointerPte);
+    Fault->Pte = MiReadPte(Fault->PointerPte);
+    if (Fault->Pte.Long == 0)
+    {
+        Result = MiLookUpVad(Fault);
+        if (Result != MiFaultResolved)
+        {
+            return Result;
+        }
+    }
+    if (Fault->Level != 0)
+    {
+        return MiFaultNeedTable;
+    }
+    OldIrql = KiRaiseIrqlToDispatch();
+    Fault->Table = MiPtePage(Fault->PointerPte);
+    MiLockPageTable(Fault->Table);
+    Fault->Pte = MiReadPte(Fault->PointerPte); /* not zero any more? then it has its own protection */
+    Result = MiResolveEntry(Fault);
+    MiUnlockPageTable(Fault->Table);
+    KiLowerIrqlFromDispatch(OldIrql);
+    return Result;
+}
+
+/* Waits or works for what the attempt was missing; no locks held. TRUE: try again. */
+static BOOLEAN MiSatisfyFault(PMI_FAULT Fault, MI_FAULT_RESULT Result, PULONG FrameWaits)
+{
+    switch (Result)
+    {
+    case MiFaultNeedFrame:
+        if (Fault->Prefetch)
+        {
+            return FALSE;
+        }
+        if (!MiWaitForAvailablePages() || ++*FrameWaits > MI_FRAME_WAITS * 1000)
+        {
+            Fault->Status = STATUS_NO_MEMORY;
+            return FALSE;
+        }
+        return TRUE;
+    case MiFaultNeedRead:
+        return MiFinishInPage(Fault);
+    case MiFaultGrowStack:
+        Fault->Status = MiState.Fault->GrowUserStack == NULL
+                            ? STATUS_GUARD_PAGE_VIOLATION
+                            : MiState.Fault->GrowUserStack(Fault->Space, Fault->Va);
+        return NT_SUCCESS(Fault->Status);
+    default:
+        return TRUE;
+    }
+}
+
+static VOID MiDropHold(PFN_NUMBER *Hold)
+{
+    if (*Hold != 0)
+    {
+        MiReleaseHeldFrame(*Hold);
+        *Hold = 0;
+    }
+}
+
+/* One attempt with the space locked, page-table pages included. */
+static MI_FAULT_RESULT MiAttemptFault(PMI_FAULT Fault, BOOLEAN First)
+{
+    MI_SPACE_SLOT *Slot = MiLockSpaceShared(Fault->Space);
+    MI_FAULT_RESULT Result;
+
+    if (First)
+    {
+        __atomic_fetch_add(&Slot->PageFaultCount, 1, __ATOMIC_RELAXED);
+    }
+    Result = MiTryFault(Fault);
+    if (Result == MiFaultNeedTable)
+    {
+        Result = MiResolvePageTableFault(Fault);
+    }
+    if (Fault->HardFault)
+    {
+        __atomic_fetch_add(&Slot->HardFaultCount, 1, __ATOMIC_RELAXED);
+        Fault->HardFault = FALSE;
+    }
+    MiUnlockSpaceShared(Fault->Space, Slot);
+    return Result;
+}
+
+static NTSTATUS MiRunFault(PMI_FAULT Fault)
+{
+    ULONG FrameWaits = 0;
+    BOOLEAN First = TRUE;
+
+    for (;;)
+    {
+        /* A frame that was read for us is held until the attempt that uses it is over. */
+        PFN_NUMBER Hold = Fault->HeldFrame;
+        MI_FAULT_RESULT Result;
+
+        Fault->HeldFrame = 0;
+        if (Fault->Space->Vm.MaximumHard)
+        {
+            MiEnforceWorkingSetLimit(Fault->Space);
+        }
+        Result = MiAttemptFault(Fault, First);
+        First = FALSE;
+        MiDropHold(&Hold);
+        if (Result == MiFaultResolved)
+        {
+            return STATUS_SUCCESS;
+        }
+        if (Result == MiFaultFailed || !MiSatisfyFault(Fault, Result, &FrameWaits))
+        {
+            MiDropHold(&Fault->HeldFrame);
+            return Fault->Status;
+        }
+        MiCount(FaultRetries);
+    }
+}
+
+NTSTATUS MiFaultAddress(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, MI_ACCESS Access, KPROCESSOR_MODE Mode,
+                        NTSTATUS *IoStatus)
+{
+    MI_FAULT Fault;
+    NTSTATUS Status;
+
+    Fault.Space = Space;
+    Fault.Va = Va;
+    Fault.Access = Access;
+    Fault.Mode = Mode;
+    Fault.Prefetch = FALSE;
+    Fault.InPage = NULL;
+    Fault.HeldFrame = 0;
+    Fault.HardFault = FALSE;
+    Fault.Status = STATUS_SUCCESS;
+    Fault.IoStatus = STATUS_SUCCESS;
+    MiCount(PageFaults);
+    Status = MiRunFault(&Fault);
+    if (!NT_SUCCESS(Status))
+    {
+        if (Status == STATUS_ACCESS_VIOLATION)
+        {
+            MiCount(AccessViolations);
+        }
+        else if (Status == STATUS_IN_PAGE_ERROR)
+        {
+            MiCount(InPageErrors);
+        }
+    }
+    if (IoStatus != NULL)
+    {
+        *IoStatus = Fault.IoStatus;
+    }
+    return Status;
+}
+
+/* ---- The entry from the processor ----------------------------------------------------------------------------- */
+
+/* The documented codes of bug-check parameters that tell the kind of access. */
+static ULONG_PTR MiNonpagedAreaAccess(MI_ACCESS Access)
+{
+    return Access == MiAccessExecute ? 0x10 : (Access == MiAccessWrite ? 0x2 : 0x0);
+}
+
+static VOID MiCheckKernelAccess(ULONG_PTR Va, MI_ACCESS Access, ULONG FaultStatus)
+{
+    KIRQL Irql = KeGetCurrentIrql();
+
+    if (Irql >= DISPATCH_LEVEL)
+    {
+        KiBugCheckMessage(
+            IRQL_NOT_LESS_OR_EQUAL, Va, Irql, (ULONG_PTR)Access, 0,
+            "pageable (or bad) address %p %s at IRQL %u: the memory manager cannot bring a page in at this level",
+            (PVOID)Va,
+            Access == MiAccessWrite  ? "written"
+            : Access == MiAccessRead ? "read"
+                                     : "executed",
+            Irql);
+    }
+    UNREFERENCED_PARAMETER(FaultStatus);
+}
+
+/* A system address in kernel mode that nothing resolves is a bug check, with the code that fits what is there. */
+static VOID MiBugCheckSystemAddress(ULONG_PTR Va, MI_ACCESS Access, NTSTATUS Status, NTSTATUS IoStatus)
+{
+    PMI_ADDRESS_SPACE Space = &MiState.Space->System;
+    PMMPTE PointerPte;
+    ULONG Level = MiWalk(Space->TopLevel, Va, &PointerPte);
+    MMPTE Pte = MiReadPte(PointerPte);
+
+    if (Status == STATUS_IN_PAGE_ERROR)
+    {
+        KiBugCheckMessage(KERNEL_DATA_INPAGE_ERROR, (ULONG_PTR)PointerPte, (ULONG_PTR)(ULONG)IoStatus, Va,
+                          (ULONG_PTR)Pte.Long, "kernel data at %p could not be read in: status %08x",
+                          (PVOID)Va, (ULONG)IoStatus);
+    }
+    if (Level == 0 && Pte.Hard.Valid && Access == MiAccessWrite)
+    {
+        KiBugCheckMessage(ATTEMPTED_WRITE_TO_READONLY_MEMORY, Va, (ULONG_PTR)Pte.Long, 0, 0xA,
+                          "write to read-only kernel memory at %p", (PVOID)Va);
+    }
+    if (Level == 0 && Pte.Hard.Valid && Access == MiAccessExecute)
+    {
+        KiBugCheckMessage(ATTEMPTED_EXECUTE_OF_NOEXECUTE_MEMORY, Va, (ULONG_PTR)Pte.Long, 0, 0,
+                          "execution of nonexecutable kernel memory at %p", (PVOID)Va);
+    }
+    KiBugCheckMessage(PAGE_FAULT_IN_NONPAGED_AREA, Va, MiNonpagedAreaAccess(Access), 0, 2,
+                      "invalid system address %p", (PVOID)Va);
+}
+
+static VOID MiFillRecord(struct _EXCEPTION_RECORD *Record, NTSTATUS Status, MI_ACCESS Access, ULONG_PTR Va,
+                         NTSTATUS IoStatus)
+{
+    Record->ExceptionCode = Status;
+    Record->ExceptionFlags = 0;
+    Record->ExceptionRecord = NULL;
+    Record->NumberParameters = Status == STATUS_IN_PAGE_ERROR ? 3 : (Status == STATUS_STACK_OVERFLOW ? 0 : 2);
+    Record->ExceptionInformation[0] = (ULONG_PTR)Access;
+    Record->ExceptionInformation[1] = Va;
+    Record->ExceptionInformation[2] = (ULONG_PTR)(ULONG)IoStatus;
+}
+
+NTSTATUS MmAccessFault(ULONG FaultStatus, PVOID Address, KPROCESSOR_MODE Mode,
+                       struct _EXCEPTION_RECORD *Record)
+{
+    ULONG_PTR Va = (ULONG_PTR)Address;
+    BOOLEAN SystemAddress = MiIsSystemAddress(Va);
+    PMI_ADDRESS_SPACE Space = SystemAddress ? &MiState.Space->System : MiCurrentSpace();
+    NTSTATUS IoStatus = STATUS_SUCCESS;
+    NTSTATUS Status = STATUS_ACCESS_VIOLATION;
+    MI_ACCESS Access = (FaultStatus & PORT_FAULT_EXECUTE) != 0 ? MiAccessExecute
+                       : (FaultStatus & PORT_FAULT_WRITE) != 0 ? MiAccessWrite
+                                                               : MiAccessRead;
+    PKTHREAD Thread = KiCurrentThread();
+
+    if (Mode == KernelMode)
+    {
+        MiCheckKernelAccess(Va, Access, FaultStatus);
+    }
+    Thread->FaultDepth++;
+    if (SystemAddress ? Mode == KernelMode : (Space != NULL && MiIsUserAddress(Va)))
+    {
+        Status = MiFaultAddress(Space, Va, Access, Mode, &IoStatus);
+    }
+    Thread->FaultDepth--;
+    if (NT_SUCCESS(Status))
+    {
+        return STATUS_SUCCESS;
+    }
+    if (SystemAddress && Mode == KernelMode && Status != STATUS_GUARD_PAGE_VIOLATION)
+    {
+        MiBugCheckSystemAddress(Va, Access, Status, IoStatus);
+    }
+    MiFillRecord(Record, Status, Access, Va, IoStatus);
+    return Status;
+}
+
+VOID MiPrefetchAddress(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, ULONG Pages)
+{
+    for (ULONG Index = 0; Index < Pages; Index++)
+    {
+        MI_FAULT Fault = { .Space = Space,
+                           .Va = Va + ((ULONG_PTR)Index << PAGE_SHIFT),
+                           .Access = MiAccessRead,
+                           .Mode = KernelMode,
+                           .Prefetch = TRUE };
+        MI_SPACE_SLOT *Slot = MiLockSpaceShared(Space);
+
+        if (MiWalk(Space->TopLevel, Fault.Va, &Fault.PointerPte) == 0 &&
+            MiIsPagedOut(MiReadPte(Fault.PointerPte)))
+        {
+            KIRQL OldIrql = KiRaiseIrqlToDispatch();
+
+            Fault.Table = MiPtePage(Fault.PointerPte);
+            MiLockPageTable(Fault.Table);
+            Fault.Pte = MiReadPte(Fault.PointerPte);
+            if (MiIsPagedOut(Fault.Pte))
+            {
+                MiResolvePageFileFault(&Fault);
+            }
+            MiUnlockPageTable(Fault.Table);
+            KiLowerIrqlFromDispatch(OldIrql);
+        }
+        MiUnlockSpaceShared(Space, Slot);
+        if (Fault.InPage != NULL)
+        {
+            MiDereferenceInPage(Fault.InPage);
+        }
+        MiDropHold(&Fault.HeldFrame);
+    }
+}
+
+NTSTATUS MiInitializeFault(void)
+{
+    MiState.Fault = PortAllocateBootMemory(sizeof(*MiState.Fault));
+    if (MiState.Fault == NULL)
+    {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    InitializeListHead(&MiState.Fault->ClonePages);
+    return STATUS_SUCCESS;
+}
+
+VOID MiShutdownFault(void)
+{
+    if (MiState.Fault != NULL)
+    {
+        PortFreeBootMemory(MiState.Fault, sizeof(*MiState.Fault));
+        MiState.Fault = NULL;
+    }
+}

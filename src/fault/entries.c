@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Deleting and protecting single leaf entries of any state, for the services that change ranges. The space is locked exclusively, so entries
+ * change only here and, for frames in transition, under the frame's lock by whoever takes the frame.
+ */
+#include "fault/resolve.h"
+
+VOID MiBeginDeleteBatch(MI_DELETE_BATCH *Batch, PMI_ADDRESS_SPACE Space)
+{
+    Batch->Space = Space;
+    Batch->Count = 0;
+    MiInitializeFlushList(&Batch->Flush, Space->System ? 0 : Space->TopLevel);
+}
+
+VOID MiEndDeleteBatch(MI_DELETE_BATCH *Batch)
+{
+    MiFlushTb(&Batch->Flush);
+    for (ULONG Index = 0; Index < Batch->Count; Index++)
+    {
+        PMMPFN Pfn = MiPfn(Batch->Frames[Index]);
+
+        MiLockPfn(Pfn);
+        MiDecrementReferenceCount(Pfn);
+        MiUnlockPfn(Pfn);
+    }
+    Batch->Count = 0;
+}
+
+/* The owner lets go of a frame that is not mapped: its slot goes, and the frame with its last reference. Frame locked. */
+VOID MiAbandonFrame(PMMPFN Pfn)
+{
+    MiReleasePageFileSpace(Pfn->OriginalPte);
+    Pfn->OriginalPte.Long = 0;
+    Pfn->PteAddress = NULL;
+    Pfn->e1.Modified = 0;
+    if (Pfn->ReferenceCount == 0)
+    {
+        MiUnlinkPage(Pfn);
+        Pfn->e1.Deleted = 1;
+        Pfn->ReferenceCount = 1;
+        MiDecrementReferenceCount(Pfn);
+        return;
+    }
+    Pfn->e1.Deleted = 1;
+}
+
+static VOID MiDeleteValid(MI_DELETE_BATCH *Batch, PMMPTE PointerPte, ULONG_PTR Va, MMPTE New)
+{
+    MMPTE Old = MiReadPte(PointerPte);
+    PMMPFN Pfn = MiPfn(Old.Hard.PageFrameNumber);
+    PMMPTE Prototype = NULL;
+
+    if (Batch->Count == MI_TRIM_BATCH)
+    {
+        MiEndDeleteBatch(Batch);
+    }
+    MiLockPfn(Pfn);
+    Old = MiExchangePte(PointerPte, New);
+    if ((Old.Long & MM_PTE_SHARED) != 0)
+    {
+        Prototype = Pfn->PteAddress;
+        MiIncrementReferenceCount(Pfn); /* the batch's */
+        if (Old.Hard.Dirty)
+        {
+            MiSetFrameModified(Pfn);
+        }
+        if (--Pfn->u1.ShareCount == 0)
+        {
+            MiWritePte(Prototype,
+                       MiMakeTransitionPte(MiPfnFrame(Pfn), (ULONG)Pfn->OriginalPte.Soft.Protection));
+            Pfn->e1.PageLocation = TransitionPage;
+            MiDecrementReferenceCount(Pfn);
+        }
+    }
+    else
+    {
+        KiRequire(Pfn->u1.ShareCount == 1 && Pfn->PteAddress == PointerPte);
+        Pfn->u1.ShareCount = 0;
+        Pfn->e1.PageLocation = TransitionPage;
+        MiAbandonFrame(Pfn); /* the mapping's reference is the batch's now */
+    }
+    MiUnlockPfn(Pfn);
+    MiDecrementPageTableShare(PointerPte);
+    MiAddWorkingSetPages(Batch->Space, -1);
+    if ((Old.Long & MM_PTE_LOCKED_MASK) != 0)
+    {
+        Batch->Space->Vm.LockedPages--;
+    }
+    Batch->Frames[Batch->Count++] = MiPfnFrame(Pfn);
+    MiAddToFlushList(&Batch->Flush, Va, 1);
+    if (Prototype != NULL)
+    {
+        MiDereferenceCloneBlock(Prototype);
+    }
+}
+
+/* FALSE: the frame was taken meanwhile, look again. */
+static BOOLEAN MiDeleteTransition(PMMPTE PointerPte, MMPTE Old, MMPTE New)
+{
+    PMMPFN Pfn = MiPfn(Old.Trans.PageFrameNumber);
+
+    MiLockPfn(Pfn);
+    if (MiReadPte(PointerPte).Long != Old.Long)
+    {
+        MiUnlockPfn(Pfn);
+        return FALSE;
+    }
+    MiWritePte(PointerPte, New);
+    MiAbandonFrame(Pfn);
+    MiUnlockPfn(Pfn);
+    MiDecrementPageTableShare(PointerPte);
+    return TRUE;
+}
+
+VOID MiDeleteEntry(MI_DELETE_BATCH *Batch, PMMPTE PointerPte, ULONG_PTR Va, MMPTE New)
+{
+    for (;;)
+    {
+        MMPTE Old = MiReadPte(PointerPte);
+
+        if (Old.Hard.Valid)
+        {
+            MiDeleteValid(Batch, PointerPte, Va, New);
+        }
+        else if (MiIsTransition(Old))
+        {
+            if (!MiDeleteTransition(PointerPte, Old, New))
+            {
+                continue;
+            }
+        }
+        else
+        {
+            MiWritePte(PointerPte, New);
+            if (MiIsPrototype(Old))
+            {
+                MiDereferenceCloneBlock(MiPrototypeOf(Old));
+            }
+            else
+            {
+                MiReleasePageFileSpace(Old);
+            }
+        }
+        MiAddUsedEntries(PointerPte, (LONG)(New.Long != 0) - (LONG)(Old.Long != 0));
+        return;
+    }
+}
+
+/* ---- Protection ------------------------------------------------------------------------------------------------------ */
+
+static VOID MiProtectValid(MI_TRIM_BATCH_LIST *Batch, PMMPTE PointerPte, ULONG_PTR Va, ULONG Protection,
+                           PMMVAD Vad)
+{
+    const ULONG64 Kept = MM_PTE_VALID | MM_PTE_OWNER | MM_PTE_ACCESSED | MM_PTE_DIRTY | MM_PTE_FRAME_MASK |
+                         MM_PTE_AGE_MASK | MM_PTE_SHARED | MM_PTE_LOCKED_MASK;
+    MMPTE Old = MiReadPte(PointerPte);
+    PMMPFN Pfn = MiPfn(Old.Hard.PageFrameNumber);
+    BOOLEAN Shared = (Old.Long & MM_PTE_SHARED) != 0;
+    MMPTE New;
+
+    if (Shared && MiIsWritable(Protection))
+    {
+        Protection |= 1u; /* copy on write */
+    }
+    if (MiIsGuarded(Protection) || MiIsNoAccess(Protection))
+    {
+        MiTrimEntry(Batch, PointerPte, Va, Protection, FALSE);
+        return;
+    }
+    if (!Shared)
+    {
+        MiLockPfn(Pfn);
+        Pfn->OriginalPte.Soft.Protection = Protection & 31u;
+        MiUnlockPfn(Pfn);
+    }
+    do
+    {
+        Old = MiReadPte(PointerPte);
+        New.Long = (Old.Long & Kept) | MmProtectToPteMask[Protection];
+        if (Vad != NULL && Vad->u.VadType == VadWriteWatch && (Old.Long & MM_PTE_DIRTY1) == 0)
+        {
+            New.Long &= ~MM_PTE_DIRTY1;
+        }
+    } while (!__atomic_compare_exchange_n(&PointerPte->Long, &Old.Long, New.Long, FALSE, __ATOMIC_ACQ_REL,
+                                          __ATOMIC_RELAXED));
+    MiAddToFlushList(&Batch->Flush, Va, 1);
+}
+
+VOID MiProtectEntry(MI_TRIM_BATCH_LIST *Batch, PMMPTE PointerPte, ULONG_PTR Va, ULONG Protection, PMMVAD Vad)
+{
+    MMPTE Pte = MiReadPte(PointerPte);
+
+    if (Pte.Hard.Valid)
+    {
+        MiProtectValid(Batch, PointerPte, Va, Protection, Vad);
+        return;
+    }
+    if (MiIsPrototype(Pte))
+    {
+        Pte.Proto.Protection = (MiIsWritable(Protection) ? Protection | 1u : Protection) & 31u;
+        MiWritePte(PointerPte, Pte);
+        return;
+    }
+    if (MiIsTransition(Pte))
+    {
+        PMMPFN Pfn = MiPfn(Pte.Trans.PageFrameNumber);
+
+        MiLockPfn(Pfn);
+        if (MiReadPte(PointerPte).Long == Pte.Long)
+        {
+            Pte.Trans.Protection = Protection & 31u;
+            Pfn->OriginalPte.Soft.Protection = Protection & 31u;
+            MiWritePte(PointerPte, Pte);
+            MiUnlockPfn(Pfn);
+            return;
+        }
+        MiUnlockPfn(Pfn);
+        Pte = MiReadPte(PointerPte); /* its frame was taken: a software entry, and it stays one */
+    }
+    Pte.Soft.Protection = Protection & 31u;
+    MiWritePte(PointerPte, Pte);
+}

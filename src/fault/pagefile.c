@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Pages in a paging file. The page that is wanted is read together with neighbours whose slots follow its own, as many as the reader's
+ * habit in this region suggests: a region that is read in order doubles its window with each fault, one that is read at random reads single pages.
+ * Pages that come along are transition pages on standby; the first touch makes them valid without I/O.
+ */
+#include "fault/resolve.h"
+
+#define MI_SEQUENTIAL_START 8u
+
+ULONG MiPagePriority(PMI_FAULT Fault)
+{
+    if (Fault->Vad != NULL && Fault->Vad->u.Priority != 0)
+    {
+        return Fault->Vad->u.Priority - 1u;
+    }
+    return Fault->Space->Vm.MemoryPriority;
+}
+
+/* How many pages to read at once, from what this region's faults looked like. The fields are hints and may be torn. */
+static ULONG MiReadWindow(PMI_FAULT Fault)
+{
+    ULONG_PTR Vpn = Fault->Va >> PAGE_SHIFT;
+    PMMVAD Vad;
+    ULONG Window;
+
+    if (Fault->Vad == NULL)
+    {
+        Fault->Vad = MiLocateVad(Fault->Space, Vpn);
+    }
+    Vad = Fault->Vad;
+    if (Vad == NULL || MiAvailablePages() < MiState.Physical->LowThreshold / 2)
+    {
+        return 1;
+    }
+    Window = __atomic_load_n(&Vad->ReadAheadWindow, __ATOMIC_RELAXED);
+    if (Vpn == __atomic_load_n(&Vad->ReadAheadNext, __ATOMIC_RELAXED))
+    {
+        Window = Window < MI_SEQUENTIAL_START ? MI_SEQUENTIAL_START : 2 * Window;
+        return Window < MI_READ_CLUSTER ? Window : MI_READ_CLUSTER;
+    }
+    return 1;
+}
+
+static VOID MiNoteRead(PMI_FAULT Fault, ULONG Pages)
+{
+    if (Fault->Vad != NULL)
+    {
+        __atomic_store_n(&Fault->Vad->ReadAheadNext, (Fault->Va >> PAGE_SHIFT) + Pages, __ATOMIC_RELAXED);
+        __atomic_store_n(&Fault->Vad->ReadAheadWindow, Pages, __ATOMIC_RELAXED);
+    }
+}
+
+/* Puts one more page into the read: its entry becomes a transition to Frame. The page's slot stays its own: it is clean. */
+static VOID MiAddToRead(PMMINPAGE_SUPPORT InPage, PMMPTE PointerPte, MMPTE Paged, PFN_NUMBER Frame,
+                        BOOLEAN Prototype, ULONG Priority)
+{
+    PMMPFN Pfn = MiPfn(Frame);
+
+    MiLockPfn(Pfn);
+    Pfn->PteAddress = PointerPte;
+    Pfn->OriginalPte = Paged;
+    Pfn->u1.InPage = InPage;
+    Pfn->e1.PageLocation = TransitionPage;
+    Pfn->e1.ReadInProgress = 1;
+    Pfn->e1.PrototypePte = Prototype;
+    Pfn->e1.Priority = Priority & 7u;
+    MiWritePte(PointerPte, MiMakeTransitionPte(Frame, (ULONG)Paged.Soft.Protection));
+    if (!Prototype)
+    {
+        MiIncrementPageTableShare(PointerPte);
+    }
+    MiUnlockPfn(Pfn);
+    InPage->Frames[InPage->Count++] = Frame;
+}
+
+/* Neighbours after PointerPte in its table, in the slots after Paged's. */
+static VOID MiAddReadAhead(PMI_FAULT Fault, PMMINPAGE_SUPPORT InPage, PMMPTE PointerPte, MMPTE Paged,
+                           ULONG Window)
+{
+    ULONG Room = MI_PTES_PER_PAGE - (ULONG)(((ULONG_PTR)PointerPte & (PAGE_SIZE - 1)) / sizeof(MMPTE));
+
+    Window = Window < Room ? Window : Room;
+    for (ULONG Index = 1; Index < Window; Index++)
+    {
+        MMPTE Next = MiReadPte(&PointerPte[Index]);
+        PFN_NUMBER Frame;
+
+        if (!MiIsPagedOut(Next) || Next.Soft.PageFileLow != Paged.Soft.PageFileLow ||
+            Next.Soft.PageFileHigh != Paged.Soft.PageFileHigh + Index)
+        {
+            return;
+        }
+        Frame = MiAllocatePage(0);
+        if (Frame == 0)
+        {
+            return;
+        }
+        MiPfn(Frame)->e1.ReadAhead = 1;
+        MiAddToRead(InPage, &PointerPte[Index], Next, Frame, FALSE, MiPagePriority(Fault));
+        MiCount(ReadAheadPages);
+    }
+}
+
+MI_FAULT_RESULT MiStartInPage(PMI_FAULT Fault, PMMPTE PointerPte, MMPTE Paged, BOOLEAN Prototype)
+{
+    ULONG Window = Prototype || Fault->Level != 0 ? 1 : MiReadWindow(Fault);
+    PMMINPAGE_SUPPORT InPage;
+    PFN_NUMBER Frame = MiAllocatePage(0);
+
+    if (Frame == 0)
+    {
+        return MiFaultNeedFrame;
+    }
+    InPage = MiAllocateInPage();
+    if (InPage == NULL)
+    {
+        MiFreePage(Frame);
+        return MiFaultNeedFrame;
+    }
+    MiPfn(Frame)->ReferenceCount = Fault->Prefetch ? 1 : 2; /* the read's, and our hold */
+    MiAddToRead(InPage, PointerPte, Paged, Frame, Prototype, MiPagePriority(Fault));
+    if (Window > 1)
+    {
+        MiAddReadAhead(Fault, InPage, PointerPte, Paged, Window);
+    }
+    if (!Prototype && Fault->Level == 0)
+    {
+        MiNoteRead(Fault, InPage->Count);
+    }
+    Fault->HeldFrame = Fault->Prefetch ? 0 : Frame;
+    Fault->InPage = InPage;
+    Fault->HardFault = TRUE;
+    MiStartPageFileRead(InPage, Paged, !Fault->Prefetch);
+    return MiFaultNeedRead;
+}
+
+MI_FAULT_RESULT MiResolvePageFileFault(PMI_FAULT Fault)
+{
+    MI_FAULT_RESULT Result = MiStartInPage(Fault, Fault->PointerPte, Fault->Pte, FALSE);
+
+    if (Result == MiFaultNeedRead)
+    {
+        MiCount(PagingFileFaults);
+    }
+    return Result;
+}
+
+BOOLEAN MiFinishInPage(PMI_FAULT Fault)
+{
+    NTSTATUS Status = MiWaitForInPage(Fault->InPage);
+
+    MiDereferenceInPage(Fault->InPage);
+    Fault->InPage = NULL;
+    if (!NT_SUCCESS(Status))
+    {
+        Fault->Status = STATUS_IN_PAGE_ERROR;
+        Fault->IoStatus = Status;
+        return FALSE;
+    }
+    return TRUE;
+}

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Boot and shutdown as one table: each room has a line with what brings it up and what takes it down, in the order of the floors. A failure
+ * takes down exactly what was brought up.
+ */
+#include "nt/boot.h"
+#include "fault/fault.h"
+#include "nt/nt.h"
+#include "virtual/virtual.h"
+
+typedef struct _MM_BOOT_CONTEXT
+{
+    const MM_BOOT_PARAMETERS *Parameters;
+    PKTHREAD BootThread;
+} MM_BOOT_CONTEXT;
+
+static NTSTATUS MmBootKe(const MM_BOOT_CONTEXT *Context)
+{
+    KI_PARAMETERS Parameters = { .Deterministic = Context->Parameters->Deterministic,
+                                 .Seed = Context->Parameters->Seed };
+    return KiInitializeSystem(&Parameters, Context->BootThread);
+}
+
+static NTSTATUS MmBootSpace(const MM_BOOT_CONTEXT *Context)
+{
+    return MiInitializeSpace(Context->Parameters->Randomize, Context->Parameters->Seed);
+}
+
+#define MM_PLAIN_BOOT(Name, Function)                                                                        \
+    static NTSTATUS Name(const MM_BOOT_CONTEXT *Context)                                                     \
+    {                                                                                                        \
+        UNREFERENCED_PARAMETER(Context);                                                                     \
+        return Function();                                                                                   \
+    }
+
+MM_PLAIN_BOOT(MmBootPhysical, MiInitializePhysical)
+MM_PLAIN_BOOT(MmBootTranslation, MiInitializeTranslation)
+MM_PLAIN_BOOT(MmBootPool, MiInitializePool)
+MM_PLAIN_BOOT(MmBootOb, ObInitializeSystem)
+MM_PLAIN_BOOT(MmBootPaging, MiInitializePaging)
+MM_PLAIN_BOOT(MmBootWorkingSets, MiInitializeWorkingSets)
+MM_PLAIN_BOOT(MmBootFault, MiInitializeFault)
+MM_PLAIN_BOOT(MmBootVirtual, MiInitializeVirtual)
+MM_PLAIN_BOOT(MmBootNt, NtInitializeServices)
+
+static const struct
+{
+    NTSTATUS (*Up)(const MM_BOOT_CONTEXT *Context);
+    VOID (*Down)(void); /* NULL: the kernel room, which goes last */
+} MmRooms[] = {
+    { MmBootKe, NULL },
+    { MmBootPhysical, MiShutdownPhysical },
+    { MmBootTranslation, MiShutdownTranslation },
+    { MmBootPool, MiShutdownPool },
+    { MmBootOb, ObShutdownSystem },
+    { MmBootSpace, MiShutdownSpace },
+    { MmBootPaging, MiShutdownPaging },
+    { MmBootWorkingSets, MiShutdownWorkingSets },
+    { MmBootFault, MiShutdownFault },
+    { MmBootVirtual, MiShutdownVirtual },
+    { MmBootNt, NtShutdownServices },
+};
+
+static VOID MmTakeDown(ULONG Count, PKTHREAD BootThread)
+{
+    while (Count-- > 0)
+    {
+        if (MmRooms[Count].Down != NULL)
+        {
+            MmRooms[Count].Down();
+        }
+        else
+        {
+            KiShutdownSystem(BootThread);
+        }
+    }
+}
+
+NTSTATUS MmInitializeSystem(const MM_BOOT_PARAMETERS *Parameters, PKTHREAD BootThread)
+{
+    MM_BOOT_CONTEXT Context = { .Parameters = Parameters, .BootThread = BootThread };
+
+    for (ULONG Room = 0; Room < RTL_NUMBER_OF(MmRooms); Room++)
+    {
+        NTSTATUS Status = MmRooms[Room].Up(&Context);
+
+        if (!NT_SUCCESS(Status))
+        {
+            MmTakeDown(Room, BootThread);
+            return Status;
+        }
+    }
+    if (!Parameters->NoWorkers)
+    {
+        MiStartPhysicalWorkers();
+        MiStartPagingWorkers();
+        MiStartWorkingSetWorkers();
+    }
+    return STATUS_SUCCESS;
+}
+
+VOID MmShutdownSystem(PKTHREAD BootThread)
+{
+    if (MiState.Physical->ZeroWorker.Routine != NULL)
+    {
+        MiStopWorkingSetWorkers();
+        MiStopPagingWorkers();
+        MiStopPhysicalWorkers();
+    }
+    MmCheckSystem(3);
+    MmTakeDown(RTL_NUMBER_OF(MmRooms), BootThread);
+}
+
+VOID MmCheckSystem(ULONG Level)
+{
+    MiCheckPhysical(Level);
+    MiCheckPaging(Level);
+    if (Level >= 2)
+    {
+        MiCheckPool();
+    }
+    MiCheckSpace(&MiState.Space->System, Level);
+}

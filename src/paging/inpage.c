@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reading pages in. The completion routine ends the transition of every page itself, so a read for which nobody waits (read-ahead)
+ * needs no thread; whoever wants one of its pages waits on the block's event and then faults again.
+ */
+#include "paging/paging.h"
+
+PMMINPAGE_SUPPORT MiAllocateInPage(void)
+{
+    MI_PAGING_STATE *Paging = MiState.Paging;
+    KIRQL OldIrql = KiAcquireSpinLock(&Paging->InPageLock);
+    PMMINPAGE_SUPPORT InPage = Paging->InPageFree;
+
+    if (InPage != NULL)
+    {
+        Paging->InPageFree = InPage->Next;
+        Paging->InPageInUse++;
+    }
+    KiReleaseSpinLock(&Paging->InPageLock, OldIrql);
+    if (InPage != NULL)
+    {
+        KeInitializeEvent(&InPage->Event, NotificationEvent, FALSE);
+        InPage->References = 1;
+        InPage->Status = STATUS_PENDING;
+        InPage->Count = 0;
+        InPage->Performer = NULL;
+    }
+    return InPage;
+}
+
+VOID MiReferenceInPage(PMMINPAGE_SUPPORT InPage)
+{
+    __atomic_fetch_add(&InPage->References, 1, __ATOMIC_RELAXED);
+}
+
+VOID MiDereferenceInPage(PMMINPAGE_SUPPORT InPage)
+{
+    MI_PAGING_STATE *Paging = MiState.Paging;
+    KIRQL OldIrql;
+
+    if (__atomic_sub_fetch(&InPage->References, 1, __ATOMIC_ACQ_REL) != 0)
+    {
+        return;
+    }
+    OldIrql = KiAcquireSpinLock(&Paging->InPageLock);
+    InPage->Next = Paging->InPageFree;
+    Paging->InPageFree = InPage;
+    Paging->InPageInUse--;
+    KiReleaseSpinLock(&Paging->InPageLock, OldIrql);
+}
+
+/* The page did not come: its PTE gets its old value back, and the frame goes with its last reference. Frame locked. */
+static VOID MiEndFailedRead(PMMPFN Pfn)
+{
+    if (!Pfn->e1.Deleted)
+    {
+        MiWriteBackOriginalPte(Pfn);
+        Pfn->OriginalPte.Long = 0;
+        Pfn->e1.Deleted = 1;
+    }
+    MiDecrementReferenceCount(Pfn);
+}
+
+static VOID MiReadComplete(PORT_IO *Io)
+{
+    PMMINPAGE_SUPPORT InPage = Io->Context;
+    /* Less than asked for: somebody made the file shorter. What is missing must not become zeros. */
+    BOOLEAN Success = NT_SUCCESS(Io->Status) && Io->Information == (SIZE_T)Io->Count << PAGE_SHIFT;
+    KIRQL OldIrql = KiRaiseIrqlToDispatch();
+
+    for (ULONG Index = 0; Index < InPage->Count; Index++)
+    {
+        PMMPFN Pfn = MiPfn(InPage->Frames[Index]);
+
+        MiLockPfn(Pfn);
+        Pfn->e1.ReadInProgress = 0;
+        Pfn->u1.InPage = NULL;
+        if (Success)
+        {
+            MiDecrementReferenceCount(Pfn);
+        }
+        else
+        {
+            MiEndFailedRead(Pfn);
+        }
+        MiUnlockPfn(Pfn);
+    }
+    KiLowerIrqlFromDispatch(OldIrql);
+    __atomic_store_n(&InPage->Status, Success || !NT_SUCCESS(Io->Status) ? Io->Status : STATUS_END_OF_FILE,
+                     __ATOMIC_RELEASE);
+    KeSetEvent(&InPage->Event, 0, FALSE);
+    MiDereferenceInPage(InPage);
+}
+
+VOID MiStartPageFileRead(PMMINPAGE_SUPPORT InPage, MMPTE First, BOOLEAN Synchronous)
+{
+    PMMPAGING_FILE File = MiState.Paging->Files[First.Soft.PageFileLow];
+
+    MiReferenceInPage(InPage);
+    InPage->Io = (PORT_IO){
+        .Storage = File->Storage,
+        .Offset = (ULONG64)First.Soft.PageFileHigh << PAGE_SHIFT,
+        .Frames = InPage->Frames,
+        .Count = InPage->Count,
+        .Write = FALSE,
+        .Completion = MiReadComplete,
+        .Context = InPage,
+    };
+    __atomic_fetch_add(&File->Reads, 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&File->ReadPages, InPage->Count, __ATOMIC_RELAXED);
+    MiCount(PageReads);
+    MiCountMany(PagesInput, InPage->Count);
+    if (KiInject(KiInjectRead))
+    {
+        InPage->Io.Status = STATUS_IO_DEVICE_ERROR;
+        MiReadComplete(&InPage->Io);
+        return;
+    }
+    if (Synchronous && !KiIsDeterministic())
+    {
+        InPage->Performer = KiCurrentThread();
+        return;
+    }
+    PortStartIo(&InPage->Io);
+}
+
+NTSTATUS MiWaitForInPage(PMMINPAGE_SUPPORT InPage)
+{
+    if (InPage->Performer == KiCurrentThread())
+    {
+        InPage->Performer = NULL;
+        PortPerformIo(&InPage->Io);
+    }
+    KeWaitForSingleObject(&InPage->Event, WrPageIn, KernelMode, FALSE, NULL);
+    return __atomic_load_n(&InPage->Status, __ATOMIC_ACQUIRE);
+}
+
+VOID MiReleaseHeldFrame(PFN_NUMBER Frame)
+{
+    PMMPFN Pfn = MiPfn(Frame);
+    KIRQL OldIrql = KiRaiseIrqlToDispatch();
+
+    MiLockPfn(Pfn);
+    MiDecrementReferenceCount(Pfn);
+    MiUnlockPfn(Pfn);
+    KiLowerIrqlFromDispatch(OldIrql);
+}

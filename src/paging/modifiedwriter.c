@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The modified page writer. Each step takes pages from the head of the modified list (the trimmer put them there in address order), gives
+ * them consecutive slots and starts one write; a few writes are in flight at a time. While a page is being written the
+ * write owns its slot; the page may be faulted back and changed meanwhile, and then the slot is simply dropped. A page whose write failed is
+ * modified again and stays in memory.
+ */
+#include "paging/paging.h"
+
+#define MI_RETRY_DELAY         50000000ull /* 50 ms after the first error, doubling */
+#define MI_RETRY_DELAY_MAXIMUM 5000000000ull
+
+static BOOLEAN MiIsWritingWanted(void)
+{
+    MI_PHYSICAL_STATE *Physical = MiState.Physical;
+
+    if (Physical->ModifiedList.Total == 0)
+    {
+        return FALSE;
+    }
+    return MiState.Paging->FlushAll || Physical->ModifiedList.Total >= Physical->ModifiedThreshold ||
+           MiAvailablePages() < 4 * Physical->LowThreshold;
+}
+
+static MI_WRITE_BLOCK *MiTakeWriteBlock(void)
+{
+    MI_PAGING_STATE *Paging = MiState.Paging;
+    MI_WRITE_BLOCK *Block = NULL;
+    KIRQL OldIrql = KiAcquireSpinLock(&Paging->WriterLock);
+
+    for (ULONG Index = 0; Index < MI_WRITES_IN_FLIGHT && Block == NULL; Index++)
+    {
+        if (!Paging->WriteBlocks[Index].Busy)
+        {
+            Block = &Paging->WriteBlocks[Index];
+            Block->Busy = TRUE;
+            __atomic_fetch_add(&Paging->WritesInFlight, 1, __ATOMIC_RELAXED);
+        }
+    }
+    KiReleaseSpinLock(&Paging->WriterLock, OldIrql);
+    return Block;
+}
+
+static VOID MiReturnWriteBlock(MI_WRITE_BLOCK *Block)
+{
+    MI_PAGING_STATE *Paging = MiState.Paging;
+    KIRQL OldIrql = KiAcquireSpinLock(&Paging->WriterLock);
+
+    Block->Busy = FALSE;
+    KiReleaseSpinLock(&Paging->WriterLock, OldIrql);
+}
+
+/* The last touch of the paging state by a write: shutdown waits for the count. */
+static VOID MiEndWrite(void)
+{
+    __atomic_fetch_sub(&MiState.Paging->WritesInFlight, 1, __ATOMIC_RELEASE);
+}
+
+/* One page of a finished write. TRUE: its slot found an owner. */
+static BOOLEAN MiEndPageWrite(PFN_NUMBER Frame, PMMPAGING_FILE File, SIZE_T Slot, BOOLEAN Success)
+{
+    PMMPFN Pfn = MiPfn(Frame);
+    BOOLEAN Keep;
+
+    MiLockPfn(Pfn);
+    Pfn->e1.WriteInProgress = 0;
+    Keep = Success && !Pfn->e1.Modified && !Pfn->e1.Deleted;
+    if (Keep)
+    {
+        KiRequire(Pfn->OriginalPte.Soft.PageFileHigh == 0);
+        Pfn->OriginalPte.Soft.PageFileLow = File->PageFileNumber;
+        Pfn->OriginalPte.Soft.PageFileHigh = Slot;
+    }
+    else if (!Success)
+    {
+        Pfn->e1.Modified = 1;
+    }
+    MiDecrementReferenceCount(Pfn);
+    MiUnlockPfn(Pfn);
+    return Keep;
+}
+
+static VOID MiWriteComplete(PORT_IO *Io)
+{
+    MI_WRITE_BLOCK *Block = Io->Context;
+    PMMPAGING_FILE File = Block->File;
+    BOOLEAN Success = NT_SUCCESS(Io->Status);
+
+    if (Success)
+    {
+        __atomic_store_n(&File->WriteErrors, 0, __ATOMIC_RELAXED);
+    }
+    else
+    {
+        ULONG Errors = __atomic_fetch_add(&File->WriteErrors, 1, __ATOMIC_RELAXED);
+        ULONG64 Delay = MI_RETRY_DELAY << (Errors < 7 ? Errors : 7);
+
+        Delay = Delay < MI_RETRY_DELAY_MAXIMUM ? Delay : MI_RETRY_DELAY_MAXIMUM;
+        __atomic_store_n(&File->WriteRetryTime, KiQueryTime() + Delay, __ATOMIC_RELAXED);
+        MiCount(PageWriteErrors);
+    }
+    for (ULONG Index = 0; Index < Block->Count; Index++)
+    {
+        KIRQL OldIrql = KiRaiseIrqlToDispatch();
+        BOOLEAN Kept = MiEndPageWrite(Block->Frames[Index], File, Block->FirstSlot + Index, Success);
+
+        if (!Kept)
+        {
+            MiFreeSlots(File, Block->FirstSlot + Index, 1);
+        }
+        KiLowerIrqlFromDispatch(OldIrql);
+    }
+    MiReturnWriteBlock(Block);
+    KeSetEvent(&MiState.Paging->WriteDone, 0, FALSE);
+    if (Success && MiIsWritingWanted())
+    {
+        KiWakeWorker(&MiState.Paging->ModifiedWriter);
+    }
+    MiEndWrite();
+}
+
+/* Moves up to Wanted pages from the modified list into the block. */
+static ULONG MiGatherPages(MI_WRITE_BLOCK *Block, ULONG Wanted)
+{
+    ULONG Count = 0;
+
+    while (Count < Wanted)
+    {
+        KIRQL OldIrql = KiRaiseIrqlToDispatch();
+        PMMPFN Pfn = MiRemoveHeadLocked(&MiState.Physical->ModifiedList);
+
+        if (Pfn == NULL)
+        {
+            KiLowerIrqlFromDispatch(OldIrql);
+            break;
+        }
+        Pfn->ReferenceCount = 1;
+        Pfn->e1.Modified = 0;
+        Pfn->e1.WriteInProgress = 1;
+        Pfn->u1.InPage = NULL;
+        MiUnlockPfn(Pfn);
+        KiLowerIrqlFromDispatch(OldIrql);
+        Block->Frames[Count++] = MiPfnFrame(Pfn);
+    }
+    return Count;
+}
+
+static VOID MiStartPageWrite(MI_WRITE_BLOCK *Block)
+{
+    PMMPAGING_FILE File = Block->File;
+
+    Block->Io = (PORT_IO){
+        .Storage = File->Storage,
+        .Offset = (ULONG64)Block->FirstSlot << PAGE_SHIFT,
+        .Frames = Block->Frames,
+        .Count = Block->Count,
+        .Write = TRUE,
+        .Completion = MiWriteComplete,
+        .Context = Block,
+    };
+    __atomic_fetch_add(&File->Writes, 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&File->WritePages, Block->Count, __ATOMIC_RELAXED);
+    MiCount(PageWrites);
+    MiCountMany(PagesOutput, Block->Count);
+    if (KiInject(KiInjectWrite))
+    {
+        Block->Io.Status = STATUS_IO_DEVICE_ERROR;
+        MiWriteComplete(&Block->Io);
+        return;
+    }
+    PortStartIo(&Block->Io);
+}
+
+BOOLEAN MiModifiedWriterStep(PVOID Context)
+{
+    MI_WRITE_BLOCK *Block;
+    ULONG Wanted;
+    ULONG Got;
+
+    UNREFERENCED_PARAMETER(Context);
+    if (!MiIsWritingWanted())
+    {
+        return FALSE;
+    }
+    Block = MiTakeWriteBlock();
+    if (Block == NULL)
+    {
+        return FALSE; /* a completion wakes us */
+    }
+    Wanted = MiState.Physical->ModifiedList.Total < MI_WRITE_CLUSTER
+                 ? (ULONG)MiState.Physical->ModifiedList.Total
+                 : MI_WRITE_CLUSTER;
+    Block->FirstSlot = Wanted == 0 ? 0 : MiAllocateSlots(Wanted, &Block->File, &Got);
+    if (Block->FirstSlot == 0)
+    {
+        MiReturnWriteBlock(Block);
+        MiEndWrite();
+        return Wanted != 0 && MiExtendPagingFiles(Wanted);
+    }
+    Block->Count = MiGatherPages(Block, Got);
+    if (Block->Count < Got)
+    {
+        MiFreeSlots(Block->File, Block->FirstSlot + Block->Count, Got - Block->Count);
+    }
+    if (Block->Count == 0)
+    {
+        MiReturnWriteBlock(Block);
+        MiEndWrite();
+        return FALSE;
+    }
+    MiStartPageWrite(Block);
+    return TRUE;
+}
+
+PFN_NUMBER MiModifiedPages(void)
+{
+    return MiState.Physical->ModifiedList.Total + MiState.Physical->ModifiedMappedList.Total;
+}
+
+VOID MiFlushModifiedPages(void)
+{
+    MI_PAGING_STATE *Paging = MiState.Paging;
+    ULONG64 LastTotal = ~0ull;
+    ULONG Idle = 0;
+
+    __atomic_store_n(&Paging->FlushAll, TRUE, __ATOMIC_RELAXED);
+    /* Ten rounds without progress: no slots, or a device that refuses; the pages stay modified. */
+    while (Idle < 10 && (MiState.Physical->ModifiedList.Total != 0 || Paging->WritesInFlight != 0))
+    {
+        LARGE_INTEGER Timeout = { .QuadPart = -500000 }; /* 50 ms */
+
+        KiWakeWorker(&Paging->ModifiedWriter);
+        KeWaitForSingleObject(&Paging->WriteDone, WrPageOut, KernelMode, FALSE, &Timeout);
+        Idle = MiState.Physical->ModifiedList.Total < LastTotal || Paging->WritesInFlight != 0 ? 0 : Idle + 1;
+        LastTotal = MiState.Physical->ModifiedList.Total;
+    }
+    __atomic_store_n(&Paging->FlushAll, FALSE, __ATOMIC_RELAXED);
+}
+
+static VOID MiModifiedHigh(void)
+{
+    KiWakeWorker(&MiState.Paging->ModifiedWriter);
+}
+
+VOID MiStartPagingWorkers(void)
+{
+    MiState.Physical->Operations.ModifiedHigh = MiModifiedHigh;
+    KiStartWorker(&MiState.Paging->ModifiedWriter, "modified page writer", MiModifiedWriterStep, NULL,
+                  200000000ull);
+}
+
+VOID MiStopPagingWorkers(void)
+{
+    MI_PAGING_STATE *Paging = MiState.Paging;
+
+    MiState.Physical->Operations.ModifiedHigh = NULL;
+    KiStopWorker(&Paging->ModifiedWriter);
+    while (__atomic_load_n(&Paging->WritesInFlight, __ATOMIC_ACQUIRE) != 0)
+    {
+        LARGE_INTEGER Timeout = { .QuadPart = -100000 };
+        KeWaitForSingleObject(&Paging->WriteDone, WrPageOut, KernelMode, FALSE, &Timeout);
+    }
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Slots of the paging files. Clusters are taken from where the last one ended, so that pages written one after the other lie one after
+ * the other; files take turns by the room that they have.
+ */
+#include "paging/paging.h"
+
+/* The file with the most free slots that may be written now. */
+static PMMPAGING_FILE MiChooseFile(void)
+{
+    MI_PAGING_STATE *Paging = MiState.Paging;
+    PMMPAGING_FILE Best = NULL;
+    ULONG Count = __atomic_load_n(&Paging->FileCount, __ATOMIC_ACQUIRE);
+
+    for (ULONG Index = 0; Index < Count; Index++)
+    {
+        PMMPAGING_FILE File = Paging->Files[Index];
+
+        if (File->FreeSpace == 0 || (File->WriteErrors != 0 && KiQueryTime() < File->WriteRetryTime))
+        {
+            continue;
+        }
+        if (Best == NULL || File->FreeSpace > Best->FreeSpace)
+        {
+            Best = File;
+        }
+    }
+    return Best;
+}
+
+SIZE_T MiAllocateSlots(ULONG Count, PMMPAGING_FILE *File, PULONG Got)
+{
+    PMMPAGING_FILE Chosen;
+    ULONG64 Found = 0;
+    ULONG64 First = 0;
+    KIRQL OldIrql;
+
+    *Got = 0;
+    *File = NULL;
+    if (KiInject(KiInjectSlot))
+    {
+        return 0;
+    }
+    Chosen = MiChooseFile();
+    if (Chosen == NULL)
+    {
+        return 0;
+    }
+    OldIrql = KiAcquireSpinLock(&Chosen->Lock);
+    First = RtlSummaryFindClusterAndSet(&Chosen->Bitmap, Count, Chosen->Hint, &Found);
+    if (Found != 0)
+    {
+        SIZE_T Used;
+
+        Chosen->Hint = First + Found;
+        __atomic_store_n(&Chosen->FreeSpace, Chosen->FreeSpace - Found, __ATOMIC_RELAXED);
+        Used = Chosen->Size - 1 - Chosen->FreeSpace;
+        Chosen->PeakUsage = Used > Chosen->PeakUsage ? Used : Chosen->PeakUsage;
+    }
+    KiReleaseSpinLock(&Chosen->Lock, OldIrql);
+    if (Found == 0)
+    {
+        return 0;
+    }
+    *File = Chosen;
+    *Got = (ULONG)Found;
+    return First;
+}
+
+VOID MiFreeSlots(PMMPAGING_FILE File, SIZE_T First, ULONG Count)
+{
+    KIRQL OldIrql = KiAcquireSpinLock(&File->Lock);
+
+    KiRequire(First != 0 && First + Count <= File->Size && RtlSummaryAreBitsSet(&File->Bitmap, First, Count));
+    RtlSummaryClearBits(&File->Bitmap, First, Count);
+    __atomic_store_n(&File->FreeSpace, File->FreeSpace + Count, __ATOMIC_RELAXED);
+    KiReleaseSpinLock(&File->Lock, OldIrql);
+}
+
+VOID MiReleasePageFileSpace(MMPTE Pte)
+{
+    if (Pte.Soft.Valid == 0 && Pte.Soft.Prototype == 0 && Pte.Soft.Transition == 0 &&
+        Pte.Soft.PageFileHigh != 0)
+    {
+        MiFreeSlots(MiState.Paging->Files[Pte.Soft.PageFileLow], Pte.Soft.PageFileHigh, 1);
+    }
+}

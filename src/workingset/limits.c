@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: MIT */
+/* Working-set limits, and the events that tell programs that memory is low or plentiful. */
+#include "workingset/workingset.h"
+
+#define MI_LEAST_WORKING_SET 20u /* documented: the minimum must be at least 20 pages */
+
+VOID MiEnforceWorkingSetLimit(PMI_ADDRESS_SPACE Space)
+{
+    SIZE_T Pages = MiWorkingSetPages(Space);
+    SIZE_T Maximum = Space->Vm.MaximumWorkingSetSize;
+
+    if (Pages < Maximum)
+    {
+        return;
+    }
+    /* A few more than needed, so that not every fault trims. */
+    Pages = Pages - Maximum + 1 + (Maximum > 256 ? 16 : 1);
+    if (MiTrimWorkingSet(Space, Pages, 1) == 0 && MiTrimWorkingSet(Space, Pages, 1) == 0)
+    {
+        MiTrimWorkingSet(Space, Pages, 0);
+    }
+}
+
+NTSTATUS MiSetWorkingSetLimits(PMI_ADDRESS_SPACE Space, SIZE_T Minimum, SIZE_T Maximum, ULONG HardFlags)
+{
+    PMMSUPPORT Vm = &Space->Vm;
+    SIZE_T OldHard;
+    SIZE_T NewHard;
+    BOOLEAN MinimumHard;
+
+    if (Minimum == ~(SIZE_T)0 && Maximum == ~(SIZE_T)0)
+    {
+        MiEmptyWorkingSet(Space);
+        return STATUS_SUCCESS;
+    }
+    if (((HardFlags & QUOTA_LIMITS_HARDWS_MIN_ENABLE) != 0 &&
+         (HardFlags & QUOTA_LIMITS_HARDWS_MIN_DISABLE) != 0) ||
+        ((HardFlags & QUOTA_LIMITS_HARDWS_MAX_ENABLE) != 0 &&
+         (HardFlags & QUOTA_LIMITS_HARDWS_MAX_DISABLE) != 0))
+    {
+        return STATUS_INVALID_PARAMETER;
+    }
+    Minimum = Minimum == 0 ? Vm->MinimumWorkingSetSize : Minimum;
+    Maximum = Maximum == 0 ? Vm->MaximumWorkingSetSize : Maximum;
+    if (Minimum < MI_LEAST_WORKING_SET || Minimum > Maximum || Maximum > MiState.Physical->NumberOfPages)
+    {
+        return STATUS_BAD_WORKING_SET_LIMIT;
+    }
+    MinimumHard = (HardFlags & QUOTA_LIMITS_HARDWS_MIN_ENABLE) != 0    ? TRUE
+                  : (HardFlags & QUOTA_LIMITS_HARDWS_MIN_DISABLE) != 0 ? FALSE
+                                                                       : Vm->MinimumHard;
+    OldHard = Vm->MinimumHard ? Vm->MinimumWorkingSetSize : 0;
+    NewHard = MinimumHard ? Minimum : 0;
+    if (NewHard > OldHard && !MiChargeResidentAvailable(NewHard - OldHard))
+    {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    if (NewHard < OldHard)
+    {
+        MiReturnResidentAvailable(OldHard - NewHard);
+    }
+    Vm->MinimumWorkingSetSize = Minimum;
+    Vm->MaximumWorkingSetSize = Maximum;
+    Vm->MinimumHard = MinimumHard;
+    if ((HardFlags & QUOTA_LIMITS_HARDWS_MAX_ENABLE) != 0)
+    {
+        Vm->MaximumHard = TRUE;
+    }
+    else if ((HardFlags & QUOTA_LIMITS_HARDWS_MAX_DISABLE) != 0)
+    {
+        Vm->MaximumHard = FALSE;
+    }
+    if (Vm->MaximumHard && MiWorkingSetPages(Space) > Maximum)
+    {
+        MiTrimWorkingSet(Space, MiWorkingSetPages(Space) - Maximum, 0);
+    }
+    return STATUS_SUCCESS;
+}
+
+static VOID MiSetNotification(PKEVENT Event, BOOLEAN Signaled)
+{
+    if (Signaled && KeReadStateEvent(Event) == 0)
+    {
+        KeSetEvent(Event, 0, FALSE);
+    }
+    else if (!Signaled && KeReadStateEvent(Event) != 0)
+    {
+        KeClearEvent(Event);
+    }
+}
+
+VOID MiUpdateMemoryNotifications(void)
+{
+    MI_WORKING_SET_STATE *WorkingSet = MiState.WorkingSet;
+    MI_PHYSICAL_STATE *Physical = MiState.Physical;
+    PFN_NUMBER Available = MiAvailablePages();
+    SIZE_T Limit = Physical->CommitMaximum;
+    SIZE_T Charged = Physical->CommittedPages;
+
+    MiSetNotification(&WorkingSet->LowMemoryEvent, Available <= Physical->LowMemoryThreshold);
+    MiSetNotification(&WorkingSet->HighMemoryEvent, Available >= Physical->HighMemoryThreshold);
+    MiSetNotification(&WorkingSet->LowCommitEvent, Charged >= Limit - Limit / 8);
+    MiSetNotification(&WorkingSet->HighCommitEvent, Charged < Limit - Limit / 4);
+}

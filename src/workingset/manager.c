@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The working-set manager and the balance set manager. The former is woken when available memory is low and takes pages from the spaces in turn
+ * until, with what the writer has in hand, there is enough again; the latter looks after everything once a second.
+ */
+#include "workingset/workingset.h"
+
+#define MI_SHARE_PER_TURN 256u
+
+/* What trimming aims at: available now or as soon as the modified pages are written. */
+static PFN_NUMBER MiTrimGoal(void)
+{
+    return 3 * MiState.Physical->LowThreshold;
+}
+
+static PFN_NUMBER MiPagesMissing(void)
+{
+    PFN_NUMBER Have = MiAvailablePages() + MiModifiedPages() +
+                      MiState.Paging->WritesInFlight * (PFN_NUMBER)MI_WRITE_CLUSTER;
+    PFN_NUMBER Goal = MiTrimGoal();
+
+    /* Modified pages count only as far as somebody can write them. */
+    if (MiState.Paging->FileCount == 0)
+    {
+        Have = MiAvailablePages();
+    }
+    return Have < Goal ? Goal - Have : 0;
+}
+
+/* The next space in turn, referenced, or NULL; moves it to the end of the list. */
+static PMI_ADDRESS_SPACE MiNextSpaceInTurn(void)
+{
+    MI_SPACE_STATE *State = MiState.Space;
+    PMI_ADDRESS_SPACE Found = NULL;
+    KIRQL OldIrql = KiAcquireSpinLock(&State->WorkingSetListLock);
+
+    for (SIZE_T Tries = 0;
+         Tries < State->ProcessCount + 1 && Found == NULL && !IsListEmpty(&State->WorkingSetList); Tries++)
+    {
+        PLIST_ENTRY Entry = RemoveHeadList(&State->WorkingSetList);
+        PMI_ADDRESS_SPACE Space = CONTAINING_RECORD(Entry, MI_ADDRESS_SPACE, Vm.WorkingSetLinks);
+
+        InsertTailList(&State->WorkingSetList, Entry);
+        if (Space->Process == NULL || ObReferenceObjectSafe(Space->Process))
+        {
+            Found = Space;
+        }
+    }
+    KiReleaseSpinLock(&State->WorkingSetListLock, OldIrql);
+    return Found;
+}
+
+static VOID MiReleaseSpaceInTurn(PMI_ADDRESS_SPACE Space)
+{
+    if (Space->Process != NULL)
+    {
+        ObDereferenceObjectBody(Space->Process);
+    }
+}
+
+/* How much one space gives at most in this round. */
+static SIZE_T MiShareOf(PMI_ADDRESS_SPACE Space, SIZE_T Missing, ULONG Round)
+{
+    SIZE_T Pages = MiWorkingSetPages(Space);
+    SIZE_T Floor = Space->Vm.MinimumWorkingSetSize;
+    SIZE_T Share;
+
+    if (Round != 0 && !Space->Vm.MinimumHard)
+    {
+        Floor = 0;
+    }
+    if (Pages <= Floor)
+    {
+        return 0;
+    }
+    Share = (Pages - Floor + 3) / 4;
+    Share = Share < MI_SHARE_PER_TURN ? Share : MI_SHARE_PER_TURN;
+    return Share < Missing ? Share : Missing;
+}
+
+/* One turn through all spaces. Round 0 respects minimums and takes unused pages; later rounds do neither. */
+static SIZE_T MiTrimRound(ULONG Round)
+{
+    SIZE_T Spaces = MiState.Space->ProcessCount + 1;
+    SIZE_T Taken = 0;
+
+    for (SIZE_T Turn = 0; Turn < Spaces; Turn++)
+    {
+        SIZE_T Missing = MiPagesMissing();
+        PMI_ADDRESS_SPACE Space;
+        SIZE_T Share;
+
+        if (Missing == 0)
+        {
+            break;
+        }
+        Space = MiNextSpaceInTurn();
+        if (Space == NULL)
+        {
+            break;
+        }
+        Share = MiShareOf(Space, Missing, Round);
+        if (Share != 0)
+        {
+            Taken += MiTrimWorkingSet(Space, Share, Round < 3 ? 1 : 0);
+        }
+        MiReleaseSpaceInTurn(Space);
+    }
+    return Taken;
+}
+
+BOOLEAN MiWorkingSetManagerStep(PVOID Context)
+{
+    SIZE_T Taken = 0;
+
+    UNREFERENCED_PARAMETER(Context);
+    MiUpdateMemoryNotifications();
+    if (MiState.Physical->ModifiedList.Total != 0 && MiAvailablePages() < 4 * MiState.Physical->LowThreshold)
+    {
+        KiWakeWorker(&MiState.Paging->ModifiedWriter);
+    }
+    /* Round 0 only clears accessed bits when everything was used; the next ones find pages then. */
+    for (ULONG Round = 0; Round < 4 && Taken == 0 && MiPagesMissing() != 0; Round++)
+    {
+        Taken = MiTrimRound(Round);
+    }
+    MiState.WorkingSet->TrimRounds++;
+    if (MiState.Physical->ModifiedList.Total != 0 && MiAvailablePages() < 4 * MiState.Physical->LowThreshold)
+    {
+        KiWakeWorker(&MiState.Paging->ModifiedWriter);
+    }
+    return Taken != 0 && MiPagesMissing() != 0;
+}
+
+BOOLEAN MiBalanceSetManagerStep(PVOID Context)
+{
+    UNREFERENCED_PARAMETER(Context);
+    MiUpdateMemoryNotifications();
+    if (MiAvailablePages() < MiState.Physical->LowThreshold)
+    {
+        KiWakeWorker(&MiState.WorkingSet->WorkingSetManager);
+    }
+    return FALSE;
+}
+
+static VOID MiAvailableLow(void)
+{
+    KiWakeWorker(&MiState.WorkingSet->WorkingSetManager);
+}
+
+NTSTATUS MiInitializeWorkingSets(void)
+{
+    MI_WORKING_SET_STATE *WorkingSet = PortAllocateBootMemory(sizeof(*WorkingSet));
+
+    if (WorkingSet == NULL)
+    {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    MiState.WorkingSet = WorkingSet;
+    KeInitializeEvent(&WorkingSet->LowMemoryEvent, NotificationEvent, FALSE);
+    KeInitializeEvent(&WorkingSet->HighMemoryEvent, NotificationEvent, FALSE);
+    KeInitializeEvent(&WorkingSet->LowCommitEvent, NotificationEvent, FALSE);
+    KeInitializeEvent(&WorkingSet->HighCommitEvent, NotificationEvent, FALSE);
+    MiUpdateMemoryNotifications();
+    return STATUS_SUCCESS;
+}
+
+VOID MiStartWorkingSetWorkers(void)
+{
+    MI_WORKING_SET_STATE *WorkingSet = MiState.WorkingSet;
+
+    KiStartWorker(&WorkingSet->WorkingSetManager, "working set manager", MiWorkingSetManagerStep, NULL, 0);
+    KiStartWorker(&WorkingSet->BalanceSetManager, "balance set manager", MiBalanceSetManagerStep, NULL,
+                  1000000000ull);
+    MiState.Physical->Operations.AvailableLow = MiAvailableLow;
+}
+
+VOID MiStopWorkingSetWorkers(void)
+{
+    MI_WORKING_SET_STATE *WorkingSet = MiState.WorkingSet;
+
+    MiState.Physical->Operations.AvailableLow = NULL;
+    KiStopWorker(&WorkingSet->BalanceSetManager);
+    KiStopWorker(&WorkingSet->WorkingSetManager);
+}
+
+VOID MiShutdownWorkingSets(void)
+{
+    if (MiState.WorkingSet != NULL)
+    {
+        PortFreeBootMemory(MiState.WorkingSet, sizeof(*MiState.WorkingSet));
+        MiState.WorkingSet = NULL;
+    }
+}

@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: MIT */
+/* Birth and death of the room: the system's address space, the initial system process, what the surroundings occupy, randomization. */
+#include "space/space.h"
+#include "nt/psinfo.h"
+
+#define MI_SYSTEM_SLOT_TAG MI_TAG('M', 'm', 'S', 'y')
+
+/*
+ * How far allocations may start from their end of the space: 24 bits of 64 KiB bottom-up, 17 bits top-down, as documented for
+ * high-entropy randomization, and at most a 16th of the window where the port's is small.
+ */
+#define MI_BOTTOM_UP_BITS 24u
+#define MI_TOP_DOWN_BITS  17u
+
+ULONG64 MiSpaceRandom(void)
+{
+    /* splitmix64 */
+    ULONG64 Value = __atomic_add_fetch(&MiState.Space->RandomState, 0x9E3779B97F4A7C15ull, __ATOMIC_RELAXED);
+
+    Value = (Value ^ (Value >> 30)) * 0xBF58476D1CE4E5B9ull;
+    Value = (Value ^ (Value >> 27)) * 0x94D049BB133111EBull;
+    return Value ^ (Value >> 31);
+}
+
+static ULONG_PTR MiDrawBias(ULONG_PTR Pages, ULONG Bits)
+{
+    ULONG_PTR Steps = Pages / 16 / 16;
+
+    if (Steps > (ULONG_PTR)1 << Bits)
+    {
+        Steps = (ULONG_PTR)1 << Bits;
+    }
+    return Steps != 0 ? MiSpaceRandom() % Steps * 16 : 0;
+}
+
+/* A user space; Slots are zeroed. */
+VOID MiInitializeAddressSpace(PMI_ADDRESS_SPACE Space, MI_SPACE_SLOT *Slots, PEPROCESS Process)
+{
+    Space->LowestVpn = PORT_USER_LOWEST >> PAGE_SHIFT;
+    Space->HighestVpn = PORT_USER_HIGHEST >> PAGE_SHIFT;
+    Space->Slots = Slots;
+    Space->Process = Process;
+    Space->Vm.MinimumWorkingSetSize = MI_DEFAULT_MINIMUM_WORKING_SET;
+    Space->Vm.MaximumWorkingSetSize = MI_DEFAULT_MAXIMUM_WORKING_SET;
+    Space->Vm.MemoryPriority = MI_DEFAULT_PRIORITY;
+    if (MiState.Space->Randomize)
+    {
+        Space->RandomBias = MiDrawBias(Space->HighestVpn - Space->LowestVpn, MI_BOTTOM_UP_BITS);
+        Space->TopDownBias = MiDrawBias(Space->HighestVpn - Space->LowestVpn, MI_TOP_DOWN_BITS);
+    }
+}
+
+static NTSTATUS MiInitializeSystemSpace(PMI_ADDRESS_SPACE System)
+{
+    MI_SPACE_SLOT *Slots = MiAllocatePool(MiState.Ke->ProcessorCount * sizeof(*Slots), MI_SYSTEM_SLOT_TAG);
+
+    if (Slots == NULL)
+    {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    System->System = TRUE;
+    System->TopLevel = MiState.Translation->SystemTopLevel;
+    System->LowestVpn = PORT_SYSTEM_START >> PAGE_SHIFT;
+    System->HighestVpn = PORT_SYSTEM_END >> PAGE_SHIFT;
+    System->Slots = Slots;
+    System->Vm.MinimumWorkingSetSize = MI_DEFAULT_MINIMUM_WORKING_SET;
+    System->Vm.MaximumWorkingSetSize = MiState.Physical->NumberOfPages;
+    System->Vm.MemoryPriority = MI_DEFAULT_PRIORITY;
+    InsertTailList(&MiState.Space->WorkingSetList, &System->Vm.WorkingSetLinks);
+    return STATUS_SUCCESS;
+}
+
+NTSTATUS MiInitializeSpace(BOOLEAN Randomize, ULONG64 Seed)
+{
+    MI_SPACE_STATE *State = PortAllocateBootMemory(sizeof(*State));
+    NTSTATUS Status;
+
+    if (State == NULL)
+    {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    MiState.Space = State;
+    InitializeListHead(&State->ProcessList);
+    InitializeListHead(&State->WorkingSetList);
+    State->Randomize = Randomize;
+    State->RandomState = Seed != 0 ? Seed : PortQueryEntropy();
+    State->ProcessType =
+        (OB_TYPE){ .Name = "Process", .AllAccess = PROCESS_ALL_ACCESS, .Delete = PsDeleteProcessObject };
+    Status = MiReadOccupiedRanges(State);
+    if (NT_SUCCESS(Status))
+    {
+        Status = MiInitializeSystemSpace(&State->System);
+    }
+    if (NT_SUCCESS(Status))
+    {
+        Status = PsCreateInitialSystemProcess();
+    }
+    if (!NT_SUCCESS(Status))
+    {
+        MiShutdownSpace();
+    }
+    return Status;
+}
+
+VOID MiShutdownSpace(void)
+{
+    MI_SPACE_STATE *State = MiState.Space;
+
+    if (State == NULL)
+    {
+        return;
+    }
+    if (State->ProcessCount != 0 || State->System.VadCount != 0)
+    {
+        KiBugCheckMessage(REFERENCE_BY_POINTER, (ULONG_PTR)&State->ProcessType, 0, State->ProcessCount,
+                          State->System.VadCount,
+                          "the machine ends with %llu processes and %llu system VADs left",
+                          (ULONG64)State->ProcessCount, (ULONG64)State->System.VadCount);
+    }
+    if (State->InitialSystemProcess != NULL)
+    {
+        ObDereferenceObjectBody(State->InitialSystemProcess);
+    }
+    if (State->System.Slots != NULL)
+    {
+        MiFreePool(State->System.Slots, MI_SYSTEM_SLOT_TAG);
+    }
+    PortFreeBootMemory(State, sizeof(*State));
+    MiState.Space = NULL;
+}
+
+BOOLEAN MiTryLockSpaceExclusive(PMI_ADDRESS_SPACE Space)
+{
+    if (!KiTryAcquireCacheAwareExclusive((PKI_CACHE_AWARE_SLOT)(PVOID)Space->Slots))
+    {
+        return FALSE;
+    }
+    KiNoteLockAcquired(Space, Space->System ? KiLockSystemSpace : KiLockAddressSpace, TRUE);
+    return TRUE;
+}

@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Processes: objects that own an address space and a handle table. A process dies in two steps, as the book describes it: when it is
+ * terminated everything in its user half goes at once and waiters are told; its structure and its top-level page stay until
+ * the last reference is gone, because threads may still run in the (by then empty) space.
+ */
+#include "space/space.h"
+#include "nt/psinfo.h"
+#include "rtl/memory.h"
+
+#define PS_SLOT_TAG MI_TAG('P', 's', 'S', 'l')
+
+/* ---- The lists ------------------------------------------------------------------------------------------- */
+
+static KIRQL PspLockProcessList(void)
+{
+    KIRQL OldIrql = KiAcquireSpinLock(&MiState.Space->ProcessListLock);
+
+    KiNoteLockAcquired(&MiState.Space->ProcessListLock, KiLockProcessList, FALSE);
+    return OldIrql;
+}
+
+static VOID PspUnlockProcessList(KIRQL OldIrql)
+{
+    KiNoteLockReleased(&MiState.Space->ProcessListLock);
+    KiReleaseSpinLock(&MiState.Space->ProcessListLock, OldIrql);
+}
+
+/* A removed entry leads to itself, so that a walker who kept it can tell. */
+static VOID PspUnlink(PLIST_ENTRY Entry)
+{
+    if (Entry->Flink != NULL)
+    {
+        RemoveEntryList(Entry);
+        InitializeListHead(Entry);
+    }
+}
+
+static VOID PspListProcess(PEPROCESS Process)
+{
+    MI_SPACE_STATE *State = MiState.Space;
+    KIRQL OldIrql = PspLockProcessList();
+
+    InsertTailList(&State->ProcessList, &Process->ActiveProcessLinks);
+    PspUnlockProcessList(OldIrql);
+    if (Process->Space.TopLevel != 0)
+    {
+        OldIrql = KiAcquireSpinLock(&State->WorkingSetListLock);
+        InsertTailList(&State->WorkingSetList, &Process->Space.Vm.WorkingSetLinks);
+        KiReleaseSpinLock(&State->WorkingSetListLock, OldIrql);
+    }
+}
+
+static VOID PspUnlistWorkingSet(PEPROCESS Process)
+{
+    KIRQL OldIrql = KiAcquireSpinLock(&MiState.Space->WorkingSetListLock);
+
+    PspUnlink(&Process->Space.Vm.WorkingSetLinks);
+    KiReleaseSpinLock(&MiState.Space->WorkingSetListLock, OldIrql);
+}
+
+/* ---- Death ----------------------------------------------------------------------------------------------- */
+
+static VOID PspDeleteUserHalf(PEPROCESS Process)
+{
+    PMI_ADDRESS_SPACE Space = &Process->Space;
+
+    PspUnlistWorkingSet(Process);
+    MiUpdatePeakWorkingSet(Space);
+    MiLockSpaceExclusive(Space);
+    Space->Deleting = TRUE;
+    MiUnlockSpaceExclusive(Space);
+    if (MiState.Space->DeleteAddressSpace != NULL)
+    {
+        MiState.Space->DeleteAddressSpace(Space);
+    }
+    if (Space->VadCount != 0 || Space->CommitCharge != 1 || Space->PageTablePages != 1)
+    {
+        KiBugCheckMessage(MEMORY_MANAGEMENT, 0x5003, (ULONG_PTR)Process, Space->VadCount, Space->CommitCharge,
+                          "process %s ends with %llu VADs, %llu pages committed, %llu page tables",
+                          Process->ImageFileName, (ULONG64)Space->VadCount, (ULONG64)Space->CommitCharge,
+                          (ULONG64)Space->PageTablePages);
+    }
+    __atomic_store_n(&Process->SpaceDeleted, TRUE, __ATOMIC_RELEASE);
+}
+
+VOID PsTerminateProcessObject(PEPROCESS Process, NTSTATUS ExitStatus)
+{
+    if (__atomic_exchange_n(&Process->Terminating, TRUE, __ATOMIC_ACQ_REL))
+    {
+        KeWaitForSingleObject(&Process->Header, Executive, KernelMode, FALSE, NULL);
+        return;
+    }
+    __atomic_store_n(&Process->ExitStatus, ExitStatus, __ATOMIC_RELEASE);
+    ObCloseAllHandles(Process->HandleTable);
+    PspDeleteUserHalf(Process);
+    KeSetEvent((PKEVENT)(PVOID)&Process->Header, 0, FALSE);
+}
+
+static VOID PspDeleteTopLevel(PMI_ADDRESS_SPACE Space)
+{
+    KiRequire(KiCurrentThread()->SpaceState != Space);
+    MiDeleteTopLevel(Space->TopLevel);
+    Space->TopLevel = 0;
+    Space->PageTablePages--;
+    MiReturnSpaceCommit(Space, 1);
+    MiReturnResidentAvailable(1);
+}
+
+/* Also of a process that never became complete: what is there goes. */
+VOID PsDeleteProcessObject(PVOID Object)
+{
+    PEPROCESS Process = Object;
+    KIRQL OldIrql;
+
+    if (Process->Space.TopLevel != 0 && !Process->Terminating)
+    {
+        PsTerminateProcessObject(Process, STATUS_SUCCESS);
+    }
+    OldIrql = PspLockProcessList();
+    PspUnlink(&Process->ActiveProcessLinks);
+    PspUnlockProcessList(OldIrql);
+    if (Process->Space.TopLevel != 0)
+    {
+        PspDeleteTopLevel(&Process->Space);
+        __atomic_fetch_sub(&MiState.Space->ProcessCount, 1, __ATOMIC_RELAXED);
+    }
+    if (Process->HandleTable != NULL && Process->HandleTable != MiState.Ob->KernelTable)
+    {
+        ObDeleteHandleTable(Process->HandleTable);
+    }
+    if (Process->Space.Slots != NULL)
+    {
+        MiFreePool(Process->Space.Slots, PS_SLOT_TAG);
+    }
+}
+
+/* ---- Birth ----------------------------------------------------------------------------------------------- */
+
+/* The object without handle table and page table; nobody knows it yet. */
+static NTSTATUS PspAllocateProcess(PCSTR Name, PEPROCESS *Result)
+{
+    PVOID Object;
+    PEPROCESS Process;
+    MI_SPACE_SLOT *Slots;
+    NTSTATUS Status = ObCreateObjectBody(&MiState.Space->ProcessType, sizeof(EPROCESS), &Object);
+
+    if (!NT_SUCCESS(Status))
+    {
+        return Status;
+    }
+    Process = Object;
+    Slots = MiAllocatePool(MiState.Ke->ProcessorCount * sizeof(MI_SPACE_SLOT), PS_SLOT_TAG);
+    if (Slots == NULL)
+    {
+        ObDereferenceObjectBody(Process);
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    MiInitializeAddressSpace(&Process->Space, Slots, Process);
+    KeInitializeEvent((PKEVENT)(PVOID)&Process->Header, NotificationEvent, FALSE);
+    Process->UniqueProcessId = __atomic_add_fetch(&MiState.Space->NextProcessId, 4, __ATOMIC_RELAXED);
+    Process->ExitStatus = STATUS_PENDING;
+    for (ULONG Index = 0; Name != NULL && Name[Index] != 0 && Index + 1 < sizeof(Process->ImageFileName);
+         Index++)
+    {
+        Process->ImageFileName[Index] = Name[Index];
+    }
+    *Result = Process;
+    return STATUS_SUCCESS;
+}
+
+static NTSTATUS PspCreateTopLevel(PMI_ADDRESS_SPACE Space)
+{
+    NTSTATUS Status = MiChargeSpaceCommit(Space, 1, 0);
+    PFN_NUMBER TopLevel;
+
+    if (!NT_SUCCESS(Status))
+    {
+        return Status;
+    }
+    if (!MiChargeResidentAvailable(1))
+    {
+        MiReturnSpaceCommit(Space, 1);
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    TopLevel = MiCreateTopLevel();
+    while (TopLevel == 0 && MiWaitForAvailablePages())
+    {
+        TopLevel = MiCreateTopLevel();
+    }
+    if (TopLevel == 0)
+    {
+        MiReturnResidentAvailable(1);
+        MiReturnSpaceCommit(Space, 1);
+        return STATUS_NO_MEMORY;
+    }
+    Space->TopLevel = TopLevel;
+    Space->PageTablePages = 1;
+    return STATUS_SUCCESS;
+}
+
+NTSTATUS PsCreateProcessObject(PCSTR Name, PEPROCESS *Process)
+{
+    PEPROCESS New;
+    NTSTATUS Status = PspAllocateProcess(Name, &New);
+
+    if (!NT_SUCCESS(Status))
+    {
+        return Status;
+    }
+    Status = ObCreateHandleTable(&New->HandleTable);
+    if (NT_SUCCESS(Status))
+    {
+        Status = PspCreateTopLevel(&New->Space);
+    }
+    if (!NT_SUCCESS(Status))
+    {
+        ObDereferenceObjectBody(New);
+        return Status;
+    }
+    __atomic_fetch_add(&MiState.Space->ProcessCount, 1, __ATOMIC_RELAXED);
+    PspListProcess(New);
+    *Process = New;
+    return STATUS_SUCCESS;
+}
+
+/* The owner of kernel threads: without user space, its handles are the kernel's. */
+NTSTATUS PsCreateInitialSystemProcess(void)
+{
+    PEPROCESS Process;
+    NTSTATUS Status = PspAllocateProcess("System", &Process);
+
+    if (!NT_SUCCESS(Status))
+    {
+        return Status;
+    }
+    Process->HandleTable = MiState.Ob->KernelTable;
+    Process->SpaceDeleted = TRUE;
+    Process->Space.Deleting = TRUE;
+    Process->Space.LowestVpn = 1;
+    Process->Space.HighestVpn = 0;
+    MiState.Space->InitialSystemProcess = Process;
+    PspListProcess(Process);
+    return STATUS_SUCCESS;
+}
+
+/* ---- Finding --------------------------------------------------------------------------------------------- */
+
+/* The first process at or behind Entry that can still be referenced. List locked. */
+static PEPROCESS PspReferenceFrom(PLIST_ENTRY Entry)
+{
+    for (; Entry != &MiState.Space->ProcessList; Entry = Entry->Flink)
+    {
+        PEPROCESS Process = CONTAINING_RECORD(Entry, EPROCESS, ActiveProcessLinks);
+
+        if (Process != PsInitialSystemProcess && ObReferenceObjectSafe(Process))
+        {
+            return Process;
+        }
+    }
+    return NULL;
+}
+
+VOID PsForEachProcess(BOOLEAN (*Routine)(PEPROCESS Process, PVOID Context), PVOID Context)
+{
+    KIRQL OldIrql = PspLockProcessList();
+    PEPROCESS Process = PspReferenceFrom(MiState.Space->ProcessList.Flink);
+
+    PspUnlockProcessList(OldIrql);
+    while (Process != NULL)
+    {
+        PEPROCESS Next = NULL;
+        BOOLEAN More = Routine(Process, Context);
+
+        if (More)
+        {
+            /* Referenced, hence still listed. */
+            OldIrql = PspLockProcessList();
+            Next = PspReferenceFrom(Process->ActiveProcessLinks.Flink);
+            PspUnlockProcessList(OldIrql);
+        }
+        ObDereferenceObjectBody(Process);
+        Process = Next;
+    }
+}
+
+NTSTATUS NTAPI PsLookupProcessByProcessId(HANDLE ProcessId, PEPROCESS *Process)
+{
+    MI_SPACE_STATE *State = MiState.Space;
+    NTSTATUS Status = STATUS_INVALID_CID;
+    KIRQL OldIrql = PspLockProcessList();
+
+    for (PLIST_ENTRY Entry = State->ProcessList.Flink; Entry != &State->ProcessList; Entry = Entry->Flink)
+    {
+        PEPROCESS Candidate = CONTAINING_RECORD(Entry, EPROCESS, ActiveProcessLinks);
+
+        if (Candidate->UniqueProcessId == (ULONG64)(ULONG_PTR)ProcessId)
+        {
+            if (ObReferenceObjectSafe(Candidate))
+            {
+                *Process = Candidate;
+                Status = STATUS_SUCCESS;
+            }
+            break;
+        }
+    }
+    PspUnlockProcessList(OldIrql);
+    return Status;
+}
+
+HANDLE NTAPI PsGetProcessId(PEPROCESS Process)
+{
+    return (HANDLE)(ULONG_PTR)Process->UniqueProcessId;
+}
+
+NTSTATUS NTAPI PsGetProcessExitStatus(PEPROCESS Process)
+{
+    return __atomic_load_n(&Process->ExitStatus, __ATOMIC_ACQUIRE);
+}

@@ -185,28 +185,34 @@ static PRTL_BALANCED_NODE RtlpAvlPromoteNeighbour(PRTL_AVL_TREE Tree, PRTL_BALAN
     return Heir;
 }
 
-VOID RtlAvlRemoveNode(PRTL_AVL_TREE Tree, PRTL_BALANCED_NODE Node, PCRTL_AVL_OPERATIONS Operations)
+/* Takes Node out of the links, balance aside. Returns the heir that took its place, where one had to. */
+static PRTL_BALANCED_NODE RtlpAvlUnlink(PRTL_AVL_TREE Tree, PRTL_BALANCED_NODE Node,
+                                        PRTL_BALANCED_NODE *Start, BOOLEAN *Side)
 {
-    PRTL_BALANCED_NODE Heir = NULL;
-    PRTL_BALANCED_NODE Current;
-    BOOLEAN Side;
-
     if (Node->Left != NULL && Node->Right != NULL)
     {
-        Heir = RtlpAvlPromoteNeighbour(Tree, Node, &Current, &Side);
+        return RtlpAvlPromoteNeighbour(Tree, Node, Start, Side);
     }
-    else
-    {
-        PRTL_BALANCED_NODE Child = Node->Left != NULL ? Node->Left : Node->Right;
 
-        Current = RtlpAvlParent(Node);
-        Side = Current != NULL && Current->Right == Node;
-        RtlpAvlReplaceChild(Tree, Current, Node, Child);
-        if (Child != NULL)
-        {
-            RtlpAvlSetParent(Child, Current);
-        }
+    PRTL_BALANCED_NODE Child = Node->Left != NULL ? Node->Left : Node->Right;
+    PRTL_BALANCED_NODE Parent = RtlpAvlParent(Node);
+
+    *Start = Parent;
+    *Side = Parent != NULL && Parent->Right == Node;
+    RtlpAvlReplaceChild(Tree, Parent, Node, Child);
+    if (Child != NULL)
+    {
+        RtlpAvlSetParent(Child, Parent);
     }
+
+    return NULL;
+}
+
+VOID RtlAvlRemoveNode(PRTL_AVL_TREE Tree, PRTL_BALANCED_NODE Node, PCRTL_AVL_OPERATIONS Operations)
+{
+    PRTL_BALANCED_NODE Current;
+    BOOLEAN Side;
+    PRTL_BALANCED_NODE Heir = RtlpAvlUnlink(Tree, Node, &Current, &Side);
 
     Node->Left = NULL;
     Node->Right = NULL;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Comparing memory and handling whole pages (see memory.h).
+ * Comparing memory and handling whole pages (see memory.h and nt/rtl.h).
  *
  * Comparisons go eight bytes at a time; the first differing word tells the differing byte by its lowest set
  * bit. Pages are zeroed and copied by the processor's string instructions, which move whole cache lines
@@ -109,14 +109,6 @@ BOOLEAN NTAPI RtlIsZeroMemory(PVOID Buffer, SIZE_T Length)
     }
 
     return Done == Length;
-}
-
-PVOID NTAPI RtlSecureZeroMemory(PVOID Pointer, SIZE_T Length)
-{
-    __builtin_memset(Pointer, 0, Length);
-    __asm__ volatile("" : : "r"(Pointer) : "memory"); /* somebody may read it: the zeroes must be there */
-
-    return Pointer;
 }
 
 VOID RtlpZeroPage(PVOID Page)

@@ -17,6 +17,7 @@ static inline ULONG64 RtlpRotateLeft(ULONG64 Value, ULONG Count)
     return Value << Count | Value >> (64 - Count);
 }
 
+/* Period 2^32. Windows mixes in a table of its own, so the numbers are not its numbers. */
 ULONG NTAPI RtlRandomEx(PULONG Seed)
 {
     /* A linear congruential step of full period carries the state; the mixer hides its regular low bits. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Pseudo-random numbers: the documented RtlRandomEx, and a generator with its own state for everything else.
+ * Pseudo-random numbers: a generator with its own state, beside the documented RtlRandomEx of nt/rtl.h.
  *
  * RTLP_RANDOM is xoshiro256** seeded through splitmix64 (Blackman and Vigna, "Scrambled linear pseudorandom
  * number generators", public domain): four words of state, about a nanosecond a number, equal sequences for
@@ -10,18 +10,12 @@
 #ifndef NTMM_RTL_RANDOM_H
 #define NTMM_RTL_RANDOM_H
 
-#include "nt/ntdef.h"
+#include "nt/rtl.h"
 
 typedef struct _RTLP_RANDOM
 {
     ULONG64 State[4]; /* never all zero */
 } RTLP_RANDOM, *PRTLP_RANDOM;
-
-/*
- * A number in [0, MAXLONG - 1], uniformly distributed over repeated calls with the same *Seed, which each
- * call advances; period 2^32. (Windows mixes in a table of its own, so the numbers differ from its numbers.)
- */
-ULONG NTAPI RtlRandomEx(PULONG Seed);
 
 /* Advances a splitmix64 state and returns the next number. Any state is a good seed. */
 ULONG64 RtlpSplitMix64(PULONG64 State);

@@ -66,7 +66,7 @@ VOID NTAPI RtlInitUnicodeString(PUNICODE_STRING DestinationString, PCWSTR Source
     }
 }
 
-VOID NTAPI RtlInitAnsiString(PANSI_STRING DestinationString, PCSZ SourceString)
+VOID NTAPI RtlInitString(PSTRING DestinationString, PCSTR SourceString)
 {
     SIZE_T Length = SourceString != NULL ? RtlpAnsiLength(SourceString) : 0;
 
@@ -74,6 +74,11 @@ VOID NTAPI RtlInitAnsiString(PANSI_STRING DestinationString, PCSZ SourceString)
     DestinationString->Length = (USHORT)Length;
     DestinationString->MaximumLength = (USHORT)(SourceString != NULL ? Length + 1 : 0);
     DestinationString->Buffer = (PCHAR)(ULONG_PTR)SourceString;
+}
+
+VOID NTAPI RtlInitAnsiString(PANSI_STRING DestinationString, PCSTR SourceString)
+{
+    RtlInitString(DestinationString, SourceString);
 }
 
 /* The difference of the first characters that differ in the first Units ones, or 0. */
@@ -172,6 +177,21 @@ VOID NTAPI RtlCopyUnicodeString(PUNICODE_STRING DestinationString, PCUNICODE_STR
     RtlpFinish(DestinationString, Length);
 }
 
+VOID NTAPI RtlCopyString(PSTRING DestinationString, const STRING *SourceString)
+{
+    const USHORT Room = DestinationString->MaximumLength;
+    const USHORT Length = SourceString == NULL          ? 0
+                          : SourceString->Length < Room ? SourceString->Length
+                                                        : Room;
+
+    if (Length != 0)
+    {
+        RtlMoveMemory(DestinationString->Buffer, SourceString->Buffer, Length);
+    }
+
+    DestinationString->Length = Length;
+}
+
 static NTSTATUS RtlpAppend(PUNICODE_STRING Destination, PCWCH Source, SIZE_T Length)
 {
     if (Length == 0)
@@ -224,5 +244,71 @@ NTSTATUS NTAPI RtlIntegerToUnicodeString(ULONG Value, ULONG Base, PUNICODE_STRIN
 
     RtlCopyMemory(String->Buffer, Digits + RTL_NUMBER_OF(Digits) - Count, Count * sizeof(WCHAR));
     RtlpFinish(String, Count * sizeof(WCHAR));
+    return STATUS_SUCCESS;
+}
+
+/* The value of a digit; 16 or more for what is no digit in any base. */
+static ULONG RtlpDigitValue(WCHAR Unit)
+{
+    if (Unit >= '0' && Unit <= '9')
+    {
+        return (ULONG)Unit - '0';
+    }
+
+    const WCHAR Letter = RtlUpcaseUnicodeChar(Unit);
+
+    return Letter >= 'A' && Letter <= 'F' ? (ULONG)Letter - 'A' + 10 : 16;
+}
+
+/* The base that "0x", "0o" or "0b" at Index announces, and past it; 10 if there is no such prefix. */
+static ULONG RtlpTakeBasePrefix(PCUNICODE_STRING String, PULONG Index)
+{
+    if (RtlpUnits(String) - *Index < 2 || String->Buffer[*Index] != '0')
+    {
+        return 10;
+    }
+
+    const WCHAR Letter = String->Buffer[*Index + 1];
+    const ULONG Base = Letter == 'x' ? 16 : Letter == 'o' ? 8 : Letter == 'b' ? 2 : 10;
+
+    *Index += Base != 10 ? 2 : 0;
+    return Base;
+}
+
+NTSTATUS NTAPI RtlUnicodeStringToInteger(PCUNICODE_STRING String, ULONG Base, PULONG Value)
+{
+    const ULONG Units = RtlpUnits(String);
+    BOOLEAN Negative = FALSE;
+    ULONG Index = 0;
+    ULONG Result = 0;
+
+    if (Units == 0 || (Base != 0 && Base != 2 && Base != 8 && Base != 10 && Base != 16))
+    {
+        return STATUS_INVALID_PARAMETER;
+    }
+
+    /* White space is the space and every control character, tab and newline among them. */
+    while (Index < Units && String->Buffer[Index] <= ' ')
+    {
+        Index += 1;
+    }
+
+    if (Index < Units && (String->Buffer[Index] == '-' || String->Buffer[Index] == '+'))
+    {
+        Negative = String->Buffer[Index] == '-';
+        Index += 1;
+    }
+
+    if (Base == 0)
+    {
+        Base = RtlpTakeBasePrefix(String, &Index);
+    }
+
+    for (; Index < Units && RtlpDigitValue(String->Buffer[Index]) < Base; Index += 1)
+    {
+        Result = Result * Base + RtlpDigitValue(String->Buffer[Index]);
+    }
+
+    *Value = Negative ? 0 - Result : Result;
     return STATUS_SUCCESS;
 }

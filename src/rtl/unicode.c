@@ -13,6 +13,7 @@
 #include "nt/ntstatus.h"
 
 #define RTLP_REPLACEMENT 0xFFFD
+#define RTLP_FINAL_SIGMA 0x03C2
 
 typedef struct _RTLP_CASE_RANGE
 {
@@ -93,6 +94,24 @@ WCHAR NTAPI RtlUpcaseUnicodeChar(WCHAR SourceCharacter)
     }
 
     return (WCHAR)(SourceCharacter + Range->Distance);
+}
+
+/* Rare, so a plain search. The final sigma is nobody's small letter: sigma is. */
+WCHAR NTAPI RtlDowncaseUnicodeChar(WCHAR SourceCharacter)
+{
+    for (ULONG Index = 0; Index < RTL_NUMBER_OF(RtlpCaseRanges); Index += 1)
+    {
+        const RTLP_CASE_RANGE *Range = &RtlpCaseRanges[Index];
+        const LONG Small = (LONG)SourceCharacter - Range->Distance;
+
+        if (Small >= Range->First && Small <= Range->Last && (Small - Range->First) % Range->Step == 0 &&
+            Small != RTLP_FINAL_SIGMA)
+        {
+            return (WCHAR)Small;
+        }
+    }
+
+    return SourceCharacter;
 }
 
 ULONG RtlpEncodeUtf8(ULONG CodePoint, PUCHAR Bytes)

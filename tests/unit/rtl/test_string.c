@@ -169,6 +169,59 @@ static void integers_become_terminated_digits(void **state)
     assert_int_equal(RtlIntegerToUnicodeString(1, 7, &string), STATUS_INVALID_PARAMETER);
 }
 
+static void copies_of_ansi_strings_are_cut_to_fit(void **state)
+{
+    char buffer[6] = "######";
+    STRING target = { 2, 4, buffer }, source;
+
+    (void)state;
+    RtlInitString(&source, "abcdef");
+    RtlCopyString(&target, &source);
+    assert_int_equal(target.Length, 4);
+    assert_memory_equal(buffer, "abcd##", 6);
+    RtlCopyString(&target, NULL);
+    assert_int_equal(target.Length, 0);
+}
+
+/* The table of examples on the documentation page, and the prefixes. */
+static void integers_are_read_as_the_documentation_shows(void **state)
+{
+    static const struct
+    {
+        PCWSTR text;
+        ULONG base, value;
+    } cases[] = {
+        { u"123", 10, 123 },
+        { u"  -345", 10, (ULONG)-345 },
+        { u"xyz", 10, 0 },
+        { u"   +678abc", 10, 678 },
+        { u"   +678abc", 16, 6785724 },
+        { u"007", 10, 7 },
+        { u"789", 8, 7 },
+        { u"FGH", 16, 15 },
+        { u"      ", 10, 0 },
+        { u"0x1F", 0, 31 },
+        { u"0o17", 0, 15 },
+        { u"-0b101", 0, (ULONG)-5 },
+        { u"017", 0, 17 },
+        { u"0", 0, 0 },
+        { u"0x", 0, 0 },
+        { u"4294967295", 10, 0xffffffff },
+    };
+    UNICODE_STRING string = text(u"");
+    ULONG value = 77;
+
+    (void)state;
+    assert_int_equal(RtlUnicodeStringToInteger(&string, 10, &value), STATUS_INVALID_PARAMETER);
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i += 1)
+    {
+        string = text(cases[i].text);
+        assert_int_equal(RtlUnicodeStringToInteger(&string, 3, &value), STATUS_INVALID_PARAMETER);
+        assert_int_equal(RtlUnicodeStringToInteger(&string, cases[i].base, &value), STATUS_SUCCESS);
+        assert_int_equal(value, cases[i].value);
+    }
+}
+
 static void upper_case_agrees_with_the_locale_tables(void **state)
 {
     unsigned changed = 0;
@@ -189,6 +242,8 @@ static void upper_case_agrees_with_the_locale_tables(void **state)
         {
             changed += 1;
             assert_int_equal(upper, towupper((wint_t)c));
+            assert_true(RtlDowncaseUnicodeChar(upper) == c || c == 0x3c2);
+            assert_int_equal(RtlDowncaseUnicodeChar((WCHAR)c), c);
         }
         else if (covered && towlower(towupper((wint_t)c)) == (wint_t)c)
         {
@@ -197,6 +252,7 @@ static void upper_case_agrees_with_the_locale_tables(void **state)
     }
     assert_true(changed > 500);
     assert_int_equal(RtlUpcaseUnicodeChar(0x3c2), 0x3a3);
+    assert_int_equal(RtlDowncaseUnicodeChar(0x3a3), 0x3c3);
     assert_int_equal(RtlUpcaseUnicodeChar(0xff), 0x178);
     assert_int_equal(RtlUpcaseUnicodeChar(0xdf), 0xdf);
     assert_int_equal(RtlUpcaseUnicodeChar(0xd801), 0xd801);
@@ -351,6 +407,8 @@ int main(void)
         cmocka_unit_test(hash_is_x65599_and_can_ignore_case),
         cmocka_unit_test(copy_takes_what_fits_and_append_takes_all_or_nothing),
         cmocka_unit_test(integers_become_terminated_digits),
+        cmocka_unit_test(copies_of_ansi_strings_are_cut_to_fit),
+        cmocka_unit_test(integers_are_read_as_the_documentation_shows),
         cmocka_unit_test(upper_case_agrees_with_the_locale_tables),
         cmocka_unit_test(conversions_name_the_bad_parameter),
         cmocka_unit_test(malformed_utf8_becomes_replacement_characters),

@@ -238,6 +238,7 @@ typedef PCWSTR *PZPCWSTR;
 #define MINLONGLONG  (-MAXLONGLONG - 1)
 #define MAXULONGLONG 0xffffffffffffffffULL
 #define MAXLONG64    MAXLONGLONG
+#define MINLONG64    MINLONGLONG
 #define MAXULONG64   MAXULONGLONG
 #define MAXLONG_PTR  ((LONG_PTR)0x7fffffffffffffffLL)
 #define MAXULONG_PTR (~((ULONG_PTR)0))

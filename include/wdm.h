@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * <wdm.h>: what a driver of the Windows Driver Model includes. The kernel interface of ntmm, under
+ * include/nt/.
+ */
+#ifndef NTMM_WDM_H
+#define NTMM_WDM_H
+
+#include "nt/ntdef.h"
+
+#include "nt/bugcodes.h"
+#include "nt/exception.h"
+#include "nt/mm.h"
+#include "nt/ntstatus.h"
+#include "nt/rtl.h"
+#include "nt/wdm_ke.h"
+#include "nt/zwapi.h"
+
+#if defined(DBG) && DBG
+#define NT_ASSERT(Expression)                                                                                \
+    ((Expression)                                                                                            \
+         ? TRUE                                                                                              \
+         : (RtlAssert((PVOID)(ULONG_PTR) #Expression, (PVOID)(ULONG_PTR)__FILE__, __LINE__, NULL), FALSE))
+#else
+#define NT_ASSERT(Expression) ((void)0)
+#endif
+#ifndef ASSERT
+#define ASSERT(Expression) NT_ASSERT(Expression)
+#endif
+
+#endif

@@ -72,8 +72,7 @@ static VOID KiEnterBugCheck(KI_STATE *State)
     {
         if (Expected == Self)
         {
-            KiPrint("*** STOP inside STOP\n");
-            PortHalt();
+            PortHalt(); /* without a word: it may have been the printing that stumbled */
         }
         Expected = NULL;
         PortYield();

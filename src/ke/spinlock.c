@@ -11,11 +11,12 @@
 
 #define KI_SPIN_BEFORE_YIELD 256
 
-static VOID KiSpin(PULONG Count, const volatile void *Lock, ULONG_PTR Value)
+static VOID KiSpin(PULONG Count, const volatile void *Lock)
 {
     if (KiIsDeterministic())
     {
-        KeBugCheckEx(SPIN_LOCK_ALREADY_OWNED, (ULONG_PTR)Lock, Value, 0, 0);
+        KeBugCheckEx(SPIN_LOCK_ALREADY_OWNED, (ULONG_PTR)Lock,
+                     __atomic_load_n((const volatile ULONG *)Lock, __ATOMIC_RELAXED), 0, 0);
     }
     *Count += 1;
     if (*Count % KI_SPIN_BEFORE_YIELD == 0)
@@ -34,7 +35,7 @@ DECLSPEC_NOINLINE VOID KiWaitForSpinLock(volatile KSPIN_LOCK *Lock)
 
     while (!KiTryAcquireSpinLockAtDispatch(Lock))
     {
-        KiSpin(&Count, Lock, *Lock);
+        KiSpin(&Count, Lock);
     }
 }
 
@@ -44,7 +45,7 @@ DECLSPEC_NOINLINE VOID KiWaitForBitLock(volatile ULONG *Word, ULONG Bit)
 
     while (!KiTryAcquireBitLock(Word, Bit))
     {
-        KiSpin(&Count, Word, Bit);
+        KiSpin(&Count, Word);
     }
 }
 
@@ -121,7 +122,7 @@ VOID NTAPI KeAcquireInStackQueuedSpinLockAtDpcLevel(PKSPIN_LOCK SpinLock, PKLOCK
     __atomic_store_n(&Previous->Next, Self, __ATOMIC_RELEASE);
     while ((__atomic_load_n(State, __ATOMIC_ACQUIRE) & KI_QUEUE_WAITING) != 0)
     {
-        KiSpin(&Count, SpinLock, (ULONG_PTR)Previous);
+        KiSpin(&Count, SpinLock);
     }
 }
 
@@ -142,7 +143,7 @@ VOID NTAPI KeReleaseInStackQueuedSpinLockFromDpcLevel(PKLOCK_QUEUE_HANDLE LockHa
         /* A successor has put itself at the tail and is about to link itself to us. */
         while ((Next = __atomic_load_n(&Self->Next, __ATOMIC_ACQUIRE)) == NULL)
         {
-            KiSpin(&Count, SpinLock, Expected);
+            KiSpin(&Count, SpinLock);
         }
     }
     __atomic_store_n((ULONG_PTR volatile *)&Next->Lock, (ULONG_PTR)SpinLock, __ATOMIC_RELEASE);
@@ -175,12 +176,12 @@ VOID NTAPI ExAcquireSpinLockExclusiveAtDpcLevel(PEX_SPIN_LOCK SpinLock)
     {
         do
         {
-            KiSpin(&Count, SpinLock, (ULONG)*SpinLock);
+            KiSpin(&Count, SpinLock);
         } while ((__atomic_load_n(SpinLock, __ATOMIC_RELAXED) & KI_SPIN_WRITER) != 0);
     }
     while (__atomic_load_n(SpinLock, __ATOMIC_ACQUIRE) != KI_SPIN_WRITER)
     {
-        KiSpin(&Count, SpinLock, (ULONG)*SpinLock);
+        KiSpin(&Count, SpinLock);
     }
 }
 
@@ -199,7 +200,7 @@ VOID NTAPI ExAcquireSpinLockSharedAtDpcLevel(PEX_SPIN_LOCK SpinLock)
     {
         if ((Value & KI_SPIN_WRITER) != 0)
         {
-            KiSpin(&Count, SpinLock, (ULONG)Value);
+            KiSpin(&Count, SpinLock);
             Value = __atomic_load_n(SpinLock, __ATOMIC_RELAXED);
         }
         else if (__atomic_compare_exchange_n(SpinLock, &Value, Value + 1, FALSE, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))

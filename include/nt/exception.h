@@ -38,19 +38,19 @@
 #define EXCEPTION_POSSIBLE_DEADLOCK        ((NT_EXCEPTION_CODE)0xC0000194)
 
 /* ExceptionInformation[0] of a memory exception. */
-#define EXCEPTION_READ_FAULT               0
-#define EXCEPTION_WRITE_FAULT              1
-#define EXCEPTION_EXECUTE_FAULT            8
+#define EXCEPTION_READ_FAULT    0
+#define EXCEPTION_WRITE_FAULT   1
+#define EXCEPTION_EXECUTE_FAULT 8
 
 /* ExceptionFlags. */
-#define EXCEPTION_NONCONTINUABLE           0x01
-#define EXCEPTION_UNWINDING                0x02
-#define EXCEPTION_EXIT_UNWIND              0x04
-#define EXCEPTION_STACK_INVALID            0x08
-#define EXCEPTION_NESTED_CALL              0x10
-#define EXCEPTION_TARGET_UNWIND            0x20
-#define EXCEPTION_COLLIDED_UNWIND          0x40
-#define EXCEPTION_SOFTWARE_ORIGINATE       0x80
+#define EXCEPTION_NONCONTINUABLE     0x01
+#define EXCEPTION_UNWINDING          0x02
+#define EXCEPTION_EXIT_UNWIND        0x04
+#define EXCEPTION_STACK_INVALID      0x08
+#define EXCEPTION_NESTED_CALL        0x10
+#define EXCEPTION_TARGET_UNWIND      0x20
+#define EXCEPTION_COLLIDED_UNWIND    0x40
+#define EXCEPTION_SOFTWARE_ORIGINATE 0x80
 #define EXCEPTION_UNWIND                                                                                     \
     (EXCEPTION_UNWINDING | EXCEPTION_EXIT_UNWIND | EXCEPTION_TARGET_UNWIND | EXCEPTION_COLLIDED_UNWIND)
 

@@ -100,6 +100,13 @@ NTKERNELAPI BOOLEAN NTAPI MmIsAddressValid(_In_ PVOID VirtualAddress);
 NTKERNELAPI BOOLEAN NTAPI MmIsNonPagedSystemAddressValid(_In_ PVOID VirtualAddress);
 NTKERNELAPI PVOID NTAPI MmGetSystemRoutineAddress(_In_ PUNICODE_STRING SystemRoutineName);
 
+/*
+ * Copying and securing: the part that nt/wdm_mm.h declares alone, for rooms that need no more. Whichever
+ * header comes first counts.
+ */
+#ifndef NTMM_NT_WDM_MM_H
+#define NTMM_NT_WDM_MM_H
+
 /* ---- copying ---- */
 
 typedef struct _MM_COPY_ADDRESS
@@ -123,8 +130,8 @@ NTKERNELAPI NTSTATUS NTAPI MmCopyMemory(_In_ PVOID TargetAddress, _In_ MM_COPY_A
                                         _Out_ PSIZE_T NumberOfBytesTransferred);
 
 /* Between two processes. IRQL <= APC_LEVEL.   STATUS_PARTIAL_COPY, STATUS_PROCESS_IS_TERMINATING */
-NTKERNELAPI NTSTATUS NTAPI MmCopyVirtualMemory(_In_ PEPROCESS FromProcess, _In_ const VOID *FromAddress,
-                                               _In_ PEPROCESS ToProcess, _Out_ PVOID ToAddress,
+NTKERNELAPI NTSTATUS NTAPI MmCopyVirtualMemory(_In_ PEPROCESS FromProcess, _In_ PVOID FromAddress,
+                                               _In_ PEPROCESS ToProcess, _In_ PVOID ToAddress,
                                                _In_ SIZE_T BufferSize, _In_ KPROCESSOR_MODE PreviousMode,
                                                _Out_ PSIZE_T NumberOfBytesCopied);
 
@@ -134,6 +141,7 @@ NTKERNELAPI NTSTATUS NTAPI MmCopyVirtualMemory(_In_ PEPROCESS FromProcess, _In_ 
 #define MM_SECURE_NO_CHANGE      0x2
 #define MM_SECURE_USER_MODE_ONLY 0x4
 #define MM_SECURE_NO_INHERIT     0x8
+#define MM_SECURE_VALID_FLAGS    0xF
 
 /*
  * Keeps a user range from being freed and from losing the access ProbeMode (PAGE_READONLY, PAGE_READWRITE).
@@ -143,6 +151,8 @@ NTKERNELAPI HANDLE NTAPI MmSecureVirtualMemory(_In_ PVOID Address, _In_ SIZE_T S
 NTKERNELAPI HANDLE NTAPI MmSecureVirtualMemoryEx(_In_ PVOID Address, _In_ SIZE_T Size, _In_ ULONG ProbeMode,
                                                  _In_ ULONG Flags);
 NTKERNELAPI VOID NTAPI MmUnsecureVirtualMemory(_In_ HANDLE SecureHandle);
+
+#endif
 
 /* ---- pageable code and data of drivers: IRQL <= APC_LEVEL ---- */
 

@@ -127,7 +127,7 @@
 #define _Check_return_
 #define _Check_return_opt_
 #define _Use_decl_annotations_
-#define _Analysis_assume_(expression) ((void)0)
+#define _Analysis_assume_(expression)                ((void)0)
 #define _Analysis_assume_nullterminated_(expression) ((void)0)
 #define _Analysis_noreturn_
 #define _Function_class_(name)

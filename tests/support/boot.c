@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: MIT */
+/* The machine of boot.h: one table of rooms, brought up in order and down in reverse, with the books compared at the end. */
+#include "boot.h"
+
+#include "host.h"
+#include "host_thread.h"
+
+#include <time.h>
+
+KTHREAD TestBootThread;
+ULONG_PTR TestBugCheckParameters[4];
+
+static TEST_MACHINE TestMachine;
+static ULONG TestRooms;
+
+/* What the machine has when it is booted and has done nothing. */
+static struct
+{
+    PFN_NUMBER Available;
+    SIZE_T Committed;
+    LONG64 ResidentAvailable;
+    SIZE_T PoolBlocks;
+    SIZE_T PoolPages;
+    LONG64 Objects;
+    SIZE_T Processes;
+} TestBooted;
+
+/* ---- Rooms ------------------------------------------------------------------------------------------------- */
+
+static NTSTATUS BootKe(void)
+{
+    KI_PARAMETERS Parameters = { .Deterministic = TestMachine.Deterministic, .Seed = TestMachine.Seed };
+
+    return KiInitializeSystem(&Parameters, &TestBootThread);
+}
+
+static void ShutdownKe(void)
+{
+    KiShutdownSystem(&TestBootThread);
+}
+
+static NTSTATUS BootSpace(void)
+{
+    return MiInitializeSpace(TestMachine.Randomize, TestMachine.Seed);
+}
+
+/* Nothing above is left: every frame is free and nothing is charged. */
+static void ShutdownPhysical(void)
+{
+    assert_int_equal(MiState.Physical->CommittedPages, 0);
+    assert_int_equal(MiAvailablePages(), MiState.Physical->NumberOfPages);
+    MiCheckPhysical(3);
+    MiShutdownPhysical();
+}
+
+static const struct
+{
+    NTSTATUS (*Up)(void);
+    void (*Down)(void);
+} Rooms[] = {
+    { BootKe, ShutdownKe },
+    { MiInitializePhysical, ShutdownPhysical },
+    { MiInitializeTranslation, MiShutdownTranslation },
+    { MiInitializePool, MiShutdownPool },
+    { ObInitializeSystem, ObShutdownSystem },
+    { BootSpace, MiShutdownSpace },
+};
+
+/* ---- Books ------------------------------------------------------------------------------------------------- */
+
+static void TakeBooks(void)
+{
+    memset(&TestBooted, 0, sizeof(TestBooted));
+    if (MiState.Pool != NULL)
+    {
+        MiTrimPool();
+        TestBooted.PoolBlocks = MiPoolBlocksInUse();
+        TestBooted.PoolPages = MiPoolPagesInUse();
+    }
+    if (MiState.Physical != NULL)
+    {
+        TestBooted.Available = MiAvailablePages();
+        TestBooted.Committed = MiState.Physical->CommittedPages;
+        TestBooted.ResidentAvailable = MiState.Physical->ResidentAvailable;
+    }
+    TestBooted.Objects = MiState.Ob != NULL ? MiState.Ob->ObjectCount : 0;
+    TestBooted.Processes = MiState.Space != NULL ? MiState.Space->ProcessCount : 0;
+}
+
+void TestAssertNothingLeft(void)
+{
+    if (MiState.Space != NULL)
+    {
+        assert_int_equal(MiState.Space->ProcessCount, TestBooted.Processes);
+        assert_int_equal(MiState.Space->System.VadCount, 0);
+        assert_int_equal(MiState.Space->System.CommitCharge, 0);
+    }
+    if (MiState.Ob != NULL)
+    {
+        assert_int_equal(MiState.Ob->ObjectCount, TestBooted.Objects);
+    }
+    if (MiState.Pool != NULL)
+    {
+        MiTrimPool();
+        MiCheckPool();
+        assert_int_equal(MiPoolBlocksInUse(), TestBooted.PoolBlocks);
+        assert_int_equal(MiPoolPagesInUse(), TestBooted.PoolPages);
+    }
+    if (MiState.Physical != NULL)
+    {
+        MiCheckPhysical(3);
+        assert_int_equal(MiAvailablePages(), TestBooted.Available);
+        assert_int_equal(MiState.Physical->CommittedPages, TestBooted.Committed);
+        assert_int_equal(MiState.Physical->ResidentAvailable, TestBooted.ResidentAvailable);
+    }
+}
+
+/* ---- The machine ------------------------------------------------------------------------------------------- */
+
+void TestBootMachine(const TEST_MACHINE *Machine)
+{
+    static const TEST_MACHINE Default = { .Deterministic = TRUE, .Seed = 1 };
+    HOST_PARAMETERS Host;
+    ULONG Last;
+
+    TestMachine = Machine != NULL ? *Machine : Default;
+    Host = (HOST_PARAMETERS){
+        .RamBytes = (ULONG64)(TestMachine.RamMegabytes != 0 ? TestMachine.RamMegabytes : 16) << 20,
+        .RunCount = TestMachine.Runs,
+        .HoleBytes = TestMachine.HoleBytes,
+        .ProcessorCount = TestMachine.Processors,
+        .Deterministic = TestMachine.Deterministic,
+    };
+    assert_int_equal(HostInitializeMachine(&Host), STATUS_SUCCESS);
+    Last = TestMachine.Last != TestAllRooms ? (ULONG)TestMachine.Last
+                                            : (ULONG)(sizeof(Rooms) / sizeof(Rooms[0]));
+    for (TestRooms = 0; TestRooms < Last; TestRooms++)
+    {
+        assert_int_equal(Rooms[TestRooms].Up(), STATUS_SUCCESS);
+    }
+    TakeBooks();
+}
+
+void TestShutdownMachine(void)
+{
+    TestAssertNothingLeft();
+    while (TestRooms > 0)
+    {
+        Rooms[--TestRooms].Down();
+    }
+    HostShutdownMachine();
+}
+
+void TestAbandonMachine(void)
+{
+    struct _KI_STATE *Ke = MiState.Ke;
+
+    memset(&MiState, 0, sizeof(MiState));
+    MiState.Ke = Ke;
+    TestRooms = 0;
+    KiShutdownSystem(&TestBootThread);
+    HostShutdownMachine();
+}
+
+int TestSetupDeterministic(void **State)
+{
+    (void)State;
+    TestBootMachine(NULL);
+    return 0;
+}
+
+int TestSetupThreaded(void **State)
+{
+    static const TEST_MACHINE Machine = { .Processors = 2 };
+
+    (void)State;
+    TestBootMachine(&Machine);
+    return 0;
+}
+
+int TestTeardown(void **State)
+{
+    (void)State;
+    if (MiState.Ke != NULL)
+    {
+        TestShutdownMachine();
+    }
+    return 0;
+}
+
+/* ---- Bug checks -------------------------------------------------------------------------------------------- */
+
+static jmp_buf BugCheckJump;
+static ULONG BugCheckCode;
+static char BugCheckText[16384];
+static size_t BugCheckTextLength;
+
+/* An expected bug check is not worth printing; an unexpected one is. */
+static void CollectText(PCSTR Text, SIZE_T Length)
+{
+    if (Length >= sizeof(BugCheckText) - BugCheckTextLength)
+    {
+        Length = sizeof(BugCheckText) - BugCheckTextLength - 1;
+    }
+    memcpy(BugCheckText + BugCheckTextLength, Text, Length);
+    BugCheckTextLength += Length;
+    BugCheckText[BugCheckTextLength] = 0;
+}
+
+static VOID BugCheckHook(ULONG Code, const ULONG_PTR Parameters[4], PVOID Context)
+{
+    (void)Context;
+    BugCheckCode = Code;
+    memcpy(TestBugCheckParameters, Parameters, sizeof(TestBugCheckParameters));
+    longjmp(BugCheckJump, 1);
+}
+
+void TestExpectBugCheck(ULONG Code, void (*Routine)(void *), void *Context)
+{
+    BugCheckTextLength = 0;
+    BugCheckText[0] = 0;
+    HostDebugPrintHook = CollectText;
+    MiState.Ke->BugCheckHook = BugCheckHook;
+    if (setjmp(BugCheckJump) == 0)
+    {
+        Routine(Context);
+        HostDebugPrintHook = NULL;
+        MiState.Ke->BugCheckHook = NULL;
+        fail_msg("no bug check; 0x%x was expected", Code);
+    }
+    HostDebugPrintHook = NULL;
+    MiState.Ke->BugCheckHook = NULL;
+    KiResumeAfterBugCheck(&TestBootThread);
+    if (BugCheckCode != Code)
+    {
+        fail_msg("bug check 0x%x instead of 0x%x:\n%s", BugCheckCode, Code, BugCheckText);
+    }
+}
+
+/* ---- Threads ----------------------------------------------------------------------------------------------- */
+
+typedef struct
+{
+    KTHREAD Thread;
+    ULONG Index;
+    void (*Routine)(ULONG Index, void *Context);
+    void *Context;
+} TEST_THREAD;
+
+static VOID RunTestThread(PVOID Context)
+{
+    TEST_THREAD *Thread = Context;
+
+    Thread->Routine(Thread->Index, Thread->Context);
+}
+
+void TestRunThreads(ULONG Count, void (*Routine)(ULONG Index, void *Context), void *Context)
+{
+    TEST_THREAD *Threads = calloc(Count, sizeof(*Threads));
+
+    assert_non_null(Threads);
+    for (ULONG Index = 0; Index < Count; Index++)
+    {
+        Threads[Index].Index = Index;
+        Threads[Index].Routine = Routine;
+        Threads[Index].Context = Context;
+        assert_int_equal(KiStartThread(&Threads[Index].Thread, RunTestThread, &Threads[Index],
+                                       Index % MiState.Ke->ProcessorCount),
+                         STATUS_SUCCESS);
+    }
+    for (ULONG Index = 0; Index < Count; Index++)
+    {
+        KiJoinThread(&Threads[Index].Thread);
+    }
+    free(Threads);
+}
+
+/* ---- Random numbers ---------------------------------------------------------------------------------------- */
+
+TEST_RANDOM TestSeed(const char *Name)
+{
+    const char *Text = getenv("NTMM_SEED");
+    TEST_RANDOM Random = { .State = Text != NULL ? strtoull(Text, NULL, 0) : (ULONG64)time(NULL) * 1000003u };
+
+    print_message("%s: NTMM_SEED=%llu\n", Name, Random.State);
+    return Random;
+}
+
+/* A linear congruential generator with mixed output; not the generator of the kernel. */
+ULONG64 TestDraw(TEST_RANDOM *Random)
+{
+    Random->State = Random->State * 6364136223846793005ull + 1442695040888963407ull;
+    ULONG64 Value = Random->State;
+
+    Value ^= Value >> 33;
+    Value *= 0xff51afd7ed558ccdull;
+    return Value ^ (Value >> 29);
+}
+
+ULONG64 TestBelow(TEST_RANDOM *Random, ULONG64 Bound)
+{
+    return TestDraw(Random) % Bound;
+}
+
+ULONG64 TestIterations(ULONG64 Usual)
+{
+    const char *Text = getenv("NTMM_ITERATIONS");
+
+    return Text != NULL ? strtoull(Text, NULL, 0) : Usual;
+}

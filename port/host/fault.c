@@ -265,8 +265,8 @@ static HOST_TARGET HostClassify(HOST_FAULT *Fault)
     {
         return HostTargetPaged;
     }
-    /* A null pointer, the process's own part of the user window, or a wild pointer of a client. */
-    if (Framed && (Fault->Address <= PORT_USER_HIGHEST ||
+    /* A null pointer, the process's own part of the user window, Linux's kernel, or a wild pointer of a client. */
+    if (Framed && (Fault->Address <= PORT_USER_HIGHEST || Fault->Address >> 47 != 0 ||
                    (Fault->Thread->CurrentMode == UserMode && Fault->Signal == SIGSEGV &&
                     Fault->Info->si_code == SEGV_MAPERR)))
     {

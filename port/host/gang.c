@@ -203,12 +203,7 @@ static VOID HostPreemptGang(void)
         HostCount(&HostMachine.Counters.GangPreemptions, 1);
     }
 #if defined(NTMM_TSAN)
-    {
-        PFN_NUMBER Loaded = HostGang.Loaded;
-
-        HostLoadNativeSpace(0);
-        HostLoadNativeSpace(Loaded);
-    }
+    PortFlushTb(HostGang.Loaded, NULL, 0);
 #endif
 }
 

@@ -32,7 +32,8 @@ static VOID HostTouchPages(PVOID Context)
     {
         if (Touch->Write)
         {
-            __atomic_fetch_or(Byte, 0, __ATOMIC_RELAXED); /* a write that changes nothing and loses nothing */
+            /* A write that changes nothing and loses nothing. A compiler makes a load of an atomic "or 0". */
+            __asm__ volatile("lock orb $0, %0" : "+m"(*Byte));
         }
         else
         {

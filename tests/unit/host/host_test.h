@@ -11,6 +11,7 @@
 #endif
 #include "host.h"
 #include "host_machine.h"
+#include "host_thread.h"
 #include "host_sim.h"
 #include "ke/ke.h"
 
@@ -93,11 +94,14 @@ static volatile ULONG64 *TestEntry(PFN_NUMBER Top, ULONG_PTR Address, int Level)
     {
         volatile ULONG64 *Entry = TestTable(Table) + ((Address >> (PAGE_SHIFT + 9 * Current)) & 511);
 
-        if ((*Entry & PRESENT) == 0)
+        ULONG64 Value = __atomic_load_n(Entry, __ATOMIC_ACQUIRE);
+
+        if ((Value & PRESENT) == 0)
         {
-            *Entry = (TestAllocateFrame() << PAGE_SHIFT) | PRESENT | WRITABLE | USER;
+            Value = (TestAllocateFrame() << PAGE_SHIFT) | PRESENT | WRITABLE | USER;
+            __atomic_store_n(Entry, Value, __ATOMIC_RELEASE);
         }
-        Table = (*Entry & HOST_PTE_FRAME) >> PAGE_SHIFT;
+        Table = (Value & HOST_PTE_FRAME) >> PAGE_SHIFT;
     }
     return TestTable(Table) + ((Address >> (PAGE_SHIFT + 9 * Level)) & 511);
 }

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "ntifs.h"
+#include "ntstrsafe.h"
 
 #include "layout.h"
 
@@ -270,6 +271,31 @@ static void run_time_library_macros(void **state)
     assert_memory_equal(bytes, copy, sizeof(bytes));
 }
 
+static void safe_strings_are_always_terminated(void **state)
+{
+    CHAR narrow[4] = "zzz";
+    WCHAR wide[6];
+    SIZE_T length = 99;
+
+    (void)state;
+    assert_int_equal(RtlStringCchCopyA(narrow, 4, "abc"), STATUS_SUCCESS);
+    assert_string_equal(narrow, "abc");
+    assert_int_equal(RtlStringCchCopyA(narrow, 4, "abcd"), STATUS_BUFFER_OVERFLOW);
+    assert_string_equal(narrow, "abc");
+    assert_int_equal(RtlStringCchCopyA(narrow, 0, "x"), STATUS_INVALID_PARAMETER);
+    assert_int_equal(RtlStringCchCopyA(narrow, 1, ""), STATUS_SUCCESS);
+    assert_int_equal(RtlStringCchCopyA(narrow, 1, "x"), STATUS_BUFFER_OVERFLOW);
+    assert_string_equal(narrow, "");
+    assert_int_equal(RtlStringCbCopyNW(wide, sizeof(wide), u"abcdef", 2 * sizeof(WCHAR)), STATUS_SUCCESS);
+    assert_int_equal(RtlStringCbCatW(wide, sizeof(wide), u"xyz"), STATUS_SUCCESS);
+    assert_int_equal(RtlStringCbLengthW(wide, sizeof(wide), &length), STATUS_SUCCESS);
+    assert_int_equal(length, 10);
+    assert_int_equal(RtlStringCbCatNW(wide, sizeof(wide), u"12", 2), STATUS_BUFFER_OVERFLOW);
+    assert_int_equal(RtlStringCchLengthW(wide, 5, &length), STATUS_INVALID_PARAMETER);
+    assert_int_equal(length, 0);
+    assert_int_equal(RtlStringCchCatW(wide, 5, u"1"), STATUS_INVALID_PARAMETER);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -281,6 +307,7 @@ int main(void)
         cmocka_unit_test(strings_of_literals),
         cmocka_unit_test(mdl_macros),
         cmocka_unit_test(run_time_library_macros),
+        cmocka_unit_test(safe_strings_are_always_terminated),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

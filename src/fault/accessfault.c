@@ -194,6 +194,7 @@ static NTSTATUS MiRunFault(PMI_FAULT Fault)
         PFN_NUMBER Hold = Fault->HeldFrame;
         MI_FAULT_RESULT Result;
 
+        Fault->JustRead = Hold != 0;
         Fault->HeldFrame = 0;
         if (Fault->Space->Vm.MaximumHard)
         {

@@ -35,6 +35,7 @@ typedef struct _MI_FAULT
     PMMINPAGE_SUPPORT InPage;
     PFN_NUMBER HeldFrame; /* an extra reference on the frame that was read for us, 0 = none */
     BOOLEAN HardFault;
+    BOOLEAN JustRead;  /* the page was read for this fault */
     NTSTATUS Status;   /* MiFaultFailed */
     NTSTATUS IoStatus; /* STATUS_IN_PAGE_ERROR */
 } MI_FAULT, *PMI_FAULT;

@@ -74,14 +74,14 @@ static VOID MiAddToRead(PMMINPAGE_SUPPORT InPage, PMMPTE PointerPte, MMPTE Paged
     InPage->Frames[InPage->Count++] = Frame;
 }
 
-/* Neighbours after PointerPte in its table, in the slots after Paged's. */
+/* Pages from PointerPte[Index] on, up to index Window, whose slots follow that of Paged (which PointerPte[0] named). */
 static VOID MiAddReadAhead(PMI_FAULT Fault, PMMINPAGE_SUPPORT InPage, PMMPTE PointerPte, MMPTE Paged,
-                           ULONG Window)
+                           ULONG Index, ULONG Window)
 {
     ULONG Room = MI_PTES_PER_PAGE - (ULONG)(((ULONG_PTR)PointerPte & (PAGE_SIZE - 1)) / sizeof(MMPTE));
 
     Window = Window < Room ? Window : Room;
-    for (ULONG Index = 1; Index < Window; Index++)
+    for (; Index < Window; Index++)
     {
         MMPTE Next = MiReadPte(&PointerPte[Index]);
         PFN_NUMBER Frame;
@@ -100,6 +100,57 @@ static VOID MiAddReadAhead(PMI_FAULT Fault, PMMINPAGE_SUPPORT InPage, PMMPTE Poi
         MiAddToRead(InPage, &PointerPte[Index], Next, Frame, FALSE, MiPagePriority(Fault));
         MiCount(ReadAheadPages);
     }
+}
+
+/* Reads a cluster for which nobody waits yet. Page table locked. */
+static VOID MiStartReadAhead(PMI_FAULT Fault, PMMPTE PointerPte, ULONG Pages)
+{
+    MMPTE Paged = MiReadPte(PointerPte);
+    PMMINPAGE_SUPPORT InPage;
+
+    if (!MiIsPagedOut(Paged))
+    {
+        return;
+    }
+    InPage = MiAllocateInPage();
+    if (InPage == NULL)
+    {
+        return;
+    }
+    MiAddReadAhead(Fault, InPage, PointerPte, Paged, 0, Pages);
+    if (InPage->Count != 0)
+    {
+        __atomic_store_n(&Fault->Vad->ReadAheadNext, Fault->Vad->ReadAheadNext + InPage->Count,
+                         __ATOMIC_RELAXED);
+        MiStartPageFileRead(InPage, Paged, FALSE);
+    }
+    MiDereferenceInPage(InPage);
+}
+
+VOID MiContinueReadAhead(PMI_FAULT Fault)
+{
+    ULONG_PTR Vpn = Fault->Va >> PAGE_SHIFT;
+    ULONG_PTR Next;
+    ULONG Window;
+
+    if (Fault->Vad == NULL)
+    {
+        Fault->Vad = MiLocateVad(Fault->Space, Vpn);
+    }
+    if (Fault->Vad == NULL || MiAvailablePages() < MiState.Physical->LowThreshold / 2)
+    {
+        return;
+    }
+    Next = __atomic_load_n(&Fault->Vad->ReadAheadNext, __ATOMIC_RELAXED);
+    Window = __atomic_load_n(&Fault->Vad->ReadAheadWindow, __ATOMIC_RELAXED);
+    if (Next <= Vpn || Next - Vpn > Window || Next > Fault->Vad->EndingVpn ||
+        (Next ^ Vpn) / MI_PTES_PER_PAGE != 0 || Window < MI_SEQUENTIAL_START)
+    {
+        return;
+    }
+    Window = 2 * Window < MI_READ_CLUSTER ? 2 * Window : MI_READ_CLUSTER;
+    __atomic_store_n(&Fault->Vad->ReadAheadWindow, Window, __ATOMIC_RELAXED);
+    MiStartReadAhead(Fault, Fault->PointerPte + (Next - Vpn), Window);
 }
 
 MI_FAULT_RESULT MiStartInPage(PMI_FAULT Fault, PMMPTE PointerPte, MMPTE Paged, BOOLEAN Prototype)
@@ -122,7 +173,7 @@ MI_FAULT_RESULT MiStartInPage(PMI_FAULT Fault, PMMPTE PointerPte, MMPTE Paged, B
     MiAddToRead(InPage, PointerPte, Paged, Frame, Prototype, MiPagePriority(Fault));
     if (Window > 1)
     {
-        MiAddReadAhead(Fault, InPage, PointerPte, Paged, Window);
+        MiAddReadAhead(Fault, InPage, PointerPte, Paged, 1, Window);
     }
     if (!Prototype && Fault->Level == 0)
     {

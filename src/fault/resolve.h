@@ -33,7 +33,9 @@ VOID MiActivateTransitionFrame(PMMPFN Pfn);
 MI_FAULT_RESULT MiStartInPage(PMI_FAULT Fault, PMMPTE PointerPte, MMPTE Paged, BOOLEAN Prototype);
 
 MI_FAULT_RESULT MiResolveWatchedWrite(PMI_FAULT Fault); /* demandzero.c */
-ULONG MiPagePriority(PMI_FAULT Fault);                  /* pagefile.c */
+/* A page that came along in a read was used: keeps the reader's pipeline filled. Page table locked. pagefile.c */
+VOID MiContinueReadAhead(PMI_FAULT Fault);
+ULONG MiPagePriority(PMI_FAULT Fault); /* pagefile.c */
 
 /* The owner lets go of a frame that is not mapped: its slot goes, and the frame with its last reference. Frame locked. entries.c */
 VOID MiAbandonFrame(PMMPFN Pfn);

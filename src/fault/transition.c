@@ -5,6 +5,8 @@
  */
 #include "fault/resolve.h"
 
+#define MI_MAP_AHEAD 32u
+
 VOID MiActivateTransitionFrame(PMMPFN Pfn)
 {
     if (Pfn->e1.PageLocation == StandbyPageList || Pfn->e1.PageLocation == ModifiedPageList)
@@ -26,10 +28,56 @@ VOID MiActivateTransitionFrame(PMMPFN Pfn)
     Pfn->u1.UsedPageTableEntries = 0;
 }
 
+/*
+ * A region that is read in order: the pages that came along behind this one are about to be used, so they become valid now instead of each by a fault
+ * of its own. They count as used; if that was wrong, the clock finds out. Returns how many.
+ */
+static ULONG MiMapReadAhead(PMI_FAULT Fault)
+{
+    ULONG Room = MI_PTES_PER_PAGE - (ULONG)(((ULONG_PTR)Fault->PointerPte & (PAGE_SIZE - 1)) / sizeof(MMPTE));
+    ULONG Limit = Room < MI_MAP_AHEAD ? Room : MI_MAP_AHEAD;
+    ULONG Count = 0;
+
+    for (ULONG Index = 1; Index < Limit; Index++)
+    {
+        PMMPTE PointerPte = &Fault->PointerPte[Index];
+        MMPTE Pte = MiReadPte(PointerPte);
+        PMMPFN Pfn;
+
+        if (!MiIsTransition(Pte) || Pte.Trans.Protection != Fault->Protection)
+        {
+            break;
+        }
+        Pfn = MiPfn(Pte.Trans.PageFrameNumber);
+        if (!MiTryLockPfn(Pfn))
+        {
+            break;
+        }
+        if (MiReadPte(PointerPte).Long != Pte.Long || !Pfn->e1.ReadAhead ||
+            Pfn->e1.PageLocation != StandbyPageList)
+        {
+            MiUnlockPfn(Pfn);
+            break;
+        }
+        MiActivateTransitionFrame(Pfn);
+        MiWritePte(PointerPte,
+                   MiMakeValidPte(Pte.Trans.PageFrameNumber, Fault->Protection, !Fault->Space->System));
+        MiUnlockPfn(Pfn);
+        Count++;
+    }
+    if (Count != 0)
+    {
+        MiAddWorkingSetPages(Fault->Space, Count);
+        MiCountMany(PagesMappedAhead, Count);
+    }
+    return Count;
+}
+
 MI_FAULT_RESULT MiResolveTransitionFault(PMI_FAULT Fault)
 {
     PFN_NUMBER Frame = Fault->Pte.Trans.PageFrameNumber;
     PMMPFN Pfn = MiPfn(Frame);
+    BOOLEAN ReadAhead;
 
     MiLockPfn(Pfn);
     if (MiReadPte(Fault->PointerPte).Long != Fault->Pte.Long)
@@ -45,10 +93,22 @@ MI_FAULT_RESULT MiResolveTransitionFault(PMI_FAULT Fault)
         MiCount(CollidedFaults);
         return MiFaultNeedRead;
     }
+    ReadAhead = Pfn->e1.ReadAhead;
     MiActivateTransitionFrame(Pfn);
     Pfn->e1.Priority = MiPagePriority(Fault) & 7u;
     MiMakeEntryValid(Fault, Frame, FALSE, Fault->Protection);
     MiUnlockPfn(Pfn);
     MiCount(TransitionFaults);
+    if ((ReadAhead || Fault->JustRead) && Fault->Space->WriteWatchCount == 0)
+    {
+        ULONG Ahead = MiMapReadAhead(Fault);
+
+        MiContinueReadAhead(Fault);
+        if (Ahead != 0)
+        {
+            PortFillTb(Fault->Space->System ? 0 : Fault->Space->TopLevel,
+                       Fault->Va & ~(ULONG_PTR)(PAGE_SIZE - 1), Ahead + 1, FALSE);
+        }
+    }
     return MiFaultResolved;
 }

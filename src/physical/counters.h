@@ -37,6 +37,7 @@
     X(PageWriteErrors, "Page Write Errors", "write operations that failed and will be retried")              \
     X(ReadAheadPages, "Read-Ahead Pages", "pages that came along in a read")                                 \
     X(ReadAheadHits, "Read-Ahead Hits", "of these, pages that were used")                                    \
+    X(PagesMappedAhead, "Pages Mapped Ahead", "read-ahead pages made valid together with their predecessor") \
     X(PagesRepurposed, "Transition Pages RePurposed", "standby pages taken for another use")                 \
     X(PagesTrimmed, "Pages Trimmed", "pages removed from working sets by ageing or limits")                  \
     X(PagesAged, "Pages Aged", "entries whose accessed bit was sampled")                                     \

@@ -32,8 +32,16 @@ static DECLSPEC_NOINLINE VOID KiPrintBackTrace(void)
     {
         CHAR Name[160];
 
-        PortDescribeAddress(Frames[Index], Name, sizeof(Name));
-        KiPrint("    #%-2u %p %s\n", Index, Frames[Index], Name);
+        /* A return address may already belong to the next function: the call did not return. */
+        PortDescribeAddress((PUCHAR)Frames[Index] - 1, Name, sizeof(Name));
+        if (Name[0] != 0)
+        {
+            KiPrint("    #%-2u %s\n", Index, Name);
+        }
+        else
+        {
+            KiPrint("    #%-2u %p\n", Index, Frames[Index]);
+        }
     }
 }
 

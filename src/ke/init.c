@@ -11,6 +11,7 @@ typedef struct _KI_BOOT_STATE
 {
     KI_STATE State;
     KI_TIMER_QUEUE Timers;
+    KI_WORK_QUEUE Work;
     struct _KI_INJECTION Injection;
     DECLSPEC_CACHEALIGN KI_PUSH_LOCK_BUCKETS PushLockBuckets;
 } KI_BOOT_STATE;
@@ -41,6 +42,9 @@ NTSTATUS KiInitializeSystem(const KI_PARAMETERS *Parameters, PKTHREAD BootThread
     InitializeListHead(&State->ThreadList);
     State->PushLockBuckets = &Boot->PushLockBuckets;
     State->Timers = &Boot->Timers;
+    State->Work = &Boot->Work;
+    InitializeListHead(&State->Work->Items);
+    InitializeListHead(&State->Timers->Timers);
     KiInitializePushLockBuckets(State->PushLockBuckets);
     MiState.Ke = State;
     KiAdoptCurrentThread(BootThread, 0);
@@ -56,8 +60,9 @@ VOID KiShutdownSystem(PKTHREAD BootThread)
 {
     KI_BOOT_STATE *Boot = CONTAINING_RECORD(MiState.Ke, KI_BOOT_STATE, State);
 
-    KiRequire(MiState.Ke->WorkerCount == 0);
     KiStopTimers();
+    KiStopWorkThreads();
+    KiRequire(MiState.Ke->WorkerCount == 0);
     KiAbandonCurrentThread(BootThread);
     KiRequire(IsListEmpty(&MiState.Ke->ThreadList));
     MiState.Ke = NULL;

@@ -21,6 +21,15 @@ typedef struct _KI_EXCEPTION_FRAME *PKI_EXCEPTION_FRAME;
 
 #define KI_MAXIMUM_HELD_LOCKS 24
 
+/* An ERESOURCE that a thread has shared, and how often; see fastmutex.c. */
+#define KI_MAXIMUM_SHARED_RESOURCES 8
+
+typedef struct _KI_SHARED_RESOURCE
+{
+    PERESOURCE Resource; /* NULL: free */
+    ULONG Count;
+} KI_SHARED_RESOURCE;
+
 typedef struct _KTHREAD
 {
     DISPATCHER_HEADER Header;     /* signaled when the thread has ended */
@@ -46,6 +55,7 @@ typedef struct _KTHREAD
     LIST_ENTRY MutantList;       /* DispatcherLock: mutants that this thread owns */
     VOID (*StartRoutine)(PVOID);
     PVOID StartContext;
+    KI_SHARED_RESOURCE SharedResources[KI_MAXIMUM_SHARED_RESOURCES];
     ULONG FaultDepth;    /* nesting of MmAccessFault */
     ULONG HeldLockCount; /* debug builds: lock-order checker */
     struct
@@ -100,6 +110,7 @@ typedef struct _KI_STATE
     struct _KI_PUSH_LOCK_BUCKETS *PushLockBuckets;
     struct _KI_INJECTION *Injection; /* NULL while nothing is injected */
     struct _KI_TIMER_QUEUE *Timers;
+    struct _KI_WORK_QUEUE *Work;
 } KI_STATE;
 
 typedef struct _KI_PARAMETERS

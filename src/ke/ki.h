@@ -85,6 +85,27 @@ BOOLEAN KiServeTimers(void);
 /* When the next timer is due; ~0 if none is set. */
 ULONG64 KiNextTimer(void);
 
+/* Lets the timer thread look again; any IRQL. */
+VOID KiWakeTimerThread(void);
+
+/* ---- Work items ---------------------------------------------------------------------------------------- */
+
+#define KI_WORK_THREADS 2
+
+typedef struct _KI_WORK_QUEUE
+{
+    KSPIN_LOCK Lock;
+    LIST_ENTRY Items; /* Lock */
+    ULONG Started;    /* how many of Workers run; changed by the timer thread and at shutdown only */
+    KI_WORKER Workers[KI_WORK_THREADS];
+} KI_WORK_QUEUE;
+
+/* Starts the workers if there is work for them. On the timer thread; at boot in deterministic mode. */
+VOID KiStartWorkThreads(void);
+
+/* Stops them and runs what is left. */
+VOID KiStopWorkThreads(void);
+
 /* ---- Threads --------------------------------------------------------------------------------------------- */
 
 /* Fills in Thread, without a port thread, and puts it on the list. */

@@ -12,7 +12,7 @@ static KI_TIMER_QUEUE *KiTimers(void)
     return MiState.Ke->Timers;
 }
 
-static VOID KiWakeTimerThread(void)
+VOID KiWakeTimerThread(void)
 {
     if (!KiIsDeterministic())
     {
@@ -299,6 +299,7 @@ static VOID KiTimerThread(PVOID Context)
     {
         ULONG64 Next;
 
+        KiStartWorkThreads();
         if (KiServeTimers())
         {
             continue;
@@ -313,9 +314,9 @@ NTSTATUS KiStartTimers(void)
     KI_TIMER_QUEUE *Queue = KiTimers();
     NTSTATUS Status;
 
-    InitializeListHead(&Queue->Timers);
     if (KiIsDeterministic())
     {
+        KiStartWorkThreads();
         return STATUS_SUCCESS;
     }
     Status = KiStartThread(&Queue->Thread, KiTimerThread, Queue, ~0u);

@@ -104,6 +104,10 @@ static SIZE_T MiTrimRound(ULONG Round)
         {
             Taken += MiTrimWorkingSet(Space, Share, Round < 3 ? 1 : 0);
         }
+        if (Round >= 2)
+        {
+            Taken += MiTrimPageTables(Space);
+        }
         MiReleaseSpaceInTurn(Space);
     }
     return Taken;
@@ -132,9 +136,29 @@ BOOLEAN MiWorkingSetManagerStep(PVOID Context)
     return Taken != 0 && MiPagesMissing() != 0;
 }
 
+/* Once a second while memory is short: page tables that map nothing in memory any more. */
+static VOID MiTrimTablesOfAll(void)
+{
+    for (SIZE_T Turn = 0; Turn < MiState.Space->ProcessCount + 1; Turn++)
+    {
+        PMI_ADDRESS_SPACE Space = MiNextSpaceInTurn();
+
+        if (Space == NULL)
+        {
+            return;
+        }
+        MiTrimPageTables(Space);
+        MiReleaseSpaceInTurn(Space);
+    }
+}
+
 BOOLEAN MiBalanceSetManagerStep(PVOID Context)
 {
     UNREFERENCED_PARAMETER(Context);
+    if (MiAvailablePages() < 4 * MiState.Physical->LowThreshold)
+    {
+        MiTrimTablesOfAll();
+    }
     MiUpdateMemoryNotifications();
     if (MiAvailablePages() < MiState.Physical->LowThreshold)
     {

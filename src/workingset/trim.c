@@ -161,5 +161,6 @@ SIZE_T MiEmptyWorkingSet(PMI_ADDRESS_SPACE Space)
     SIZE_T Removed = MiTrimRange(Space, Space->LowestVpn, Space->HighestVpn, FALSE);
 
     MiUnlockSpaceShared(Space, Slot);
+    MiTrimPageTables(Space);
     return Removed;
 }

@@ -65,6 +65,9 @@ SIZE_T MiEmptyWorkingSet(PMI_ADDRESS_SPACE Space);
 /* Takes up to Pages old pages away from the space; one clock pass at most, ageing what was used. Returns pages removed. */
 SIZE_T MiTrimWorkingSet(PMI_ADDRESS_SPACE Space, SIZE_T Pages, ULONG MinimumAge);
 
+/* Takes page-table pages away under which nothing is in memory; only if the space's lock is free. Returns pages removed. tables.c */
+SIZE_T MiTrimPageTables(PMI_ADDRESS_SPACE Space);
+
 /* A space with a hard maximum that is reached makes room for one more page. Called by the fault handler before it takes locks. */
 VOID MiEnforceWorkingSetLimit(PMI_ADDRESS_SPACE Space);
 

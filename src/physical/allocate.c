@@ -60,6 +60,7 @@ PFN_NUMBER MiAvailablePages(void)
 
 static VOID MiCachePut(MI_PAGE_CACHE *Cache, BOOLEAN Zeroed, PFN_NUMBER Frame)
 {
+    KiAcquireSpinLockAtDispatch(&Cache->Lock);
     if (Zeroed)
     {
         Cache->Zeroed[Cache->ZeroedCount] = (ULONG)Frame;
@@ -70,6 +71,7 @@ static VOID MiCachePut(MI_PAGE_CACHE *Cache, BOOLEAN Zeroed, PFN_NUMBER Frame)
         Cache->Free[Cache->FreeCount] = (ULONG)Frame;
         __atomic_store_n(&Cache->FreeCount, Cache->FreeCount + 1, __ATOMIC_RELAXED);
     }
+    KiReleaseSpinLockFromDispatch(&Cache->Lock);
 }
 
 static ULONG MiRefillFromList(MI_PAGE_CACHE *Cache, BOOLEAN Zeroed, ULONG Wanted)
@@ -92,7 +94,10 @@ static ULONG MiRefillFromList(MI_PAGE_CACHE *Cache, BOOLEAN Zeroed, ULONG Wanted
     return Got;
 }
 
-/* Never-used frames: consecutive ones, at the price of moving a mark. */
+/*
+ * Never-used frames: consecutive ones, at the price of moving a mark. Their descriptors say that somebody has them before the mark moves:
+ * all zero below the mark would mean "on the zeroed list".
+ */
 static ULONG MiTakeFresh(BOOLEAN Zeroed, ULONG Wanted, PFN_NUMBER *First)
 {
     MI_PHYSICAL_STATE *Physical = MiState.Physical;
@@ -112,7 +117,12 @@ static ULONG MiTakeFresh(BOOLEAN Zeroed, ULONG Wanted, PFN_NUMBER *First)
             PFN_NUMBER Left = Run->FreshEnd - Run->Fresh;
             Got = Wanted < Left ? Wanted : (ULONG)Left;
             *First = Run->Fresh;
-            Run->Fresh += Got;
+            for (ULONG Taken = 0; Taken < Got; Taken++)
+            {
+                MiWritePfnEntry(MiPfn(Run->Fresh + Taken),
+                                (MMPFNENTRY){ .PageLocation = ActiveAndValid, .Kernel = 1 });
+            }
+            __atomic_store_n(&Run->Fresh, Run->Fresh + Got, __ATOMIC_RELEASE);
             __atomic_store_n(Count, *Count - Got, __ATOMIC_RELAXED);
         }
     }
@@ -128,8 +138,8 @@ static ULONG MiRefillFromFresh(MI_PAGE_CACHE *Cache, BOOLEAN Zeroed, ULONG Wante
     /* Popped from the end: put them in backwards so that they come out ascending. */
     for (ULONG Index = Got; Index > 0; Index--)
     {
-        MiPfn(First + Index - 1)->e1 =
-            (MMPFNENTRY){ .PageLocation = Zeroed ? ZeroedPageList : FreePageList, .Kernel = 1 };
+        MiWritePfnEntry(MiPfn(First + Index - 1),
+                        (MMPFNENTRY){ .PageLocation = Zeroed ? ZeroedPageList : FreePageList, .Kernel = 1 });
         MiCachePut(Cache, Zeroed, First + Index - 1);
     }
     return Got;
@@ -186,20 +196,40 @@ static VOID MiPrepareAllocated(PFN_NUMBER Frame)
     Pfn->PteAddress = NULL;
     Pfn->OriginalPte.Long = 0;
     Pfn->ReferenceCount = 1;
-    Pfn->e1 = (MMPFNENTRY){ .PageLocation = ActiveAndValid, .Priority = MI_DEFAULT_PRIORITY };
+    MiWritePfnEntry(Pfn, (MMPFNENTRY){ .PageLocation = ActiveAndValid, .Priority = MI_DEFAULT_PRIORITY });
 }
 
 static PFN_NUMBER MiPop(MI_PAGE_CACHE *Cache, BOOLEAN Zeroed)
 {
-    ULONG Count = Zeroed ? Cache->ZeroedCount : Cache->FreeCount;
+    ULONG *Counter = Zeroed ? &Cache->ZeroedCount : &Cache->FreeCount;
+    PFN_NUMBER Frame = 0;
 
-    if (Count == 0)
+    if (__atomic_load_n(Counter, __ATOMIC_RELAXED) == 0)
     {
         return 0;
     }
-    Count--;
-    __atomic_store_n(Zeroed ? &Cache->ZeroedCount : &Cache->FreeCount, Count, __ATOMIC_RELAXED);
-    return Zeroed ? Cache->Zeroed[Count] : Cache->Free[Count];
+    KiAcquireSpinLockAtDispatch(&Cache->Lock);
+    if (*Counter != 0)
+    {
+        ULONG Count = *Counter - 1;
+
+        Frame = Zeroed ? Cache->Zeroed[Count] : Cache->Free[Count];
+        __atomic_store_n(Counter, Count, __ATOMIC_RELAXED);
+    }
+    KiReleaseSpinLockFromDispatch(&Cache->Lock);
+    return Frame;
+}
+
+/* The lists are empty: what other processors hold ready. */
+static PFN_NUMBER MiTakeFromOthers(BOOLEAN Zeroed)
+{
+    PFN_NUMBER Frame = 0;
+
+    for (ULONG Processor = 0; Processor < MiState.Ke->ProcessorCount && Frame == 0; Processor++)
+    {
+        Frame = MiPop(&MiState.Physical->PageCache[Processor], Zeroed);
+    }
+    return Frame;
 }
 
 /* The caches are empty. Decides how much may be taken, refills, and tells the rooms above when memory runs low. */
@@ -228,6 +258,10 @@ static PFN_NUMBER MiAllocateSlow(MI_PAGE_CACHE *Cache, ULONG Flags, PBOOLEAN Nee
             (MiRefillFromList(Cache, Kind, Batch) != 0 || MiRefillFromFresh(Cache, Kind, Batch) != 0))
         {
             Frame = MiPop(Cache, Kind);
+        }
+        if (Frame == 0)
+        {
+            Frame = MiTakeFromOthers(Kind);
         }
         *NeedsZero = Zeroed && !Kind;
     }

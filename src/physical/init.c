@@ -57,6 +57,12 @@ static NTSTATUS MiReadMemoryRuns(MI_PHYSICAL_STATE *Physical)
 
         Run->BasePage = Runs[Index].BasePage;
         Run->PageCount = Runs[Index].PageCount;
+        if (Run->BasePage == 0)
+        {
+            /* Frame 0 means "none" in every link and return value. */
+            Run->BasePage = 1;
+            Run->PageCount--;
+        }
         Run->Fresh = Run->BasePage;
         Run->FreshEnd = Run->BasePage + Run->PageCount;
         Run->Zeroed = Runs[Index].Zeroed;

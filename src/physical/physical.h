@@ -101,14 +101,18 @@ typedef struct _MI_MEMORY_RUN
 #define MI_PRIORITIES       8
 #define MI_DEFAULT_PRIORITY 5
 
-/* Frames that a processor holds ready, taken and refilled at DISPATCH_LEVEL on that processor. */
+/*
+ * Frames that a processor holds ready, refilled at DISPATCH_LEVEL on that processor. The lock is taken by others only when
+ * the lists are empty: then they help themselves, because idle processors must not hoard the last frames.
+ */
 typedef struct _MI_PAGE_CACHE
 {
+    KSPIN_LOCK Lock;
     ULONG ZeroedCount;
     ULONG FreeCount;
     ULONG Zeroed[MI_PAGE_CACHE_DEPTH];
     ULONG Free[MI_PAGE_CACHE_DEPTH];
-    UCHAR Padding[64 - 8];
+    UCHAR Padding[64 - 16];
 } MI_PAGE_CACHE;
 
 C_ASSERT(sizeof(MI_PAGE_CACHE) % 64 == 0);
@@ -180,6 +184,30 @@ static FORCEINLINE PFN_NUMBER MiPfnFrame(const MMPFN *Pfn)
 static FORCEINLINE BOOLEAN MiIsFrame(PFN_NUMBER PageFrame)
 {
     return PageFrame != 0 && PageFrame <= MiState.Physical->HighestPage;
+}
+
+/*
+ * The state bits of a frame whose lock is not held, by somebody to whom the frame belongs (taken off every list) or who only wants a
+ * hint. Others may look at any time, so it is one load and one store.
+ */
+static FORCEINLINE MMPFNENTRY MiReadPfnEntry(const MMPFN *Pfn)
+{
+    union
+    {
+        USHORT Value;
+        MMPFNENTRY Entry;
+    } u = { .Value = __atomic_load_n((const volatile USHORT *)(const VOID *)&Pfn->e1, __ATOMIC_RELAXED) };
+    return u.Entry;
+}
+
+static FORCEINLINE VOID MiWritePfnEntry(PMMPFN Pfn, MMPFNENTRY Entry)
+{
+    union
+    {
+        MMPFNENTRY Entry;
+        USHORT Value;
+    } u = { .Entry = Entry };
+    __atomic_store_n((volatile USHORT *)(PVOID)&Pfn->e1, u.Value, __ATOMIC_RELEASE);
 }
 
 /* The page that holds a PTE: its descriptor carries the PTE lock. */

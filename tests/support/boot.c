@@ -123,6 +123,10 @@ void TestBootMachine(const TEST_MACHINE *Machine)
     HOST_PARAMETERS Host;
     ULONG Last;
 
+    if (MiState.Ke != NULL)
+    {
+        TestAbandonMachine(); /* the test before this one failed */
+    }
     TestMachine = Machine != NULL ? *Machine : Default;
     Host = (HOST_PARAMETERS){
         .RamBytes = (ULONG64)(TestMachine.RamMegabytes != 0 ? TestMachine.RamMegabytes : 16) << 20,

@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: MIT */
+/* The page lists: standby by priority, modified, deletion, purging; and the checks that watch them. */
+#include "frames.h"
+
+static int setup(void **state)
+{
+    static const TEST_MACHINE machine = { .Deterministic = TRUE, .Seed = 5, .Last = TestPhysical };
+
+    (void)state;
+    TestBootMachine(&machine);
+    return 0;
+}
+
+static void clean_pages_stand_by_and_dirty_ones_do_not_count_as_available(void **state)
+{
+    MI_PHYSICAL_STATE *physical = MiState.Physical;
+    PMMPTE table = make_table();
+    PMMPFN clean = make_active(&table[0], 5);
+    PMMPFN dirty = make_active(&table[1], 5);
+    PFN_NUMBER available = MiAvailablePages();
+
+    (void)state;
+    trim(clean, FALSE);
+    assert_int_equal(clean->e1.PageLocation, StandbyPageList);
+    assert_int_equal(physical->StandbyList[5].Total, 1);
+    assert_int_equal(MiAvailablePages(), available + 1);
+    trim(dirty, TRUE);
+    assert_int_equal(dirty->e1.PageLocation, ModifiedPageList);
+    assert_int_equal(physical->ModifiedList.Total, 1);
+    assert_int_equal(MiAvailablePages(), available + 1);
+    MiCheckPhysical(3);
+    discard(clean);
+    discard(dirty);
+    assert_int_equal(MiAvailablePages(), available + 2);
+    free_table(table);
+}
+
+static void standby_is_repurposed_by_priority_and_the_owner_gets_its_entry_back(void **state)
+{
+    MI_PHYSICAL_STATE *physical = MiState.Physical;
+    PMMPTE table = make_table();
+    PMMPFN pfns[MI_PRIORITIES];
+    PFN_NUMBER list;
+    ULONG count;
+
+    (void)state;
+    for (ULONG priority = 0; priority < MI_PRIORITIES; priority++)
+    {
+        pfns[priority] = make_active(&table[priority], priority);
+    }
+    list = take_all(0, &count);
+    for (ULONG priority = MI_PRIORITIES; priority > 0; priority--)
+    {
+        trim(pfns[priority - 1], FALSE);
+    }
+    assert_int_equal(MiPtePage(table)->u1.ShareCount, 1 + MI_PRIORITIES);
+    for (ULONG priority = 0; priority < MI_PRIORITIES; priority++)
+    {
+        PFN_NUMBER frame;
+
+        physical->MinimumReserve = 0; /* the last frames of the lists are the standby ones */
+        do
+        {
+            frame = MiAllocatePage(MI_PAGE_ZEROED);
+            assert_int_not_equal(frame, 0);
+            *(PFN_NUMBER *)PortDirectMap(frame) = list;
+            list = frame;
+        } while (physical->RepurposedByPriority[priority] == 0);
+        assert_int_equal(frame, MiPfnFrame(pfns[priority]));
+        assert_int_equal(table[priority].Long, MiMakeDemandZeroPte(MM_READWRITE).Long);
+        assert_int_equal(MiPtePage(table)->u1.ShareCount, MI_PRIORITIES - priority);
+    }
+    assert_int_equal(MiQueryCounter(MiCounterPagesRepurposed), MI_PRIORITIES);
+    physical->MinimumReserve = 16;
+    give_all(list);
+    free_table(table);
+}
+
+static void a_page_at_the_front_is_reused_first(void **state)
+{
+    PMMPTE table = make_table();
+    PMMPFN pfns[3];
+    KIRQL irql;
+
+    (void)state;
+    for (ULONG i = 0; i < 3; i++)
+    {
+        pfns[i] = make_active(&table[i], 5);
+        trim(pfns[i], FALSE);
+    }
+    irql = KiRaiseIrqlToDispatch();
+    MiLockPfn(pfns[2]);
+    MiUnlinkPage(pfns[2]);
+    MiInsertStandbyAtFront(pfns[2]);
+    MiUnlockPfn(pfns[2]);
+    KiLowerIrqlFromDispatch(irql);
+    assert_int_equal(MiState.Physical->StandbyList[5].Flink, MiPfnFrame(pfns[2]));
+    MiCheckPhysical(3);
+    for (ULONG i = 0; i < 3; i++)
+    {
+        discard(pfns[i]);
+    }
+    free_table(table);
+}
+
+static void purging_frees_standby_up_to_a_priority(void **state)
+{
+    PMMPTE table = make_table();
+    PMMPFN high;
+
+    (void)state;
+    for (ULONG i = 0; i < 20; i++)
+    {
+        trim(make_active(&table[i], i % 4), FALSE);
+    }
+    high = make_active(&table[20], 7);
+    trim(high, FALSE);
+    assert_int_equal(MiStandbyPages(), 21);
+    assert_int_equal(MiPurgeStandby(3), 20);
+    assert_int_equal(MiStandbyPages(), 1);
+    assert_int_equal(table[3].Long, MiMakeDemandZeroPte(MM_READWRITE).Long);
+    assert_int_equal(high->e1.PageLocation, StandbyPageList);
+    MiCheckPhysical(3);
+    assert_int_equal(MiPurgeStandby(7), 1);
+    free_table(table);
+}
+
+static void a_locked_frame_is_passed_over(void **state)
+{
+    PMMPTE table = make_table();
+    PMMPFN first = make_active(&table[0], 5);
+    PMMPFN second = make_active(&table[1], 5);
+    KIRQL irql;
+
+    (void)state;
+    trim(first, FALSE);
+    trim(second, FALSE);
+    irql = KiRaiseIrqlToDispatch();
+    __atomic_fetch_or(&first->Lock, MI_PFN_LOCK, __ATOMIC_ACQUIRE); /* somebody else's */
+    assert_ptr_equal(MiRemoveHeadLocked(&MiState.Physical->StandbyList[5]), second);
+    __atomic_fetch_and(&first->Lock, ~MI_PFN_LOCK, __ATOMIC_RELEASE);
+    assert_int_equal(second->e1.PageLocation, TransitionPage);
+    MiInsertPageInList(second);
+    MiUnlockPfn(second);
+    KiLowerIrqlFromDispatch(irql);
+    discard(first);
+    discard(second);
+    free_table(table);
+}
+
+static void a_deleted_page_is_freed_with_its_last_reference(void **state)
+{
+    PMMPTE table = make_table();
+    PMMPFN pfn = make_active(&table[0], 5);
+    PFN_NUMBER available = MiAvailablePages();
+    KIRQL irql = KiRaiseIrqlToDispatch();
+
+    (void)state;
+    MiLockPfn(pfn);
+    MiIncrementReferenceCount(pfn); /* I/O */
+    pfn->e1.Deleted = 1;
+    table[0].Long = 0;
+    MiDecrementPageTableShare(&table[0]);
+    assert_false(MiDecrementShareCount(pfn));
+    assert_int_equal(pfn->e1.PageLocation, TransitionPage);
+    assert_true(MiDecrementReferenceCount(pfn));
+    MiUnlockPfn(pfn);
+    KiLowerIrqlFromDispatch(irql);
+    assert_int_equal(MiAvailablePages(), available + 1);
+    assert_int_equal(pfn->e1.PageLocation, FreePageList);
+    MiCheckPhysical(3);
+    free_table(table);
+}
+
+static ULONG modified_calls;
+
+static VOID note_modified(void)
+{
+    modified_calls++;
+}
+
+static void the_writer_is_called_when_the_modified_list_is_long(void **state)
+{
+    PMMPTE table = make_table();
+    PMMPFN pfns[200];
+    ULONG threshold = (ULONG)MiState.Physical->ModifiedThreshold;
+
+    (void)state;
+    assert_true(threshold <= 200);
+    MiState.Physical->Operations.ModifiedHigh = note_modified;
+    modified_calls = 0;
+    for (ULONG i = 0; i < threshold; i++)
+    {
+        assert_int_equal(modified_calls, 0);
+        pfns[i] = make_active(&table[i], 5);
+        trim(pfns[i], TRUE);
+    }
+    assert_int_equal(modified_calls, 1);
+    for (ULONG i = 0; i < threshold; i++)
+    {
+        discard(pfns[i]);
+    }
+    free_table(table);
+}
+
+/* ---- The checks --------------------------------------------------------------------------------------------- */
+
+static void check(void *level)
+{
+    MiCheckPhysical((ULONG)(ULONG_PTR)level);
+}
+
+static void expect_corrupt(ULONG_PTR which, ULONG_PTR level)
+{
+    TestExpectBugCheck(PFN_LIST_CORRUPT, check, (void *)level);
+    assert_int_equal(TestBugCheckParameters[0], which);
+}
+
+static void planted_damage_is_found(void **state)
+{
+    MI_PHYSICAL_STATE *physical = MiState.Physical;
+    PMMPTE table = make_table();
+    PMMPFN first = make_active(&table[0], 5);
+    PMMPFN second = make_active(&table[1], 5);
+    PMMPFN active = make_active(&table[2], 5);
+    MMPTE pte = table[2];
+
+    (void)state;
+    trim(first, FALSE);
+    trim(second, FALSE);
+    MiCheckPhysical(3);
+
+    second->u1.Blink = 0;
+    expect_corrupt(0x1, 2);
+    second->u1.Blink = (ULONG)MiPfnFrame(first);
+    second->ReferenceCount = 1;
+    expect_corrupt(0x1, 2);
+    second->ReferenceCount = 0;
+    second->e1.Priority = 4;
+    expect_corrupt(0x1, 2);
+    second->e1.Priority = 5;
+    physical->StandbyList[5].Total++;
+    expect_corrupt(0x2, 2);
+    physical->StandbyList[5].Total--;
+    table[2].Hard.PageFrameNumber ^= 1;
+    expect_corrupt(0x3, 3);
+    table[2] = pte;
+    active->u1.ShareCount = 0;
+    expect_corrupt(0x4, 3);
+    active->u1.ShareCount = 1;
+    table[0].Trans.Transition = 0;
+    expect_corrupt(0x5, 3);
+    table[0].Trans.Transition = 1;
+    active->e1.PageLocation = FreePageList;
+    expect_corrupt(0x6, 3);
+    active->e1.PageLocation = ActiveAndValid;
+    MiCheckPhysical(3);
+
+    trim(active, FALSE);
+    discard(active);
+    discard(first);
+    discard(second);
+    free_table(table);
+}
+
+static void free_twice(void *frame)
+{
+    MiFreePage((PFN_NUMBER)(ULONG_PTR)frame);
+}
+
+static void a_free_frame_cannot_be_freed(void **state)
+{
+    PFN_NUMBER frame = MiAllocatePage(0);
+
+    (void)state;
+    MiFreePage(frame);
+    TestExpectBugCheck(KMODE_EXCEPTION_NOT_HANDLED, free_twice, (void *)(ULONG_PTR)frame);
+    TestAbandonMachine();
+}
+
+#define TEST(test) cmocka_unit_test_setup_teardown(test, setup, TestTeardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(clean_pages_stand_by_and_dirty_ones_do_not_count_as_available),
+        TEST(standby_is_repurposed_by_priority_and_the_owner_gets_its_entry_back),
+        TEST(a_page_at_the_front_is_reused_first),
+        TEST(purging_frees_standby_up_to_a_priority),
+        TEST(a_locked_frame_is_passed_over),
+        TEST(a_deleted_page_is_freed_with_its_last_reference),
+        TEST(the_writer_is_called_when_the_modified_list_is_long),
+        TEST(planted_damage_is_found),
+        TEST(a_free_frame_cannot_be_freed),
+    };
+
+    return cmocka_run_group_tests_name("lists", tests, NULL, NULL);
+}

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Talking and stopping: debug output by write(2) or into a hook, back traces by frame pointers, symbol names by
- * dladdr, and the end of the machine by abort(). A back trace must never fault, not even with a damaged stack or with frames
- * that lie in pageable NT memory: frames inside the thread's own Linux stacks are read directly, all others
- * through process_vm_readv, which reports an unreadable address instead of raising a signal.
+ * Talking and stopping: debug output by write(2) or into a hook, back traces by frame pointers, symbol names
+ * by dladdr, and the end of the machine by abort(). A back trace must never fault, not even with a damaged
+ * stack or with frames that lie in pageable NT memory: frames inside the thread's own Linux stacks are read
+ * directly, all others through process_vm_readv, which reports an unreadable address instead of raising a
+ * signal.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -90,7 +91,11 @@ HOST_NOT_SANITIZED static BOOLEAN HostReadFrame(ULONG_PTR Address, HOST_FRAME *F
         Frame->ReturnAddress = Words[1];
         return TRUE;
     }
-    return syscall(SYS_process_vm_readv, getpid(), &Local, 1, &Remote, 1, 0) == (long)sizeof(*Frame);
+    /*
+     * The counts and flags are unsigned long: an int among variable arguments would leave half of them to
+     * chance.
+     */
+    return syscall(SYS_process_vm_readv, getpid(), &Local, 1ul, &Remote, 1ul, 0ul) == (long)sizeof(*Frame);
 }
 
 HOST_NOT_SANITIZED ULONG HostWalkFrames(ULONG_PTR Frame, PVOID *Frames, ULONG Count, ULONG Skip)
@@ -146,7 +151,8 @@ VOID PortDescribeAddress(PVOID Address, PSTR Buffer, SIZE_T Size)
     Module = Module != NULL ? Module + 1 : Info.dli_fname;
     if (Info.dli_sname != NULL)
     {
-        snprintf(Buffer, Size, "%s+0x%zx (%s)", Info.dli_sname, (ULONG_PTR)Address - (ULONG_PTR)Info.dli_saddr, Module);
+        snprintf(Buffer, Size, "%s+0x%zx (%s)", Info.dli_sname,
+                 (ULONG_PTR)Address - (ULONG_PTR)Info.dli_saddr, Module);
     }
     else
     {

@@ -237,6 +237,29 @@ struct _EXCEPTION_RECORD;
 NTSTATUS MmAccessFault(ULONG FaultStatus, PVOID Address, KPROCESSOR_MODE Mode,
                        struct _EXCEPTION_RECORD *Record);
 
+/*
+ * The room ke, for the port's fault handler (src/ke/below.c). All of it concerns the current thread, never faults, and
+ * may be called inside the handler.
+ *
+ * KiQueryModeAddress: where Thread keeps its current mode (KTHREAD.CurrentMode), for ports that read it often.
+ * KiQueryExceptionScope: what would become of an exception now.
+ * KiUnwindToFrame: raises Record to the innermost exception frame; returns FALSE if there is none.
+ * KiGuardedCall: runs Routine(Context) in a frame of its own; STATUS_SUCCESS or the exception's code, *Record optional.
+ * KiGuardedCopy: copies from or to memory that may fault; *Copied (optional) says how far it came. IRQL <= APC_LEVEL.
+ */
+typedef enum _KI_EXCEPTION_SCOPE
+{
+    KiExceptionUnframed, /* no frame: nobody can take it */
+    KiExceptionFramed,   /* somebody inside the thread waits for it */
+    KiExceptionBase      /* only the thread's outermost frame is left: unhandled */
+} KI_EXCEPTION_SCOPE;
+
+const volatile KPROCESSOR_MODE *KiQueryModeAddress(const struct _KTHREAD *Thread);
+KI_EXCEPTION_SCOPE KiQueryExceptionScope(VOID);
+BOOLEAN KiUnwindToFrame(const struct _EXCEPTION_RECORD *Record);
+NTSTATUS KiGuardedCall(VOID (*Routine)(PVOID), PVOID Context, struct _EXCEPTION_RECORD *Record);
+NTSTATUS KiGuardedCopy(PVOID Destination, const volatile void *Source, SIZE_T Length, PSIZE_T Copied);
+
 #define PORT_FAULT_PRESENT 0x01u
 #define PORT_FAULT_WRITE   0x02u
 #define PORT_FAULT_USER    0x04u

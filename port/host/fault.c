@@ -11,7 +11,6 @@
  */
 #include "host_machine.h"
 #include "host_thread.h"
-#include "ke/ke.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -19,12 +18,12 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-#define HOST_SA_RESTORER 0x04000000ul
-#define HOST_TRAP_STACK 12      /* #SS: a non-canonical address through rsp or rbp */
+#define HOST_SA_RESTORER     0x04000000ul
+#define HOST_TRAP_STACK      12 /* #SS: a non-canonical address through rsp or rbp */
 #define HOST_TRAP_PROTECTION 13 /* #GP: any other non-canonical address */
 #define HOST_TRAP_PAGE_FAULT 14
 #define HOST_ERROR_CODE_BITS (PORT_FAULT_WRITE | PORT_FAULT_EXECUTE)
-#define HOST_LIVELOCK_LIMIT 10000000u
+#define HOST_LIVELOCK_LIMIT  10000000u
 
 VOID (*HostUnhandledExceptionHook)(const HOST_UNHANDLED_EXCEPTION *Exception);
 
@@ -35,7 +34,8 @@ typedef struct _HOST_FAULT
     int Signal;
     siginfo_t *Info;
     ucontext_t *Context;
-    PKTHREAD Thread;
+    BOOLEAN Ours; /* the thread is one of the machine's */
+    KPROCESSOR_MODE Mode;
     ULONG_PTR Address;
     ULONG Access; /* PORT_FAULT_WRITE, _EXECUTE, _USER */
 } HOST_FAULT;
@@ -57,7 +57,8 @@ __asm__(".text\n"
 long HostSetSignalAction(int Signal, ULONG_PTR Handler, HOST_SIGNAL_ACTION *Previous)
 {
     HOST_SIGNAL_ACTION Action = { .Handler = Handler,
-                                  .Flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER | SA_RESTART | HOST_SA_RESTORER,
+                                  .Flags =
+                                      SA_SIGINFO | SA_ONSTACK | SA_NODEFER | SA_RESTART | HOST_SA_RESTORER,
                                   .Restorer = (ULONG_PTR)HostSignalReturn };
 
     return HostSystemCall(SYS_rt_sigaction, (ULONG_PTR)Signal, (ULONG_PTR)&Action, (ULONG_PTR)Previous,
@@ -87,7 +88,8 @@ static VOID HostHandOver(const HOST_FAULT *Fault)
     {
         if ((Previous->Flags & SA_SIGINFO) != 0)
         {
-            ((void (*)(int, siginfo_t *, void *))Previous->Handler)(Fault->Signal, Fault->Info, Fault->Context);
+            ((void (*)(int, siginfo_t *, void *))Previous->Handler)(Fault->Signal, Fault->Info,
+                                                                    Fault->Context);
         }
         else
         {
@@ -99,8 +101,9 @@ static VOID HostHandOver(const HOST_FAULT *Fault)
     HostRestoreSignalAction(Fault->Signal, &Default);
     if (Fault->Info->si_code <= 0)
     {
-        HostSystemCall(SYS_tgkill, (ULONG_PTR)getpid(), (ULONG_PTR)HostSystemCall(SYS_gettid, 0, 0, 0, 0, 0, 0),
-                       (ULONG_PTR)Fault->Signal, 0, 0, 0);
+        HostSystemCall(SYS_tgkill, (ULONG_PTR)getpid(),
+                       (ULONG_PTR)HostSystemCall(SYS_gettid, 0, 0, 0, 0, 0, 0), (ULONG_PTR)Fault->Signal, 0,
+                       0, 0);
     }
 }
 
@@ -111,11 +114,11 @@ static VOID HostPrintLine(PSTR Line, int Length, SIZE_T Size)
     PortDebugPrint(Line, Length < 0 ? 0 : (SIZE_T)Length < Size ? (SIZE_T)Length : Size - 1);
 }
 
-#define HOST_PRINT(...)                                                                                            \
-    do                                                                                                             \
-    {                                                                                                              \
-        CHAR Line_[512];                                                                                           \
-        HostPrintLine(Line_, snprintf(Line_, sizeof(Line_), __VA_ARGS__), sizeof(Line_));                          \
+#define HOST_PRINT(...)                                                                                      \
+    do                                                                                                       \
+    {                                                                                                        \
+        CHAR Line_[512];                                                                                     \
+        HostPrintLine(Line_, snprintf(Line_, sizeof(Line_), __VA_ARGS__), sizeof(Line_));                    \
     } while (0)
 
 static PCSTR HostAccessName(ULONG_PTR Kind)
@@ -131,7 +134,8 @@ VOID HostReportException(const HOST_UNHANDLED_EXCEPTION *Exception)
     ULONG Index;
 
     PortDescribeAddress(Record->ExceptionAddress, Name, sizeof(Name));
-    HOST_PRINT("ntmm: unhandled exception 0x%08X at %p %s\n", (ULONG)Record->ExceptionCode, Record->ExceptionAddress, Name);
+    HOST_PRINT("ntmm: unhandled exception 0x%08X at %p %s\n", (ULONG)Record->ExceptionCode,
+               Record->ExceptionAddress, Name);
     if (Record->NumberParameters >= 2)
     {
         HOST_PRINT("  %s address 0x%016zx\n", HostAccessName(Record->ExceptionInformation[0]),
@@ -156,11 +160,12 @@ VOID HostReportException(const HOST_UNHANDLED_EXCEPTION *Exception)
 static VOID HostReport(const HOST_FAULT *Fault, const EXCEPTION_RECORD *Record)
 {
     const greg_t *Registers = Fault->Context->uc_mcontext.gregs;
-    HOST_UNHANDLED_EXCEPTION Exception = { .Record = Record, .Registers = (const HOST_REGISTERS *)(PCVOID)Registers };
+    HOST_UNHANDLED_EXCEPTION Exception = { .Record = Record,
+                                           .Registers = (const HOST_REGISTERS *)(PCVOID)Registers };
 
     Exception.BackTrace[0] = (PVOID)Registers[REG_RIP];
-    Exception.BackTraceCount =
-        1 + HostWalkFrames((ULONG_PTR)Registers[REG_RBP], Exception.BackTrace + 1, HOST_BACK_TRACE_DEPTH - 1, 0);
+    Exception.BackTraceCount = 1 + HostWalkFrames((ULONG_PTR)Registers[REG_RBP], Exception.BackTrace + 1,
+                                                  HOST_BACK_TRACE_DEPTH - 1, 0);
     (HostUnhandledExceptionHook != NULL ? HostUnhandledExceptionHook : HostReportException)(&Exception);
 }
 
@@ -169,14 +174,12 @@ static VOID HostReport(const HOST_FAULT *Fault, const EXCEPTION_RECORD *Record)
 /* Returns only when somebody else is to deal with the signal. */
 static VOID HostRaise(const HOST_FAULT *Fault, EXCEPTION_RECORD *Record)
 {
-    PKI_EXCEPTION_FRAME Frame = Fault->Thread->ExceptionFrames;
-
     if (Record->ExceptionAddress == NULL)
     {
         Record->ExceptionAddress = (PVOID)Fault->Context->uc_mcontext.gregs[REG_RIP];
     }
     HostCount(&HostMachine.Counters.Exceptions, 1);
-    if (Frame == NULL || Frame->Base)
+    if (KiQueryExceptionScope() != KiExceptionFramed)
     {
         HostReport(Fault, Record);
     }
@@ -188,7 +191,8 @@ static VOID HostRaiseFault(const HOST_FAULT *Fault, NTSTATUS Code, ULONG_PTR Add
 {
     EXCEPTION_RECORD Record = { .ExceptionCode = Code, .NumberParameters = 2 };
 
-    Record.ExceptionInformation[0] = (Fault->Access & PORT_FAULT_EXECUTE) != 0 ? 8 : (Fault->Access & PORT_FAULT_WRITE) != 0;
+    Record.ExceptionInformation[0] =
+        (Fault->Access & PORT_FAULT_EXECUTE) != 0 ? 8 : (Fault->Access & PORT_FAULT_WRITE) != 0;
     Record.ExceptionInformation[1] = Address;
     if (Code == STATUS_IN_PAGE_ERROR)
     {
@@ -222,16 +226,16 @@ static VOID HostResolveFault(const HOST_FAULT *Fault)
         }
         HostCount(&HostMachine.Counters.PageFaults, 1);
         Record.ExceptionAddress = (PVOID)Fault->Context->uc_mcontext.gregs[REG_RIP];
-        Status = MmAccessFault(Fault->Access | (Fill == HostFillDenied ? PORT_FAULT_PRESENT : 0), (PVOID)Fault->Address,
-                               Fault->Thread->CurrentMode, &Record);
+        Status = MmAccessFault(Fault->Access | (Fill == HostFillDenied ? PORT_FAULT_PRESENT : 0),
+                               (PVOID)Fault->Address, Fault->Mode, &Record);
         if (!NT_SUCCESS(Status))
         {
             HostRaise(Fault, &Record);
             return;
         }
     }
-    HostFatal("MmAccessFault says success again and again, but the page tables never permit the access", Fault->Address,
-              Fault->Access);
+    HostFatal("MmAccessFault says success again and again, but the page tables never permit the access",
+              Fault->Address, Fault->Access);
 }
 
 typedef enum _HOST_TARGET
@@ -244,9 +248,9 @@ typedef enum _HOST_TARGET
 static HOST_TARGET HostClassify(HOST_FAULT *Fault)
 {
     const greg_t *Registers = Fault->Context->uc_mcontext.gregs;
-    BOOLEAN Framed = Fault->Thread != NULL && Fault->Thread->ExceptionFrames != NULL;
+    BOOLEAN Framed = Fault->Ours && KiQueryExceptionScope() != KiExceptionUnframed;
 
-    if (Fault->Thread == NULL || Fault->Info->si_code <= 0)
+    if (!Fault->Ours || Fault->Info->si_code <= 0)
     {
         return HostTargetElsewhere;
     }
@@ -266,9 +270,9 @@ static HOST_TARGET HostClassify(HOST_FAULT *Fault)
         return HostTargetPaged;
     }
     /* A null pointer, the process's own part of the user window, Linux's kernel, or a wild pointer of a client. */
-    if (Framed && (Fault->Address <= PORT_USER_HIGHEST || Fault->Address >> 47 != 0 ||
-                   (Fault->Thread->CurrentMode == UserMode && Fault->Signal == SIGSEGV &&
-                    Fault->Info->si_code == SEGV_MAPERR)))
+    if (Framed &&
+        (Fault->Address <= PORT_USER_HIGHEST || Fault->Address >> 47 != 0 ||
+         (Fault->Mode == UserMode && Fault->Signal == SIGSEGV && Fault->Info->si_code == SEGV_MAPERR)))
     {
         return HostTargetInvalid;
     }
@@ -279,14 +283,13 @@ static void HostFaultHandler(int Signal, siginfo_t *Info, void *Context)
 {
     int SavedErrno = errno;
     ucontext_t *Interrupted = Context;
-    HOST_FAULT Fault = { .Signal = Signal, .Info = Info, .Context = Interrupted, .Thread = PortGetCurrentThread() };
+    HOST_FAULT Fault = { .Signal = Signal, .Info = Info, .Context = Interrupted };
 
     Fault.Address = (ULONG_PTR)Info->si_addr;
     Fault.Access = (ULONG)Interrupted->uc_mcontext.gregs[REG_ERR] & HOST_ERROR_CODE_BITS;
-    if (Fault.Thread != NULL && Fault.Thread->CurrentMode == UserMode)
-    {
-        Fault.Access |= PORT_FAULT_USER;
-    }
+    Fault.Ours = PortGetCurrentThread() != NULL;
+    Fault.Mode = Fault.Ours ? *HostLocal.Mode : KernelMode;
+    Fault.Access |= Fault.Mode == UserMode ? PORT_FAULT_USER : 0;
     switch (HostClassify(&Fault))
     {
     case HostTargetPaged:
@@ -300,7 +303,7 @@ static void HostFaultHandler(int Signal, siginfo_t *Info, void *Context)
         {
             HostResolveFault(&Fault);
         }
-        if (HostIsPreempted() && Fault.Thread->CurrentMode == UserMode &&
+        if (HostIsPreempted() && *HostLocal.Mode == UserMode &&
             !HostIsOnSignalStack((ULONG_PTR)Interrupted->uc_mcontext.gregs[REG_RSP]))
         {
             HostYieldGang();
@@ -337,19 +340,7 @@ VOID HostShutdownFaults(VOID)
 
 NTSTATUS HostGuardedCall(VOID (*Routine)(PVOID), PVOID Context, EXCEPTION_RECORD *Record)
 {
-    KI_EXCEPTION_FRAME Frame;
-
-    if (KiTry(&Frame))
-    {
-        Routine(Context);
-        KiEndTry(&Frame);
-        return STATUS_SUCCESS;
-    }
-    if (Record != NULL)
-    {
-        *Record = Frame.Record;
-    }
-    return (NTSTATUS)Frame.Record.ExceptionCode;
+    return KiGuardedCall(Routine, Context, Record);
 }
 
 DECLSPEC_NORETURN VOID HostFatal(PCSTR Text, ULONG64 First, ULONG64 Second)

@@ -17,8 +17,8 @@
  *
  * Lock order: HostGang.Lock, then the TB lock (HostLoadNativeSpace).
  */
-#include "host_machine.h"
 #include "host_sim.h"
+#include "host_machine.h"
 #include "host_thread.h"
 
 #include <errno.h>
@@ -31,15 +31,15 @@
 
 #define HOST_PREEMPT_SIGNAL (SIGRTMIN + 3)
 #define HOST_PREEMPT_PERIOD 2000000ull /* nanoseconds between two signals to a gang that does not go */
-#define HOST_LOCK_SPINS 200
+#define HOST_LOCK_SPINS     200
 
 typedef struct _HOST_GANG_LIST
 {
     HOST_LOCK Lock;
-    LIST_ENTRY Running;  /* members of the loaded space's gang */
-    LIST_ENTRY Queue;    /* waiting threads, first come first served */
-    PFN_NUMBER Loaded;   /* the space in the user window; the gang may be empty */
-    ULONG64 SliceEnd;    /* of the loaded space; means nothing while nobody waits */
+    LIST_ENTRY Running; /* members of the loaded space's gang */
+    LIST_ENTRY Queue;   /* waiting threads, first come first served */
+    PFN_NUMBER Loaded;  /* the space in the user window; the gang may be empty */
+    ULONG64 SliceEnd;   /* of the loaded space; means nothing while nobody waits */
     ULONG64 NextSignal;
     LONG ProcessId;
     HOST_SIGNAL_ACTION PreviousAction;
@@ -128,15 +128,20 @@ static VOID HostRunLocal(PHOST_LOCAL Local)
     HostAppend(&HostGang.Running, Local);
 }
 
+/* Emptying a window full of mappings takes long: a slice that was dear to begin is longer, so switching never takes over. */
 static VOID HostLoad(PFN_NUMBER Space)
 {
+    ULONG64 Start = PortQueryClock();
+    ULONG64 Now = Start;
+
     if (HostGang.Loaded != Space)
     {
         HostLoadNativeSpace(Space);
         HostGang.Loaded = Space;
         HostCount(&HostMachine.Counters.GangSwitches, 1);
+        Now = PortQueryClock();
     }
-    HostGang.SliceEnd = PortQueryClock() + (ULONG64)HostMachine.Parameters.TimeSlice * 1000;
+    HostGang.SliceEnd = Now + (Now - Start) * 4 + (ULONG64)HostMachine.Parameters.TimeSlice * 1000;
     HostGang.NextSignal = HostGang.SliceEnd;
 }
 
@@ -198,8 +203,8 @@ static VOID HostPreemptGang(void)
         PHOST_LOCAL Local = HostLocalOf(Link);
 
         __atomic_store_n(&Local->Preempt, 1, __ATOMIC_RELEASE);
-        HostSystemCall(SYS_tgkill, (ULONG_PTR)HostGang.ProcessId, (ULONG_PTR)Local->Tid, (ULONG_PTR)HOST_PREEMPT_SIGNAL, 0,
-                       0, 0);
+        HostSystemCall(SYS_tgkill, (ULONG_PTR)HostGang.ProcessId, (ULONG_PTR)Local->Tid,
+                       (ULONG_PTR)HOST_PREEMPT_SIGNAL, 0, 0, 0);
         HostCount(&HostMachine.Counters.GangPreemptions, 1);
     }
 #if defined(NTMM_TSAN)
@@ -323,7 +328,8 @@ static VOID HostParkEnded(VOID)
 
 static VOID HostThreadBegins(VOID)
 {
-    HostLocal = (HOST_LOCAL){ .Tid = HostCurrentThread()->Tid };
+    HostLocal =
+        (HOST_LOCAL){ .Tid = HostCurrentThread()->Tid, .Mode = KiQueryModeAddress(PortGetCurrentThread()) };
 }
 
 static VOID HostThreadEnds(VOID)
@@ -401,11 +407,9 @@ HOST_NOT_SANITIZED static void HostPreemptHandler(int Signal, siginfo_t *Info, v
 #if defined(NTMM_TSAN)
     (void)Context;
 #else
-    PKTHREAD Thread = PortCurrentThread;
     ULONG_PTR StackPointer = (ULONG_PTR)((ucontext_t *)Context)->uc_mcontext.gregs[REG_RSP];
 
-    /* PreviousMode and the rest of the kernel's state say nothing about a thread that is not in user mode for sure. */
-    if (Thread != NULL && Thread->CurrentMode == UserMode && Thread->FaultDepth == 0 && HostLocal.LockDepth == 0 &&
+    if (PortGetCurrentThread() != NULL && *HostLocal.Mode == UserMode && HostLocal.LockDepth == 0 &&
         HostLocal.State == HostGangRunning && HostIsPreempted() && !HostIsOnSignalStack(StackPointer))
     {
         int SavedErrno = errno;

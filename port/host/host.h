@@ -17,13 +17,13 @@
 
 typedef struct _HOST_PARAMETERS
 {
-    ULONG64 RamBytes;       /* all runs together; rounded down to pages. Costs nothing until touched. */
-    ULONG RunCount;         /* runs of RAM, 0 = 1 */
-    ULONG64 HoleBytes;      /* between two runs, at least one page */
-    ULONG ProcessorCount;   /* 1..PORT_MAXIMUM_PROCESSORS, 0 = 1 */
-    BOOLEAN Deterministic;  /* one thread, no time slices */
-    ULONG MaximumMappings;  /* host mappings of NT pages at a time; 0 = as many as vm.max_map_count leaves */
-    ULONG TimeSlice;        /* of a natively loaded address space, in microseconds; 0 = 10000 */
+    ULONG64 RamBytes;      /* all runs together; rounded down to pages. Costs nothing until touched. */
+    ULONG RunCount;        /* runs of RAM, 0 = 1 */
+    ULONG64 HoleBytes;     /* between two runs, at least one page */
+    ULONG ProcessorCount;  /* 1..PORT_MAXIMUM_PROCESSORS, 0 = 1 */
+    BOOLEAN Deterministic; /* one thread, no time slices */
+    ULONG MaximumMappings; /* host mappings of NT pages at a time; 0 = as many as vm.max_map_count leaves */
+    ULONG TimeSlice;       /* of a natively loaded address space, in microseconds; 0 = 10000 */
 } HOST_PARAMETERS;
 
 /*
@@ -107,29 +107,32 @@ ssize_t HostPwrite(int File, const VOID *Buffer, SIZE_T Length, off_t Offset);
 
 /* ---- Counters ---------------------------------------------------------------------------------------------- */
 
-#define HOST_COUNTER_LIST(Counter)                                                                                 \
-    Counter(Signals, "SIGSEGV and SIGBUS that concerned NT addresses")                                             \
-    Counter(Fills, "TB fills that loaded something")                                                               \
-    Counter(FillsSpurious, "faults whose page another thread had loaded already")                                  \
-    Counter(FillsRevived, "fills that only gave access back to a mapping of the same frames (mprotect)")           \
-    Counter(PagesFilled, "pages loaded, neighbours included")                                                      \
-    Counter(PagesWide, "pages loaded because they are neighbours of a faulting page")                              \
-    Counter(PagesHinted, "pages loaded by PortFillTb")                                                             \
-    Counter(Flushes, "calls of PortFlushTb")                                                                       \
-    Counter(FlushRanges, "ranges in them")                                                                         \
-    Counter(FlushRangesIdle, "ranges that held nothing, at the cost of no system call")                            \
-    Counter(FlushCalls, "system calls made to flush")                                                              \
-    Counter(PagesFlushed, "pages taken away")                                                                      \
-    Counter(PagesFlushedAlong, "pages taken away without need, to save a system call")                             \
-    Counter(PagesEvicted, "pages taken away to stay within the number of mappings")                                \
-    Counter(WindowFlushes, "times the whole user window was emptied")                                              \
-    Counter(PageFaults, "calls of MmAccessFault by the signal handler")                                            \
-    Counter(Exceptions, "exceptions raised to native code")                                                        \
-    Counter(GangSwitches, "times another address space was loaded")                                                \
-    Counter(GangPreemptions, "preemption signals sent")                                                            \
-    Counter(GangWaits, "times a thread waited for its address space")                                              \
-    Counter(SimMisses, "TB misses of simulated processors")                                                        \
-    Counter(SimPageFaults, "calls of MmAccessFault by simulated processors")
+#define HOST_COUNTER_LIST(Counter)                                                                           \
+    Counter(Signals, "SIGSEGV and SIGBUS that concerned NT addresses") Counter(                              \
+        Fills, "TB fills that loaded something")                                                             \
+        Counter(FillsSpurious, "faults whose page another thread had loaded already") Counter(               \
+            FillsRevived, "fills that only gave access back to a mapping of the same frames (mprotect)")     \
+            Counter(PagesFilled, "pages loaded, neighbours included")                                        \
+                Counter(PagesWide, "pages loaded because they are neighbours of a faulting page") Counter(   \
+                    PagesHinted, "pages loaded by PortFillTb") Counter(Flushes, "calls of PortFlushTb")      \
+                    Counter(FlushRanges, "ranges in them") Counter(                                          \
+                        FlushRangesIdle, "ranges that held nothing, at the cost of no system call")          \
+                        Counter(FlushCalls, "system calls made to flush")                                    \
+                            Counter(PagesFlushed, "pages taken away") Counter(                               \
+                                PagesFlushedAlong, "pages taken away without need, to save a system call")   \
+                                Counter(PagesEvicted,                                                        \
+                                        "pages taken away to stay within the number of mappings")            \
+                                    Counter(WindowFlushes, "times the whole user window was emptied")        \
+                                        Counter(PageFaults, "calls of MmAccessFault by the signal handler")  \
+                                            Counter(Exceptions, "exceptions raised to native code") Counter( \
+                                                GangSwitches, "times another address space was loaded")      \
+                                                Counter(GangPreemptions, "preemption signals sent") Counter( \
+                                                    GangWaits,                                               \
+                                                    "times a thread waited for its address space")           \
+                                                    Counter(SimMisses, "TB misses of simulated processors")  \
+                                                        Counter(                                             \
+                                                            SimPageFaults,                                   \
+                                                            "calls of MmAccessFault by simulated processors")
 
 typedef struct _HOST_COUNTERS
 {

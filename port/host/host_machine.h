@@ -20,8 +20,8 @@
  * Neither errno nor the interceptors of the sanitizers are involved; the latter would touch shadow memory for every byte of a
  * window of 64 TiB. Returns the value or -errno.
  */
-static inline long HostSystemCall(long Number, ULONG_PTR A, ULONG_PTR B, ULONG_PTR C, ULONG_PTR D, ULONG_PTR E,
-                                  ULONG_PTR F)
+static inline long HostSystemCall(long Number, ULONG_PTR A, ULONG_PTR B, ULONG_PTR C, ULONG_PTR D,
+                                  ULONG_PTR E, ULONG_PTR F)
 {
     long Result;
     register ULONG_PTR R10 __asm__("r10") = D;
@@ -36,10 +36,11 @@ static inline long HostSystemCall(long Number, ULONG_PTR A, ULONG_PTR B, ULONG_P
 }
 
 /* Maps at exactly Address with MAP_FIXED or MAP_FIXED_NOREPLACE in Flags, anywhere if 0; the address or -errno. */
-static inline long HostMap(ULONG_PTR Address, SIZE_T Length, int Protection, int Flags, int File, ULONG64 Offset)
+static inline long HostMap(ULONG_PTR Address, SIZE_T Length, int Protection, int Flags, int File,
+                           ULONG64 Offset)
 {
-    return HostSystemCall(SYS_mmap, Address, Length, (ULONG_PTR)Protection, (ULONG_PTR)Flags, (ULONG_PTR)(long)File,
-                          Offset);
+    return HostSystemCall(SYS_mmap, Address, Length, (ULONG_PTR)Protection, (ULONG_PTR)Flags,
+                          (ULONG_PTR)(long)File, Offset);
 }
 
 static inline long HostUnmap(ULONG_PTR Address, SIZE_T Length)
@@ -70,16 +71,17 @@ typedef enum _HOST_GANG_STATE
 
 typedef struct _HOST_LOCAL
 {
-    LIST_ENTRY GangLink;     /* HostGang lock: Running or Queue */
-    PFN_NUMBER Space;        /* own thread; read by others under the gang lock while queued */
-    HOST_GANG_STATE State;   /* HostGang lock to change; own thread may read */
-    BOOLEAN Simulated;       /* own thread */
-    ULONG Wake;              /* atomic, futex: 0 wait, 1 the space is loaded */
-    ULONG Preempt;           /* atomic: the slice is over, leave at the next chance */
+    LIST_ENTRY GangLink;      /* HostGang lock: Running or Queue */
+    PFN_NUMBER Space;         /* own thread; read by others under the gang lock while queued */
+    HOST_GANG_STATE State;    /* HostGang lock to change; own thread may read */
+    BOOLEAN Simulated;        /* own thread */
+    ULONG Wake;               /* atomic, futex: 0 wait, 1 the space is loaded */
+    ULONG Preempt;            /* atomic: the slice is over, leave at the next chance */
     volatile ULONG LockDepth; /* own thread: HOST_LOCKs held; the preemption signal does nothing then */
     LONG Tid;
-    ULONG_PTR LastSpurious;  /* own thread: see HostFillForFault */
-    struct _HOST_SIM *Sim;   /* own thread */
+    const volatile KPROCESSOR_MODE *Mode; /* of the KTHREAD; NULL for a thread that is not ours */
+    ULONG_PTR LastSpurious;               /* own thread: see HostFillForFault */
+    struct _HOST_SIM *Sim;                /* own thread */
 } HOST_LOCAL, *PHOST_LOCAL;
 
 extern _Thread_local HOST_LOCAL HostLocal __attribute__((tls_model("initial-exec")));
@@ -106,7 +108,8 @@ static inline VOID HostAcquireLock(HOST_LOCK *Lock)
 
     HostLocal.LockDepth += 1;
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    if (__builtin_expect(!__atomic_compare_exchange_n(&Lock->Word, &Free, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED), 0))
+    if (__builtin_expect(
+            !__atomic_compare_exchange_n(&Lock->Word, &Free, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED), 0))
     {
         HostWaitForLock(Lock);
     }
@@ -164,13 +167,13 @@ DECLSPEC_NORETURN VOID HostFatal(PCSTR Text, ULONG64 First, ULONG64 Second);
 
 /* ---- Walking the page tables (walk.c) ---------------------------------------------------------------------- */
 
-#define HOST_PTE_PRESENT 0x001ull
-#define HOST_PTE_WRITE 0x002ull
-#define HOST_PTE_USER 0x004ull
-#define HOST_PTE_ACCESSED 0x020ull
-#define HOST_PTE_DIRTY 0x040ull
-#define HOST_PTE_LARGE 0x080ull
-#define HOST_PTE_FRAME 0x000ffffffffff000ull
+#define HOST_PTE_PRESENT    0x001ull
+#define HOST_PTE_WRITE      0x002ull
+#define HOST_PTE_USER       0x004ull
+#define HOST_PTE_ACCESSED   0x020ull
+#define HOST_PTE_DIRTY      0x040ull
+#define HOST_PTE_LARGE      0x080ull
+#define HOST_PTE_FRAME      0x000ffffffffff000ull
 #define HOST_PTE_NO_EXECUTE 0x8000000000000000ull
 
 typedef enum _HOST_WALK

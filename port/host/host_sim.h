@@ -12,7 +12,6 @@
 #define NTMM_PORT_HOST_SIM_H
 
 #include "host.h"
-#include "ke/ke.h"
 
 #define HOST_SIM_ENTRIES 1024 /* direct mapped */
 
@@ -27,10 +26,11 @@ typedef struct _HOST_SIM_ENTRY
 
 typedef struct _HOST_SIM
 {
-    volatile ULONG Lock;   /* excludes access and shootdown: uncontended except while a flush passes by */
+    volatile ULONG Lock; /* excludes access and shootdown: uncontended except while a flush passes by */
     volatile ULONG InUse;
-    struct _HOST_SIM *Next; /* the list of all; written once */
-    PFN_NUMBER Space;      /* own thread */
+    struct _HOST_SIM *Next;               /* the list of all; written once */
+    PFN_NUMBER Space;                     /* own thread */
+    const volatile KPROCESSOR_MODE *Mode; /* of the thread */
     ULONG64 References, Misses;
     HOST_SIM_ENTRY Entries[HOST_SIM_ENTRIES];
 } HOST_SIM, *PHOST_SIM;
@@ -63,7 +63,8 @@ static inline HOST_SIM_ENTRY *HostSimLookup(PHOST_SIM Sim, ULONG_PTR Address, UL
     ULONG64 Need = (Address & ~(ULONG_PTR)(PAGE_SIZE - 1)) | PORT_FAULT_PRESENT | Access;
 
     /* The page must be equal, of the rights the needed ones must be there. */
-    return (Entry->Tag & (~(ULONG64)(PAGE_SIZE - 1) | Need)) == Need && Entry->Space == HostSimSpaceOf(Sim, Address)
+    return (Entry->Tag & (~(ULONG64)(PAGE_SIZE - 1) | Need)) == Need &&
+                   Entry->Space == HostSimSpaceOf(Sim, Address)
                ? Entry
                : NULL;
 }
@@ -87,7 +88,7 @@ static inline VOID HostSimRelease(PHOST_SIM Sim)
 /* One reference to one byte (Access 0 or PORT_FAULT_WRITE: rewritten with its own value): what page traces are made of. */
 static inline NTSTATUS HostSimTouch(PHOST_SIM Sim, ULONG_PTR Address, ULONG Access, EXCEPTION_RECORD *Record)
 {
-    ULONG Needed = Access | (PortGetCurrentThread()->CurrentMode == UserMode ? PORT_FAULT_USER : 0);
+    ULONG Needed = Access | (*Sim->Mode == UserMode ? PORT_FAULT_USER : 0);
     HOST_SIM_ENTRY *Entry;
 
     HostSimAcquire(Sim);

@@ -18,7 +18,7 @@
 #endif
 
 #define HOST_RESERVED_FLAGS (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE)
-#define HOST_DUMP_LIMIT ((ULONG64)64 << 30) /* larger RAM does not go into core files */
+#define HOST_DUMP_LIMIT     ((ULONG64)64 << 30) /* larger RAM does not go into core files */
 
 HOST_MACHINE HostMachine;
 
@@ -97,7 +97,8 @@ static ULONG64 HostReadNumber(PCSTR Name, ULONG64 Default)
 /* Adds [Start, End], ascending, clipped to the user window and rounded outward to NT's allocation granularity. */
 static BOOLEAN HostAddOccupied(ULONG_PTR Start, ULONG_PTR End)
 {
-    PORT_ADDRESS_RANGE *Last = HostMachine.OccupiedCount != 0 ? &HostMachine.Occupied[HostMachine.OccupiedCount - 1] : NULL;
+    PORT_ADDRESS_RANGE *Last =
+        HostMachine.OccupiedCount != 0 ? &HostMachine.Occupied[HostMachine.OccupiedCount - 1] : NULL;
 
     Start = (Start < PORT_USER_LOWEST ? PORT_USER_LOWEST : Start) & ~(ULONG_PTR)0xffff;
     End = (End > PORT_USER_HIGHEST ? PORT_USER_HIGHEST : End) | 0xffff;
@@ -180,7 +181,8 @@ static NTSTATUS HostFindOccupied(ULONG *MappingCount)
     if (Legacy != ~(ULONG_PTR)0)
     {
         /* Swallow whatever was found at or above it. */
-        while (HostMachine.OccupiedCount != 0 && HostMachine.Occupied[HostMachine.OccupiedCount - 1].Start >= Legacy)
+        while (HostMachine.OccupiedCount != 0 &&
+               HostMachine.Occupied[HostMachine.OccupiedCount - 1].Start >= Legacy)
         {
             HostMachine.OccupiedCount -= 1;
         }
@@ -309,7 +311,8 @@ static NTSTATUS HostLayOutRuns(const HOST_PARAMETERS *Parameters)
         Base += Count + Hole;
     }
     HostMachine.RunCount = Parameters->RunCount;
-    return HostMachine.TopFrame <= PORT_DIRECT_MAP_SIZE >> PAGE_SHIFT ? STATUS_SUCCESS : STATUS_INVALID_PARAMETER;
+    return HostMachine.TopFrame <= PORT_DIRECT_MAP_SIZE >> PAGE_SHIFT ? STATUS_SUCCESS
+                                                                      : STATUS_INVALID_PARAMETER;
 }
 
 static NTSTATUS HostCreateRam(void)
@@ -331,8 +334,8 @@ static NTSTATUS HostCreateRam(void)
         close(File);
         return STATUS_INSUFFICIENT_RESOURCES;
     }
-    Address = HostMap(PORT_DIRECT_MAP_BASE, Bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED_NOREPLACE,
-                      File, 0);
+    Address = HostMap(PORT_DIRECT_MAP_BASE, Bytes, PROT_READ | PROT_WRITE,
+                      MAP_SHARED | MAP_NORESERVE | MAP_FIXED_NOREPLACE, File, 0);
     if (Address != (long)PORT_DIRECT_MAP_BASE)
     {
         if (Address > 0) /* a kernel that does not know MAP_FIXED_NOREPLACE takes it for a hint */
@@ -482,8 +485,9 @@ VOID PortFreeBootMemory(PVOID Address, SIZE_T Bytes)
 BOOLEAN PortDiscardFrames(PFN_NUMBER PageFrame, PFN_NUMBER Count)
 {
     /* Zaps every mapping of these frames in the process, the direct map included; the next touch finds zeros. */
-    return HostSystemCall(SYS_fallocate, (ULONG_PTR)HostMachine.RamFile, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                          PageFrame << PAGE_SHIFT, Count << PAGE_SHIFT, 0, 0) == 0;
+    return HostSystemCall(SYS_fallocate, (ULONG_PTR)HostMachine.RamFile,
+                          FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, PageFrame << PAGE_SHIFT,
+                          Count << PAGE_SHIFT, 0, 0) == 0;
 }
 
 VOID HostQueryCounters(HOST_COUNTERS *Counters)

@@ -53,12 +53,14 @@ NTSTATUS HostAcquireSim(VOID)
         }
         Sim->InUse = 1;
         Sim->Next = __atomic_load_n(&HostSims, __ATOMIC_RELAXED);
-        while (!__atomic_compare_exchange_n(&HostSims, &Sim->Next, Sim, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+        while (
+            !__atomic_compare_exchange_n(&HostSims, &Sim->Next, Sim, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
         {
             PortPause();
         }
     }
     Sim->Space = HostLocal.Space;
+    Sim->Mode = HostLocal.Mode;
     Sim->References = 0;
     Sim->Misses = 0;
     HostLocal.Sim = Sim;
@@ -96,7 +98,8 @@ static BOOLEAN HostSimInRanges(const HOST_SIM_ENTRY *Entry, const PORT_TB_RANGE 
 
     for (Index = 0; Index < Count; Index += 1)
     {
-        if (Entry->Tag >= Ranges[Index].Start && Entry->Tag - Ranges[Index].Start < Ranges[Index].Pages << PAGE_SHIFT)
+        if (Entry->Tag >= Ranges[Index].Start && Entry->Tag - Ranges[Index].Start < Ranges[Index].Pages
+                                                                                        << PAGE_SHIFT)
         {
             return TRUE;
         }
@@ -196,7 +199,8 @@ static PUCHAR HostSimTranslate(PHOST_SIM Sim, ULONG_PTR Address, ULONG Access, B
 static NTSTATUS HostSimViolation(ULONG_PTR Address, ULONG Access, EXCEPTION_RECORD *Record)
 {
     *Record = (EXCEPTION_RECORD){ .ExceptionCode = STATUS_ACCESS_VIOLATION, .NumberParameters = 2 };
-    Record->ExceptionInformation[0] = (Access & PORT_FAULT_EXECUTE) != 0 ? 8 : (Access & PORT_FAULT_WRITE) != 0;
+    Record->ExceptionInformation[0] =
+        (Access & PORT_FAULT_EXECUTE) != 0 ? 8 : (Access & PORT_FAULT_WRITE) != 0;
     Record->ExceptionInformation[1] = Address;
     return STATUS_ACCESS_VIOLATION;
 }
@@ -205,7 +209,8 @@ static NTSTATUS HostSimViolation(ULONG_PTR Address, ULONG Access, EXCEPTION_RECO
  * Success: the TB lock is held and *Data is the byte at Address, good until the end of its page. Otherwise the exception is in
  * *Record and nothing is held.
  */
-static NTSTATUS HostSimOpen(PHOST_SIM Sim, ULONG_PTR Address, ULONG Access, PUCHAR *Data, EXCEPTION_RECORD *Record)
+static NTSTATUS HostSimOpen(PHOST_SIM Sim, ULONG_PTR Address, ULONG Access, PUCHAR *Data,
+                            EXCEPTION_RECORD *Record)
 {
     EXCEPTION_RECORD Local;
 
@@ -228,8 +233,8 @@ static NTSTATUS HostSimOpen(PHOST_SIM Sim, ULONG_PTR Address, ULONG Access, PUCH
         HostSimRelease(Sim);
         HostCount(&HostMachine.Counters.SimPageFaults, 1);
         *Record = (EXCEPTION_RECORD){ .ExceptionAddress = NULL };
-        Status = MmAccessFault(Access | (Present ? PORT_FAULT_PRESENT : 0), (PVOID)Address,
-                               PortGetCurrentThread()->CurrentMode, Record);
+        Status =
+            MmAccessFault(Access | (Present ? PORT_FAULT_PRESENT : 0), (PVOID)Address, *Sim->Mode, Record);
         if (!NT_SUCCESS(Status))
         {
             return (NTSTATUS)Record->ExceptionCode;
@@ -239,7 +244,7 @@ static NTSTATUS HostSimOpen(PHOST_SIM Sim, ULONG_PTR Address, ULONG Access, PUCH
 
 static ULONG HostSimMode(void)
 {
-    return PortGetCurrentThread()->CurrentMode == UserMode ? PORT_FAULT_USER : 0;
+    return *HostLocal.Mode == UserMode ? PORT_FAULT_USER : 0;
 }
 
 /* ---- Accesses -------------------------------------------------------------------------------------------------- */
@@ -268,8 +273,8 @@ static VOID HostSimCopyPiece(HOST_SIM_OPERATION Operation, PUCHAR Data, PUCHAR B
 }
 
 /* Buffer is ordinary memory of the process: it cannot fault while the TB lock is held. */
-static NTSTATUS HostSimTransferPlain(HOST_SIM_OPERATION Operation, ULONG_PTR Address, PUCHAR Buffer, SIZE_T Length,
-                                     EXCEPTION_RECORD *Record)
+static NTSTATUS HostSimTransferPlain(HOST_SIM_OPERATION Operation, ULONG_PTR Address, PUCHAR Buffer,
+                                     SIZE_T Length, EXCEPTION_RECORD *Record)
 {
     PHOST_SIM Sim = HostLocal.Sim;
     ULONG Access = HostSimMode() | (Operation != HostSimOperationRead ? PORT_FAULT_WRITE : 0);
@@ -387,8 +392,8 @@ NTSTATUS HostSimCompareExchange64(ULONG_PTR Address, ULONG64 Comparand, ULONG64 
     if (NT_SUCCESS(Status))
     {
         /* Another processor may work on the same frame under its own lock. */
-        __atomic_compare_exchange_n((volatile ULONG64 *)(PVOID)Data, &Comparand, Exchange, 0, __ATOMIC_SEQ_CST,
-                                    __ATOMIC_SEQ_CST);
+        __atomic_compare_exchange_n((volatile ULONG64 *)(PVOID)Data, &Comparand, Exchange, 0,
+                                    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
         HostSimRelease(HostLocal.Sim);
         *Previous = Comparand;
     }

@@ -22,7 +22,10 @@
 #include <string.h>
 
 #define HOST_FLUSH_BATCH 64
-#define HOST_MERGE_GAP 64 /* pages between two flushed runs up to which one system call is considered for both */
+#define HOST_MERGE_GAP                                                                                       \
+    256 /* pages between two flushed runs up to which one system call is considered for both */
+#define HOST_MERGE_SPARE                                                                                     \
+    2 /* pages that may be lost by that where a system call interrupts other processors */
 
 HOST_TB HostTb;
 _Thread_local HOST_LOCAL HostLocal __attribute__((tls_model("initial-exec")));
@@ -39,7 +42,8 @@ static HOST_WINDOW *HostWindowOf(ULONG_PTR Address)
 /* ---- Filling --------------------------------------------------------------------------------------------------- */
 
 /* How many of Count neighbours (downward or upward from Page) are not loaded yet as Record, the middle one's, would have them. */
-static ULONG HostCountUnloaded(const HOST_WINDOW *Window, SIZE_T Page, BOOLEAN Above, ULONG Count, HOST_RECORD Record)
+static ULONG HostCountUnloaded(const HOST_WINDOW *Window, SIZE_T Page, BOOLEAN Above, ULONG Count,
+                               HOST_RECORD Record)
 {
     ULONG Index;
 
@@ -47,7 +51,8 @@ static ULONG HostCountUnloaded(const HOST_WINDOW *Window, SIZE_T Page, BOOLEAN A
     {
         ULONG64 Distance = (ULONG64)Index << PAGE_SHIFT;
 
-        if (Window->Records[Above ? Page + Index : Page - Index] == (Above ? Record + Distance : Record - Distance))
+        if (Window->Records[Above ? Page + Index : Page - Index] ==
+            (Above ? Record + Distance : Record - Distance))
         {
             break;
         }
@@ -63,8 +68,8 @@ static VOID HostLoadWide(HOST_WINDOW *Window, SIZE_T Page, const HOST_TRANSLATIO
 
     Below = HostCountUnloaded(Window, Page, FALSE, Below, Record);
     Above = HostCountUnloaded(Window, Page, TRUE, Above, Record);
-    HostLoadPages(Window, Page - Below, (SIZE_T)Below + 1 + Above, Translation->Frame - Below, Translation->Protection,
-                  TRUE);
+    HostLoadPages(Window, Page - Below, (SIZE_T)Below + 1 + Above, Translation->Frame - Below,
+                  Translation->Protection, TRUE);
     HostCount(&HostMachine.Counters.Fills, 1);
     HostCount(&HostMachine.Counters.PagesFilled, (ULONG64)Below + 1 + Above);
     HostCount(&HostMachine.Counters.PagesWide, (ULONG64)Below + Above);
@@ -137,7 +142,8 @@ static SIZE_T HostFillRun(HOST_WINDOW *Window, ULONG_PTR Address, SIZE_T Pages, 
     }
     for (Count = 1; Count < Limit; Count += 1)
     {
-        if (HostWalkTables(Window->Space, Address + (Count << PAGE_SHIFT), Access, &Next) != HostWalkGranted ||
+        if (HostWalkTables(Window->Space, Address + (Count << PAGE_SHIFT), Access, &Next) !=
+                HostWalkGranted ||
             Next.Frame != First.Frame + Count || Next.Protection != First.Protection)
         {
             break;
@@ -177,30 +183,27 @@ typedef struct _HOST_SWEEP
 {
     HOST_WINDOW *Window;
     SIZE_T First, End; /* pages; empty if equal */
-    BOOLEAN Holes;
 } HOST_SWEEP;
 
 static VOID HostEmitSweep(HOST_SWEEP *Sweep)
 {
     if (Sweep->First != Sweep->End)
     {
-        HostUnloadPages(Sweep->Window, Sweep->First, Sweep->End, Sweep->Holes);
+        HostUnloadPages(Sweep->Window, Sweep->First, Sweep->End);
     }
     Sweep->First = Sweep->End = 0;
-    Sweep->Holes = FALSE;
 }
 
 /*
- * May the pages between the sweep and First go as well? A system call that changes mappings interrupts every processor that
- * runs one of our threads: with several processors that costs ten times as much as a fault that brings a page back.
+ * May the pages between the sweep and First go as well? All of them must have a mapping, because mprotect stops at a hole. With
+ * several processors a flush interrupts every one that runs a thread of ours; that costs more than the faults that bring a
+ * few pages back. (munmap would take holes, but interrupts once for each mapping with a dirty page.)
  */
-static BOOLEAN HostMayMerge(HOST_SWEEP *Sweep, SIZE_T First)
+static BOOLEAN HostMayMerge(const HOST_SWEEP *Sweep, SIZE_T First)
 {
     const HOST_WINDOW *Window = Sweep->Window;
     BOOLEAN Several = HostMachine.Parameters.ProcessorCount > 1 && !HostMachine.Parameters.Deterministic;
-    SIZE_T Spare = Several ? 2 : 0;
     SIZE_T Lost = 0;
-    BOOLEAN Holes = FALSE;
     SIZE_T Page;
 
     if (Sweep->First == Sweep->End || First < Sweep->End || First - Sweep->End > HOST_MERGE_GAP)
@@ -209,15 +212,12 @@ static BOOLEAN HostMayMerge(HOST_SWEEP *Sweep, SIZE_T First)
     }
     for (Page = Sweep->End; Page < First; Page += 1)
     {
-        Holes = Holes || Window->Records[Page] == 0;
         Lost += Window->Records[Page] & PORT_FAULT_PRESENT;
+        if (Window->Records[Page] == 0 || Lost > (Several ? HOST_MERGE_SPARE : 0))
+        {
+            return FALSE;
+        }
     }
-    if (Lost > Spare || (Holes && (!Several || Window->Gigas[Sweep->End / HOST_GIGA_PAGES].Shared ||
-                                   Window->Gigas[First / HOST_GIGA_PAGES].Shared)))
-    {
-        return FALSE;
-    }
-    Sweep->Holes = Sweep->Holes || Holes;
     HostCount(&HostMachine.Counters.PagesFlushedAlong, Lost);
     return TRUE;
 }
@@ -287,7 +287,7 @@ static VOID HostSortRanges(PORT_TB_RANGE *Ranges, ULONG Count)
 
 static VOID HostSweepWindow(HOST_WINDOW *Window, const PORT_TB_RANGE *Ranges, ULONG Count)
 {
-    HOST_SWEEP Sweep = { Window, 0, 0, FALSE };
+    HOST_SWEEP Sweep = { Window, 0, 0 };
     ULONG Index;
 
     for (Index = 0; Index < Count && Window->Loaded != 0; Index += 1)

@@ -8,9 +8,9 @@
 
 #include "host_machine.h"
 
-#define HOST_REGION_PAGES ((SIZE_T)512)         /* 2 MiB: one page-table page */
-#define HOST_GIGA_PAGES ((SIZE_T)512 * 512)     /* 1 GiB: one page-directory page */
-#define HOST_GIGA_SHIFT 30
+#define HOST_REGION_PAGES ((SIZE_T)512)       /* 2 MiB: one page-table page */
+#define HOST_GIGA_PAGES   ((SIZE_T)512 * 512) /* 1 GiB: one page-directory page */
+#define HOST_GIGA_SHIFT   30
 
 /*
  * One record per page of a window. 0: no host mapping (a hole or a reservation). Otherwise the frame in bits 12..51 and the access
@@ -42,9 +42,9 @@ typedef struct _HOST_GIGA
 
 typedef struct _HOST_WINDOW
 {
-    ULONG_PTR Base;     /* 1 GiB aligned; page 0 of the records */
-    SIZE_T PageCount;   /* multiple of HOST_GIGA_PAGES */
-    PFN_NUMBER Space;   /* top-level page through which the window is filled; 0 = none */
+    ULONG_PTR Base;   /* 1 GiB aligned; page 0 of the records */
+    SIZE_T PageCount; /* multiple of HOST_GIGA_PAGES */
+    PFN_NUMBER Space; /* top-level page through which the window is filled; 0 = none */
     HOST_RECORD *Records;
     HOST_REGION *Regions;
     HOST_GIGA *Gigas;
@@ -80,10 +80,11 @@ VOID HostDeleteWindow(HOST_WINDOW *Window);
  * Maps Count pages (inside one region) onto consecutive frames. Keeps the number of mappings within the budget.
  * Populate: the frames are in use, so Linux may enter them into its page tables at once.
  */
-VOID HostLoadPages(HOST_WINDOW *Window, SIZE_T Page, SIZE_T Count, PFN_NUMBER Frame, ULONG Protection, BOOLEAN Populate);
+VOID HostLoadPages(HOST_WINDOW *Window, SIZE_T Page, SIZE_T Count, PFN_NUMBER Frame, ULONG Protection,
+                   BOOLEAN Populate);
 
-/* Takes the access to [Page, End) away. Holes: some pages of it have no mapping (not in a shared GiB). */
-VOID HostUnloadPages(HOST_WINDOW *Window, SIZE_T Page, SIZE_T End, BOOLEAN Holes);
+/* Takes the access to [Page, End) away; each of these pages has a mapping, which stays as a dormant one. */
+VOID HostUnloadPages(HOST_WINDOW *Window, SIZE_T Page, SIZE_T End);
 
 /* Takes everything away, dormant mappings included. */
 VOID HostEmptyWindow(HOST_WINDOW *Window);

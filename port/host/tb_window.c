@@ -73,7 +73,8 @@ static VOID HostMarkGiga(HOST_WINDOW *Window, SIZE_T Giga)
 }
 
 /* The records of [Page, End) change; returns how many had access before. Load: consecutive records from Record on. */
-static SIZE_T HostChangeRecords(HOST_WINDOW *Window, SIZE_T Page, SIZE_T End, HOST_CHANGE Change, HOST_RECORD Record)
+static SIZE_T HostChangeRecords(HOST_WINDOW *Window, SIZE_T Page, SIZE_T End, HOST_CHANGE Change,
+                                HOST_RECORD Record)
 {
     SIZE_T Before = HostCountMappings(Window, Page, End);
     SIZE_T Lost = 0;
@@ -145,7 +146,8 @@ static long HostRemoveMappings(HOST_WINDOW *Window, SIZE_T Page, SIZE_T End)
     if (!Window->Gigas[Page / HOST_GIGA_PAGES].Shared)
     {
         return HostUnmap(Address < PORT_USER_LOWEST ? PORT_USER_LOWEST : Address,
-                         HostAddressOf(Window, End) - (Address < PORT_USER_LOWEST ? PORT_USER_LOWEST : Address));
+                         HostAddressOf(Window, End) -
+                             (Address < PORT_USER_LOWEST ? PORT_USER_LOWEST : Address));
     }
     while (Page < End && Result >= 0)
     {
@@ -193,10 +195,12 @@ static VOID HostEmptyGiga(HOST_WINDOW *Window, SIZE_T Giga)
         HostCount(&HostMachine.Counters.FlushCalls, 1);
         if (Result != 0)
         {
-            HostFatal("emptying a window failed", HostAddressOf(Window, First * HOST_REGION_PAGES), (ULONG64)-Result);
+            HostFatal("emptying a window failed", HostAddressOf(Window, First * HOST_REGION_PAGES),
+                      (ULONG64)-Result);
         }
     }
-    HostAdvise((ULONG_PTR)&Window->Records[Giga * HOST_GIGA_PAGES], HOST_GIGA_PAGES * sizeof(HOST_RECORD), MADV_DONTNEED);
+    HostAdvise((ULONG_PTR)&Window->Records[Giga * HOST_GIGA_PAGES], HOST_GIGA_PAGES * sizeof(HOST_RECORD),
+               MADV_DONTNEED);
     HostCount(&HostMachine.Counters.PagesFlushed, Window->Gigas[Giga].Loaded);
     Window->Gigas[Giga].Loaded = 0;
     Window->Gigas[Giga].Mapped = 0;
@@ -230,11 +234,10 @@ static VOID HostUnloadTheHardWay(HOST_WINDOW *Window)
     HostEmptyWindow(Window);
 }
 
-VOID HostUnloadPages(HOST_WINDOW *Window, SIZE_T Page, SIZE_T End, BOOLEAN Holes)
+VOID HostUnloadPages(HOST_WINDOW *Window, SIZE_T Page, SIZE_T End)
 {
     ULONG_PTR Address = HostAddressOf(Window, Page);
-    SIZE_T Length = (End - Page) << PAGE_SHIFT;
-    long Result = Holes ? HostRemoveMappings(Window, Page, End) : HostProtect(Address, Length, PROT_NONE);
+    long Result = HostProtect(Address, (End - Page) << PAGE_SHIFT, PROT_NONE);
 
     HostCount(&HostMachine.Counters.FlushCalls, 1);
     if (Result == -ENOMEM)
@@ -246,8 +249,7 @@ VOID HostUnloadPages(HOST_WINDOW *Window, SIZE_T Page, SIZE_T End, BOOLEAN Holes
     {
         HostFatal("taking a mapping away failed", Address, (ULONG64)-Result);
     }
-    HostCount(&HostMachine.Counters.PagesFlushed,
-              HostChangeRecords(Window, Page, End, Holes ? HostChangeRemove : HostChangeDormant, 0));
+    HostCount(&HostMachine.Counters.PagesFlushed, HostChangeRecords(Window, Page, End, HostChangeDormant, 0));
 }
 
 /* Removes mappings region by region, beginning at the hand, until an eighth of the budget is free. Keep stays. */
@@ -301,7 +303,8 @@ static int HostNativeProtection(ULONG Protection)
            ((Protection & PORT_FAULT_EXECUTE) != 0 ? PROT_EXEC : 0);
 }
 
-VOID HostLoadPages(HOST_WINDOW *Window, SIZE_T Page, SIZE_T Count, PFN_NUMBER Frame, ULONG Protection, BOOLEAN Populate)
+VOID HostLoadPages(HOST_WINDOW *Window, SIZE_T Page, SIZE_T Count, PFN_NUMBER Frame, ULONG Protection,
+                   BOOLEAN Populate)
 {
     ULONG_PTR Address = HostAddressOf(Window, Page);
     HOST_RECORD Record = HostMakeRecord(Frame, Protection);
@@ -329,17 +332,18 @@ VOID HostLoadPages(HOST_WINDOW *Window, SIZE_T Page, SIZE_T Count, PFN_NUMBER Fr
 
         HostOpenGiga(Window, Page / HOST_GIGA_PAGES);
         Flags |= Giga->Open && AllHoles ? MAP_FIXED_NOREPLACE : MAP_FIXED;
-        Result = HostMap(Address, Count << PAGE_SHIFT, HostNativeProtection(Protection), Flags, HostMachine.RamFile,
-                         (ULONG64)Frame << PAGE_SHIFT);
+        Result = HostMap(Address, Count << PAGE_SHIFT, HostNativeProtection(Protection), Flags,
+                         HostMachine.RamFile, (ULONG64)Frame << PAGE_SHIFT);
         if (Result == -ENOMEM)
         {
             HostUnloadTheHardWay(Window);
-            Result = HostMap(Address, Count << PAGE_SHIFT, HostNativeProtection(Protection), MAP_SHARED | MAP_FIXED,
-                             HostMachine.RamFile, (ULONG64)Frame << PAGE_SHIFT);
+            Result = HostMap(Address, Count << PAGE_SHIFT, HostNativeProtection(Protection),
+                             MAP_SHARED | MAP_FIXED, HostMachine.RamFile, (ULONG64)Frame << PAGE_SHIFT);
         }
         if (Result != (long)Address)
         {
-            HostFatal(Result == -EEXIST ? "somebody mapped memory of his own into a window of NT" : "mmap of RAM failed",
+            HostFatal(Result == -EEXIST ? "somebody mapped memory of his own into a window of NT"
+                                        : "mmap of RAM failed",
                       Address, (ULONG64)-Result);
         }
     }
@@ -347,8 +351,9 @@ VOID HostLoadPages(HOST_WINDOW *Window, SIZE_T Page, SIZE_T Count, PFN_NUMBER Fr
     if (HostTb.User.Mappings + HostTb.System.Mappings > HostTb.Budget)
     {
         HostEvict(HostTb.User.Mappings > HostTb.System.Mappings ? &HostTb.User : &HostTb.System,
-                  (HostTb.User.Mappings > HostTb.System.Mappings) == (Window == &HostTb.User) ? Page / HOST_REGION_PAGES
-                                                                                              : ~(SIZE_T)0);
+                  (HostTb.User.Mappings > HostTb.System.Mappings) == (Window == &HostTb.User)
+                      ? Page / HOST_REGION_PAGES
+                      : ~(SIZE_T)0);
     }
 }
 
@@ -366,7 +371,7 @@ static PVOID HostCreateArray(SIZE_T Bytes)
 }
 
 #define HOST_ARRAY_BYTES(Window, Array, Unit) (((Window)->PageCount / (Unit) + 64) * sizeof(*(Window)->Array))
-#define HOST_GIGA_WORD_PAGES (HOST_GIGA_PAGES * 64)
+#define HOST_GIGA_WORD_PAGES                  (HOST_GIGA_PAGES * 64)
 
 NTSTATUS HostCreateWindow(HOST_WINDOW *Window, ULONG_PTR Start, ULONG_PTR End)
 {
@@ -378,7 +383,8 @@ NTSTATUS HostCreateWindow(HOST_WINDOW *Window, ULONG_PTR Start, ULONG_PTR End)
     Window->Regions = HostCreateArray(HOST_ARRAY_BYTES(Window, Regions, HOST_REGION_PAGES));
     Window->Gigas = HostCreateArray(HOST_ARRAY_BYTES(Window, Gigas, HOST_GIGA_PAGES));
     Window->UsedGigas = HostCreateArray(HOST_ARRAY_BYTES(Window, UsedGigas, HOST_GIGA_WORD_PAGES));
-    if (Window->Records == NULL || Window->Regions == NULL || Window->Gigas == NULL || Window->UsedGigas == NULL)
+    if (Window->Records == NULL || Window->Regions == NULL || Window->Gigas == NULL ||
+        Window->UsedGigas == NULL)
     {
         HostDeleteWindow(Window);
         return STATUS_INSUFFICIENT_RESOURCES;

@@ -7,7 +7,6 @@
  * accesses, which may fault as often as they like.
  */
 #include "host.h"
-#include "ke/ke.h"
 
 #include <errno.h>
 #include <string.h>
@@ -128,7 +127,8 @@ static ssize_t HostWriteBounced(int File, const UCHAR *Buffer, SIZE_T Length, of
         {
             return HostEnd(Done, -1, EFAULT);
         }
-        Result = HostWritePiece(File, Bounce, Copied, Offset == HOST_NO_OFFSET ? Offset : Offset + (off_t)Done);
+        Result =
+            HostWritePiece(File, Bounce, Copied, Offset == HOST_NO_OFFSET ? Offset : Offset + (off_t)Done);
         if (Result < 0)
         {
             return HostEnd(Done, Result, errno);

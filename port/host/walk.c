@@ -48,74 +48,103 @@ static BOOLEAN HostPermits(ULONG64 Rights, ULONG Access)
            ((Access & PORT_FAULT_EXECUTE) == 0 || (Rights & HOST_PTE_NO_EXECUTE) == 0);
 }
 
+/* The entries on the way down, [0] the PTE .. [3] the PML4E, and the rights of all of them together. */
+typedef struct _HOST_PATH
+{
+    volatile ULONG64 *Entries[HOST_LEVELS];
+    ULONG64 Values[HOST_LEVELS];
+    ULONG64 Rights;
+    int Leaf; /* 0, or 1 for a large page */
+} HOST_PATH;
+
+/* FALSE: no translation. */
+static BOOLEAN HostDescend(PFN_NUMBER Table, ULONG_PTR Address, HOST_PATH *Path)
+{
+    int Level;
+
+    Path->Rights = HOST_PTE_WRITE | HOST_PTE_USER;
+    for (Level = HOST_LEVELS - 1; Table != 0 && Table < HostMachine.TopFrame; Level -= 1)
+    {
+        volatile ULONG64 *Entry = HostTablePage(Table) + ((Address >> (PAGE_SHIFT + 9 * Level)) & 511);
+        ULONG64 Value = __atomic_load_n(Entry, __ATOMIC_ACQUIRE);
+
+        if ((Value & HOST_PTE_PRESENT) == 0)
+        {
+            break;
+        }
+        Path->Entries[Level] = Entry;
+        Path->Values[Level] = Value;
+        /* Every level has to permit writing and user mode; any level may forbid execution. */
+        Path->Rights = (Path->Rights & Value & (HOST_PTE_WRITE | HOST_PTE_USER)) |
+                       ((Path->Rights | Value) & HOST_PTE_NO_EXECUTE);
+        if (Level == 0 || (Level == 1 && (Value & HOST_PTE_LARGE) != 0))
+        {
+            Path->Leaf = Level;
+            return TRUE;
+        }
+        Table = (Value & HOST_PTE_FRAME) >> PAGE_SHIFT;
+    }
+    return FALSE;
+}
+
+/* From the top down, as a processor does. FALSE: an entry has changed since it was read. */
+static BOOLEAN HostMarkPath(const HOST_PATH *Path, ULONG64 LeafBits)
+{
+    int Level;
+
+    for (Level = HOST_LEVELS - 1; Level > Path->Leaf; Level -= 1)
+    {
+        if (!HostMarkEntry(Path->Entries[Level], Path->Values[Level], HOST_PTE_ACCESSED))
+        {
+            return FALSE;
+        }
+    }
+    return HostMarkEntry(Path->Entries[Level], Path->Values[Level], LeafBits);
+}
+
+static VOID HostDescribePath(const HOST_PATH *Path, ULONG64 LeafBits, ULONG_PTR Address,
+                             HOST_TRANSLATION *Translation)
+{
+    Translation->Leaf = Path->Values[Path->Leaf] | LeafBits;
+    Translation->Large = Path->Leaf == 1;
+    Translation->Frame = (Translation->Leaf & HOST_PTE_FRAME) >> PAGE_SHIFT;
+    if (Translation->Large)
+    {
+        Translation->Frame = (Translation->Frame & ~(PFN_NUMBER)511) + ((Address >> PAGE_SHIFT) & 511);
+    }
+    if (Translation->Frame == 0 || Translation->Frame >= HostMachine.TopFrame)
+    {
+        HostFatal("a valid PTE names a frame beyond the end of RAM", Translation->Frame, Address);
+    }
+    Translation->Protection = HostProtectionOf(Path->Rights, Translation->Leaf);
+    Translation->Index = (ULONG)((ULONG_PTR)Path->Entries[Path->Leaf] & (PAGE_SIZE - 1)) / sizeof(ULONG64);
+    Translation->Table = Path->Entries[Path->Leaf] - Translation->Index;
+}
+
 HOST_WALK HostWalkTables(PFN_NUMBER TopLevel, ULONG_PTR Address, ULONG Access, HOST_TRANSLATION *Translation)
 {
-    for (;;)
-    {
-        volatile ULONG64 *Entries[HOST_LEVELS];
-        ULONG64 Values[HOST_LEVELS];
-        ULONG64 Rights = HOST_PTE_WRITE | HOST_PTE_USER;
-        ULONG64 LeafBits = HOST_PTE_ACCESSED | ((Access & PORT_FAULT_WRITE) != 0 ? HOST_PTE_DIRTY : 0);
-        PFN_NUMBER Table = TopLevel;
-        int Level = HOST_LEVELS - 1;
-        int Marked;
+    ULONG64 LeafBits = HOST_PTE_ACCESSED | ((Access & PORT_FAULT_WRITE) != 0 ? HOST_PTE_DIRTY : 0);
+    HOST_PATH Path;
 
-        for (;; Level -= 1)
+    do
+    {
+        if (!HostDescend(TopLevel, Address, &Path))
         {
-            if (Table == 0 || Table >= HostMachine.TopFrame)
-            {
-                return HostWalkNotPresent;
-            }
-            Entries[Level] = HostTablePage(Table) + ((Address >> (PAGE_SHIFT + 9 * Level)) & 511);
-            Values[Level] = __atomic_load_n(Entries[Level], __ATOMIC_ACQUIRE);
-            if ((Values[Level] & HOST_PTE_PRESENT) == 0)
-            {
-                return HostWalkNotPresent;
-            }
-            Rights = (Rights & Values[Level] & (HOST_PTE_WRITE | HOST_PTE_USER)) |
-                     ((Rights | Values[Level]) & HOST_PTE_NO_EXECUTE);
-            if (Level == 0 || (Level == 1 && (Values[1] & HOST_PTE_LARGE) != 0))
-            {
-                break;
-            }
-            Table = (Values[Level] & HOST_PTE_FRAME) >> PAGE_SHIFT;
+            return HostWalkNotPresent;
         }
-        if (!HostPermits(Rights, Access))
+        if (!HostPermits(Path.Rights, Access))
         {
             return HostWalkDenied;
         }
-        for (Marked = HOST_LEVELS - 1; Marked >= Level; Marked -= 1)
-        {
-            if (!HostMarkEntry(Entries[Marked], Values[Marked], Marked == Level ? LeafBits : HOST_PTE_ACCESSED))
-            {
-                break;
-            }
-        }
-        if (Marked >= Level)
-        {
-            continue;
-        }
-        Translation->Leaf = Values[Level] | LeafBits;
-        Translation->Large = Level == 1;
-        Translation->Frame = (Translation->Leaf & HOST_PTE_FRAME) >> PAGE_SHIFT;
-        if (Translation->Large)
-        {
-            Translation->Frame = (Translation->Frame & ~(PFN_NUMBER)511) + ((Address >> PAGE_SHIFT) & 511);
-        }
-        if (Translation->Frame == 0 || Translation->Frame >= HostMachine.TopFrame)
-        {
-            HostFatal("a valid PTE names a frame beyond the end of RAM", Translation->Frame, Address);
-        }
-        Translation->Protection = HostProtectionOf(Rights, Translation->Leaf);
-        Translation->Index = (ULONG)((ULONG_PTR)Entries[Level] & (PAGE_SIZE - 1)) / sizeof(ULONG64);
-        Translation->Table = Entries[Level] - Translation->Index;
-        return HostWalkGranted;
-    }
+    } while (!HostMarkPath(&Path, LeafBits));
+    HostDescribePath(&Path, LeafBits, Address, Translation);
+    return HostWalkGranted;
 }
 
 ULONG HostCountNeighbours(const HOST_TRANSLATION *Translation, BOOLEAN Above, ULONG Limit)
 {
-    const ULONG64 Mask = HOST_PTE_PRESENT | HOST_PTE_ACCESSED | HOST_PTE_WRITE | HOST_PTE_USER | HOST_PTE_NO_EXECUTE |
+    const ULONG64 Mask = HOST_PTE_PRESENT | HOST_PTE_ACCESSED | HOST_PTE_WRITE | HOST_PTE_USER |
+                         HOST_PTE_NO_EXECUTE |
                          ((Translation->Leaf & HOST_PTE_WRITE) != 0 ? HOST_PTE_DIRTY : 0) | HOST_PTE_FRAME;
     ULONG64 Expected = Translation->Leaf & Mask;
     ULONG Room = Above ? 511 - Translation->Index : Translation->Index;

@@ -23,17 +23,17 @@
 
 #include <cmocka.h>
 
-#define PRESENT HOST_PTE_PRESENT
-#define WRITABLE HOST_PTE_WRITE
-#define USER HOST_PTE_USER
-#define ACCESSED HOST_PTE_ACCESSED
-#define DIRTY HOST_PTE_DIRTY
-#define LARGE HOST_PTE_LARGE
-#define NOEXEC HOST_PTE_NO_EXECUTE
+#define PRESENT   HOST_PTE_PRESENT
+#define WRITABLE  HOST_PTE_WRITE
+#define USER      HOST_PTE_USER
+#define ACCESSED  HOST_PTE_ACCESSED
+#define DIRTY     HOST_PTE_DIRTY
+#define LARGE     HOST_PTE_LARGE
+#define NOEXEC    HOST_PTE_NO_EXECUTE
 #define USER_DATA (PRESENT | WRITABLE | USER | NOEXEC)
 
 /* A user address that every build has, in a GiB of its own. */
-#define BASE ((ULONG_PTR)((PORT_USER_LOWEST + 0x40000000ull) & ~0x3fffffffull))
+#define BASE        ((ULONG_PTR)((PORT_USER_LOWEST + 0x40000000ull) & ~0x3fffffffull))
 #define SYSTEM_BASE ((ULONG_PTR)PORT_SYSTEM_START + 0x10000000ull)
 
 static KTHREAD TestThread;
@@ -48,12 +48,14 @@ static NTSTATUS TestViolation(ULONG FaultStatus, ULONG_PTR Address, struct _EXCE
 {
     Record->ExceptionCode = STATUS_ACCESS_VIOLATION;
     Record->NumberParameters = 2;
-    Record->ExceptionInformation[0] = (FaultStatus & PORT_FAULT_EXECUTE) != 0 ? 8 : (FaultStatus & PORT_FAULT_WRITE) != 0;
+    Record->ExceptionInformation[0] =
+        (FaultStatus & PORT_FAULT_EXECUTE) != 0 ? 8 : (FaultStatus & PORT_FAULT_WRITE) != 0;
     Record->ExceptionInformation[1] = Address;
     return STATUS_ACCESS_VIOLATION;
 }
 
-NTSTATUS MmAccessFault(ULONG FaultStatus, PVOID Address, KPROCESSOR_MODE Mode, struct _EXCEPTION_RECORD *Record)
+NTSTATUS MmAccessFault(ULONG FaultStatus, PVOID Address, KPROCESSOR_MODE Mode,
+                       struct _EXCEPTION_RECORD *Record)
 {
     NTSTATUS Status = STATUS_ACCESS_VIOLATION;
 

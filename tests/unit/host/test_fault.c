@@ -166,7 +166,8 @@ static NTSTATUS FailsInside(ULONG FaultStatus, ULONG_PTR Address)
     if (Address == BASE)
     {
         /* A guarded access inside the fault handler, and an exception through two of its activations. */
-        assert_int_equal(HostGuardedCall(ReadAt, (PVOID)(BASE + PAGE_SIZE), &Record), STATUS_ACCESS_VIOLATION);
+        assert_int_equal(HostGuardedCall(ReadAt, (PVOID)(BASE + PAGE_SIZE), &Record),
+                         STATUS_ACCESS_VIOLATION);
         assert_true(Record.ExceptionInformation[1] == BASE + PAGE_SIZE);
         (void)READ64(BASE + 2 * PAGE_SIZE);
     }

@@ -5,9 +5,9 @@
  */
 #include "host_test.h"
 
-#define SPACES 3u
+#define SPACES  3u
 #define THREADS 6u
-#define PAGES 20u
+#define PAGES   20u
 
 static PFN_NUMBER Tops[SPACES];
 static KTHREAD Threads[THREADS];
@@ -95,7 +95,8 @@ static void RunGangs(BOOLEAN Waits, ULONG Slice)
     for (Index = 0; Index < THREADS; Index += 1)
     {
         Rounds[Index] = 0;
-        assert_int_equal(KiStartThread(&Threads[Index], Client, (PVOID)(ULONG_PTR)Index, ~0u), STATUS_SUCCESS);
+        assert_int_equal(KiStartThread(&Threads[Index], Client, (PVOID)(ULONG_PTR)Index, ~0u),
+                         STATUS_SUCCESS);
     }
     /* At least a second, and until everybody has come forward. */
     Deadline = PortQueryClock() + 1000000000ull;
@@ -107,7 +108,8 @@ static void RunGangs(BOOLEAN Waits, ULONG Slice)
         {
             All = All && __atomic_load_n(&Rounds[Index], __ATOMIC_RELAXED) > 100;
         }
-    } while ((PortQueryClock() < Deadline || !All) && Errors == 0 && PortQueryClock() < Deadline + 60000000000ull);
+    } while ((PortQueryClock() < Deadline || !All) && Errors == 0 &&
+             PortQueryClock() < Deadline + 60000000000ull);
     __atomic_store_n(&Stop, 1, __ATOMIC_RELAXED);
     for (Index = 0; Index < THREADS; Index += 1)
     {

@@ -22,7 +22,9 @@ static ULONG64 ResidentPages(void)
 
 static void runs_and_holes_are_as_configured(void **State)
 {
-    HOST_PARAMETERS Parameters = { .RamBytes = 1001 * PAGE_SIZE, .RunCount = 4, .HoleBytes = 10 * PAGE_SIZE, .ProcessorCount = 3 };
+    HOST_PARAMETERS Parameters = {
+        .RamBytes = 1001 * PAGE_SIZE, .RunCount = 4, .HoleBytes = 10 * PAGE_SIZE, .ProcessorCount = 3
+    };
     PORT_MEMORY_RUN Runs[8];
     PFN_NUMBER Total = 0;
     ULONG Index;
@@ -36,7 +38,8 @@ static void runs_and_holes_are_as_configured(void **State)
     {
         PFN_NUMBER Last = Runs[Index].BasePage + Runs[Index].PageCount - 1;
 
-        assert_true(Index == 0 || Runs[Index].BasePage == Runs[Index - 1].BasePage + Runs[Index - 1].PageCount + 10);
+        assert_true(Index == 0 ||
+                    Runs[Index].BasePage == Runs[Index - 1].BasePage + Runs[Index - 1].PageCount + 10);
         assert_true(Runs[Index].Zeroed);
         *(ULONG64 *)PortDirectMap(Runs[Index].BasePage) = Index + 1;
         *(ULONG64 *)PortDirectMap(Last) = Index + 1;
@@ -51,7 +54,8 @@ static void wrong_parameters_leave_nothing_behind(void **State)
 {
     HOST_PARAMETERS NoRam = { .RamBytes = 100 };
     HOST_PARAMETERS TooManyRuns = { .RamBytes = 1 << 20, .RunCount = HOST_MAXIMUM_RUNS + 1 };
-    HOST_PARAMETERS TooManyProcessors = { .RamBytes = 1 << 20, .ProcessorCount = PORT_MAXIMUM_PROCESSORS + 1 };
+    HOST_PARAMETERS TooManyProcessors = { .RamBytes = 1 << 20,
+                                          .ProcessorCount = PORT_MAXIMUM_PROCESSORS + 1 };
     HOST_PARAMETERS TooMuch = { .RamBytes = PORT_DIRECT_MAP_SIZE + PAGE_SIZE };
     HOST_PARAMETERS Good = { .RamBytes = 1 << 20 };
 
@@ -84,7 +88,8 @@ static void a_large_machine_costs_nothing_until_touched(void **State)
     clock_gettime(CLOCK_MONOTONIC, &Start);
     assert_int_equal(HostInitializeMachine(&Parameters), STATUS_SUCCESS);
     clock_gettime(CLOCK_MONOTONIC, &End);
-    assert_true(End.tv_sec - Start.tv_sec < 1 || (End.tv_sec - Start.tv_sec == 1 && End.tv_nsec < Start.tv_nsec));
+    assert_true(End.tv_sec - Start.tv_sec < 1 ||
+                (End.tv_sec - Start.tv_sec == 1 && End.tv_nsec < Start.tv_nsec));
     assert_int_equal(PortQueryMemoryRuns(Runs, 2), 2);
     *(ULONG64 *)PortDirectMap(Runs[1].BasePage + Runs[1].PageCount - 1) = 1;
     assert_true(ResidentPages() - Before < 2048);
@@ -174,7 +179,8 @@ static void linux_maps_nothing_into_the_windows(void **State)
     for (Index = 0; Index < 200; Index += 1)
     {
         /* A hint into the window is only a hint. */
-        PUCHAR Memory = mmap((void *)(BASE + 0x100000000ull * Index), 1 << 20, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        PUCHAR Memory = mmap((void *)(BASE + 0x100000000ull * Index), 1 << 20, PROT_READ,
+                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
         assert_true(Memory != MAP_FAILED);
         assert_false(HostIsUserAddress((ULONG_PTR)Memory) || HostIsSystemAddress((ULONG_PTR)Memory));

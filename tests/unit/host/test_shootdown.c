@@ -8,10 +8,10 @@
 
 #include <time.h>
 
-#define PAGES 24u
+#define PAGES        24u
 #define SPARE_FRAMES 8u
-#define WORKERS 3u
-#define POISON 0xdddddddddddddddduLL
+#define WORKERS      3u
+#define POISON       0xdddddddddddddddduLL
 #define SLOT(Worker) (64u + (Worker)*8u) /* byte offset of a worker's counter in each page */
 
 static PFN_NUMBER Top;
@@ -164,7 +164,8 @@ static void Run(BOOLEAN OnSimulated)
     }
     for (Index = 0; Index < WORKERS; Index += 1)
     {
-        assert_int_equal(KiStartThread(&Threads[Index], Worker, (PVOID)(ULONG_PTR)Index, ~0u), STATUS_SUCCESS);
+        assert_int_equal(KiStartThread(&Threads[Index], Worker, (PVOID)(ULONG_PTR)Index, ~0u),
+                         STATUS_SUCCESS);
     }
     Deadline = PortQueryClock() + 1500000000ull;
     while (PortQueryClock() < Deadline && Errors == 0)
@@ -197,7 +198,8 @@ static void Run(BOOLEAN OnSimulated)
         {
             PFN_NUMBER Frame = (*TestPte(Top, PageAddress(Page)) & HOST_PTE_FRAME) >> PAGE_SHIFT;
 
-            assert_true(*(ULONG64 *)(PVOID)((PUCHAR)PortDirectMap(Frame) + SLOT(Index)) == Increments[Index][Page]);
+            assert_true(*(ULONG64 *)(PVOID)((PUCHAR)PortDirectMap(Frame) + SLOT(Index)) ==
+                        Increments[Index][Page]);
             Total += Increments[Index][Page];
         }
         assert_true(Total > 0);

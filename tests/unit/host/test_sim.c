@@ -138,7 +138,8 @@ static void compare_exchange_is_a_write(void **State)
     assert_int_equal(HostSimCompareExchange64(BASE + 8, 0, 2, &Previous, NULL), STATUS_SUCCESS);
     assert_int_equal(HostSimCompareExchange64(BASE + 8, 0, 3, &Previous, NULL), STATUS_SUCCESS);
     assert_true(Previous == 2);
-    assert_int_equal(HostSimCompareExchange64(BASE + 12, 0, 3, &Previous, NULL), STATUS_DATATYPE_MISALIGNMENT);
+    assert_int_equal(HostSimCompareExchange64(BASE + 12, 0, 3, &Previous, NULL),
+                     STATUS_DATATYPE_MISALIGNMENT);
     StopSim();
 }
 

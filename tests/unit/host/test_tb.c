@@ -162,7 +162,8 @@ static void neighbours_come_along_only_if_their_bits_say_so(void **State)
     /* No bit was invented: the others are untouched, none is dirty. */
     for (Index = 0; Index < 64; Index += 1)
     {
-        assert_true((*TestPte(Top, BASE + Index * PAGE_SIZE) & (ACCESSED | DIRTY)) == (Index < 32 ? ACCESSED : 0));
+        assert_true((*TestPte(Top, BASE + Index * PAGE_SIZE) & (ACCESSED | DIRTY)) ==
+                    (Index < 32 ? ACCESSED : 0));
     }
     (void)READ64(BASE + 40 * PAGE_SIZE);
     assert_true(TestSignals() == 2);
@@ -219,7 +220,8 @@ static void hints_load_consecutive_frames_at_once(void **State)
     for (Index = 0; Index < 1024; Index += 1)
     {
         READ64(SYSTEM_BASE + Index * PAGE_SIZE) = Index;
-        assert_true((*TestPte(Top, SYSTEM_BASE + Index * PAGE_SIZE) & (ACCESSED | DIRTY)) == (ACCESSED | DIRTY));
+        assert_true((*TestPte(Top, SYSTEM_BASE + Index * PAGE_SIZE) & (ACCESSED | DIRTY)) ==
+                    (ACCESSED | DIRTY));
     }
     assert_true(TestSignals() == 0);
     assert_true(CountLinuxMappings() == 1);
@@ -248,7 +250,8 @@ static void the_number_of_mappings_is_known_exactly(void **State)
         {
         case 0:
             TestMap(Top, Address, Frames + (rand_r(&Seed) % 8 == 0 ? (ULONG)rand_r(&Seed) % 512 : Page % 512),
-                    (rand_r(&Seed) % 4 == 0 ? USER_DATA & ~WRITABLE : USER_DATA) | (rand_r(&Seed) % 2 ? ACCESSED : 0));
+                    (rand_r(&Seed) % 4 == 0 ? USER_DATA & ~WRITABLE : USER_DATA) |
+                        (rand_r(&Seed) % 2 ? ACCESSED : 0));
             TestFlush(Top, Address, 1);
             break;
         case 1:

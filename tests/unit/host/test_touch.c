@@ -101,7 +101,8 @@ static void touching_faults_the_range_in(void **State)
     assert_int_equal(HostTouchForSyscall((PVOID)(BASE + 4000), 5000, TRUE), STATUS_SUCCESS);
     assert_int_equal(TestFaults, 3);
     assert_int_equal(syscall(SYS_read, File, BASE + 4000, 5000), 5000);
-    assert_int_equal(HostTouchForSyscall((PVOID)(BASE + 63 * PAGE_SIZE), PAGE_SIZE + 1, FALSE), STATUS_ACCESS_VIOLATION);
+    assert_int_equal(HostTouchForSyscall((PVOID)(BASE + 63 * PAGE_SIZE), PAGE_SIZE + 1, FALSE),
+                     STATUS_ACCESS_VIOLATION);
     assert_int_equal(HostTouchForSyscall((PVOID)BASE, 0, FALSE), STATUS_SUCCESS);
     close(File);
     TestStopSpace();

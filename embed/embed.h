@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files of the embedding API share: the one machine, how an API function becomes kernel-mode code, and the state of a
+ * thread that runs user-mode code. Everything mutable hangs on NtmmMachine or on the thread.
+ */
+#ifndef NTMM_EMBED_H
+#define NTMM_EMBED_H
+
+#include "ntmm.h"
+
+#include "host.h"
+#include "ke/ke.h"
+#include "nt/boot.h"
+#include "virtual/virtual.h"
+
+/* ---- The machine (machine.c) --------------------------------------------------------------------------------- */
+
+typedef struct _NTMM_MACHINE
+{
+    volatile BOOLEAN Running;
+    KTHREAD BootThread;
+    NTMM_PARAMETERS Parameters; /* as booted, without the strings */
+    NTMM_PRINT *Print;
+    PVOID PrintContext;
+} NTMM_MACHINE;
+
+extern NTMM_MACHINE NtmmMachine;
+
+/* ---- Messages (status.c) --------------------------------------------------------------------------------------- */
+
+/* Sets the sentence for NtmmLastMessage and returns Status. */
+NTSTATUS NtmmpFail(NTSTATUS Status, PCSTR Format, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---- Inside the kernel for a while (visit.c) ---------------------------------------------------------------------- */
+
+/* A stay of the calling thread in kernel mode. A thread of the program that is no thread of ours becomes one meanwhile. */
+typedef struct _NTMM_VISIT
+{
+    BOOLEAN Adopted;
+    KPROCESSOR_MODE CurrentMode;
+    KPROCESSOR_MODE PreviousMode;
+    KTHREAD Thread;
+} NTMM_VISIT;
+
+/* STATUS_INVALID_DEVICE_STATE (with a message) when no machine runs; then there is nothing to leave. */
+NTSTATUS NtmmpEnter(NTMM_VISIT *Visit);
+VOID NtmmpLeave(NTMM_VISIT *Visit);
+
+/* ---- User mode (process.c) ------------------------------------------------------------------------------------------ */
+
+typedef struct _NTMM_USER
+{
+    PEPROCESS Process;
+    NTMM_ROUTINE *Routine;
+    PVOID Context;
+    NTSTATUS Result;
+    BOOLEAN Reported; /* an exception ended it and was reported already */
+    BOOLEAN Exiting;  /* NtmmExitProcess */
+    BOOLEAN HasStack;
+    MI_USER_STACK Stack;
+    PVOID HostStack; /* the stack pointer to go back to while user code runs on Stack */
+    KI_EXCEPTION_FRAME Base;
+} NTMM_USER, *PNTMM_USER;
+
+/* The calling thread's user-mode state, NULL outside. */
+extern _Thread_local PNTMM_USER NtmmpCurrentUser;
+
+/* Runs User to its end in user mode on the calling thread, which is one of ours and in kernel mode. Status as for NtmmRun. */
+NTSTATUS NtmmpRunUser(PNTMM_USER User, PNTSTATUS ExitStatus);
+
+BOOLEAN NtmmpIsTerminating(PEPROCESS Process);
+
+/* Calls Routine(Context) with the stack pointer at Top (16-byte aligned, exclusive); where it was is stored to *Saved. */
+NTSTATUS NtmmpCallOnStack(NTMM_ROUTINE *Routine, PVOID Context, PVOID Top, PVOID *Saved);
+
+/* ---- Reports (report.c, symbols.c) ------------------------------------------------------------------------------------ */
+
+VOID NtmmpReportException(const HOST_UNHANDLED_EXCEPTION *Exception);
+
+/* "function+0x12 (module)", from the module's full symbol table; opens files, allocates nothing. */
+VOID NtmmpDescribeAddress(const VOID *Address, PSTR Buffer, SIZE_T Size);
+
+/* ---- Printing (print.c) ------------------------------------------------------------------------------------------------ */
+
+typedef struct _NTMM_OUT
+{
+    NTMM_PRINT *Print; /* NULL: PortDebugPrint */
+    PVOID Context;
+} NTMM_OUT;
+
+VOID NtmmpPrint(const NTMM_OUT *Out, PCSTR Format, ...) __attribute__((format(printf, 2, 3)));
+
+/* "PAGE_READWRITE | PAGE_GUARD" */
+PCSTR NtmmpProtectionName(ULONG Win32Protect, PSTR Buffer, SIZE_T Size);
+
+#endif

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Views as a kernel debugger shows them: !vm, !memusage, !process, !vad. They read what is there under the locks that the
+ * structures have, except when a debugger calls them on a stopped machine (NtmmpStopped), where nobody could give a lock back.
+ */
+#include "views.h"
+
+#include <string.h>
+
+BOOLEAN NtmmpStopped;
+
+/* ---- !vm -------------------------------------------------------------------------------------------------------------- */
+
+static VOID NtmmpShowLine(const NTMM_OUT *Out, PCSTR Name, ULONG64 Pages)
+{
+    NtmmpPrint(Out, "\t%-26s %10llu (%12llu Kb)\n", Name, Pages, Pages * (PAGE_SIZE / 1024));
+}
+
+static VOID NtmmpShowPagingFiles(const NTMM_OUT *Out)
+{
+    for (ULONG Index = 0; Index < MiState.Paging->FileCount; Index++)
+    {
+        const MMPAGING_FILE *File = MiState.Paging->Files[Index];
+
+        NtmmpPrint(Out, "Paging file %u\n", Index);
+        NtmmpPrint(Out, "\tCurrent: %12llu Kb  Free Space: %12llu Kb\n", (ULONG64)File->Size * 4,
+                   (ULONG64)File->FreeSpace * 4);
+        NtmmpPrint(Out, "\tMinimum: %12llu Kb  Maximum:    %12llu Kb\n", (ULONG64)File->MinimumSize * 4,
+                   (ULONG64)File->MaximumSize * 4);
+    }
+}
+
+VOID NtmmShowMemory(NTMM_PRINT *Print, PVOID Context)
+{
+    NTMM_OUT Out = { Print, Context };
+    const MI_PHYSICAL_STATE *Physical = MiState.Physical;
+
+    if (!NtmmpIsUp(&Out))
+    {
+        return;
+    }
+    NtmmpShowPagingFiles(&Out);
+    NtmmpPrint(&Out, "Memory\n");
+    NtmmpShowLine(&Out, "Physical Memory:", Physical->NumberOfPages);
+    NtmmpShowLine(&Out, "Available Pages:", MiAvailablePages());
+    NtmmpPrint(&Out, "\t%-26s %10lld (%12lld Kb)\n",
+               "ResAvail Pages:", (long long)Physical->ResidentAvailable,
+               (long long)Physical->ResidentAvailable * 4);
+    NtmmpShowLine(&Out, "Modified Pages:", Physical->ModifiedList.Total);
+    NtmmpShowLine(&Out, "Pool Pages:", MiPoolPagesInUse());
+    NtmmpShowLine(&Out, "Committed Pages:", Physical->CommittedPages);
+    NtmmpShowLine(&Out, "Peak Commitment:", Physical->PeakCommitment);
+    NtmmpShowLine(&Out, "Commit Limit:", Physical->CommitLimit);
+    NtmmpShowLine(&Out, "Commit Limit, at most:", Physical->CommitMaximum);
+}
+
+/* ---- !memusage -------------------------------------------------------------------------------------------------------- */
+
+VOID NtmmShowPageLists(NTMM_PRINT *Print, PVOID Context)
+{
+    NTMM_OUT Out = { Print, Context };
+    const MI_PHYSICAL_STATE *Physical = MiState.Physical;
+
+    if (!NtmmpIsUp(&Out))
+    {
+        return;
+    }
+    NtmmpShowLine(&Out, "Zeroed:", MiZeroedPages());
+    NtmmpShowLine(&Out, "Free:", MiFreePages());
+    for (ULONG Priority = 0; Priority < MI_PRIORITIES; Priority++)
+    {
+        NtmmpPrint(&Out, "\tStandby, priority %u:       %10llu (%12llu Kb)  repurposed %llu\n", Priority,
+                   (ULONG64)Physical->StandbyList[Priority].Total,
+                   (ULONG64)Physical->StandbyList[Priority].Total * 4,
+                   (ULONG64)Physical->RepurposedByPriority[Priority]);
+    }
+    NtmmpShowLine(&Out, "Modified:", Physical->ModifiedList.Total);
+    NtmmpShowLine(&Out, "ModifiedMapped:", Physical->ModifiedMappedList.Total);
+    NtmmpShowLine(&Out, "ModifiedNoWrite:", Physical->ModifiedNoWriteList.Total);
+    NtmmpShowLine(&Out, "Bad:", Physical->BadList.Total);
+}
+
+/* ---- !process --------------------------------------------------------------------------------------------------------- */
+
+static VOID NtmmpShowProcess(const NTMM_OUT *Out, PEPROCESS Process)
+{
+    PMI_ADDRESS_SPACE Space = &Process->Space;
+
+    NtmmpPrint(Out, "PROCESS %p  Cid: %04llx  DirBase: %09llx  Image: %s%s\n", (PVOID)Process,
+               Process->UniqueProcessId, (ULONG64)Space->TopLevel << PAGE_SHIFT, Process->ImageFileName,
+               Process->Terminating ? "  (terminated)" : "");
+    NtmmpPrint(Out, "    VadRoot %p  Vads %zu  Threads %d  HandleCount %u\n", (PVOID)Space->VadRoot.Root,
+               Space->VadCount, Process->ActiveThreads,
+               NtmmpStopped ? 0 : ObHandleCount(Process->HandleTable));
+    NtmmpPrint(
+        Out,
+        "    WorkingSet %zu (%zu, %zu) pages  Peak %zu  CommitCharge %zu  Peak %zu  VirtualSize %zu Kb\n",
+        MiWorkingSetPages(Space), Space->Vm.MinimumWorkingSetSize, Space->Vm.MaximumWorkingSetSize,
+        Space->Vm.PeakWorkingSetSize, Space->CommitCharge, Space->CommitChargePeak, Space->VirtualSize >> 10);
+    NtmmpPrint(Out, "    PageFaultCount %llu  HardFaultCount %llu  PageTables %zu  MemoryPriority %u\n",
+               MiSpaceFaultCount(Space), MiSpaceHardFaultCount(Space), Space->PageTablePages,
+               Space->Vm.MemoryPriority);
+}
+
+static BOOLEAN NtmmpShowEach(PEPROCESS Process, PVOID Context)
+{
+    NtmmpShowProcess(Context, Process);
+    return TRUE;
+}
+
+VOID NtmmShowProcesses(NTMM_PRINT *Print, PVOID Context)
+{
+    NTMM_OUT Out = { Print, Context };
+    NTMM_VISIT Visit;
+
+    if (!NtmmpIsUp(&Out))
+    {
+        return;
+    }
+    if (NtmmpStopped)
+    {
+        for (PLIST_ENTRY Entry = MiState.Space->ProcessList.Flink; Entry != &MiState.Space->ProcessList;
+             Entry = Entry->Flink)
+        {
+            NtmmpShowProcess(&Out, CONTAINING_RECORD(Entry, EPROCESS, ActiveProcessLinks));
+        }
+    }
+    else if (NT_SUCCESS(NtmmpEnter(&Visit)))
+    {
+        PsForEachProcess(NtmmpShowEach, &Out);
+        NtmmpLeave(&Visit);
+    }
+}
+
+/* ---- Which process ---------------------------------------------------------------------------------------------------- */
+
+BOOLEAN NtmmpIsUp(const NTMM_OUT *Out)
+{
+    if (MiState.Space == NULL || MiState.Paging == NULL || MiState.Physical == NULL)
+    {
+        NtmmpPrint(Out, "no machine is running\n");
+        return FALSE;
+    }
+    return TRUE;
+}
+
+PEPROCESS NtmmpChooseProcess(PEPROCESS Process)
+{
+    PKTHREAD Thread = PortGetCurrentThread();
+
+    if (Process != NULL)
+    {
+        return Process;
+    }
+    if (Thread != NULL && Thread->Process != NULL)
+    {
+        return (PEPROCESS)(PVOID)Thread->Process;
+    }
+    for (PLIST_ENTRY Entry = MiState.Space->ProcessList.Flink; Entry != &MiState.Space->ProcessList;
+         Entry = Entry->Flink)
+    {
+        PEPROCESS Candidate = CONTAINING_RECORD(Entry, EPROCESS, ActiveProcessLinks);
+
+        if (Candidate != MiState.Space->InitialSystemProcess)
+        {
+            return Candidate;
+        }
+    }
+    return NULL;
+}
+
+/* ---- !vad --------------------------------------------------------------------------------------------------------------- */
+
+static ULONG NtmmpVadLevel(const MMVAD *Vad, const RTL_AVL_TREE *Tree)
+{
+    const RTL_BALANCED_NODE *Node = &Vad->VadNode;
+    ULONG Level = 0;
+
+    while (Node != Tree->Root && Node != NULL && Level < 64)
+    {
+        Node = (const RTL_BALANCED_NODE *)(Node->ParentValue & ~(ULONG_PTR)7);
+        Level++;
+    }
+    return Level;
+}
+
+static VOID NtmmpShowVad(const NTMM_OUT *Out, PMI_ADDRESS_SPACE Space, const MMVAD *Vad)
+{
+    static const PCSTR Types[] = { "",       "Phys ",   "Image ",       "AWE ", "WriteWatch ",
+                                   "Large ", "Rotate ", "LargeSection " };
+    CHAR Name[160];
+
+    NtmmpPrint(Out, "%p %2u  %12zx  %12zx  %8zu %s%s%s%s%s%s\n", (const VOID *)Vad,
+               NtmmpVadLevel(Vad, &Space->VadRoot), Vad->StartingVpn, Vad->EndingVpn, Vad->CommitCharge,
+               Vad->u.PrivateMemory ? "Private " : "Mapped ", Types[Vad->u.VadType & 7],
+               Vad->u.Stack ? "Stack " : "", Vad->u.Placeholder ? "Placeholder " : "",
+               Vad->u.Reserved ? "Occupied " : "",
+               NtmmpProtectionName(MiWin32Protection(Vad->u.Protection), Name, sizeof(Name)));
+}
+
+static VOID NtmmpShowTree(const NTMM_OUT *Out, PMI_ADDRESS_SPACE Space)
+{
+    SIZE_T Pages = 0, Committed = 0;
+
+    NtmmpPrint(Out, "VAD             Level  Start         End             Commit\n");
+    for (PMMVAD Vad = MiFirstVad(Space); Vad != NULL; Vad = MiNextVad(Vad))
+    {
+        NtmmpShowVad(Out, Space, Vad);
+        Pages += Vad->EndingVpn - Vad->StartingVpn + 1;
+        Committed += Vad->CommitCharge;
+    }
+    NtmmpPrint(Out, "Total VADs: %zu, %zu pages, %zu of them committed, %zu page tables\n", Space->VadCount,
+               Pages, Committed, Space->PageTablePages);
+}
+
+VOID NtmmShowVads(PEPROCESS Process, NTMM_PRINT *Print, PVOID Context)
+{
+    NTMM_OUT Out = { Print, Context };
+    NTMM_VISIT Visit;
+
+    if (!NtmmpIsUp(&Out))
+    {
+        return;
+    }
+    Process = NtmmpChooseProcess(Process);
+    if (Process == NULL)
+    {
+        NtmmpPrint(&Out, "there is no process\n");
+    }
+    else if (NtmmpStopped)
+    {
+        NtmmpShowTree(&Out, &Process->Space);
+    }
+    else if (NT_SUCCESS(NtmmpEnter(&Visit)))
+    {
+        MI_SPACE_SLOT *Slot = MiLockSpaceShared(&Process->Space);
+
+        NtmmpShowTree(&Out, &Process->Space);
+        MiUnlockSpaceShared(&Process->Space, Slot);
+        NtmmpLeave(&Visit);
+    }
+}

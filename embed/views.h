@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+/* What the debugger's views share. */
+#ifndef NTMM_EMBED_VIEWS_H
+#define NTMM_EMBED_VIEWS_H
+
+#include "embed.h"
+
+/* Set by a debugger that has stopped all threads: views take no locks and look at nothing that needs one. */
+extern BOOLEAN NtmmpStopped;
+
+BOOLEAN NtmmpIsUp(const NTMM_OUT *Out); /* says so if not */
+
+/* Process, else the calling thread's, else the first; NULL: there is none. */
+PEPROCESS NtmmpChooseProcess(PEPROCESS Process);
+
+#endif

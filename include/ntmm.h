@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ntmm inside a Linux program: boot a machine, create NT processes in it, run ordinary C functions as their user-mode code.
+ *
+ *     NTMM_PARAMETERS Parameters = { .Size = sizeof(Parameters), .RamBytes = 64 << 20 };
+ *     PEPROCESS Process;
+ *
+ *     NtmmBoot(&Parameters);
+ *     NtmmCreateProcess("example", &Process);
+ *     NtmmRun(Process, Routine, Context, &ExitStatus);    Routine calls NtAllocateVirtualMemory & co., and uses plain pointers
+ *     NtmmCloseProcess(Process);
+ *     NtmmShutdown();
+ *
+ * One machine per Linux process at a time. Every function may be called on any thread of the program, and, where nothing
+ * else is said, by the user-mode code of NT processes as well. What a function could not do is its status;
+ * NtmmLastMessage says the same in one sentence that tells what to do. Theory: docs/architecture.md, docs/host-port.md.
+ */
+#ifndef NTMM_H
+#define NTMM_H
+
+#include "nt/exception.h"
+#include "nt/ntdef.h"
+#include "nt/ntmmapi.h"
+#include "nt/ntobapi.h"
+#include "nt/ntstatus.h"
+
+EXTERN_C_START
+
+/* ---- The machine ------------------------------------------------------------------------------------------- */
+
+#define NTMM_MAXIMUM_PAGING_FILES 16
+#define NTMM_MINIMUM_RAM          ((ULONG64)1 << 20)
+
+/* Sizes in bytes. Path: a Linux path (UTF-8), or a file in anonymous memory (\\.\Memory\name). It is created when absent. */
+typedef struct _NTMM_PAGING_FILE
+{
+    PCSTR Path;
+    ULONG64 MinimumBytes; /* at least 1 MiB; really allocated at once */
+    ULONG64 MaximumBytes; /* 0: the minimum */
+} NTMM_PAGING_FILE;
+
+/* Zero means the default everywhere but in Size. */
+typedef struct _NTMM_PARAMETERS
+{
+    ULONG Size;            /* sizeof(NTMM_PARAMETERS) */
+    ULONG Processors;      /* 1..64; default 1 */
+    ULONG64 RamBytes;      /* default 256 MiB. Costs nothing until touched */
+    ULONG Runs;            /* of RAM, with holes of HoleBytes between; default 1 */
+    ULONG PagingFileCount; /* at most 16; none: what is committed must fit into RAM */
+    ULONG64 HoleBytes;
+    BOOLEAN Deterministic;       /* one thread, virtual time: the same seed gives the same run */
+    BOOLEAN Randomize;           /* address space layout of the processes */
+    ULONG64 Seed;                /* of both; with Randomize alone 0 draws one */
+    ULONG MaximumMappings;       /* host mappings of NT pages at a time; default: what Linux leaves */
+    ULONG TimeSliceMicroseconds; /* of a natively loaded address space; default 10000 */
+    NTMM_PAGING_FILE PagingFiles[NTMM_MAXIMUM_PAGING_FILES];
+} NTMM_PARAMETERS, *PNTMM_PARAMETERS;
+
+/*
+ * Boots a machine; the calling thread becomes its boot thread. Nothing is left behind when it fails, paging files that it
+ * created included. Not from user-mode code.
+ *   STATUS_INFO_LENGTH_MISMATCH (Size), STATUS_INVALID_PARAMETER, STATUS_DEVICE_ALREADY_ATTACHED (one runs already),
+ *   STATUS_CONFLICTING_ADDRESSES, STATUS_INSUFFICIENT_RESOURCES, and for paging files STATUS_DISK_FULL,
+ *   STATUS_SHARING_VIOLATION (in use by another machine), STATUS_ACCESS_DENIED, STATUS_OBJECT_PATH_NOT_FOUND, ...
+ */
+NTSTATUS NtmmBoot(const NTMM_PARAMETERS *Parameters);
+
+/*
+ * Checks all invariants and takes the machine down; frames, commitment, pool and paging-file space must all have come back
+ * (a bug check otherwise: that would be a mistake of ntmm's). On the boot thread, not from user-mode code.
+ *   STATUS_INVALID_DEVICE_STATE (no machine, or another thread booted it), STATUS_DEVICE_BUSY (processes are left)
+ */
+NTSTATUS NtmmShutdown(void);
+
+/* The sentence that belongs to the last failure of an Ntmm function on this thread. Never NULL. */
+PCSTR NtmmLastMessage(void);
+
+/*
+ * "STATUS_DISK_FULL (0xC000007F): the disk is full", cut to Size; returns Buffer. NtmmStatusName: only the name, NULL for a
+ * value without one.
+ */
+PCSTR NtmmFormatStatus(NTSTATUS Status, PSTR Buffer, SIZE_T Size);
+PCSTR NtmmStatusName(NTSTATUS Status);
+
+/* ---- Processes and threads ---------------------------------------------------------------------------------- */
+
+/* User-mode code. What it returns is the exit status of its thread. */
+typedef NTSTATUS NTMM_ROUTINE(PVOID Context);
+
+/* An empty process (a name of at most 15 characters is kept). Close it with NtmmCloseProcess. */
+NTSTATUS NtmmCreateProcess(PCSTR Name, PEPROCESS *Process);
+
+/*
+ * Runs Routine(Context) on the calling thread as user-mode code of Process, through ordinary pointers. The stack is the
+ * caller's. An exception that nobody handles is reported and ends the process. Not from user-mode code.
+ *   STATUS_SUCCESS: Routine returned, *ExitStatus is what it returned
+ *   STATUS_UNHANDLED_EXCEPTION: *ExitStatus is the exception code
+ *   STATUS_PROCESS_IS_TERMINATING: the process was terminated before or meanwhile; *ExitStatus is the process's
+ */
+NTSTATUS NtmmRun(PEPROCESS Process, NTMM_ROUTINE *Routine, PVOID Context, PNTSTATUS ExitStatus);
+
+typedef struct _NTMM_THREAD *PNTMM_THREAD;
+
+typedef struct _NTMM_THREAD_PARAMETERS
+{
+    ULONG Size;      /* sizeof(NTMM_THREAD_PARAMETERS) */
+    ULONG Processor; /* number + 1; 0: the next one in turn */
+    NTMM_ROUTINE *Routine;
+    PVOID Context;
+    /*
+     * Both 0: the stack is Linux's. Otherwise it lies in NT memory of the process: so many bytes reserved, so many committed at first, and it
+     * grows through its guard page. Linux system calls that are given addresses of such a stack fail with EFAULT:
+     * call them through NtmmCallOnHostStack.
+     */
+    SIZE_T StackReserve;
+    SIZE_T StackCommit;
+} NTMM_THREAD_PARAMETERS;
+
+/* One more thread. NtmmJoinThread waits for its end, once, and frees it; *ExitStatus as for NtmmRun. */
+NTSTATUS NtmmCreateThread(PEPROCESS Process, const NTMM_THREAD_PARAMETERS *Parameters, PNTMM_THREAD *Thread);
+NTSTATUS NtmmJoinThread(PNTMM_THREAD Thread, PNTSTATUS ExitStatus);
+
+/* The process that the calling code belongs to; NULL outside of NtmmRun and threads of NtmmCreateThread. */
+PEPROCESS NtmmCurrentProcess(void);
+
+/*
+ * Takes a process's memory and handles away at once and closes it for good; its threads end at their next access to NT memory or
+ * system service. Called by the process's own code it returns (NtmmExitProcess does not).
+ */
+NTSTATUS NtmmTerminateProcess(PEPROCESS Process, NTSTATUS ExitStatus);
+DECLSPEC_NORETURN VOID NtmmExitProcess(NTSTATUS ExitStatus);
+
+/* STATUS_PENDING while it lives. */
+NTSTATUS NtmmQueryExitStatus(PEPROCESS Process);
+
+/* Gives the reference of NtmmCreateProcess back; with the last one the process is terminated. */
+VOID NtmmCloseProcess(PEPROCESS Process);
+
+/*
+ * Runs Routine(Context) and hands an exception back instead of dying of it: its code, and *Record when wanted;
+ * STATUS_SUCCESS when Routine returned.
+ */
+NTSTATUS NtmmGuardedCall(VOID (*Routine)(PVOID Context), PVOID Context, PEXCEPTION_RECORD Record);
+
+/* Runs Routine(Context) on the thread's Linux stack, wherever the caller's is. */
+NTSTATUS NtmmCallOnHostStack(NTMM_ROUTINE *Routine, PVOID Context);
+
+/* ---- Linux system calls and NT memory ------------------------------------------------------------------------ */
+
+/*
+ * Linux does not fault NT pages in for its own system calls; it fails with EFAULT. NtmmRead and NtmmWrite go through a
+ * buffer and are always right. NtmmTouchRange faults a range in, which serves small buffers of calls that may be repeated: the pages may
+ * go again at any time. Results and errno are those of read(2), write(2), pread(2), pwrite(2).
+ */
+NTSTATUS NtmmTouchRange(PVOID Address, SIZE_T Length, BOOLEAN Write);
+LONG_PTR NtmmRead(int File, PVOID Buffer, SIZE_T Length);
+LONG_PTR NtmmWrite(int File, const VOID *Buffer, SIZE_T Length);
+LONG_PTR NtmmReadAt(int File, PVOID Buffer, SIZE_T Length, ULONG64 Offset);
+LONG_PTR NtmmWriteAt(int File, const VOID *Buffer, SIZE_T Length, ULONG64 Offset);
+
+/* ---- Talking --------------------------------------------------------------------------------------------------- */
+
+/* Gets text in pieces; Length bytes, not terminated. May be called inside a signal handler when it gets reports. */
+typedef VOID NTMM_PRINT(PVOID Context, PCSTR Text, SIZE_T Length);
+
+/* Where reports and DbgPrint go; NULL: standard error. While no machine runs. */
+VOID NtmmSetOutput(NTMM_PRINT *Print, PVOID Context);
+
+/* ---- Statistics -------------------------------------------------------------------------------------------------- */
+
+#define NTMM_MAXIMUM_COUNTERS           64
+#define NTMM_MAXIMUM_REPORTED_PROCESSES 32
+#define NTMM_PRIORITIES                 8
+
+typedef struct _NTMM_COUNTER
+{
+    PCSTR Identifier; /* "PageFaults" */
+    PCSTR Name;       /* as Windows calls it: "Page Faults" */
+    PCSTR Meaning;
+    ULONG64 Value;
+} NTMM_COUNTER;
+
+typedef struct _NTMM_PAGING_FILE_STATISTICS
+{
+    CHAR Path[512];
+    ULONG64 Pages, MinimumPages, MaximumPages; /* size now, at first, at most */
+    ULONG64 UsedPages, PeakPages;
+    ULONG64 Reads, PagesRead, Writes, PagesWritten;
+} NTMM_PAGING_FILE_STATISTICS;
+
+typedef struct _NTMM_PROCESS_STATISTICS
+{
+    ULONG64 ProcessId;
+    CHAR Name[16];
+    NTSTATUS ExitStatus; /* STATUS_PENDING while it lives */
+    ULONG Threads, Handles;
+    ULONG64 WorkingSetPages, PeakWorkingSetPages, MinimumWorkingSetPages, MaximumWorkingSetPages;
+    ULONG64 CommitPages, PeakCommitPages, PageTablePages;
+    ULONG64 VirtualBytes, PeakVirtualBytes, Regions;
+    ULONG64 PageFaults, HardFaults;
+} NTMM_PROCESS_STATISTICS;
+
+/* All counts in pages. Taken one after the other while the machine runs: sums may be off by what moved meanwhile. */
+typedef struct _NTMM_STATISTICS
+{
+    ULONG Size; /* in: sizeof(NTMM_STATISTICS) */
+    ULONG Processors;
+    ULONG64 Nanoseconds; /* since boot */
+    ULONG64 PhysicalPages, AvailablePages, ActivePages, ZeroedPages, FreePages;
+    ULONG64 StandbyPages[NTMM_PRIORITIES], RepurposedPages[NTMM_PRIORITIES];
+    ULONG64 ModifiedPages, ModifiedMappedPages, ModifiedNoWritePages, BadPages;
+    LONG64 ResidentAvailablePages;
+    ULONG64 CommittedPages, PeakCommittedPages, CommitLimit, CommitMaximum;
+    ULONG64 PoolBytes, PoolBlocks, PoolPages;
+    ULONG64 HostMappings, MaximumHostMappings;
+    ULONG CounterCount, HostCounterCount, PagingFileCount, ProcessCount; /* processes: all of them */
+    ULONG ReportedProcessCount;
+    NTMM_COUNTER Counters[NTMM_MAXIMUM_COUNTERS];     /* of the memory manager */
+    NTMM_COUNTER HostCounters[NTMM_MAXIMUM_COUNTERS]; /* of the host port: TB fills, flushes, gangs */
+    NTMM_PAGING_FILE_STATISTICS PagingFiles[NTMM_MAXIMUM_PAGING_FILES];
+    NTMM_PROCESS_STATISTICS Processes[NTMM_MAXIMUM_REPORTED_PROCESSES];
+} NTMM_STATISTICS, *PNTMM_STATISTICS;
+
+NTSTATUS NtmmQueryStatistics(PNTMM_STATISTICS Statistics);
+
+/* The memory report as text: faults by kind, pages in and out, lists, commitment, paging files, processes, the host's TB. */
+VOID NtmmPrintStatistics(const NTMM_STATISTICS *Statistics, NTMM_PRINT *Print, PVOID Context);
+
+/* ---- Views, as in a debugger -------------------------------------------------------------------------------------- */
+
+/* Process NULL: the current one, else the first of the list. */
+VOID NtmmShowMemory(NTMM_PRINT *Print, PVOID Context);                                      /* !vm */
+VOID NtmmShowPageLists(NTMM_PRINT *Print, PVOID Context);                                   /* !memusage */
+VOID NtmmShowProcesses(NTMM_PRINT *Print, PVOID Context);                                   /* !process 0 0 */
+VOID NtmmShowVads(PEPROCESS Process, NTMM_PRINT *Print, PVOID Context);                     /* !vad */
+VOID NtmmShowPte(PEPROCESS Process, const VOID *Address, NTMM_PRINT *Print, PVOID Context); /* !pte ADDRESS */
+VOID NtmmShowPfn(ULONG64 PageFrame, NTMM_PRINT *Print, PVOID Context);                      /* !pfn FRAME */
+
+EXTERN_C_END
+
+#endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Time and entropy of the host port. All three are async-signal-safe: the page-fault handler asks for the time when
- * it waits.
+ * Time and entropy of the host port. All three are async-signal-safe: the page-fault handler asks for the
+ * time when it waits.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE

@@ -19,11 +19,11 @@ typedef struct _HOST_THREAD
     VOID (*Routine)(PVOID);
     PVOID Context;
     struct _KTHREAD *Thread;
-    PUCHAR SignalStack; /* mapping: guard page, then the alternate stack */
-    SIZE_T SignalStackSize; /* of the mapping */
-    stack_t PreviousSignalStack; /* put back when the thread ends or is abandoned */
+    PUCHAR SignalStack;            /* mapping: guard page, then the alternate stack */
+    SIZE_T SignalStackSize;        /* of the mapping */
+    stack_t PreviousSignalStack;   /* put back when the thread ends or is abandoned */
     ULONG_PTR StackLow, StackHigh; /* the thread's Linux stack, for back traces */
-    ULONG64 HostState[3]; /* of fault.c and gang.c: zero when the thread begins */
+    ULONG64 HostState[3];          /* of fault.c and gang.c: zero when the thread begins */
 } HOST_THREAD, *PHOST_THREAD;
 
 C_ASSERT(sizeof(HOST_THREAD) <= sizeof(PORT_THREAD));
@@ -37,9 +37,9 @@ static inline PHOST_THREAD HostThread(PORT_THREAD *Port)
 PHOST_THREAD HostCurrentThread(void);
 
 /*
- * Hooks, NULL until somebody sets them (before the second thread exists). They run on the thread they speak of:
- * around every blocking wait (park, join; also inside the fault handler: async-signal-safe only), and as the first and
- * last thing of its life as one of ours.
+ * Hooks, NULL until somebody sets them (before the second thread exists). They run on the thread they speak
+ * of: around every blocking wait (park, join; also inside the fault handler: async-signal-safe only), and as
+ * the first and last thing of its life as one of ours.
  */
 extern VOID (*HostBeforePark)(VOID);
 extern VOID (*HostAfterPark)(VOID);
@@ -49,7 +49,10 @@ extern VOID (*HostThreadEnd)(VOID);
 /* Usable bytes of an alternate signal stack. The mapping has a guard page below them. */
 #define HOST_SIGNAL_STACK_SIZE ((SIZE_T)512 * 1024)
 
-/* Gives the calling thread an alternate signal stack / takes it away. PortCreateThread and PortAdoptThread do it. */
+/*
+ * Gives the calling thread an alternate signal stack / takes it away. PortCreateThread and PortAdoptThread do
+ * it.
+ */
 NTSTATUS HostCreateSignalStack(PHOST_THREAD Host);
 VOID HostDeleteSignalStack(PHOST_THREAD Host);
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Threads of the host port: pthreads with an alternate signal stack (page faults are handled there), parked on a
- * futex of their own. A "processor" is no CPU here but a lock: who runs at DISPATCH_LEVEL holds the lock word of its
- * processor number. All of it except creation and joining runs inside the SIGSEGV handler as well, so it uses
- * nothing but atomics and raw system calls.
+ * Threads of the host port: pthreads with an alternate signal stack (page faults are handled there), parked
+ * on a futex of their own. A "processor" is no CPU here but a lock: who runs at DISPATCH_LEVEL holds the lock
+ * word of its processor number. All of it except creation and joining runs inside the SIGSEGV handler as
+ * well, so it uses nothing but atomics and raw system calls.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -21,8 +21,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define HOST_TOKEN_NONE 0u
-#define HOST_TOKEN_SET 1u
+#define HOST_TOKEN_NONE   0u
+#define HOST_TOKEN_SET    1u
 #define HOST_TOKEN_PARKED 2u
 
 #define HOST_STACK_SIZE ((SIZE_T)2 * 1024 * 1024)
@@ -36,9 +36,12 @@ VOID (*HostAfterPark)(VOID);
 VOID (*HostThreadBegin)(VOID);
 VOID (*HostThreadEnd)(VOID);
 
-/* ---- Futex -------------------------------------------------------------------------------------------------- */
+/* ---- Futex --------------------------------------------------------------------------------------------- */
 
-/* Waits while *Word == Value, at most until Deadline (nanoseconds of the monotonic clock; ~0 = never). Errors mean "look again". */
+/*
+ * Waits while *Word == Value, at most until Deadline (nanoseconds of the monotonic clock; ~0 = never). Errors
+ * mean "look again".
+ */
 static void HostFutexWait(volatile ULONG *Word, ULONG Value, ULONG64 Deadline)
 {
     struct timespec Limit = { (time_t)(Deadline / 1000000000u), (long)(Deadline % 1000000000u) };
@@ -57,12 +60,13 @@ static void HostFutexWake(volatile ULONG *Word)
     errno = SavedErrno;
 }
 
-/* ---- Alternate signal stacks --------------------------------------------------------------------------------- */
+/* ---- Alternate signal stacks --------------------------------------------------------------------------- */
 
 NTSTATUS HostCreateSignalStack(PHOST_THREAD Host)
 {
     SIZE_T Size = HOST_SIGNAL_STACK_SIZE + PAGE_SIZE;
-    PUCHAR Base = mmap(NULL, Size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    PUCHAR Base =
+        mmap(NULL, Size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     stack_t Stack = { .ss_sp = Base + PAGE_SIZE, .ss_size = HOST_SIGNAL_STACK_SIZE };
 
     if (Base == MAP_FAILED)
@@ -89,7 +93,7 @@ VOID HostDeleteSignalStack(PHOST_THREAD Host)
     }
 }
 
-/* ---- The life of a thread ------------------------------------------------------------------------------------- */
+/* ---- The life of a thread ------------------------------------------------------------------------------ */
 
 PHOST_THREAD HostCurrentThread(void)
 {
@@ -218,7 +222,7 @@ VOID PortAbandonThread(struct _KTHREAD *Thread, PORT_THREAD *Port)
     HostLeaveLife(HostThread(Port));
 }
 
-/* ---- Park and unpark -------------------------------------------------------------------------------------------- */
+/* ---- Park and unpark ----------------------------------------------------------------------------------- */
 
 static BOOLEAN HostTakeToken(PHOST_THREAD Host)
 {
@@ -260,7 +264,10 @@ VOID PortUnparkThread(PORT_THREAD *Port)
 {
     PHOST_THREAD Host = HostThread(Port);
 
-    /* Once the token is set the thread may run, end, and its storage may go; waking a stale address is harmless. */
+    /*
+     * Once the token is set the thread may run, end, and its storage may go; waking a stale address is
+     * harmless.
+     */
     if (__atomic_exchange_n(&Host->Token, HOST_TOKEN_SET, __ATOMIC_RELEASE) == HOST_TOKEN_PARKED)
     {
         HostFutexWake(&Host->Token);
@@ -272,14 +279,14 @@ VOID PortYield(void)
     sched_yield();
 }
 
-/* ---- Dispatch level: one lock per processor number ------------------------------------------------------------- */
+/* ---- Dispatch level: one lock per processor number ----------------------------------------------------- */
 
 /*
- * Free: Owned == 0. Enter is one atomic exchange; leave is a plain release store, then a look whether somebody
- * sleeps. Without a fence between that store and that load the look may come too early, so a thread that is about
- * to sleep counts itself and then makes every running thread of the process execute a fence (membarrier): after it,
- * either it sees the word free, or the owner's look sees the sleeper. Where the system call is missing the sleep is a
- * short one.
+ * Free: Owned == 0. Enter is one atomic exchange; leave is a plain release store, then a look whether
+ * somebody sleeps. Without a fence between that store and that load the look may come too early, so a thread
+ * that is about to sleep counts itself and then makes every running thread of the process execute a fence
+ * (membarrier): after it, either it sees the word free, or the owner's look sees the sleeper. Where the
+ * system call is missing the sleep is a short one.
  */
 typedef struct _HOST_DISPATCH
 {

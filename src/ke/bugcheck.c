@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The end of the machine, as readable as it can be made: code and name, what it means, the four parameters with their
- * meaning, a message of the room that gave up, a back trace. Then the hook, which tests use to leave with a jump, then the
- * port halts. A second bug check on the same thread while this is being printed halts at once; one on another thread
- * waits until the first is done.
+ * The end of the machine, as readable as it can be made: code and name, what it means, the four parameters
+ * with their meaning, a message of the room that gave up, a back trace. Then the hook, which tests use to
+ * leave with a jump, then the port halts. A second bug check on the same thread while this is being printed
+ * halts at once; one on another thread waits until the first is done.
  */
 #include "ke/ki.h"
+#include "rtl/format.h"
 
 #define KI_BACK_TRACE_DEPTH 32
 
@@ -88,7 +89,8 @@ static VOID KiEnterBugCheck(KI_STATE *State)
     __atomic_store_n(&State->BugCheckActive, TRUE, __ATOMIC_RELEASE);
 }
 
-static DECLSPEC_NORETURN DECLSPEC_NOINLINE VOID KiBugCheck(ULONG Code, const ULONG_PTR Parameters[4], PCSTR Message)
+static DECLSPEC_NORETURN DECLSPEC_NOINLINE VOID KiBugCheck(ULONG Code, const ULONG_PTR Parameters[4],
+                                                           PCSTR Message)
 {
     KI_STATE *State = MiState.Ke;
     KI_BUG_CHECK_HOOK *Hook;
@@ -111,10 +113,12 @@ static DECLSPEC_NORETURN DECLSPEC_NOINLINE VOID KiBugCheck(ULONG Code, const ULO
     PortHalt();
 }
 
-DECLSPEC_NORETURN VOID NTAPI KeBugCheckEx(ULONG BugCheckCode, ULONG_PTR BugCheckParameter1, ULONG_PTR BugCheckParameter2,
-                                          ULONG_PTR BugCheckParameter3, ULONG_PTR BugCheckParameter4)
+DECLSPEC_NORETURN VOID NTAPI KeBugCheckEx(ULONG BugCheckCode, ULONG_PTR BugCheckParameter1,
+                                          ULONG_PTR BugCheckParameter2, ULONG_PTR BugCheckParameter3,
+                                          ULONG_PTR BugCheckParameter4)
 {
-    const ULONG_PTR Parameters[4] = { BugCheckParameter1, BugCheckParameter2, BugCheckParameter3, BugCheckParameter4 };
+    const ULONG_PTR Parameters[4] = { BugCheckParameter1, BugCheckParameter2, BugCheckParameter3,
+                                      BugCheckParameter4 };
 
     KiBugCheck(BugCheckCode, Parameters, NULL);
 }
@@ -134,17 +138,19 @@ DECLSPEC_NORETURN VOID KiBugCheckMessage(ULONG Code, ULONG_PTR P1, ULONG_PTR P2,
     va_list Arguments;
 
     va_start(Arguments, Format);
-    KiFormatList(Message, sizeof(Message), sizeof(long), Format, Arguments);
+    RtlpFormat(Message, sizeof(Message), Format, Arguments);
     va_end(Arguments);
     KiBugCheck(Code, Parameters, Message);
 }
 
-/* The end that an assertion has on Windows when no debugger takes it: STATUS_ASSERTION_FAILURE, not handled. */
+/*
+ * The end that an assertion has on Windows when no debugger takes it: STATUS_ASSERTION_FAILURE, not handled.
+ */
 DECLSPEC_NORETURN VOID KiAssertionFailed(PCSTR Expression, PCSTR File, ULONG Line)
 {
     KiBugCheckMessage(KMODE_EXCEPTION_NOT_HANDLED, (ULONG)STATUS_ASSERTION_FAILURE,
-                      (ULONG_PTR)__builtin_return_address(0), Line, 0, "assertion failed: %s (%s:%u)", Expression, File,
-                      Line);
+                      (ULONG_PTR)__builtin_return_address(0), Line, 0, "assertion failed: %s (%s:%u)",
+                      Expression, File, Line);
 }
 
 static VOID KiResetThread(PKTHREAD Thread)

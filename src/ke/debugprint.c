@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What clients print, and the ends that they ask for: DbgPrint and its kin, RtlAssert, fast fail. There is no debugger that
- * filters, so every component and level is printed.
+ * What clients print, and the ends that they ask for: DbgPrint and its kin, RtlAssert, fast fail. There is no
+ * debugger that filters, so every component and level is printed.
  */
 #include "ke/ki.h"
+#include "rtl/format.h"
 
 /* As on Windows, one call prints at most so many characters. */
 #define KI_DEBUG_PRINT_SIZE 512
@@ -11,9 +12,19 @@
 static ULONG KiDebugPrint(PCSTR Format, va_list Arguments)
 {
     CHAR Buffer[KI_DEBUG_PRINT_SIZE];
+    SIZE_T Length = RtlpFormat(Buffer, sizeof(Buffer), Format, Arguments);
 
-    PortDebugPrint(Buffer, KiFormatList(Buffer, sizeof(Buffer), sizeof(ULONG), Format, Arguments));
+    PortDebugPrint(Buffer, Length < sizeof(Buffer) ? Length : sizeof(Buffer) - 1);
     return (ULONG)STATUS_SUCCESS;
+}
+
+VOID KiPrint(PCSTR Format, ...)
+{
+    va_list Arguments;
+
+    va_start(Arguments, Format);
+    KiDebugPrint(Format, Arguments);
+    va_end(Arguments);
 }
 
 ULONG CDECL DbgPrint(PCSTR Format, ...)
@@ -54,15 +65,16 @@ VOID NTAPI DbgBreakPoint(VOID)
 
 VOID NTAPI RtlAssert(PVOID VoidFailedAssertion, PVOID VoidFileName, ULONG LineNumber, PSTR MutableMessage)
 {
-    KiBugCheckMessage(KMODE_EXCEPTION_NOT_HANDLED, (ULONG)STATUS_ASSERTION_FAILURE,
-                      (ULONG_PTR)__builtin_return_address(0), LineNumber, 0, "assertion failed: %s%s%s (%s:%u)",
-                      MutableMessage != NULL ? MutableMessage : "", MutableMessage != NULL ? ": " : "",
-                      (PCSTR)VoidFailedAssertion, (PCSTR)VoidFileName, LineNumber);
+    KiBugCheckMessage(
+        KMODE_EXCEPTION_NOT_HANDLED, (ULONG)STATUS_ASSERTION_FAILURE, (ULONG_PTR)__builtin_return_address(0),
+        LineNumber, 0, "assertion failed: %s%s%s (%s:%u)", MutableMessage != NULL ? MutableMessage : "",
+        MutableMessage != NULL ? ": " : "", (PCSTR)VoidFailedAssertion, (PCSTR)VoidFileName, LineNumber);
 }
 
 DECLSPEC_NORETURN VOID NTAPI RtlFailFast(ULONG Code)
 {
-    KiBugCheckMessage(KERNEL_SECURITY_CHECK_FAILURE, Code, 0, 0, 0, "fast fail %u%s, called from %p", Code,
-                      Code == FAST_FAIL_CORRUPT_LIST_ENTRY ? ": a neighbour of a list entry does not point back" : "",
-                      __builtin_return_address(0));
+    KiBugCheckMessage(
+        KERNEL_SECURITY_CHECK_FAILURE, Code, 0, 0, 0, "fast fail %u%s, called from %p", Code,
+        Code == FAST_FAIL_CORRUPT_LIST_ENTRY ? ": a neighbour of a list entry does not point back" : "",
+        __builtin_return_address(0));
 }

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The objects that threads wait on: events, semaphores, mutants. Each operation changes the state under DispatcherLock,
- * lets wait.c complete the waits that this satisfies, and wakes those threads after the lock is released.
- * The priority increment and the Wait hint of the documented functions change nothing here: there are no priorities, and
- * a wait that follows simply takes the lock again.
+ * The objects that threads wait on: events, semaphores, mutants. Each operation changes the state under
+ * DispatcherLock, lets wait.c complete the waits that this satisfies, and wakes those threads after the lock
+ * is released. The priority increment and the Wait hint of the documented functions change nothing here:
+ * there are no priorities, and a wait that follows simply takes the lock again.
  */
 #include "ke/ki.h"
 
-/* ---- Events ------------------------------------------------------------------------------------------------- */
+/* ---- Events -------------------------------------------------------------------------------------------- */
 
 VOID NTAPI KeInitializeEvent(PRKEVENT Event, EVENT_TYPE Type, BOOLEAN State)
 {
-    KiInitializeHeader(&Event->Header, Type == NotificationEvent ? KiEventNotification : KiEventSynchronization,
+    KiInitializeHeader(&Event->Header,
+                       Type == NotificationEvent ? KiEventNotification : KiEventSynchronization,
                        State != FALSE);
 }
 
@@ -64,7 +65,7 @@ LONG NTAPI KeReadStateEvent(PRKEVENT Event)
     return __atomic_load_n(&Event->Header.SignalState, __ATOMIC_ACQUIRE);
 }
 
-/* ---- Semaphores ---------------------------------------------------------------------------------------------- */
+/* ---- Semaphores ---------------------------------------------------------------------------------------- */
 
 VOID NTAPI KeInitializeSemaphore(PRKSEMAPHORE Semaphore, LONG Count, LONG Limit)
 {
@@ -96,7 +97,7 @@ LONG NTAPI KeReadStateSemaphore(PRKSEMAPHORE Semaphore)
     return __atomic_load_n(&Semaphore->Header.SignalState, __ATOMIC_ACQUIRE);
 }
 
-/* ---- Mutants (kernel name: mutex) ------------------------------------------------------------------------------ */
+/* ---- Mutants (kernel name: mutex) ---------------------------------------------------------------------- */
 
 VOID NTAPI KeInitializeMutex(PRKMUTEX Mutex, ULONG Level)
 {

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Exceptions inside the kernel. There is no unwinding by tables: a guarded region is a frame on a list of the thread
- * with a jump buffer, raising copies the record into the innermost frame and jumps there. That works from anywhere on the
- * thread, from the host's SIGSEGV handler on its alternate stack too, because the handler runs with nothing masked.
+ * Exceptions inside the kernel. There is no unwinding by tables: a guarded region is a frame on a list of the
+ * thread with a jump buffer, raising copies the record into the innermost frame and jumps there. That works
+ * from anywhere on the thread, from the host's SIGSEGV handler on its alternate stack too, because the
+ * handler runs with nothing masked.
  *
- * What a jump restores: IRQL (below DISPATCH_LEVEL on both sides), modes and fault depth. What it cannot restore is a
- * lock; debug builds check that none was taken inside the region and is still held.
+ * What a jump restores: IRQL (below DISPATCH_LEVEL on both sides), modes and fault depth. What it cannot
+ * restore is a lock; debug builds check that none was taken inside the region and is still held.
  */
 #include "ke/ki.h"
 #include "nt/exception.h"
@@ -46,7 +47,8 @@ BOOLEAN KiUnwindToFrame(const EXCEPTION_RECORD *Record)
     {
         KiBugCheckMessage(KMODE_EXCEPTION_NOT_HANDLED, (ULONG)Record->ExceptionCode,
                           (ULONG_PTR)Record->ExceptionAddress, Record->ExceptionInformation[0],
-                          Record->ExceptionInformation[1], "an exception was raised at IRQL %u", Thread->Irql);
+                          Record->ExceptionInformation[1], "an exception was raised at IRQL %u",
+                          Thread->Irql);
     }
     ASSERT(Thread->HeldLockCount == Frame->HeldLockCount);
     Frame->Record = *Record;
@@ -58,13 +60,14 @@ BOOLEAN KiUnwindToFrame(const EXCEPTION_RECORD *Record)
     KiLongJump(Frame->JumpBuffer);
 }
 
-/* ---- Raising -------------------------------------------------------------------------------------------------- */
+/* ---- Raising ------------------------------------------------------------------------------------------- */
 
 static DECLSPEC_NORETURN VOID KiRaise(const EXCEPTION_RECORD *Record)
 {
     KiUnwindToFrame(Record);
-    KeBugCheckEx(KMODE_EXCEPTION_NOT_HANDLED, (ULONG)Record->ExceptionCode, (ULONG_PTR)Record->ExceptionAddress,
-                 Record->ExceptionInformation[0], Record->ExceptionInformation[1]);
+    KeBugCheckEx(KMODE_EXCEPTION_NOT_HANDLED, (ULONG)Record->ExceptionCode,
+                 (ULONG_PTR)Record->ExceptionAddress, Record->ExceptionInformation[0],
+                 Record->ExceptionInformation[1]);
 }
 
 static DECLSPEC_NORETURN VOID KiRaiseFrom(NTSTATUS Status, PVOID Address)
@@ -93,11 +96,11 @@ DECLSPEC_NORETURN VOID NTAPI ExRaiseDatatypeMisalignment(VOID)
     KiRaiseFrom(STATUS_DATATYPE_MISALIGNMENT, __builtin_return_address(0));
 }
 
-/* ---- Guarded copy ------------------------------------------------------------------------------------------------- */
+/* ---- Guarded copy -------------------------------------------------------------------------------------- */
 
 /*
- * One string instruction: it can be resumed at every byte after a fault that was resolved, needs no library, and no
- * sanitizer runtime stands between us and the exception.
+ * One string instruction: it can be resumed at every byte after a fault that was resolved, needs no library,
+ * and no sanitizer runtime stands between us and the exception.
  */
 static inline VOID KiCopyBytes(PVOID Destination, const volatile void *Source, SIZE_T Length)
 {
@@ -126,7 +129,10 @@ static inline BOOLEAN KiCopySmall(PVOID Destination, const volatile void *Source
     }
 }
 
-/* Bytes until Source or Destination reaches a page boundary: a fault inside the piece means that nothing of it was copied. */
+/*
+ * Bytes until Source or Destination reaches a page boundary: a fault inside the piece means that nothing of
+ * it was copied.
+ */
 static SIZE_T KiPieceLength(PVOID Destination, const volatile void *Source, SIZE_T Length)
 {
     SIZE_T ToSourcePage = PAGE_SIZE - ((ULONG_PTR)Source & (PAGE_SIZE - 1));

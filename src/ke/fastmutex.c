@@ -2,13 +2,14 @@
 /*
  * Mutexes with an owner and no recursion (fast, guarded) and resources: reader-writer locks with recursion.
  *
- * A fast mutex counts down from 1; whoever finds it taken sleeps on its event, and release hands the mutex to one sleeper.
- * A resource is a push lock plus the recursion that a push lock does not know: the exclusive owner counts in the resource,
- * shared owners count in their own KTHREAD, which therefore bounds how many resources a thread may share at a time.
+ * A fast mutex counts down from 1; whoever finds it taken sleeps on its event, and release hands the mutex to
+ * one sleeper. A resource is a push lock plus the recursion that a push lock does not know: the exclusive
+ * owner counts in the resource, shared owners count in their own KTHREAD, which therefore bounds how many
+ * resources a thread may share at a time.
  */
 #include "ke/ki.h"
 
-/* ---- Fast mutexes ---------------------------------------------------------------------------------------------- */
+/* ---- Fast mutexes -------------------------------------------------------------------------------------- */
 
 VOID NTAPI ExAcquireFastMutexUnsafe(PFAST_MUTEX FastMutex)
 {
@@ -32,7 +33,8 @@ VOID NTAPI ExReleaseFastMutexUnsafe(PFAST_MUTEX FastMutex)
 
     if (Owner != KiCurrentThread())
     {
-        KeBugCheckEx(THREAD_NOT_MUTEX_OWNER, (ULONG_PTR)KiCurrentThread(), (ULONG_PTR)Owner, (ULONG_PTR)FastMutex, 0);
+        KeBugCheckEx(THREAD_NOT_MUTEX_OWNER, (ULONG_PTR)KiCurrentThread(), (ULONG_PTR)Owner,
+                     (ULONG_PTR)FastMutex, 0);
     }
     __atomic_store_n(&FastMutex->Owner, NULL, __ATOMIC_RELAXED);
     if (__atomic_add_fetch(&FastMutex->Count, 1, __ATOMIC_RELEASE) <= 0)
@@ -84,7 +86,7 @@ BOOLEAN NTAPI ExTryToAcquireFastMutex(PFAST_MUTEX FastMutex)
     return TRUE;
 }
 
-/* ---- Guarded mutexes -------------------------------------------------------------------------------------------- */
+/* ---- Guarded mutexes ----------------------------------------------------------------------------------- */
 
 VOID NTAPI KeInitializeGuardedMutex(PKGUARDED_MUTEX GuardedMutex)
 {
@@ -124,13 +126,13 @@ BOOLEAN NTAPI KeTryToAcquireGuardedMutex(PKGUARDED_MUTEX GuardedMutex)
     return FALSE;
 }
 
-/* ---- Resources ---------------------------------------------------------------------------------------------------- */
+/* ---- Resources ----------------------------------------------------------------------------------------- */
 
 typedef struct _KI_RESOURCE
 {
     LIST_ENTRY SystemResourcesList; /* unused: no debugger walks it */
     EX_PUSH_LOCK Lock;
-    PKTHREAD Owner; /* exclusive */
+    PKTHREAD Owner;  /* exclusive */
     ULONG Recursion; /* Owner's */
 } KI_RESOURCE;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The first and the last step of a machine's life. All state of the room is one piece of boot memory, so that nothing is
- * left over for the next machine of the same process.
+ * The first and the last step of a machine's life. All state of the room is one piece of boot memory, so that
+ * nothing is left over for the next machine of the same process.
  */
 #include "ke/inject.h"
 #include "ke/ki.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Failure injection: the N-th event of a kind is made to fail. The rooms ask KiInject at the places that can run out of
- * something; suites walk N upwards until nothing fails any more, so that every error path runs. While nothing is injected the
- * pointer in KI_STATE is NULL and the question costs one predictable branch.
+ * Failure injection: the N-th event of a kind is made to fail. The rooms ask KiInject at the places that can
+ * run out of something; suites walk N upwards until nothing fails any more, so that every error path runs.
+ * While nothing is injected the pointer in KI_STATE is NULL and the question costs one predictable branch.
  */
 #include "ke/inject.h"
 #include "ke/ki.h"

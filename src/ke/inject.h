@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The counters of failure injection. Always there in the machine's state, so that they can be read after injection
- * was switched off.
+ * The counters of failure injection. Always there in the machine's state, so that they can be read after
+ * injection was switched off.
  */
 #ifndef NTMM_KE_INJECT_H
 #define NTMM_KE_INJECT_H

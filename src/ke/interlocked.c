@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Lists and counters that several processors change: the ExInterlocked family under the caller's spin lock, and sequenced
- * lists (SLIST). A sequenced list is usually lock-free with a 16-byte compare-exchange; popping then reads the next pointer of an
- * entry that another processor may have popped and freed meanwhile, and the page-fault handler has to know that place. Here one of the
- * header's four reserved bits is a lock, held for three instructions at DISPATCH_LEVEL: no special case in the fault path,
- * nothing that special pool or a sanitizer would report, and no slower while uncontended.
+ * Lists and counters that several processors change: the ExInterlocked family under the caller's spin lock,
+ * and sequenced lists (SLIST). A sequenced list is usually lock-free with a 16-byte compare-exchange; popping
+ * then reads the next pointer of an entry that another processor may have popped and freed meanwhile, and the
+ * page-fault handler has to know that place. Here one of the header's four reserved bits is a lock, held for
+ * three instructions at DISPATCH_LEVEL: no special case in the fault path, nothing that special pool or a
+ * sanitizer would report, and no slower while uncontended.
  */
 #include "ke/ki.h"
 
-/* ---- Under the caller's lock ------------------------------------------------------------------------------------- */
+/* ---- Under the caller's lock --------------------------------------------------------------------------- */
 
 PLIST_ENTRY NTAPI ExInterlockedInsertHeadList(PLIST_ENTRY ListHead, PLIST_ENTRY ListEntry, PKSPIN_LOCK Lock)
 {
@@ -59,7 +60,8 @@ PSINGLE_LIST_ENTRY NTAPI ExInterlockedPopEntryList(PSINGLE_LIST_ENTRY ListHead, 
     return First;
 }
 
-LARGE_INTEGER NTAPI ExInterlockedAddLargeInteger(PLARGE_INTEGER Addend, LARGE_INTEGER Increment, PKSPIN_LOCK Lock)
+LARGE_INTEGER NTAPI ExInterlockedAddLargeInteger(PLARGE_INTEGER Addend, LARGE_INTEGER Increment,
+                                                 PKSPIN_LOCK Lock)
 {
     KIRQL OldIrql = KiAcquireSpinLock(Lock);
     LARGE_INTEGER Initial = *Addend;
@@ -79,10 +81,10 @@ ULONG NTAPI ExInterlockedAddUlong(PULONG Addend, ULONG Increment, PKSPIN_LOCK Lo
     return Initial;
 }
 
-/* ---- Sequenced lists ------------------------------------------------------------------------------------------------ */
+/* ---- Sequenced lists ----------------------------------------------------------------------------------- */
 
-#define KI_SLIST_ADDRESS (~15ull)
-#define KI_SLIST_DEPTH 0xffffull
+#define KI_SLIST_ADDRESS  (~15ull)
+#define KI_SLIST_DEPTH    0xffffull
 #define KI_SLIST_SEQUENCE 0x10000ull
 
 /* Returns Region as it was: the first entry's address. */

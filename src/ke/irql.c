@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * IRQL. It is a property of the thread (nothing interrupts a thread of ours), but from DISPATCH_LEVEL on the thread also
- * owns its processor number (PortEnterDispatch), which is what makes per-processor data safe. Raising downwards or
- * lowering upwards is a bug in the caller and a bug check, in every build: it is one comparison.
+ * IRQL. It is a property of the thread (nothing interrupts a thread of ours), but from DISPATCH_LEVEL on the
+ * thread also owns its processor number (PortEnterDispatch), which is what makes per-processor data safe.
+ * Raising downwards or lowering upwards is a bug in the caller and a bug check, in every build: it is one
+ * comparison.
  */
 #include "ke/ki.h"
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The kernel room: IRQL, spin locks, push locks, dispatcher objects, threads, system workers, exceptions, bug checks,
- * failure injection. What is public (KEVENT, KeSetEvent, ...) is declared in include/nt/wdm_ke.h; this header
- * adds what the rooms above need. Theory: docs/ke.md. Locks and their order: docs/locking.md.
+ * The kernel room: IRQL, spin locks, push locks, dispatcher objects, threads, system workers, exceptions, bug
+ * checks, failure injection. What is public (KEVENT, KeSetEvent, ...) is declared in include/nt/wdm_ke.h;
+ * this header adds what the rooms above need. Theory: docs/ke.md. Locks and their order: docs/locking.md.
  */
 #ifndef NTMM_KE_H
 #define NTMM_KE_H
@@ -14,7 +14,7 @@
 #include "nt/wdm_ke.h"
 #include "port.h"
 
-/* ---- Threads ------------------------------------------------------------------------------------------ */
+/* ---- Threads ------------------------------------------------------------------------------------------- */
 
 typedef struct _KI_EXCEPTION_FRAME KI_EXCEPTION_FRAME;
 typedef struct _KI_EXCEPTION_FRAME *PKI_EXCEPTION_FRAME;
@@ -75,15 +75,21 @@ static FORCEINLINE ULONG KiCurrentProcessor(void)
     return PortGetCurrentThread()->Processor;
 }
 
-/* Prepares Thread (storage of the caller's) as the running, foreign thread. Processor: ~0u picks the next one round robin. */
+/*
+ * Prepares Thread (storage of the caller's) as the running, foreign thread. Processor: ~0u picks the next one
+ * round robin.
+ */
 VOID KiAdoptCurrentThread(PKTHREAD Thread, ULONG Processor);
 VOID KiAbandonCurrentThread(PKTHREAD Thread);
 
-/* Starts / joins a kernel thread. Storage of Thread stays the caller's until KiJoinThread returned. IRQL PASSIVE. */
+/*
+ * Starts / joins a kernel thread. Storage of Thread stays the caller's until KiJoinThread returned. IRQL
+ * PASSIVE.
+ */
 NTSTATUS KiStartThread(PKTHREAD Thread, VOID (*Routine)(PVOID), PVOID Context, ULONG Processor);
 VOID KiJoinThread(PKTHREAD Thread);
 
-/* ---- Machine-wide state of this room -------------------------------------------------------------------- */
+/* ---- Machine-wide state of this room ------------------------------------------------------------------- */
 
 #define KI_MAXIMUM_WORKERS 32
 
@@ -95,7 +101,7 @@ typedef struct _KI_STATE
     ULONG ProcessorCount;
     BOOLEAN Deterministic; /* one thread; workers are stepped by whoever waits; virtual time */
     BOOLEAN BugCheckActive;
-    PKTHREAD BugCheckThread; /* who is reporting one */
+    PKTHREAD BugCheckThread;   /* who is reporting one */
     ULONG64 BootClock;         /* PortQueryClock() at boot */
     ULONG64 VirtualTime;       /* deterministic mode: nanoseconds */
     ULONG64 RandomState;       /* deterministic mode: order in which workers are stepped */
@@ -119,7 +125,10 @@ typedef struct _KI_PARAMETERS
     ULONG64 Seed;
 } KI_PARAMETERS;
 
-/* First and last steps of a machine's life: allocates / frees MiState.Ke. The caller becomes an adopted thread. */
+/*
+ * First and last steps of a machine's life: allocates / frees MiState.Ke. The caller becomes an adopted
+ * thread.
+ */
 NTSTATUS KiInitializeSystem(const KI_PARAMETERS *Parameters, PKTHREAD BootThread);
 VOID KiShutdownSystem(PKTHREAD BootThread);
 
@@ -128,12 +137,12 @@ static FORCEINLINE BOOLEAN KiIsDeterministic(void)
     return MiState.Ke->Deterministic;
 }
 
-/* ---- IRQL and spin locks -------------------------------------------------------------------------------- */
+/* ---- IRQL and spin locks ------------------------------------------------------------------------------- */
 
 /*
  * Raising to DISPATCH_LEVEL or above makes the thread the only one of its processor number
- * (PortEnterDispatch), so that per-processor data needs no further lock. These are the inlined forms; KeRaiseIrql, KeAcquireSpinLock & co. are
- * built on them.
+ * (PortEnterDispatch), so that per-processor data needs no further lock. These are the inlined forms;
+ * KeRaiseIrql, KeAcquireSpinLock & co. are built on them.
  */
 static FORCEINLINE KIRQL KiRaiseIrqlToDispatch(void)
 {
@@ -217,11 +226,11 @@ static FORCEINLINE VOID KiReleaseBitLock(volatile ULONG *Word, ULONG Bit)
     __atomic_fetch_and(Word, ~Bit, __ATOMIC_RELEASE);
 }
 
-/* ---- Push locks ----------------------------------------------------------------------------------------- */
+/* ---- Push locks ---------------------------------------------------------------------------------------- */
 
 /*
- * EX_PUSH_LOCK (8 bytes): shared/exclusive, may block, not recursive, IRQL <= APC_LEVEL. Waiters sleep in a hashed table
- * (MiState.Ke->PushLockBuckets). Writers are not starved: a waiting writer stops new readers.
+ * EX_PUSH_LOCK (8 bytes): shared/exclusive, may block, not recursive, IRQL <= APC_LEVEL. Waiters sleep in a
+ * hashed table (MiState.Ke->PushLockBuckets). Writers are not starved: a waiting writer stops new readers.
  */
 VOID KiAcquirePushLockExclusive(PEX_PUSH_LOCK Lock);
 BOOLEAN KiTryAcquirePushLockExclusive(PEX_PUSH_LOCK Lock);
@@ -232,7 +241,8 @@ VOID KiReleasePushLockShared(PEX_PUSH_LOCK Lock);
 
 /*
  * Cache-aware push lock: one push lock per processor, each on its own cache line. Shared acquisition touches
- * only the current processor's line (so faults of different processors do not meet); exclusive acquisition takes all.
+ * only the current processor's line (so faults of different processors do not meet); exclusive acquisition
+ * takes all.
  */
 typedef struct _KI_CACHE_AWARE_SLOT
 {
@@ -257,10 +267,13 @@ VOID KiAcquireCacheAwareExclusive(PKI_CACHE_AWARE_SLOT Slots);
 BOOLEAN KiTryAcquireCacheAwareExclusive(PKI_CACHE_AWARE_SLOT Slots);
 VOID KiReleaseCacheAwareExclusive(PKI_CACHE_AWARE_SLOT Slots);
 
-/* ---- Lock order (debug builds) --------------------------------------------------------------------------- */
+/* ---- Lock order (debug builds) ------------------------------------------------------------------------- */
 
-/* Levels in the order in which locks may be acquired; a thread may acquire only a level above all that it holds, unless the
- * level says "same level allowed" in docs/locking.md (acquire by address order or try-lock). */
+/*
+ * Levels in the order in which locks may be acquired; a thread may acquire only a level above all that it
+ * holds, unless the level says "same level allowed" in docs/locking.md (acquire by address order or
+ * try-lock).
+ */
 typedef enum _KI_LOCK_LEVEL
 {
     KiLockProcessList = 1,
@@ -271,7 +284,7 @@ typedef enum _KI_LOCK_LEVEL
     KiLockPagingFileList, /* growing a file happens inside a commitment charge */
     KiLockPageTable,      /* bit lock of a page-table page or prototype PTE page */
     KiLockPageTableChild, /* prototype page, while a page-table lock is held */
-    KiLockPool, /* clone blocks are freed with page tables locked */
+    KiLockPool,           /* clone blocks are freed with page tables locked */
     KiLockPfn,            /* bit lock of a frame */
     KiLockPfnParent,      /* frame of the containing page table */
     KiLockPageList,
@@ -289,12 +302,13 @@ VOID KiNoteLockReleased(const volatile void *Lock);
 #define KiNoteLockReleased(Lock)             ((void)0)
 #endif
 
-/* ---- System workers --------------------------------------------------------------------------------------- */
+/* ---- System workers ------------------------------------------------------------------------------------ */
 
 /*
- * A system thread written as a step: `Routine` does a bounded piece of work and returns TRUE when there may be more at once.
- * Threaded mode: a thread waits for Event (or Period) and calls Routine until FALSE. Deterministic
- * mode: whoever waits (or calls KiStepWorkers) runs it. Routine runs at PASSIVE_LEVEL and may wait.
+ * A system thread written as a step: `Routine` does a bounded piece of work and returns TRUE when there may
+ * be more at once. Threaded mode: a thread waits for Event (or Period) and calls Routine until FALSE.
+ * Deterministic mode: whoever waits (or calls KiStepWorkers) runs it. Routine runs at PASSIVE_LEVEL and may
+ * wait.
  */
 struct _KI_WORKER
 {
@@ -325,15 +339,19 @@ VOID KiAdvanceTime(ULONG64 Nanoseconds);
 /* Nanoseconds since boot; virtual in deterministic mode. */
 ULONG64 KiQueryTime(void);
 
-/* ---- Exceptions ------------------------------------------------------------------------------------------- */
+/* ---- Exceptions ---------------------------------------------------------------------------------------- */
 
 /*
- * A guarded region: `if (KiTry(&Frame)) { ...; KiEndTry(&Frame); } else { Frame.Record }`. Frames nest. ExRaiseStatus and
- * faults that nobody resolves unwind to the innermost frame of the thread. Not at DISPATCH_LEVEL, no locks held
- * across it (debug builds check: HeldLockCount and IRQL at unwinding equal those at KiTry).
+ * A guarded region: `if (KiTry(&Frame)) { ...; KiEndTry(&Frame); } else { Frame.Record }`. Frames nest.
+ * ExRaiseStatus and faults that nobody resolves unwind to the innermost frame of the thread. Not at
+ * DISPATCH_LEVEL, no locks held across it (debug builds check: HeldLockCount and IRQL at unwinding equal
+ * those at KiTry).
  */
 #if defined(NTMM_TSAN)
-/* ThreadSanitizer keeps a shadow of the call stack, which only the C library's functions unwind along with it. */
+/*
+ * ThreadSanitizer keeps a shadow of the call stack, which only the C library's functions unwind along with
+ * it.
+ */
 #define KI_JUMP_BUFFER_WORDS 32
 int KiSetJump(PVOID *Buffer) __asm__("_setjmp") __attribute__((returns_twice));
 DECLSPEC_NORETURN void KiLongJumpTo(PVOID *Buffer, int Value) __asm__("longjmp");
@@ -365,21 +383,25 @@ VOID KiEndTry(PKI_EXCEPTION_FRAME Frame);
 BOOLEAN KiUnwindToFrame(const EXCEPTION_RECORD *Record);
 
 /*
- * Copies between kernel memory and memory that may fault; an exception ends the copy and becomes its status. *Copied (optional)
- * says how far it came. IRQL <= APC_LEVEL.
+ * Copies between kernel memory and memory that may fault; an exception ends the copy and becomes its status.
+ * *Copied (optional) says how far it came. IRQL <= APC_LEVEL.
  */
 NTSTATUS KiGuardedCopy(PVOID Destination, const volatile void *Source, SIZE_T Length, PSIZE_T Copied);
 
-/* ---- Bug checks, assertions, failure injection ------------------------------------------------------------ */
+/* ---- Bug checks, assertions, failure injection --------------------------------------------------------- */
 
-/* KeBugCheckEx (public) prints the code's name, parameters, explanation, a back trace, then the hook, then PortHalt. */
+/*
+ * KeBugCheckEx (public) prints the code's name, parameters, explanation, a back trace, then the hook, then
+ * PortHalt.
+ */
 DECLSPEC_NORETURN VOID KiBugCheckMessage(ULONG Code, ULONG_PTR P1, ULONG_PTR P2, ULONG_PTR P3, ULONG_PTR P4,
                                          PCSTR Format, ...);
 DECLSPEC_NORETURN VOID KiAssertionFailed(PCSTR Expression, PCSTR File, ULONG Line);
 
 /*
- * For tests whose bug-check hook left with a jump: makes Thread, which ran the test, the current thread again at PASSIVE_LEVEL
- * without exception frames and remembered locks. Locks that were really held stay held: shut the machine down.
+ * For tests whose bug-check hook left with a jump: makes Thread, which ran the test, the current thread again
+ * at PASSIVE_LEVEL without exception frames and remembered locks. Locks that were really held stay held: shut
+ * the machine down.
  */
 VOID KiResumeAfterBugCheck(PKTHREAD Thread);
 

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the files of the kernel room share with each other and with nobody else: object types, waiting, the timer and
- * DPC queue, formatting.
+ * What the files of the kernel room share with each other and with nobody else: object types, waiting, the
+ * timer and DPC queue, formatting.
  */
 #ifndef NTMM_KI_H
 #define NTMM_KI_H
 
 #include "ke/ke.h"
 
-/* ---- Dispatcher objects ------------------------------------------------------------------------------- */
+/* ---- Dispatcher objects -------------------------------------------------------------------------------- */
 
 /* DISPATCHER_HEADER.Type, with the values of the public symbols. */
 typedef enum _KI_OBJECT_TYPE
@@ -50,12 +50,16 @@ VOID KiSatisfyWaiters(DISPATCHER_HEADER *Header, PKI_WAIT *Woken);
 VOID KiReleaseDispatcherLockAndWake(KIRQL OldIrql, PKI_WAIT Woken);
 
 /*
- * Sleeps until *Flag is nonzero or KiQueryTime() >= Deadline (~0: never); the one place where a thread of the kernel
- * stops running. TRUE: the flag is set. Whoever sets it does it with release order and then calls KiWakeThread.
+ * Sleeps until *Flag is nonzero or KiQueryTime() >= Deadline (~0: never); the one place where a thread of the
+ * kernel stops running. TRUE: the flag is set. Whoever sets it does it with release order and then calls
+ * KiWakeThread.
  */
 BOOLEAN KiSleepUntil(const volatile ULONG *Flag, ULONG64 Deadline);
 
-/* Sets *Flag, the waker's last touch of what lies around it, and wakes Thread. Its storage stays valid meanwhile. */
+/*
+ * Sets *Flag, the waker's last touch of what lies around it, and wakes Thread. Its storage stays valid
+ * meanwhile.
+ */
 VOID KiWakeThread(PKTHREAD Thread, volatile ULONG *Flag);
 
 /* A public timeout (NULL, relative or absolute 100 ns units) as a deadline in nanoseconds of KiQueryTime. */
@@ -64,13 +68,13 @@ ULONG64 KiTimeoutToDeadline(const LARGE_INTEGER *Timeout);
 /* Mutants that the ending thread still owns become abandoned. */
 VOID KiAbandonMutants(PKTHREAD Thread);
 
-/* ---- Timers and DPCs ------------------------------------------------------------------------------------ */
+/* ---- Timers and DPCs ----------------------------------------------------------------------------------- */
 
 typedef struct _KI_TIMER_QUEUE
 {
-    LIST_ENTRY Timers; /* DispatcherLock: ascending due time */
+    LIST_ENTRY Timers;                    /* DispatcherLock: ascending due time */
     PSINGLE_LIST_ENTRY FirstDpc, LastDpc; /* DispatcherLock */
-    ULONG DpcActive;   /* DispatcherLock: DPC routines that run */
+    ULONG DpcActive;                      /* DispatcherLock: DPC routines that run */
     ULONG Stop;
     BOOLEAN ThreadStarted;
     KTHREAD Thread;
@@ -106,7 +110,7 @@ VOID KiStartWorkThreads(void);
 /* Stops them and runs what is left. */
 VOID KiStopWorkThreads(void);
 
-/* ---- Threads --------------------------------------------------------------------------------------------- */
+/* ---- Threads ------------------------------------------------------------------------------------------- */
 
 /* Fills in Thread, without a port thread, and puts it on the list. */
 VOID KiInitializeThread(PKTHREAD Thread, ULONG Processor);
@@ -114,7 +118,7 @@ VOID KiInitializeThread(PKTHREAD Thread, ULONG Processor);
 /* Takes it off the list, signals it, and waits until no waker touches it any more. */
 VOID KiRetireThread(PKTHREAD Thread);
 
-/* ---- Deterministic mode ----------------------------------------------------------------------------------- */
+/* ---- Deterministic mode -------------------------------------------------------------------------------- */
 
 /* The single thread's way of waiting: steps workers and lets virtual time pass. */
 BOOLEAN KiRunUntil(const volatile ULONG *Flag, ULONG64 Deadline);
@@ -122,21 +126,12 @@ BOOLEAN KiRunUntil(const volatile ULONG *Flag, ULONG64 Deadline);
 /* The next number of the seeded sequence (splitmix64). */
 ULONG64 KiDraw(void);
 
-/* ---- Text ---------------------------------------------------------------------------------------------------- */
+/* ---- Text ---------------------------------------------------------------------------------------------- */
 
-/*
- * printf for the kernel: %d %i %u %o %x %X %c %s %p %%, with width, -, 0, #, precision, h, l, ll, z and I64; %S and %ws for
- * WCHAR strings, %Z for a PCANSI_STRING, %wZ for a PCUNICODE_STRING (characters outside ASCII become ?). Always
- * terminates. Returns the length written.
- * LongBytes: what one l means (4 in a Windows source, sizeof(long) in ours).
- */
-SIZE_T KiFormatList(PSTR Buffer, SIZE_T Size, ULONG LongBytes, PCSTR Format, va_list Arguments);
-SIZE_T KiFormat(PSTR Buffer, SIZE_T Size, PCSTR Format, ...) __attribute__((format(printf, 3, 4)));
-
-/* Formats and hands the text to PortDebugPrint. */
+/* Formats (rtl/format.h) and hands the text to PortDebugPrint. */
 VOID KiPrint(PCSTR Format, ...) __attribute__((format(printf, 1, 2)));
 
-/* ---- Bug checks -------------------------------------------------------------------------------------------------- */
+/* ---- Bug checks ---------------------------------------------------------------------------------------- */
 
 /* Name and explanation of a bug-check code; an entry with Name == NULL means unknown. */
 typedef struct _KI_BUG_CHECK_TEXT

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The lock order, enforced while running (debug builds). Every thread remembers the locks it holds with their levels; taking one
- * whose level is not above all of them is reported with both names, whether or not it would have deadlocked
- * this time. Try-acquisitions cannot deadlock and are only remembered. Some levels allow several locks at once, in ascending
- * order of address. The table here and the one in docs/locking.md say the same.
+ * The lock order, enforced while running (debug builds). Every thread remembers the locks it holds with their
+ * levels; taking one whose level is not above all of them is reported with both names, whether or not it
+ * would have deadlocked this time. Try-acquisitions cannot deadlock and are only remembered. Some levels
+ * allow several locks at once, in ascending order of address. The table here and the one in docs/locking.md
+ * say the same.
  */
 #include "ke/ki.h"
+#include "rtl/format.h"
 
 #if defined(DBG) && DBG
 
@@ -37,19 +39,22 @@ static const KI_LOCK_RULE KiLockRules[] = {
 
 static PCSTR KiLockName(ULONG Level)
 {
-    return Level < RTL_NUMBER_OF(KiLockRules) && KiLockRules[Level].Name != NULL ? KiLockRules[Level].Name : "?";
+    return Level < RTL_NUMBER_OF(KiLockRules) && KiLockRules[Level].Name != NULL ? KiLockRules[Level].Name
+                                                                                 : "?";
 }
 
-static VOID KiReportLockOrder(const volatile void *Lock, ULONG Level, const volatile void *Held, ULONG HeldLevel)
+static VOID KiReportLockOrder(const volatile void *Lock, ULONG Level, const volatile void *Held,
+                              ULONG HeldLevel)
 {
     CHAR Text[160];
 
-    KiFormat(Text, sizeof(Text), "lock order: acquiring %s (%p) while holding %s (%p)", KiLockName(Level),
-             (const void *)Lock, KiLockName(HeldLevel), (const void *)Held);
+    RtlpFormatText(Text, sizeof(Text), "lock order: acquiring %s (%p) while holding %s (%p)",
+                   KiLockName(Level), (const void *)Lock, KiLockName(HeldLevel), (const void *)Held);
     KiAssertionFailed(Text, __FILE__, __LINE__);
 }
 
-static BOOLEAN KiMayAcquire(const volatile void *Lock, ULONG Level, const volatile void *Held, ULONG HeldLevel)
+static BOOLEAN KiMayAcquire(const volatile void *Lock, ULONG Level, const volatile void *Held,
+                            ULONG HeldLevel)
 {
     if (Level != HeldLevel)
     {
@@ -70,7 +75,8 @@ VOID KiNoteLockAcquired(const volatile void *Lock, KI_LOCK_LEVEL Level, BOOLEAN 
     for (Index = 0; Index < Thread->HeldLockCount; Index += 1)
     {
         if (Thread->HeldLocks[Index].Lock == Lock ||
-            (!Try && !KiMayAcquire(Lock, Level, Thread->HeldLocks[Index].Lock, Thread->HeldLocks[Index].Level)))
+            (!Try &&
+             !KiMayAcquire(Lock, Level, Thread->HeldLocks[Index].Lock, Thread->HeldLocks[Index].Level)))
         {
             KiReportLockOrder(Lock, Level, Thread->HeldLocks[Index].Lock, Thread->HeldLocks[Index].Level);
         }

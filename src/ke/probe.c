@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Probing of user addresses: the range must lie in the user window and be aligned; for writing every page is also touched
- * now. A probe promises nothing about later: who uses the range afterwards does it in a guarded region.
+ * Probing of user addresses: the range must lie in the user window and be aligned; for writing every page is
+ * also touched now. A probe promises nothing about later: who uses the range afterwards does it in a guarded
+ * region.
  */
 #include "ke/ki.h"
 
@@ -45,7 +46,8 @@ VOID NTAPI ProbeForWrite(volatile VOID *Address, SIZE_T Length, ULONG Alignment)
     }
     KiProbeRange(Address, Length, Alignment);
     KiTouchForWrite((ULONG_PTR)Address);
-    for (Page = ((ULONG_PTR)Address & ~(ULONG_PTR)(PAGE_SIZE - 1)) + PAGE_SIZE; Page <= Last; Page += PAGE_SIZE)
+    for (Page = ((ULONG_PTR)Address & ~(ULONG_PTR)(PAGE_SIZE - 1)) + PAGE_SIZE; Page <= Last;
+         Page += PAGE_SIZE)
     {
         KiTouchForWrite(Page);
     }

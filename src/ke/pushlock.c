@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Push locks: shared/exclusive locks in one pointer-sized word, for short and long holds at IRQL <= APC_LEVEL.
+ * Push locks: shared/exclusive locks in one pointer-sized word, for short and long holds at IRQL <=
+ * APC_LEVEL.
  *
- * Word: bit 0 exclusive, bit 1 somebody sleeps, bits 4.. number of shared owners. Uncontended acquisition and release
- * are one compare-exchange. Sleepers stand in first-in-first-out order in a hashed bucket, and while bit 1 is set nobody may take the
- * lock past them: the last owner hands it over, to the first sleeper if that is a writer, else to all readers up to the next
- * writer. So neither side starves. Bit 1 is set and cleared only under the bucket's spin lock, and only
- * while the lock is owned; whoever finds it set at release has to go through the bucket, so no wakeup is lost.
+ * Word: bit 0 exclusive, bit 1 somebody sleeps, bits 4.. number of shared owners. Uncontended acquisition and
+ * release are one compare-exchange. Sleepers stand in first-in-first-out order in a hashed bucket, and while
+ * bit 1 is set nobody may take the lock past them: the last owner hands it over, to the first sleeper if that
+ * is a writer, else to all readers up to the next writer. So neither side starves. Bit 1 is set and cleared
+ * only under the bucket's spin lock, and only while the lock is owned; whoever finds it set at release has to
+ * go through the bucket, so no wakeup is lost.
  *
  * A short spin before sleeping keeps the convoys short that handing over would otherwise build.
  */
@@ -14,9 +16,9 @@
 #include "ke/pushlock.h"
 
 #define KI_PUSH_EXCLUSIVE ((ULONG_PTR)1)
-#define KI_PUSH_WAITERS ((ULONG_PTR)2)
-#define KI_PUSH_SHARED ((ULONG_PTR)16)
-#define KI_PUSH_SPIN 64
+#define KI_PUSH_WAITERS   ((ULONG_PTR)2)
+#define KI_PUSH_SHARED    ((ULONG_PTR)16)
+#define KI_PUSH_SPIN      64
 
 typedef struct _KI_PUSH_WAITER
 {
@@ -50,7 +52,7 @@ VOID KiInitializePushLockBuckets(struct _KI_PUSH_LOCK_BUCKETS *Buckets)
     }
 }
 
-/* ---- Taking it ---------------------------------------------------------------------------------------------- */
+/* ---- Taking it ----------------------------------------------------------------------------------------- */
 
 /* One attempt, past nobody: TRUE when the lock is ours. */
 static inline BOOLEAN KiTryPushLock(volatile EX_PUSH_LOCK *Lock, BOOLEAN Exclusive)
@@ -87,8 +89,8 @@ static BOOLEAN KiTakeOrMark(volatile EX_PUSH_LOCK *Lock, BOOLEAN Exclusive)
         {
             return FALSE;
         }
-        if (Value != 0 && __atomic_compare_exchange_n(KiPushWord(Lock), &Value, Value | KI_PUSH_WAITERS, FALSE,
-                                                      __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        if (Value != 0 && __atomic_compare_exchange_n(KiPushWord(Lock), &Value, Value | KI_PUSH_WAITERS,
+                                                      FALSE, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
         {
             return FALSE;
         }
@@ -121,9 +123,10 @@ static DECLSPEC_NOINLINE VOID KiWaitForPushLock(volatile EX_PUSH_LOCK *Lock, BOO
     KiSleepUntil(&Waiter.Granted, ~0ull);
 }
 
-/* ---- Handing it over ------------------------------------------------------------------------------------------ */
+/* ---- Handing it over ----------------------------------------------------------------------------------- */
 
-static KI_PUSH_WAITER *KiNextPushWaiter(KI_PUSH_LOCK_BUCKET *Bucket, PLIST_ENTRY After, volatile EX_PUSH_LOCK *Lock)
+static KI_PUSH_WAITER *KiNextPushWaiter(KI_PUSH_LOCK_BUCKET *Bucket, PLIST_ENTRY After,
+                                        volatile EX_PUSH_LOCK *Lock)
 {
     PLIST_ENTRY Entry;
 
@@ -140,10 +143,11 @@ static KI_PUSH_WAITER *KiNextPushWaiter(KI_PUSH_LOCK_BUCKET *Bucket, PLIST_ENTRY
 }
 
 /*
- * Unlinks the sleepers that get the lock now, chains them through Link.Flink and returns the first. *NewValue is the
- * word that makes them owners.
+ * Unlinks the sleepers that get the lock now, chains them through Link.Flink and returns the first. *NewValue
+ * is the word that makes them owners.
  */
-static KI_PUSH_WAITER *KiChooseOwners(KI_PUSH_LOCK_BUCKET *Bucket, volatile EX_PUSH_LOCK *Lock, PULONG_PTR NewValue)
+static KI_PUSH_WAITER *KiChooseOwners(KI_PUSH_LOCK_BUCKET *Bucket, volatile EX_PUSH_LOCK *Lock,
+                                      PULONG_PTR NewValue)
 {
     KI_PUSH_WAITER *First = KiNextPushWaiter(Bucket, &Bucket->Waiters, Lock);
     KI_PUSH_WAITER *Waiter = First;
@@ -191,7 +195,7 @@ static DECLSPEC_NOINLINE VOID KiHandOverPushLock(volatile EX_PUSH_LOCK *Lock)
     }
 }
 
-/* ---- The room's interface --------------------------------------------------------------------------------------- */
+/* ---- The room's interface ------------------------------------------------------------------------------ */
 
 VOID KiAcquirePushLockExclusive(PEX_PUSH_LOCK Lock)
 {
@@ -246,15 +250,15 @@ VOID KiReleasePushLockShared(PEX_PUSH_LOCK Lock)
             KiHandOverPushLock(Lock);
             return;
         }
-        if (__atomic_compare_exchange_n(KiPushWord(Lock), &Value, Value - KI_PUSH_SHARED, FALSE, __ATOMIC_RELEASE,
-                                        __ATOMIC_RELAXED))
+        if (__atomic_compare_exchange_n(KiPushWord(Lock), &Value, Value - KI_PUSH_SHARED, FALSE,
+                                        __ATOMIC_RELEASE, __ATOMIC_RELAXED))
         {
             return;
         }
     }
 }
 
-/* ---- Cache-aware ---------------------------------------------------------------------------------------------------- */
+/* ---- Cache-aware --------------------------------------------------------------------------------------- */
 
 VOID KiAcquireCacheAwareExclusive(PKI_CACHE_AWARE_SLOT Slots)
 {
@@ -295,7 +299,7 @@ VOID KiReleaseCacheAwareExclusive(PKI_CACHE_AWARE_SLOT Slots)
     KiReleaseCacheAwareSlots(Slots, MiState.Ke->ProcessorCount);
 }
 
-/* ---- Public ----------------------------------------------------------------------------------------------------- */
+/* ---- Public -------------------------------------------------------------------------------------------- */
 
 VOID NTAPI ExInitializePushLock(PEX_PUSH_LOCK PushLock)
 {

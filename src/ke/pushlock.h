@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where the sleepers of all push locks stand. Part of the machine's state; only init.c and pushlock.c look inside.
+ * Where the sleepers of all push locks stand. Part of the machine's state; only init.c and pushlock.c look
+ * inside.
  */
 #ifndef NTMM_KE_PUSHLOCK_H
 #define NTMM_KE_PUSHLOCK_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What clients ask the kernel for: processors, time, the current thread, APC regions. In deterministic mode the clock is virtual
- * and the date is a fixed one, so that a seed means the same run on any day.
+ * What clients ask the kernel for: processors, time, the current thread, APC regions. In deterministic mode
+ * the clock is virtual and the date is a fixed one, so that a seed means the same run on any day.
  */
 #include "ke/ki.h"
 
@@ -10,7 +10,7 @@
 /* 15.625 ms, Windows' usual clock. */
 #define KI_TIME_INCREMENT 156250u
 
-/* ---- Time ------------------------------------------------------------------------------------------------------ */
+/* ---- Time ---------------------------------------------------------------------------------------------- */
 
 VOID NTAPI KeQuerySystemTimePrecise(PLARGE_INTEGER CurrentTime)
 {
@@ -70,7 +70,7 @@ VOID NTAPI KeStallExecutionProcessor(ULONG MicroSeconds)
     }
 }
 
-/* ---- Processors -------------------------------------------------------------------------------------------------- */
+/* ---- Processors ---------------------------------------------------------------------------------------- */
 
 ULONG NTAPI KeGetCurrentProcessorNumberEx(PPROCESSOR_NUMBER ProcNumber)
 {
@@ -129,7 +129,7 @@ ULONG NTAPI KeGetRecommendedSharedDataAlignment(VOID)
     return SYSTEM_CACHE_ALIGNMENT_SIZE;
 }
 
-/* ---- The current thread --------------------------------------------------------------------------------------------- */
+/* ---- The current thread -------------------------------------------------------------------------------- */
 
 PKTHREAD NTAPI KeGetCurrentThread(VOID)
 {

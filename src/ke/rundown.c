@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Rundown protection: a reference count that can be closed. Word: the count in bits 1.., and bit 0 when rundown began; then the
- * other bits are the address of the waiter's block, which holds the references that are still out. The last one wakes it.
+ * Rundown protection: a reference count that can be closed. Word: the count in bits 1.., and bit 0 when
+ * rundown began; then the other bits are the address of the waiter's block, which holds the references that
+ * are still out. The last one wakes it.
  */
 #include "ke/ki.h"
 
 #define KI_RUNDOWN_ACTIVE ((ULONG_PTR)1)
-#define KI_RUNDOWN_ONE ((ULONG_PTR)2)
+#define KI_RUNDOWN_ONE    ((ULONG_PTR)2)
 
 typedef struct _KI_RUNDOWN_BLOCK
 {
@@ -37,8 +38,8 @@ BOOLEAN NTAPI ExAcquireRundownProtectionEx(PEX_RUNDOWN_REF RunRef, ULONG Count)
 
     while ((Value & KI_RUNDOWN_ACTIVE) == 0)
     {
-        if (__atomic_compare_exchange_n(&RunRef->Count, &Value, Value + Count * KI_RUNDOWN_ONE, FALSE, __ATOMIC_ACQUIRE,
-                                        __ATOMIC_RELAXED))
+        if (__atomic_compare_exchange_n(&RunRef->Count, &Value, Value + Count * KI_RUNDOWN_ONE, FALSE,
+                                        __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
         {
             return TRUE;
         }
@@ -59,8 +60,8 @@ VOID NTAPI ExReleaseRundownProtectionEx(PEX_RUNDOWN_REF RunRef, ULONG Count)
     while ((Value & KI_RUNDOWN_ACTIVE) == 0)
     {
         KiRequire(Value >= Count * KI_RUNDOWN_ONE);
-        if (__atomic_compare_exchange_n(&RunRef->Count, &Value, Value - Count * KI_RUNDOWN_ONE, FALSE, __ATOMIC_RELEASE,
-                                        __ATOMIC_ACQUIRE))
+        if (__atomic_compare_exchange_n(&RunRef->Count, &Value, Value - Count * KI_RUNDOWN_ONE, FALSE,
+                                        __ATOMIC_RELEASE, __ATOMIC_ACQUIRE))
         {
             return;
         }
@@ -93,7 +94,8 @@ VOID NTAPI ExWaitForRundownProtectionRelease(PEX_RUNDOWN_REF RunRef)
         }
         Block.Count = Value / KI_RUNDOWN_ONE;
         Wanted = (Block.Count != 0 ? (ULONG_PTR)&Block : 0) | KI_RUNDOWN_ACTIVE;
-    } while (!__atomic_compare_exchange_n(&RunRef->Count, &Value, Wanted, FALSE, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
+    } while (!__atomic_compare_exchange_n(&RunRef->Count, &Value, Wanted, FALSE, __ATOMIC_ACQ_REL,
+                                          __ATOMIC_RELAXED));
     if (Wanted != KI_RUNDOWN_ACTIVE)
     {
         KiSleepUntil(&Block.Done, ~0ull);

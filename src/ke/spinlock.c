@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Spin locks: the slow paths of the inlined ones in ke.h and the documented functions. Ordinary locks are bit 0 of a word;
- * in-stack queued locks are a queue of handles (Mellor-Crummey and Scott) whose tail the word holds, so they are fair and each
- * waiter spins on its own cache line; EX_SPIN_LOCK counts readers and lets a waiting writer in first.
+ * Spin locks: the slow paths of the inlined ones in ke.h and the documented functions. Ordinary locks are bit
+ * 0 of a word; in-stack queued locks are a queue of handles (Mellor-Crummey and Scott) whose tail the word
+ * holds, so they are fair and each waiter spins on its own cache line; EX_SPIN_LOCK counts readers and lets a
+ * waiting writer in first.
  *
- * A waiter spins for a while and then yields, because "processors" of the host are threads that Linux may have put to sleep
- * while they hold the lock. On a machine with one thread a lock that is taken stays taken: that is reported.
+ * A waiter spins for a while and then yields, because "processors" of the host are threads that Linux may
+ * have put to sleep while they hold the lock. On a machine with one thread a lock that is taken stays taken:
+ * that is reported.
  */
 #include "ke/ki.h"
 
@@ -49,7 +51,7 @@ DECLSPEC_NOINLINE VOID KiWaitForBitLock(volatile ULONG *Word, ULONG Bit)
     }
 }
 
-/* ---- Ordinary spin locks --------------------------------------------------------------------------------------- */
+/* ---- Ordinary spin locks ------------------------------------------------------------------------------- */
 
 VOID NTAPI KeInitializeSpinLock(PKSPIN_LOCK SpinLock)
 {
@@ -99,7 +101,7 @@ BOOLEAN NTAPI KeTestSpinLock(PKSPIN_LOCK SpinLock)
     return __atomic_load_n(SpinLock, __ATOMIC_ACQUIRE) == 0;
 }
 
-/* ---- In-stack queued spin locks ---------------------------------------------------------------------------------- */
+/* ---- In-stack queued spin locks ------------------------------------------------------------------------ */
 
 /* LockQueue.Lock holds the lock's address; bit 0: the handle still waits for its predecessor. */
 #define KI_QUEUE_WAITING ((ULONG_PTR)1)
@@ -163,7 +165,7 @@ VOID NTAPI KeReleaseInStackQueuedSpinLock(PKLOCK_QUEUE_HANDLE LockHandle)
     KiLowerIrqlFromDispatch(OldIrql);
 }
 
-/* ---- Reader-writer spin locks ------------------------------------------------------------------------------------- */
+/* ---- Reader-writer spin locks -------------------------------------------------------------------------- */
 
 /* Bit 31: a writer owns the lock or waits for the readers, whose number is in the other bits. */
 #define KI_SPIN_WRITER ((LONG)MINLONG)
@@ -203,7 +205,8 @@ VOID NTAPI ExAcquireSpinLockSharedAtDpcLevel(PEX_SPIN_LOCK SpinLock)
             KiSpin(&Count, SpinLock);
             Value = __atomic_load_n(SpinLock, __ATOMIC_RELAXED);
         }
-        else if (__atomic_compare_exchange_n(SpinLock, &Value, Value + 1, FALSE, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+        else if (__atomic_compare_exchange_n(SpinLock, &Value, Value + 1, FALSE, __ATOMIC_ACQUIRE,
+                                             __ATOMIC_RELAXED))
         {
             return;
         }
@@ -223,7 +226,8 @@ LOGICAL NTAPI ExTryConvertSharedSpinLockExclusive(PEX_SPIN_LOCK SpinLock)
 {
     LONG Expected = 1;
 
-    return __atomic_compare_exchange_n(SpinLock, &Expected, KI_SPIN_WRITER, FALSE, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+    return __atomic_compare_exchange_n(SpinLock, &Expected, KI_SPIN_WRITER, FALSE, __ATOMIC_ACQUIRE,
+                                       __ATOMIC_RELAXED);
 }
 
 KIRQL NTAPI ExAcquireSpinLockExclusive(PEX_SPIN_LOCK SpinLock)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Threads: the KTHREAD around a port thread. A thread is either started here or a foreign one that is adopted for a
- * while; its storage belongs to the caller in both cases, so it must not go before nobody touches it any more: KiRetireThread
- * waits for wakers that are still inside PortUnparkThread.
+ * Threads: the KTHREAD around a port thread. A thread is either started here or a foreign one that is adopted
+ * for a while; its storage belongs to the caller in both cases, so it must not go before nobody touches it
+ * any more: KiRetireThread waits for wakers that are still inside PortUnparkThread.
  */
 #include "ke/ki.h"
 
@@ -42,7 +42,7 @@ static VOID KiUnlistThread(PKTHREAD Thread)
     KiReleaseSpinLock(&MiState.Ke->ThreadListLock, OldIrql);
 }
 
-/* ---- The end of a thread, on that thread ----------------------------------------------------------------------- */
+/* ---- The end of a thread, on that thread --------------------------------------------------------------- */
 
 static VOID KiSignalThreadEnd(PKTHREAD Thread)
 {
@@ -71,7 +71,7 @@ VOID KiRetireThread(PKTHREAD Thread)
     KiAwaitLastWaker(Thread);
 }
 
-/* ---- Foreign threads ----------------------------------------------------------------------------------------------- */
+/* ---- Foreign threads ----------------------------------------------------------------------------------- */
 
 VOID KiAdoptCurrentThread(PKTHREAD Thread, ULONG Processor)
 {
@@ -84,7 +84,10 @@ VOID KiAdoptCurrentThread(PKTHREAD Thread, ULONG Processor)
 VOID KiAbandonCurrentThread(PKTHREAD Thread)
 {
     KiRequire(PortGetCurrentThread() == Thread);
-    /* A test whose bug-check hook did not return may leave with a raised IRQL: the processor must not stay taken. */
+    /*
+     * A test whose bug-check hook did not return may leave with a raised IRQL: the processor must not stay
+     * taken.
+     */
     if (Thread->Irql >= DISPATCH_LEVEL)
     {
         KeLowerIrql(PASSIVE_LEVEL);
@@ -93,7 +96,7 @@ VOID KiAbandonCurrentThread(PKTHREAD Thread)
     PortAbandonThread(Thread, &Thread->Port);
 }
 
-/* ---- Kernel threads -------------------------------------------------------------------------------------------------- */
+/* ---- Kernel threads ------------------------------------------------------------------------------------ */
 
 static VOID KiThreadStart(PVOID Context)
 {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Timers and deferred procedure calls. Set timers stand in one list by due time, under DispatcherLock; one system thread
- * sleeps until the first is due, signals it, queues its DPC, and runs all queued DPCs at DISPATCH_LEVEL one after the
- * other. In deterministic mode the same work is done by whoever waits. A list is enough: the memory manager itself sets
- * no timers (its workers have periods), clients set few.
+ * Timers and deferred procedure calls. Set timers stand in one list by due time, under DispatcherLock; one
+ * system thread sleeps until the first is due, signals it, queues its DPC, and runs all queued DPCs at
+ * DISPATCH_LEVEL one after the other. In deterministic mode the same work is done by whoever waits. A list is
+ * enough: the memory manager itself sets no timers (its workers have periods), clients set few.
  */
 #include "ke/ki.h"
 
@@ -20,7 +20,7 @@ VOID KiWakeTimerThread(void)
     }
 }
 
-/* ---- DPCs ------------------------------------------------------------------------------------------------------- */
+/* ---- DPCs ---------------------------------------------------------------------------------------------- */
 
 #define KI_DPC_OBJECT 19 /* KOBJECTS value of a DPC, as in the public symbols */
 
@@ -119,7 +119,7 @@ static BOOLEAN KiRunDpc(void)
     Queue->FirstDpc = Entry->Next;
     Queue->DpcActive += 1;
     Dpc = CONTAINING_RECORD(Entry, KDPC, DpcListEntry);
-    Copy = *Dpc;         /* the routine may free the object, or queue it again */
+    Copy = *Dpc; /* the routine may free the object, or queue it again */
     Dpc->DpcData = NULL;
     KiNoteLockReleased(&MiState.Ke->DispatcherLock);
     KiReleaseSpinLockFromDispatch(&MiState.Ke->DispatcherLock);
@@ -154,14 +154,15 @@ VOID NTAPI KeFlushQueuedDpcs(VOID)
     }
 }
 
-/* ---- Timers ------------------------------------------------------------------------------------------------------- */
+/* ---- Timers -------------------------------------------------------------------------------------------- */
 
 /* DueTime while set: nanoseconds of KiQueryTime. TimerListEntry.Flink == NULL: not set. */
 
 VOID NTAPI KeInitializeTimerEx(PKTIMER Timer, TIMER_TYPE Type)
 {
     __builtin_memset(Timer, 0, sizeof(*Timer));
-    KiInitializeHeader(&Timer->Header, Type == NotificationTimer ? KiTimerNotification : KiTimerSynchronization, FALSE);
+    KiInitializeHeader(&Timer->Header,
+                       Type == NotificationTimer ? KiTimerNotification : KiTimerSynchronization, FALSE);
 }
 
 VOID NTAPI KeInitializeTimer(PKTIMER Timer)
@@ -174,7 +175,8 @@ static VOID KiInsertTimer(PKTIMER Timer)
     PLIST_ENTRY Head = &KiTimers()->Timers;
     PLIST_ENTRY Entry = Head->Blink;
 
-    while (Entry != Head && CONTAINING_RECORD(Entry, KTIMER, TimerListEntry)->DueTime.QuadPart > Timer->DueTime.QuadPart)
+    while (Entry != Head &&
+           CONTAINING_RECORD(Entry, KTIMER, TimerListEntry)->DueTime.QuadPart > Timer->DueTime.QuadPart)
     {
         Entry = Entry->Blink;
     }
@@ -214,7 +216,8 @@ BOOLEAN NTAPI KeSetTimer(PKTIMER Timer, LARGE_INTEGER DueTime, PKDPC Dpc)
     return KeSetTimerEx(Timer, DueTime, 0, Dpc);
 }
 
-BOOLEAN NTAPI KeSetCoalescableTimer(PKTIMER Timer, LARGE_INTEGER DueTime, ULONG Period, ULONG TolerableDelay, PKDPC Dpc)
+BOOLEAN NTAPI KeSetCoalescableTimer(PKTIMER Timer, LARGE_INTEGER DueTime, ULONG Period, ULONG TolerableDelay,
+                                    PKDPC Dpc)
 {
     UNREFERENCED_PARAMETER(TolerableDelay);
     return KeSetTimerEx(Timer, DueTime, (LONG)Period, Dpc);
@@ -289,7 +292,7 @@ BOOLEAN KiServeTimers(void)
     return Any;
 }
 
-/* ---- The thread ----------------------------------------------------------------------------------------------------- */
+/* ---- The thread ---------------------------------------------------------------------------------------- */
 
 static VOID KiTimerThread(PVOID Context)
 {

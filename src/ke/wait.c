@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Waiting. One spin lock (DispatcherLock) guards the state and the wait list of every dispatcher object. A waiter puts
- * one wait block per object on the lists and sleeps; whoever changes an object's state completes the waits that become satisfied,
- * on behalf of the waiters: it consumes the states, unlinks all their blocks and records the status, all under the lock. So
- * a woken thread has nothing left to compete for.
+ * Waiting. One spin lock (DispatcherLock) guards the state and the wait list of every dispatcher object. A
+ * waiter puts one wait block per object on the lists and sleeps; whoever changes an object's state completes
+ * the waits that become satisfied, on behalf of the waiters: it consumes the states, unlinks all their blocks
+ * and records the status, all under the lock. So a woken thread has nothing left to compete for.
  *
- * The waker sets KI_WAIT.Satisfied after it let the lock go. From then on the waiter's stack is the waiter's again;
- * only its KTHREAD is still touched (unpark), which KTHREAD.PendingWakes keeps alive.
+ * The waker sets KI_WAIT.Satisfied after it let the lock go. From then on the waiter's stack is the waiter's
+ * again; only its KTHREAD is still touched (unpark), which KTHREAD.PendingWakes keeps alive.
  */
 #include "ke/ki.h"
 
-/* ---- Sleeping and waking ---------------------------------------------------------------------------------- */
+/* ---- Sleeping and waking ------------------------------------------------------------------------------- */
 
 BOOLEAN KiSleepUntil(const volatile ULONG *Flag, ULONG64 Deadline)
 {
@@ -70,7 +70,7 @@ ULONG64 KiTimeoutToDeadline(const LARGE_INTEGER *Timeout)
     return Units >= (~0ull - Now) / 100 ? ~0ull - 1 : Now + Units * 100;
 }
 
-/* ---- The dispatcher lock ------------------------------------------------------------------------------------- */
+/* ---- The dispatcher lock ------------------------------------------------------------------------------- */
 
 KIRQL KiAcquireDispatcherLock(void)
 {
@@ -98,7 +98,7 @@ VOID KiReleaseDispatcherLockAndWake(KIRQL OldIrql, PKI_WAIT Woken)
     }
 }
 
-/* ---- Objects as waits see them (DispatcherLock held) ------------------------------------------------------------ */
+/* ---- Objects as waits see them (DispatcherLock held) --------------------------------------------------- */
 
 VOID KiInitializeHeader(DISPATCHER_HEADER *Header, KI_OBJECT_TYPE Type, LONG State)
 {
@@ -172,7 +172,8 @@ static BOOLEAN KiTrySatisfy(PKI_WAIT Wait)
         if (Signaled && !Wait->All)
         {
             NTSTATUS Status = KiConsume(KiWaitObject(Wait, Index), Wait->Thread);
-            Wait->Status = (Status == STATUS_SUCCESS ? STATUS_WAIT_0 : STATUS_ABANDONED_WAIT_0) + (NTSTATUS)Index;
+            Wait->Status =
+                (Status == STATUS_SUCCESS ? STATUS_WAIT_0 : STATUS_ABANDONED_WAIT_0) + (NTSTATUS)Index;
             return TRUE;
         }
         if (!Signaled && Wait->All)
@@ -187,7 +188,8 @@ static BOOLEAN KiTrySatisfy(PKI_WAIT Wait)
     Wait->Status = STATUS_WAIT_0;
     for (Index = 0; Index < Wait->Count; Index += 1)
     {
-        if (KiConsume(KiWaitObject(Wait, Index), Wait->Thread) != STATUS_SUCCESS && Wait->Status == STATUS_WAIT_0)
+        if (KiConsume(KiWaitObject(Wait, Index), Wait->Thread) != STATUS_SUCCESS &&
+            Wait->Status == STATUS_WAIT_0)
         {
             Wait->Status = STATUS_ABANDONED_WAIT_0 + (NTSTATUS)Index;
         }
@@ -240,7 +242,7 @@ VOID KiSatisfyWaiters(DISPATCHER_HEADER *Header, PKI_WAIT *Woken)
     }
 }
 
-/* ---- The waits -------------------------------------------------------------------------------------------------- */
+/* ---- The waits ----------------------------------------------------------------------------------------- */
 
 /* Mutants cannot be acquired recursively without end. */
 static BOOLEAN KiIsMutantLimitReached(PKI_WAIT Wait)
@@ -311,8 +313,8 @@ static VOID KiInitializeBlock(PKI_WAIT Wait, ULONG Index, PVOID Object)
     Block->SparePtr = Wait;
 }
 
-NTSTATUS NTAPI KeWaitForSingleObject(PVOID Object, KWAIT_REASON WaitReason, KPROCESSOR_MODE WaitMode, BOOLEAN Alertable,
-                                     PLARGE_INTEGER Timeout)
+NTSTATUS NTAPI KeWaitForSingleObject(PVOID Object, KWAIT_REASON WaitReason, KPROCESSOR_MODE WaitMode,
+                                     BOOLEAN Alertable, PLARGE_INTEGER Timeout)
 {
     KWAIT_BLOCK Block;
     KI_WAIT Wait = { .Thread = KiCurrentThread(), .Blocks = &Block, .Count = 1, .Status = STATUS_TIMEOUT };
@@ -324,9 +326,9 @@ NTSTATUS NTAPI KeWaitForSingleObject(PVOID Object, KWAIT_REASON WaitReason, KPRO
     return KiWait(&Wait, Timeout);
 }
 
-NTSTATUS NTAPI KeWaitForMultipleObjects(ULONG Count, PVOID Object[], WAIT_TYPE WaitType, KWAIT_REASON WaitReason,
-                                        KPROCESSOR_MODE WaitMode, BOOLEAN Alertable, PLARGE_INTEGER Timeout,
-                                        PKWAIT_BLOCK WaitBlockArray)
+NTSTATUS NTAPI KeWaitForMultipleObjects(ULONG Count, PVOID Object[], WAIT_TYPE WaitType,
+                                        KWAIT_REASON WaitReason, KPROCESSOR_MODE WaitMode, BOOLEAN Alertable,
+                                        PLARGE_INTEGER Timeout, PKWAIT_BLOCK WaitBlockArray)
 {
     KWAIT_BLOCK Blocks[THREAD_WAIT_OBJECTS];
     KI_WAIT Wait = { .Thread = KiCurrentThread(), .Count = Count, .Status = STATUS_TIMEOUT };

@@ -2,22 +2,25 @@
 /*
  * System workers, written as steps so that one source serves both modes.
  *
- * Threaded: each worker is a thread that waits for its event or its period and runs the step until it reports that
- * nothing is left.
+ * Threaded: each worker is a thread that waits for its event or its period and runs the step until it reports
+ * that nothing is left.
  *
- * Deterministic: there is one thread. Whoever has to wait becomes the scheduler: it polls I/O, runs timers and steps each
- * ready worker once, in an order drawn from the seed, nested on its own stack but under the worker's KTHREAD (own IRQL, own
- * exception frames, own held locks). When nothing is ready, virtual time jumps to the next due moment; when there is none, nobody
- * can ever end the wait, and that is reported as the deadlock it is.
+ * Deterministic: there is one thread. Whoever has to wait becomes the scheduler: it polls I/O, runs timers
+ * and steps each ready worker once, in an order drawn from the seed, nested on its own stack but under the
+ * worker's KTHREAD (own IRQL, own exception frames, own held locks). When nothing is ready, virtual time
+ * jumps to the next due moment; when there is none, nobody can ever end the wait, and that is reported as the
+ * deadlock it is.
  */
 #include "ke/ki.h"
 
-/* Virtual nanoseconds that one round of steps costs: so that timeouts pass even if a worker is always busy. */
+/*
+ * Virtual nanoseconds that one round of steps costs: so that timeouts pass even if a worker is always busy.
+ */
 #define KI_ROUND_COST 1000ull
 /* A wait without a timeout that lasted so long (virtual time) while only periodic work ran will never end. */
 #define KI_DEADLOCK_TIME (3600ull * 1000000000ull)
 
-/* ---- Time --------------------------------------------------------------------------------------------------- */
+/* ---- Time ---------------------------------------------------------------------------------------------- */
 
 ULONG64 KiQueryTime(void)
 {
@@ -45,7 +48,7 @@ ULONG64 KiDraw(void)
     return Value ^ (Value >> 31);
 }
 
-/* ---- Threaded mode --------------------------------------------------------------------------------------------- */
+/* ---- Threaded mode ------------------------------------------------------------------------------------- */
 
 static VOID KiWorkerThread(PVOID Context)
 {
@@ -55,7 +58,8 @@ static VOID KiWorkerThread(PVOID Context)
     Period.QuadPart = -(LONGLONG)((Worker->Period + 99) / 100);
     for (;;)
     {
-        KeWaitForSingleObject(&Worker->Event, Executive, KernelMode, FALSE, Worker->Period != 0 ? &Period : NULL);
+        KeWaitForSingleObject(&Worker->Event, Executive, KernelMode, FALSE,
+                              Worker->Period != 0 ? &Period : NULL);
         do
         {
             if (__atomic_load_n(&Worker->Stop, __ATOMIC_ACQUIRE))
@@ -66,7 +70,7 @@ static VOID KiWorkerThread(PVOID Context)
     }
 }
 
-/* ---- Deterministic mode ------------------------------------------------------------------------------------------ */
+/* ---- Deterministic mode -------------------------------------------------------------------------------- */
 
 static BOOLEAN KiIsWorkerReady(const KI_WORKER *Worker)
 {
@@ -116,7 +120,10 @@ BOOLEAN KiStepWorkers(void)
     for (; Count != 0; Count -= 1)
     {
         Index = (ULONG)(KiDraw() % Count);
-        /* A step may have run, or even stopped, others of the list (it waited, and became the scheduler itself). */
+        /*
+         * A step may have run, or even stopped, others of the list (it waited, and became the scheduler
+         * itself).
+         */
         if (!Ready[Index]->Stop && KiIsWorkerReady(Ready[Index]))
         {
             KiStepWorker(Ready[Index]);
@@ -178,7 +185,7 @@ BOOLEAN KiRunUntil(const volatile ULONG *Flag, ULONG64 Deadline)
     return TRUE;
 }
 
-/* ---- Both ------------------------------------------------------------------------------------------------------------ */
+/* ---- Both ---------------------------------------------------------------------------------------------- */
 
 static BOOLEAN KiListWorker(KI_WORKER *Worker)
 {
@@ -213,7 +220,8 @@ static VOID KiUnlistWorker(KI_WORKER *Worker)
     KiReleaseSpinLock(&MiState.Ke->ThreadListLock, OldIrql);
 }
 
-NTSTATUS KiStartWorker(KI_WORKER *Worker, PCSTR Name, BOOLEAN (*Routine)(PVOID), PVOID Context, ULONG64 Period)
+NTSTATUS KiStartWorker(KI_WORKER *Worker, PCSTR Name, BOOLEAN (*Routine)(PVOID), PVOID Context,
+                       ULONG64 Period)
 {
     NTSTATUS Status = STATUS_SUCCESS;
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Executive work items: routines that run once on a system thread at PASSIVE_LEVEL. All queues share one list, critical items
- * in front, and two workers, so that an item may wait for another one. The workers' threads are started when the first item is
- * queued, by the timer thread, because an item may be queued at DISPATCH_LEVEL where no thread can be created.
+ * Executive work items: routines that run once on a system thread at PASSIVE_LEVEL. All queues share one
+ * list, critical items in front, and two workers, so that an item may wait for another one. The workers'
+ * threads are started when the first item is queued, by the timer thread, because an item may be queued at
+ * DISPATCH_LEVEL where no thread can be created.
  */
 #include "ke/ki.h"
 
@@ -40,7 +41,8 @@ static BOOLEAN KiRunWorkItem(PVOID Context)
     Routine(Item->Parameter);
     if (KiCurrentThread()->Irql != PASSIVE_LEVEL)
     {
-        KeBugCheckEx(WORKER_THREAD_RETURNED_AT_BAD_IRQL, (ULONG_PTR)Routine, KiCurrentThread()->Irql, (ULONG_PTR)Item, 0);
+        KeBugCheckEx(WORKER_THREAD_RETURNED_AT_BAD_IRQL, (ULONG_PTR)Routine, KiCurrentThread()->Irql,
+                     (ULONG_PTR)Item, 0);
     }
     return TRUE;
 }
@@ -64,8 +66,8 @@ VOID NTAPI ExQueueWorkItem(PWORK_QUEUE_ITEM WorkItem, WORK_QUEUE_TYPE QueueType)
     {
         KeBugCheckEx(WORKER_INVALID, 1, (ULONG_PTR)WorkItem, (ULONG_PTR)WorkItem->WorkerRoutine, 0);
     }
-    if (QueueType == CriticalWorkQueue || QueueType == HyperCriticalWorkQueue || QueueType == SuperCriticalWorkQueue ||
-        QueueType == RealTimeWorkQueue)
+    if (QueueType == CriticalWorkQueue || QueueType == HyperCriticalWorkQueue ||
+        QueueType == SuperCriticalWorkQueue || QueueType == RealTimeWorkQueue)
     {
         InsertHeadList(&Queue->Items, &WorkItem->List);
     }

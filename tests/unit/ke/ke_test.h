@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the tests of the kernel room share: a machine with two processors around a test, threads, and a way to catch the
- * bug check that a statement must end in (the hook jumps out).
+ * What the tests of the kernel room share: a machine with two processors around a test, threads, and a way to
+ * catch the bug check that a statement must end in (the hook jumps out).
  */
 #ifndef NTMM_TESTS_KE_TEST_H
 #define NTMM_TESTS_KE_TEST_H
@@ -26,7 +26,9 @@ static KTHREAD TestThread;
 
 static __attribute__((unused)) void machine_up_with(BOOLEAN deterministic, ULONG64 seed)
 {
-    HOST_PARAMETERS host = { .RamBytes = 16 << 20, .ProcessorCount = TEST_PROCESSORS, .Deterministic = deterministic };
+    HOST_PARAMETERS host = { .RamBytes = 16 << 20,
+                             .ProcessorCount = TEST_PROCESSORS,
+                             .Deterministic = deterministic };
     KI_PARAMETERS parameters = { .Deterministic = deterministic, .Seed = seed };
 
     assert_int_equal(HostInitializeMachine(&host), STATUS_SUCCESS);
@@ -68,7 +70,7 @@ static __attribute__((unused)) uint64_t iterations(uint64_t usual)
     return text != NULL ? strtoull(text, NULL, 0) : usual;
 }
 
-/* ---- Catching bug checks ---------------------------------------------------------------------------------------- */
+/* ---- Catching bug checks ------------------------------------------------------------------------------- */
 
 static jmp_buf BugCheckJump;
 static ULONG BugCheckCode;
@@ -102,21 +104,21 @@ static __attribute__((unused)) void begin_capture(void)
     HostDebugPrintHook = capture_print;
 }
 
-#define EXPECT_BUG_CHECK(code, statement)                          \
-    do                                                             \
-    {                                                              \
-        begin_capture();                                           \
-        MiState.Ke->BugCheckHook = bug_check_hook;                 \
-        if (setjmp(BugCheckJump) == 0)                             \
-        {                                                          \
-            statement;                                             \
-            HostDebugPrintHook = NULL;                             \
-            fail_msg("no bug check: %s", #statement);              \
-        }                                                          \
-        HostDebugPrintHook = NULL;                                 \
-        MiState.Ke->BugCheckHook = NULL;                           \
-        KiResumeAfterBugCheck(&TestThread);                        \
-        assert_int_equal(BugCheckCode, code);                      \
+#define EXPECT_BUG_CHECK(code, statement)                                                                    \
+    do                                                                                                       \
+    {                                                                                                        \
+        begin_capture();                                                                                     \
+        MiState.Ke->BugCheckHook = bug_check_hook;                                                           \
+        if (setjmp(BugCheckJump) == 0)                                                                       \
+        {                                                                                                    \
+            statement;                                                                                       \
+            HostDebugPrintHook = NULL;                                                                       \
+            fail_msg("no bug check: %s", #statement);                                                        \
+        }                                                                                                    \
+        HostDebugPrintHook = NULL;                                                                           \
+        MiState.Ke->BugCheckHook = NULL;                                                                     \
+        KiResumeAfterBugCheck(&TestThread);                                                                  \
+        assert_int_equal(BugCheckCode, code);                                                                \
     } while (0)
 
 /* Sleeps the calling thread; for tests that must let others come to rest. */

@@ -4,7 +4,7 @@
  */
 #include "ke_test.h"
 
-/* ---- Events ------------------------------------------------------------------------------------------------------- */
+/* ---- Events -------------------------------------------------------------------------------------------- */
 
 static void notification_event_stays_signaled(void **state)
 {
@@ -55,7 +55,8 @@ static void waiting_at_dispatch_level_is_a_bug_check(void **state)
     (void)state;
     KeInitializeEvent(&event, SynchronizationEvent, TRUE);
     KeRaiseIrql(DISPATCH_LEVEL, &irql);
-    EXPECT_BUG_CHECK(ATTEMPTED_SWITCH_FROM_DPC, KeWaitForSingleObject(&event, Executive, KernelMode, FALSE, NULL));
+    EXPECT_BUG_CHECK(ATTEMPTED_SWITCH_FROM_DPC,
+                     KeWaitForSingleObject(&event, Executive, KernelMode, FALSE, NULL));
     assert_int_equal(KeGetCurrentIrql(), PASSIVE_LEVEL);
 }
 
@@ -88,7 +89,7 @@ static void absolute_timeout_is_a_date(void **state)
     assert_true(KiQueryTime() - begin >= 19000000ull);
 }
 
-/* ---- Semaphores and mutexes ------------------------------------------------------------------------------------------ */
+/* ---- Semaphores and mutexes ---------------------------------------------------------------------------- */
 
 static void semaphore_counts_and_has_a_limit(void **state)
 {
@@ -113,7 +114,8 @@ static void semaphore_counts_and_has_a_limit(void **state)
     assert_true(raised);
     for (int i = 0; i < 3; i += 1)
     {
-        assert_int_equal(KeWaitForSingleObject(&semaphore, Executive, KernelMode, FALSE, &zero), STATUS_SUCCESS);
+        assert_int_equal(KeWaitForSingleObject(&semaphore, Executive, KernelMode, FALSE, &zero),
+                         STATUS_SUCCESS);
     }
     assert_int_equal(KeWaitForSingleObject(&semaphore, Executive, KernelMode, FALSE, &zero), STATUS_TIMEOUT);
 }
@@ -172,13 +174,14 @@ static void thread_end_abandons_its_mutexes(void **state)
     KeInitializeMutex(&mutex, 0);
     assert_int_equal(KiStartThread(&thread, own_mutex_and_leave, &mutex, ~0u), STATUS_SUCCESS);
     KiJoinThread(&thread);
-    assert_int_equal(KeWaitForSingleObject(&mutex, Executive, KernelMode, FALSE, NULL), STATUS_ABANDONED_WAIT_0);
+    assert_int_equal(KeWaitForSingleObject(&mutex, Executive, KernelMode, FALSE, NULL),
+                     STATUS_ABANDONED_WAIT_0);
     KeReleaseMutex(&mutex, FALSE);
     assert_int_equal(KeWaitForSingleObject(&mutex, Executive, KernelMode, FALSE, NULL), STATUS_SUCCESS);
     KeReleaseMutex(&mutex, FALSE);
 }
 
-/* ---- Several objects -------------------------------------------------------------------------------------------------- */
+/* ---- Several objects ----------------------------------------------------------------------------------- */
 
 static void wait_any_returns_the_first_signaled(void **state)
 {
@@ -191,8 +194,10 @@ static void wait_any_returns_the_first_signaled(void **state)
     {
         KeInitializeEvent(&events[i], SynchronizationEvent, i > 0);
     }
-    assert_int_equal(KeWaitForMultipleObjects(3, objects, WaitAny, Executive, KernelMode, FALSE, NULL, NULL), STATUS_WAIT_1);
-    assert_int_equal(KeWaitForMultipleObjects(3, objects, WaitAny, Executive, KernelMode, FALSE, NULL, NULL), STATUS_WAIT_2);
+    assert_int_equal(KeWaitForMultipleObjects(3, objects, WaitAny, Executive, KernelMode, FALSE, NULL, NULL),
+                     STATUS_WAIT_1);
+    assert_int_equal(KeWaitForMultipleObjects(3, objects, WaitAny, Executive, KernelMode, FALSE, NULL, NULL),
+                     STATUS_WAIT_2);
     assert_int_equal(KeWaitForMultipleObjects(3, objects, WaitAny, Executive, KernelMode, FALSE, &zero, NULL),
                      STATUS_TIMEOUT);
 }
@@ -210,12 +215,14 @@ static void wait_all_takes_all_or_nothing(void **state)
         KeInitializeEvent(&events[i], SynchronizationEvent, i != 2);
         objects[i] = &events[i];
     }
-    assert_int_equal(KeWaitForMultipleObjects(4, objects, WaitAll, Executive, KernelMode, FALSE, &zero, blocks),
-                     STATUS_TIMEOUT);
+    assert_int_equal(
+        KeWaitForMultipleObjects(4, objects, WaitAll, Executive, KernelMode, FALSE, &zero, blocks),
+        STATUS_TIMEOUT);
     assert_int_equal(KeReadStateEvent(&events[0]), 1);
     KeSetEvent(&events[2], 0, FALSE);
-    assert_int_equal(KeWaitForMultipleObjects(4, objects, WaitAll, Executive, KernelMode, FALSE, &zero, blocks),
-                     STATUS_WAIT_0);
+    assert_int_equal(
+        KeWaitForMultipleObjects(4, objects, WaitAll, Executive, KernelMode, FALSE, &zero, blocks),
+        STATUS_WAIT_0);
     for (int i = 0; i < 4; i += 1)
     {
         assert_int_equal(KeReadStateEvent(&events[i]), 0);
@@ -246,7 +253,8 @@ static void wait_for_three(PVOID context)
     MULTI_WAITER *waiter = context;
     PVOID objects[3] = { &waiter->Events[0], &waiter->Events[1], &waiter->Events[2] };
 
-    waiter->Status = KeWaitForMultipleObjects(3, objects, waiter->Type, Executive, KernelMode, FALSE, NULL, NULL);
+    waiter->Status =
+        KeWaitForMultipleObjects(3, objects, waiter->Type, Executive, KernelMode, FALSE, NULL, NULL);
 }
 
 static void sleeping_wait_all_ends_with_the_last_object(void **state)
@@ -294,7 +302,7 @@ static void sleeping_wait_any_consumes_one_object(void **state)
     assert_int_equal(KeReadStateEvent(&waiter.Events[2]), 1);
 }
 
-/* ---- Many threads ------------------------------------------------------------------------------------------------------- */
+/* ---- Many threads -------------------------------------------------------------------------------------- */
 
 typedef struct
 {
@@ -335,7 +343,8 @@ static void ping_pong_between_processors(void **state)
     KeSetEvent(&events[0], 0, FALSE);
     KiJoinThread(&players[0].Thread);
     KiJoinThread(&players[1].Thread);
-    print_message("ping-pong: %llu ns per round trip\n", (KiQueryTime() - begin) / (rounds == 0 ? 1 : rounds));
+    print_message("ping-pong: %llu ns per round trip\n",
+                  (KiQueryTime() - begin) / (rounds == 0 ? 1 : rounds));
     assert_int_equal(KeReadStateEvent(&events[0]), 1);
 }
 
@@ -359,7 +368,8 @@ static void crowd_member(PVOID context)
 
         if (i % 3 == 0)
         {
-            if (KeWaitForMultipleObjects(2, both, WaitAll, Executive, KernelMode, FALSE, &timeout, NULL) == STATUS_WAIT_0)
+            if (KeWaitForMultipleObjects(2, both, WaitAll, Executive, KernelMode, FALSE, &timeout, NULL) ==
+                STATUS_WAIT_0)
             {
                 CrowdCounter += 1;
                 KeReleaseMutex(&CrowdMutex, FALSE);
@@ -368,8 +378,8 @@ static void crowd_member(PVOID context)
             }
             continue;
         }
-        if (KeWaitForSingleObject(&CrowdSemaphore, Executive, KernelMode, FALSE, i % 3 == 1 ? &timeout : NULL) ==
-            STATUS_SUCCESS)
+        if (KeWaitForSingleObject(&CrowdSemaphore, Executive, KernelMode, FALSE,
+                                  i % 3 == 1 ? &timeout : NULL) == STATUS_SUCCESS)
         {
             if (__atomic_add_fetch(&CrowdInside, 1, __ATOMIC_RELAXED) > 2)
             {
@@ -396,7 +406,8 @@ static void crowd_with_timeouts_loses_nothing(void **state)
     CrowdCounter = CrowdTaken = CrowdOverflow = 0;
     for (ULONG i = 0; i < CROWD; i += 1)
     {
-        assert_int_equal(KiStartThread(&threads[i], crowd_member, (PVOID)(uintptr_t)iterations(3000), i), STATUS_SUCCESS);
+        assert_int_equal(KiStartThread(&threads[i], crowd_member, (PVOID)(uintptr_t)iterations(3000), i),
+                         STATUS_SUCCESS);
     }
     for (ULONG i = 0; i < CROWD; i += 1)
     {
@@ -429,7 +440,8 @@ static void threads_come_and_go(void **state)
         for (ULONG i = 0; i < 8; i += 1)
         {
             KiJoinThread(&threads[i]);
-            assert_int_equal(KeWaitForSingleObject(&threads[i], Executive, KernelMode, FALSE, &zero), STATUS_SUCCESS);
+            assert_int_equal(KeWaitForSingleObject(&threads[i], Executive, KernelMode, FALSE, &zero),
+                             STATUS_SUCCESS);
         }
     }
     assert_int_equal(count, 160);
@@ -445,18 +457,21 @@ int main(void)
         cmocka_unit_test_setup_teardown(relative_timeout_lasts_as_long_as_it_says, setup_threaded, teardown),
         cmocka_unit_test_setup_teardown(absolute_timeout_is_a_date, setup_threaded, teardown),
         cmocka_unit_test_setup_teardown(semaphore_counts_and_has_a_limit, setup_threaded, teardown),
-        cmocka_unit_test_setup_teardown(mutex_is_recursive_and_enters_a_critical_region, setup_threaded, teardown),
+        cmocka_unit_test_setup_teardown(mutex_is_recursive_and_enters_a_critical_region, setup_threaded,
+                                        teardown),
         cmocka_unit_test_setup_teardown(releasing_a_foreign_mutex_raises, setup_threaded, teardown),
         cmocka_unit_test_setup_teardown(thread_end_abandons_its_mutexes, setup_threaded, teardown),
         cmocka_unit_test_setup_teardown(wait_any_returns_the_first_signaled, setup_threaded, teardown),
         cmocka_unit_test_setup_teardown(wait_all_takes_all_or_nothing, setup_threaded, teardown),
         cmocka_unit_test_setup_teardown(too_many_objects_are_a_bug_check, setup_threaded, teardown),
-        cmocka_unit_test_setup_teardown(sleeping_wait_all_ends_with_the_last_object, setup_threaded, teardown),
+        cmocka_unit_test_setup_teardown(sleeping_wait_all_ends_with_the_last_object, setup_threaded,
+                                        teardown),
         cmocka_unit_test_setup_teardown(sleeping_wait_any_consumes_one_object, setup_threaded, teardown),
         cmocka_unit_test_setup_teardown(ping_pong_between_processors, setup_threaded, teardown),
         cmocka_unit_test_setup_teardown(crowd_with_timeouts_loses_nothing, setup_threaded, teardown),
         cmocka_unit_test_setup_teardown(threads_come_and_go, setup_threaded, teardown),
-        cmocka_unit_test_setup_teardown(relative_timeout_lasts_as_long_as_it_says, setup_deterministic, teardown),
+        cmocka_unit_test_setup_teardown(relative_timeout_lasts_as_long_as_it_says, setup_deterministic,
+                                        teardown),
         cmocka_unit_test_setup_teardown(absolute_timeout_is_a_date, setup_deterministic, teardown),
         cmocka_unit_test_setup_teardown(wait_any_returns_the_first_signaled, setup_deterministic, teardown),
         cmocka_unit_test_setup_teardown(releasing_a_foreign_mutex_raises, setup_deterministic, teardown),

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Guarded regions: raising lands in the innermost one, frames nest, modes and IRQL come back; guarded copies; what raises where
- * nobody guards is a bug check. Copies from addresses that fault belong to the host port's tests.
+ * Guarded regions: raising lands in the innermost one, frames nest, modes and IRQL come back; guarded copies;
+ * what raises where nobody guards is a bug check. Copies from addresses that fault belong to the host port's
+ * tests.
  */
 #include "ke_test.h"
 
@@ -161,7 +162,8 @@ static void guarded_copy_copies(void **state)
             SIZE_T copied = 99;
 
             memset(destination, 0, sizeof(destination));
-            assert_int_equal(KiGuardedCopy(destination + 3, source + offset, lengths[i], &copied), STATUS_SUCCESS);
+            assert_int_equal(KiGuardedCopy(destination + 3, source + offset, lengths[i], &copied),
+                             STATUS_SUCCESS);
             assert_int_equal(copied, lengths[i]);
             assert_memory_equal(destination + 3, source + offset, lengths[i]);
             assert_int_equal(destination[2], 0);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The executive's locks and lists: fast and guarded mutexes, resources, rundown protection, interlocked and sequenced lists,
- * work items, probing.
+ * The executive's locks and lists: fast and guarded mutexes, resources, rundown protection, interlocked and
+ * sequenced lists, work items, probing.
  */
 #include "ke_test.h"
 
@@ -26,7 +26,7 @@ static void run(VOID (*routine)(PVOID), uint64_t rounds)
     }
 }
 
-/* ---- Mutexes ----------------------------------------------------------------------------------------------------------- */
+/* ---- Mutexes ------------------------------------------------------------------------------------------- */
 
 static FAST_MUTEX Mutex;
 
@@ -88,7 +88,7 @@ static void guarded_mutex_enters_a_guarded_region(void **state)
     EXPECT_BUG_CHECK(APC_INDEX_MISMATCH, KeLeaveCriticalRegion());
 }
 
-/* ---- Resources ------------------------------------------------------------------------------------------------------------ */
+/* ---- Resources ----------------------------------------------------------------------------------------- */
 
 static ERESOURCE Resource;
 
@@ -148,7 +148,7 @@ static void resource_excludes(void **state)
     ExDeleteResourceLite(&Resource);
 }
 
-/* ---- Rundown -------------------------------------------------------------------------------------------------------------- */
+/* ---- Rundown ------------------------------------------------------------------------------------------- */
 
 static EX_RUNDOWN_REF Rundown;
 static volatile LONG Alive;
@@ -198,7 +198,7 @@ static void rundown_waits_for_the_last_user(void **state)
     ExWaitForRundownProtectionRelease(&Rundown);
 }
 
-/* ---- Lists ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Lists --------------------------------------------------------------------------------------------- */
 
 static void interlocked_lists_return_the_old_end(void **state)
 {
@@ -268,7 +268,8 @@ static void sequenced_list_gives_each_entry_to_one(void **state)
     for (ULONG i = 0; i < RTL_NUMBER_OF(Nodes); i += 1)
     {
         Nodes[i].Owner = 0;
-        assert_ptr_equal(InterlockedPushEntrySList(&Stack, &Nodes[i].Link), i == 0 ? NULL : &Nodes[i - 1].Link);
+        assert_ptr_equal(InterlockedPushEntrySList(&Stack, &Nodes[i].Link),
+                         i == 0 ? NULL : &Nodes[i - 1].Link);
     }
     assert_int_equal(ExQueryDepthSList(&Stack), RTL_NUMBER_OF(Nodes));
     run(push_and_pop, iterations(20000));
@@ -282,7 +283,7 @@ static void sequenced_list_gives_each_entry_to_one(void **state)
     assert_int_equal(ExQueryDepthSList(&Stack), 0);
 }
 
-/* ---- Work items -------------------------------------------------------------------------------------------------------------- */
+/* ---- Work items ---------------------------------------------------------------------------------------- */
 
 static KEVENT WorkDone, WorkGate;
 static volatile LONG WorkRuns;
@@ -348,7 +349,7 @@ static void queued_items_run_before_the_machine_ends(void **state)
     assert_int_equal(WorkRuns, 8);
 }
 
-/* ---- Probing -------------------------------------------------------------------------------------------------------------------- */
+/* ---- Probing ------------------------------------------------------------------------------------------- */
 
 static NTSTATUS probe(ULONG_PTR address, SIZE_T length, ULONG alignment)
 {

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Push locks: many threads on two processors against a shadow count of who is inside; a writer gets in although readers
- * never stop coming; readers get in although writers never stop; cache-aware locks.
+ * Push locks: many threads on two processors against a shadow count of who is inside; a writer gets in
+ * although readers never stop coming; readers get in although writers never stop; cache-aware locks.
  */
 #include "ke_test.h"
 
 #define THREADS 6
-#define LOCKS 3
+#define LOCKS   3
 
 typedef struct
 {
@@ -164,7 +164,7 @@ static void nobody_meets_inside(void **state)
     }
 }
 
-/* ---- Fairness ------------------------------------------------------------------------------------------------------- */
+/* ---- Fairness ------------------------------------------------------------------------------------------ */
 
 static EX_PUSH_LOCK FairLock;
 static volatile LONG FairStop;
@@ -264,7 +264,7 @@ static void waiting_writer_stops_new_readers(void **state)
     KiReleasePushLockShared(&FairLock);
 }
 
-/* ---- Cache-aware ------------------------------------------------------------------------------------------------------ */
+/* ---- Cache-aware --------------------------------------------------------------------------------------- */
 
 static KI_CACHE_AWARE_SLOT Slots[TEST_PROCESSORS] __attribute__((aligned(64)));
 static SHADOW SlotShadow;
@@ -315,7 +315,8 @@ static void cache_aware_excludes_all_processors(void **state)
     {
         workers[i].Random = 99 + i;
         workers[i].Rounds = iterations(20000);
-        assert_int_equal(KiStartThread(&workers[i].Thread, stress_cache_aware, &workers[i], i), STATUS_SUCCESS);
+        assert_int_equal(KiStartThread(&workers[i].Thread, stress_cache_aware, &workers[i], i),
+                         STATUS_SUCCESS);
     }
     for (ULONG i = 0; i < THREADS; i += 1)
     {

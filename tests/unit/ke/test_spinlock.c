@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * IRQL and spin locks: raising and lowering, exclusion on two processors for each kind of lock, and that DISPATCH_LEVEL makes a
- * thread the only one of its processor.
+ * IRQL and spin locks: raising and lowering, exclusion on two processors for each kind of lock, and that
+ * DISPATCH_LEVEL makes a thread the only one of its processor.
  */
 #include "ke_test.h"
 
 #define THREADS 4
 
-/* ---- IRQL ------------------------------------------------------------------------------------------------------------ */
+/* ---- IRQL ---------------------------------------------------------------------------------------------- */
 
 static void irql_goes_up_and_down(void **state)
 {
@@ -68,12 +68,12 @@ static void single_thread_reports_its_own_spin_lock(void **state)
     EXPECT_BUG_CHECK(SPIN_LOCK_ALREADY_OWNED, KeAcquireSpinLockAtDpcLevel(&lock));
 }
 
-/* ---- Exclusion --------------------------------------------------------------------------------------------------------- */
+/* ---- Exclusion ----------------------------------------------------------------------------------------- */
 
 static KSPIN_LOCK Lock;
 static EX_SPIN_LOCK SharedLock;
 static ULONG BitWord;
-static LONG Counter;           /* plain: the lock guards it */
+static LONG Counter;                       /* plain: the lock guards it */
 static LONG PerProcessor[TEST_PROCESSORS]; /* plain: DISPATCH_LEVEL guards it */
 static volatile LONG Violations;
 static volatile LONG Converted;
@@ -240,7 +240,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(raising_downwards_is_a_bug_check, setup_threaded, teardown),
         cmocka_unit_test_setup_teardown(lowering_upwards_is_a_bug_check, setup_threaded, teardown),
         cmocka_unit_test_setup_teardown(releasing_a_free_spin_lock_is_a_bug_check, setup_threaded, teardown),
-        cmocka_unit_test_setup_teardown(single_thread_reports_its_own_spin_lock, setup_deterministic, teardown),
+        cmocka_unit_test_setup_teardown(single_thread_reports_its_own_spin_lock, setup_deterministic,
+                                        teardown),
         cmocka_unit_test_setup_teardown(spin_lock_excludes, setup_threaded, teardown),
         cmocka_unit_test_setup_teardown(queued_spin_lock_excludes, setup_threaded, teardown),
         cmocka_unit_test_setup_teardown(bit_lock_excludes_and_keeps_the_other_bits, setup_threaded, teardown),

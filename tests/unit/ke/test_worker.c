@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * System workers, timers and DPCs in both modes; in deterministic mode that the same seed gives the same order, another seed
- * another one, that virtual time jumps, and that a wait which nobody can end is reported.
+ * System workers, timers and DPCs in both modes; in deterministic mode that the same seed gives the same
+ * order, another seed another one, that virtual time jumps, and that a wait which nobody can end is reported.
  */
 #include "ke_test.h"
 
-/* ---- Threaded ---------------------------------------------------------------------------------------------------------- */
+/* ---- Threaded ------------------------------------------------------------------------------------------ */
 
 typedef struct
 {
@@ -73,7 +73,7 @@ static void worker_that_never_ran_can_be_stopped(void **state)
     assert_int_equal(job.Runs, 0);
 }
 
-/* ---- Timers and DPCs (both modes) ---------------------------------------------------------------------------------------- */
+/* ---- Timers and DPCs (both modes) ---------------------------------------------------------------------- */
 
 static volatile LONG DpcRuns;
 static volatile LONG DpcWrongIrql;
@@ -147,7 +147,8 @@ static void cancelled_timer_does_not_fire(void **state)
     assert_true(KeCancelTimer(&timers[1]));
     assert_int_equal(KeWaitForSingleObject(&timers[2], Executive, KernelMode, FALSE, NULL), STATUS_SUCCESS);
     assert_int_equal(KeWaitForSingleObject(&timers[0], Executive, KernelMode, FALSE, NULL), STATUS_SUCCESS);
-    assert_int_equal(KeWaitForSingleObject(&timers[1], Executive, KernelMode, FALSE, &timeout), STATUS_TIMEOUT);
+    assert_int_equal(KeWaitForSingleObject(&timers[1], Executive, KernelMode, FALSE, &timeout),
+                     STATUS_TIMEOUT);
 }
 
 static void dpc_is_queued_once_and_can_be_removed(void **state)
@@ -160,7 +161,10 @@ static void dpc_is_queued_once_and_can_be_removed(void **state)
     KeInitializeEvent(&DpcDone, NotificationEvent, FALSE);
     KeInitializeDpc(&first, count_dpc, &DpcDone);
     KeInitializeDpc(&second, count_dpc, &DpcDone);
-    /* The test owns the DPC thread's processor or not: at DISPATCH_LEVEL nothing is guaranteed but the two results. */
+    /*
+     * The test owns the DPC thread's processor or not: at DISPATCH_LEVEL nothing is guaranteed but the two
+     * results.
+     */
     KeRaiseIrql(DISPATCH_LEVEL, &irql);
     assert_true(KeInsertQueueDpc(&first, NULL, NULL));
     KeLowerIrql(irql);
@@ -170,7 +174,7 @@ static void dpc_is_queued_once_and_can_be_removed(void **state)
     assert_int_equal(DpcRuns, 1);
 }
 
-/* ---- Deterministic --------------------------------------------------------------------------------------------------------- */
+/* ---- Deterministic ------------------------------------------------------------------------------------- */
 
 #define ACTORS 5
 
@@ -215,7 +219,8 @@ static char *trace_of(ULONG64 seed, ULONG64 *time)
     KeInitializeEvent(&TraceDone, NotificationEvent, FALSE);
     for (ULONG i = 0; i < ACTORS; i += 1)
     {
-        assert_int_equal(KiStartWorker(&Actors[i], "actor", act, (PVOID)(uintptr_t)i, i == 0 ? 700000 : 0), STATUS_SUCCESS);
+        assert_int_equal(KiStartWorker(&Actors[i], "actor", act, (PVOID)(uintptr_t)i, i == 0 ? 700000 : 0),
+                         STATUS_SUCCESS);
         KiWakeWorker(&Actors[i]);
     }
     assert_int_equal(KeWaitForSingleObject(&TraceDone, Executive, KernelMode, FALSE, NULL), STATUS_SUCCESS);
@@ -277,7 +282,8 @@ static void wait_that_nobody_can_end_is_reported(void **state)
 
     (void)state;
     KeInitializeEvent(&event, NotificationEvent, FALSE);
-    EXPECT_BUG_CHECK(KMODE_EXCEPTION_NOT_HANDLED, KeWaitForSingleObject(&event, Executive, KernelMode, FALSE, NULL));
+    EXPECT_BUG_CHECK(KMODE_EXCEPTION_NOT_HANDLED,
+                     KeWaitForSingleObject(&event, Executive, KernelMode, FALSE, NULL));
     assert_non_null(strstr(Printed, "deadlock"));
 }
 
@@ -289,7 +295,8 @@ static void wait_with_only_periodic_work_is_reported(void **state)
     (void)state;
     start_job(&job, 0, 1000000000);
     KeInitializeEvent(&event, NotificationEvent, FALSE);
-    EXPECT_BUG_CHECK(KMODE_EXCEPTION_NOT_HANDLED, KeWaitForSingleObject(&event, Executive, KernelMode, FALSE, NULL));
+    EXPECT_BUG_CHECK(KMODE_EXCEPTION_NOT_HANDLED,
+                     KeWaitForSingleObject(&event, Executive, KernelMode, FALSE, NULL));
     assert_non_null(strstr(Printed, "deadlock"));
     assert_true(job.Runs > 100);
     KiStopWorker(&job.Worker);
@@ -351,9 +358,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(virtual_time_jumps_to_the_deadline, setup_deterministic, teardown),
         cmocka_unit_test_setup_teardown(advancing_time_makes_workers_due, setup_deterministic, teardown),
         cmocka_unit_test_setup_teardown(wait_that_nobody_can_end_is_reported, setup_deterministic, teardown),
-        cmocka_unit_test_setup_teardown(wait_with_only_periodic_work_is_reported, setup_deterministic, teardown),
-        cmocka_unit_test_setup_teardown(machine_survives_a_caught_bug_check_in_a_step, setup_deterministic, teardown),
-        cmocka_unit_test_setup_teardown(threads_do_not_start_in_deterministic_mode, setup_deterministic, teardown),
+        cmocka_unit_test_setup_teardown(wait_with_only_periodic_work_is_reported, setup_deterministic,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(machine_survives_a_caught_bug_check_in_a_step, setup_deterministic,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(threads_do_not_start_in_deterministic_mode, setup_deterministic,
+                                        teardown),
     };
 
     return cmocka_run_group_tests_name("ke.worker", tests, NULL, NULL);

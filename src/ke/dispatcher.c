@@ -12,7 +12,7 @@
 VOID NTAPI KeInitializeEvent(PRKEVENT Event, EVENT_TYPE Type, BOOLEAN State)
 {
     KiInitializeHeader(&Event->Header,
-                       Type == NotificationEvent ? KiEventNotification : KiEventSynchronization,
+                       Type == NotificationEvent ? EventNotificationObject : EventSynchronizationObject,
                        State != FALSE);
 }
 
@@ -69,7 +69,7 @@ LONG NTAPI KeReadStateEvent(PRKEVENT Event)
 
 VOID NTAPI KeInitializeSemaphore(PRKSEMAPHORE Semaphore, LONG Count, LONG Limit)
 {
-    KiInitializeHeader(&Semaphore->Header, KiSemaphore, Count);
+    KiInitializeHeader(&Semaphore->Header, SemaphoreObject, Count);
     Semaphore->Limit = Limit;
 }
 
@@ -103,7 +103,7 @@ VOID NTAPI KeInitializeMutex(PRKMUTEX Mutex, ULONG Level)
 {
     UNREFERENCED_PARAMETER(Level);
     __builtin_memset(Mutex, 0, sizeof(*Mutex));
-    KiInitializeHeader(&Mutex->Header, KiMutant, 1);
+    KiInitializeHeader(&Mutex->Header, MutantObject, 1);
     Mutex->ApcDisable = 1;
 }
 
@@ -160,5 +160,17 @@ VOID KiAbandonMutants(PKTHREAD Thread)
         Mutex->Abandoned = TRUE;
         KiFreeMutant(Mutex, &Woken);
     }
+    KiReleaseDispatcherLockAndWake(OldIrql, Woken);
+}
+
+/* ---- Objects of other rooms ---------------------------------------------------------------------------- */
+
+VOID KiSignalHeader(DISPATCHER_HEADER *Header)
+{
+    KIRQL OldIrql = KiAcquireDispatcherLock();
+    PKI_WAIT Woken = NULL;
+
+    Header->SignalState = 1;
+    KiSatisfyWaiters(Header, &Woken);
     KiReleaseDispatcherLockAndWake(OldIrql, Woken);
 }

@@ -14,6 +14,30 @@
 #include "nt/wdm_ke.h"
 #include "port.h"
 
+/* ---- Dispatcher objects -------------------------------------------------------------------------------- */
+
+/* DISPATCHER_HEADER.Type: names and values of the public symbols. */
+typedef enum _KOBJECTS
+{
+    EventNotificationObject = 0,
+    EventSynchronizationObject = 1,
+    MutantObject = 2,
+    ProcessObject = 3,
+    QueueObject = 4,
+    SemaphoreObject = 5,
+    ThreadObject = 6,
+    GateObject = 7,
+    TimerNotificationObject = 8,
+    TimerSynchronizationObject = 9,
+    DpcObject = 19
+} KOBJECTS;
+
+/* For objects of other rooms that threads wait on (processes): a header that is signaled while State > 0. */
+VOID KiInitializeHeader(DISPATCHER_HEADER *Header, KOBJECTS Type, LONG State);
+
+/* Signals Header for good and wakes everybody who waits for it (the end of a process). */
+VOID KiSignalHeader(DISPATCHER_HEADER *Header);
+
 /* ---- Threads ------------------------------------------------------------------------------------------- */
 
 typedef struct _KI_EXCEPTION_FRAME KI_EXCEPTION_FRAME;

@@ -10,21 +10,6 @@
 
 /* ---- Dispatcher objects -------------------------------------------------------------------------------- */
 
-/* DISPATCHER_HEADER.Type, with the values of the public symbols. */
-typedef enum _KI_OBJECT_TYPE
-{
-    KiEventNotification = 0,
-    KiEventSynchronization = 1,
-    KiMutant = 2,
-    KiProcess = 3,
-    KiQueue = 4,
-    KiSemaphore = 5,
-    KiThread = 6,
-    KiGate = 7,
-    KiTimerNotification = 8,
-    KiTimerSynchronization = 9
-} KI_OBJECT_TYPE;
-
 /* One wait of one thread; lives on its stack. KWAIT_BLOCK.SparePtr of its blocks leads here. */
 typedef struct _KI_WAIT
 {
@@ -37,8 +22,6 @@ typedef struct _KI_WAIT
     volatile ULONG Satisfied;   /* the waker's last touch of this structure */
     struct _KI_WAIT *NextWoken; /* the waker's list */
 } KI_WAIT, *PKI_WAIT;
-
-VOID KiInitializeHeader(DISPATCHER_HEADER *Header, KI_OBJECT_TYPE Type, LONG State);
 
 KIRQL KiAcquireDispatcherLock(void);
 VOID KiReleaseDispatcherLock(KIRQL OldIrql);

@@ -18,7 +18,7 @@ static ULONG KiChooseProcessor(ULONG Processor)
 VOID KiInitializeThread(PKTHREAD Thread, ULONG Processor)
 {
     __builtin_memset(Thread, 0, sizeof(*Thread));
-    KiInitializeHeader(&Thread->Header, KiThread, 0);
+    KiInitializeHeader(&Thread->Header, ThreadObject, 0);
     Thread->Processor = KiChooseProcessor(Processor);
     Thread->PreviousMode = KernelMode;
     Thread->CurrentMode = KernelMode;
@@ -44,17 +44,6 @@ static VOID KiUnlistThread(PKTHREAD Thread)
 
 /* ---- The end of a thread, on that thread --------------------------------------------------------------- */
 
-static VOID KiSignalThreadEnd(PKTHREAD Thread)
-{
-    KIRQL OldIrql;
-    PKI_WAIT Woken = NULL;
-
-    OldIrql = KiAcquireDispatcherLock();
-    Thread->Header.SignalState = 1;
-    KiSatisfyWaiters(&Thread->Header, &Woken);
-    KiReleaseDispatcherLockAndWake(OldIrql, Woken);
-}
-
 static VOID KiAwaitLastWaker(PKTHREAD Thread)
 {
     while (__atomic_load_n(&Thread->PendingWakes, __ATOMIC_ACQUIRE) != 0)
@@ -67,7 +56,7 @@ VOID KiRetireThread(PKTHREAD Thread)
 {
     KiAbandonMutants(Thread);
     KiUnlistThread(Thread);
-    KiSignalThreadEnd(Thread);
+    KiSignalHeader(&Thread->Header);
     KiAwaitLastWaker(Thread);
 }
 

@@ -22,12 +22,10 @@ VOID KiWakeTimerThread(void)
 
 /* ---- DPCs ---------------------------------------------------------------------------------------------- */
 
-#define KI_DPC_OBJECT 19 /* KOBJECTS value of a DPC, as in the public symbols */
-
 VOID NTAPI KeInitializeDpc(PRKDPC Dpc, PKDEFERRED_ROUTINE DeferredRoutine, PVOID DeferredContext)
 {
     __builtin_memset(Dpc, 0, sizeof(*Dpc));
-    Dpc->Type = KI_DPC_OBJECT;
+    Dpc->Type = DpcObject;
     Dpc->Importance = MediumImportance;
     Dpc->DeferredRoutine = DeferredRoutine;
     Dpc->DeferredContext = DeferredContext;
@@ -162,7 +160,8 @@ VOID NTAPI KeInitializeTimerEx(PKTIMER Timer, TIMER_TYPE Type)
 {
     __builtin_memset(Timer, 0, sizeof(*Timer));
     KiInitializeHeader(&Timer->Header,
-                       Type == NotificationTimer ? KiTimerNotification : KiTimerSynchronization, FALSE);
+                       Type == NotificationTimer ? TimerNotificationObject : TimerSynchronizationObject,
+                       FALSE);
 }
 
 VOID NTAPI KeInitializeTimer(PKTIMER Timer)

@@ -100,7 +100,7 @@ VOID KiReleaseDispatcherLockAndWake(KIRQL OldIrql, PKI_WAIT Woken)
 
 /* ---- Objects as waits see them (DispatcherLock held) --------------------------------------------------- */
 
-VOID KiInitializeHeader(DISPATCHER_HEADER *Header, KI_OBJECT_TYPE Type, LONG State)
+VOID KiInitializeHeader(DISPATCHER_HEADER *Header, KOBJECTS Type, LONG State)
 {
     __builtin_memset(Header, 0, sizeof(*Header));
     Header->Type = (UCHAR)Type;
@@ -110,7 +110,7 @@ VOID KiInitializeHeader(DISPATCHER_HEADER *Header, KI_OBJECT_TYPE Type, LONG Sta
 
 static BOOLEAN KiIsSignaledFor(const DISPATCHER_HEADER *Header, PKTHREAD Thread)
 {
-    if (Header->Type == KiMutant && CONTAINING_RECORD(Header, KMUTANT, Header)->OwnerThread == Thread)
+    if (Header->Type == MutantObject && CONTAINING_RECORD(Header, KMUTANT, Header)->OwnerThread == Thread)
     {
         return TRUE;
     }
@@ -141,14 +141,14 @@ static NTSTATUS KiConsume(DISPATCHER_HEADER *Header, PKTHREAD Thread)
 {
     switch (Header->Type)
     {
-    case KiEventSynchronization:
-    case KiTimerSynchronization:
+    case EventSynchronizationObject:
+    case TimerSynchronizationObject:
         Header->SignalState = 0;
         return STATUS_SUCCESS;
-    case KiSemaphore:
+    case SemaphoreObject:
         Header->SignalState -= 1;
         return STATUS_SUCCESS;
-    case KiMutant:
+    case MutantObject:
         return KiTakeMutant(CONTAINING_RECORD(Header, KMUTANT, Header), Thread);
     default:
         return STATUS_SUCCESS;
@@ -253,7 +253,7 @@ static BOOLEAN KiIsMutantLimitReached(PKI_WAIT Wait)
     {
         DISPATCHER_HEADER *Header = KiWaitObject(Wait, Index);
 
-        if (Header->Type == KiMutant && Header->SignalState == (LONG)MINLONG &&
+        if (Header->Type == MutantObject && Header->SignalState == (LONG)MINLONG &&
             CONTAINING_RECORD(Header, KMUTANT, Header)->OwnerThread == Wait->Thread)
         {
             return TRUE;

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The end of an address space, and the birth of this room. All pages go by walking the tables that exist, one table after the other, each
+ * freed as soon as it is empty; then the VADs; then all commitment at once.
+ */
+#include "virtual/range.h"
+
+/*
+ * A page table that cannot be read in any more: what it stood for cannot be given back (its slots in the paging file stay taken), the
+ * rest of the space can.
+ */
+static VOID MiAbandonTable(PMMPTE Entry)
+{
+    MMPTE Zero = { .Long = 0 };
+    MMPTE Old = MiReadPte(Entry);
+
+    MiReleasePageFileSpace(Old);
+    MiWritePte(Entry, Zero);
+    MiAddUsedEntries(Entry, -1);
+}
+
+static VOID MiDeleteAllPages(PMI_ADDRESS_SPACE Space)
+{
+    MI_RANGE Range;
+    MI_CHUNK Chunk;
+
+    MiBeginRange(&Range, Space, 0, MiVpnOf(PORT_USER_HIGHEST));
+    while ((Chunk = MiNextChunk(&Range)) != MiChunkEnd)
+    {
+        ULONG_PTR EndVpn = Range.NextVpn - 1;
+
+        if (Chunk == MiChunkAbsent)
+        {
+            PMMPTE Entry = Range.PointerPte;
+            PMMPTE PointerPte;
+            BOOLEAN Dropped;
+            NTSTATUS Status = MiMakePageTableResident(Space, MiVaOf(Range.Vpn), &PointerPte, &Dropped);
+
+            if (!NT_SUCCESS(Status) && Status != STATUS_NO_MEMORY && MiIsPagedOut(MiReadPte(Entry)))
+            {
+                MiAbandonTable(Entry);
+            }
+            Range.NextVpn = Range.Vpn; /* look again: nobody else changes a space that dies */
+            continue;
+        }
+        if (Chunk == MiChunkTable)
+        {
+            MiDeletePages(Space, Range.Vpn, EndVpn);
+        }
+    }
+    MiFreeEmptyTables(Space, 0, MiVpnOf(PORT_USER_HIGHEST));
+}
+
+VOID MiDeleteAddressSpace(PMI_ADDRESS_SPACE Space)
+{
+    SIZE_T Returned = 0;
+    PMMVAD Gone = NULL;
+    PMMVAD Vad;
+
+    MiLockSpaceExclusive(Space);
+    Space->Deleting = TRUE;
+    MiDeleteAllPages(Space);
+    while ((Vad = MiFirstVad(Space)) != NULL)
+    {
+        Returned += Vad->CommitCharge;
+        MiUnlinkVad(Space, Vad);
+        Vad->VadNode.Left =
+            &Gone->VadNode; /* chained until the space is unlocked; the node is first in the VAD */
+        Gone = Vad;
+    }
+    MiUnlockSpaceExclusive(Space);
+    while (Gone != NULL)
+    {
+        Vad = Gone;
+        Gone = (PMMVAD)(PVOID)Vad->VadNode.Left;
+        MiDestroyVad(Vad);
+    }
+    MiReturnSpaceCommit(Space, Returned);
+}
+
+NTSTATUS MiInitializeVirtual(void)
+{
+    MiState.Space->DeleteAddressSpace = MiDeleteAddressSpace;
+    MiState.Fault->GrowUserStack = MiGrowUserStack;
+    return STATUS_SUCCESS;
+}
+
+VOID MiShutdownVirtual(void)
+{
+    if (MiState.Space != NULL)
+    {
+        MiState.Space->DeleteAddressSpace = NULL;
+    }
+    if (MiState.Fault != NULL)
+    {
+        MiState.Fault->GrowUserStack = NULL;
+    }
+}

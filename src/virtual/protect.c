@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * NtProtectVirtualMemory on private memory. First the whole range is looked at (committed, one allocation, not secured), then every
+ * entry is changed where it stands, whatever its state; a change of a whole MemCommit VAD changes what its zero entries mean
+ * and touches only the entries that exist.
+ */
+#include "virtual/range.h"
+
+typedef struct _MI_PROTECTION
+{
+    MI_VISITOR Visitor;
+    MI_TRIM_BATCH_LIST Batch;
+    PMMVAD Vad;
+    ULONG Protection;
+} MI_PROTECTION;
+
+static VOID MiProtectBegin(PMI_VISITOR Visitor)
+{
+    MiBeginTrimBatch(&CONTAINING_RECORD(Visitor, MI_PROTECTION, Visitor)->Batch, Visitor->Space);
+}
+
+static VOID MiProtectEnd(PMI_VISITOR Visitor)
+{
+    MiEndTrimBatch(&CONTAINING_RECORD(Visitor, MI_PROTECTION, Visitor)->Batch);
+}
+
+static VOID MiProtectVisit(PMI_VISITOR Visitor, PMMPTE PointerPte, ULONG_PTR Vpn, MMPTE Pte)
+{
+    MI_PROTECTION *Change = CONTAINING_RECORD(Visitor, MI_PROTECTION, Visitor);
+    ULONG Old;
+
+    if (Pte.Long == 0)
+    {
+        if (Change->Vad->u.CommitProtection != Change->Protection)
+        {
+            MiWritePte(PointerPte, MiMakeDemandZeroPte(Change->Protection));
+            MiAddUsedEntries(PointerPte, 1);
+        }
+        return;
+    }
+    if (!MiIsEntryCommitted(Change->Vad, Pte, &Old) || Old == Change->Protection)
+    {
+        return;
+    }
+    if (MiIsNoAccess(Change->Protection) || MiIsGuarded(Change->Protection))
+    {
+        MiForgetPageLock(Visitor->Space, PointerPte, Pte);
+    }
+    MiProtectEntry(&Change->Batch, PointerPte, MiVaOf(Vpn), Change->Protection, Change->Vad);
+}
+
+static VOID MiPerformProtect(PMI_ADDRESS_SPACE Space, PMMVAD Vad, ULONG_PTR StartVpn, ULONG_PTR EndVpn,
+                             ULONG Protection, BOOLEAN ByVad)
+{
+    MI_PROTECTION Change = { .Visitor = { .Begin = MiProtectBegin,
+                                          .Visit = MiProtectVisit,
+                                          .End = MiProtectEnd,
+                                          .Space = Space,
+                                          .SkipZero = ByVad },
+                             .Vad = Vad,
+                             .Protection = Protection };
+
+    MiUpdatePeakWorkingSet(Space);
+    MiVisitEntries(&Change.Visitor, StartVpn, EndVpn);
+    if (ByVad)
+    {
+        Vad->u.CommitProtection = Protection & 31u;
+    }
+}
+
+static NTSTATUS MiCheckProtectRange(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn,
+                                    ULONG Protection, PMMVAD *VadOut)
+{
+    PMMVAD Vad;
+    NTSTATUS Status = MiLocateRange(Space, StartVpn, EndVpn, &Vad);
+
+    if (!NT_SUCCESS(Status))
+    {
+        return Status;
+    }
+    if (Vad->u.Reserved || Vad->u.Placeholder)
+    {
+        return STATUS_CONFLICTING_ADDRESSES;
+    }
+    if (!Vad->u.PrivateMemory)
+    {
+        return STATUS_NOT_IMPLEMENTED;
+    }
+    if (Vad->u.NoChange || MiIsCopyOnWrite(Protection) ||
+        MiIsProtectionSecured(Vad, StartVpn, EndVpn, Protection))
+    {
+        return STATUS_INVALID_PAGE_PROTECTION;
+    }
+    *VadOut = Vad;
+    return STATUS_SUCCESS;
+}
+
+static ULONG MiProtectionOfPage(PMI_ADDRESS_SPACE Space, const MMVAD *Vad, ULONG_PTR Vpn)
+{
+    MMPTE Pte = { .Long = 0 };
+    PMMPTE PointerPte;
+    ULONG Protection;
+
+    if (MiWalk(Space->TopLevel, MiVaOf(Vpn), &PointerPte) == 0)
+    {
+        Pte = MiReadPte(PointerPte);
+    }
+    MiIsEntryCommitted(Vad, Pte, &Protection);
+    return Protection;
+}
+
+/* One attempt, space locked. STATUS_RETRY: it was unlocked meanwhile. */
+static NTSTATUS MiTryProtect(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn, ULONG Protection,
+                             PULONG OldProtection)
+{
+    BOOLEAN Dropped;
+    BOOLEAN ByVad;
+    PMMVAD Vad;
+    NTSTATUS Status = MiCheckProtectRange(Space, StartVpn, EndVpn, Protection, &Vad);
+
+    if (!NT_SUCCESS(Status))
+    {
+        return Status;
+    }
+    Status = MiMakeTablesResident(Space, StartVpn, EndVpn, FALSE, &Dropped);
+    if (!NT_SUCCESS(Status) || Dropped)
+    {
+        return NT_SUCCESS(Status) ? STATUS_RETRY : Status;
+    }
+    if (MiCountCommitted(Space, Vad, StartVpn, EndVpn) != EndVpn - StartVpn + 1)
+    {
+        return STATUS_NOT_COMMITTED;
+    }
+    ByVad = Vad->u.MemCommit && MiIsWholeVad(Vad, StartVpn, EndVpn);
+    if (Vad->u.MemCommit && !ByVad && Vad->u.CommitProtection != Protection)
+    {
+        Status = MiMakeTablesResident(Space, StartVpn, EndVpn, TRUE, &Dropped);
+        if (!NT_SUCCESS(Status) || Dropped)
+        {
+            return NT_SUCCESS(Status) ? STATUS_RETRY : Status;
+        }
+    }
+    *OldProtection = MiProtectionOfPage(Space, Vad, StartVpn);
+    MiPerformProtect(Space, Vad, StartVpn, EndVpn, Protection, ByVad);
+    return STATUS_SUCCESS;
+}
+
+static NTSTATUS MiCheckProtectParameters(ULONG_PTR Base, SIZE_T Size, ULONG NewProtect, PULONG Protection)
+{
+    ULONG Executable = PAGE_EXECUTE | PAGE_EXECUTE_READ | PAGE_EXECUTE_READWRITE | PAGE_EXECUTE_WRITECOPY;
+
+    if (Base > PORT_USER_HIGHEST)
+    {
+        return STATUS_INVALID_PARAMETER_2;
+    }
+    if (Size == 0 || Size > PORT_USER_HIGHEST + 1 - Base)
+    {
+        return STATUS_INVALID_PARAMETER_3;
+    }
+    if ((NewProtect & PAGE_TARGETS_NO_UPDATE) != 0)
+    {
+        NewProtect &= ~(ULONG)PAGE_TARGETS_NO_UPDATE;
+        if ((NewProtect & Executable) == 0)
+        {
+            return STATUS_INVALID_PAGE_PROTECTION;
+        }
+    }
+    *Protection = MiMakeProtectionMask(NewProtect);
+    return *Protection == MM_INVALID_PROTECTION ? STATUS_INVALID_PAGE_PROTECTION : STATUS_SUCCESS;
+}
+
+NTSTATUS MiProtectVirtualMemory(PMI_ADDRESS_SPACE Space, PULONG_PTR Base, PSIZE_T Size, ULONG NewProtect,
+                                PULONG OldProtect)
+{
+    ULONG Protection;
+    ULONG OldProtection = 0;
+    NTSTATUS Status = MiCheckProtectParameters(*Base, *Size, NewProtect, &Protection);
+    ULONG_PTR StartVpn = MiVpnOf(*Base);
+    ULONG_PTR EndVpn = MiVpnOf(*Base + *Size - 1);
+
+    if (!NT_SUCCESS(Status))
+    {
+        return Status;
+    }
+    Status = STATUS_RETRY;
+    for (ULONG Round = 0; Round < MI_MAXIMUM_RESTARTS && Status == STATUS_RETRY; Round++)
+    {
+        MiLockSpaceExclusive(Space);
+        Status = MiTryProtect(Space, StartVpn, EndVpn, Protection, &OldProtection);
+        if (!NT_SUCCESS(Status) && Status != STATUS_RETRY && !Space->Deleting)
+        {
+            MiFreeEmptyTables(Space, StartVpn, EndVpn); /* some may have been made in vain */
+        }
+        MiUnlockSpaceExclusive(Space);
+    }
+    if (!NT_SUCCESS(Status))
+    {
+        return Status == STATUS_RETRY ? STATUS_NO_MEMORY : Status;
+    }
+    *Base = MiVaOf(StartVpn);
+    *Size = MiVaOf(EndVpn - StartVpn + 1);
+    *OldProtect = MiWin32Protection(OldProtection);
+    return STATUS_SUCCESS;
+}

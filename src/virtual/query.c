@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What is at an address: regions of pages alike (MemoryBasicInformation) and whole allocations (MemoryRegionInformation). A region is
+ * found by walking the tables that exist; a hole of any size is one step. Works under the shared lock; only a page table
+ * that is not in memory needs the exclusive one for a moment.
+ */
+#include "virtual/range.h"
+
+/* State and protection of the pages of one chunk, in the units in which regions are merged. */
+typedef struct _MI_PAGE_STATE
+{
+    BOOLEAN Committed;
+    ULONG Protection; /* MM_*, when committed */
+} MI_PAGE_STATE;
+
+static MI_PAGE_STATE MiStateOfEntry(const MMVAD *Vad, MMPTE Pte)
+{
+    MI_PAGE_STATE State = { .Protection = 0 };
+
+    State.Committed = MiIsEntryCommitted(Vad, Pte, &State.Protection);
+    if (!State.Committed)
+    {
+        State.Protection = 0;
+    }
+    return State;
+}
+
+static BOOLEAN MiIsSameState(MI_PAGE_STATE First, MI_PAGE_STATE Second)
+{
+    return First.Committed == Second.Committed && First.Protection == Second.Protection;
+}
+
+/*
+ * The pages from Vpn on that are alike, inside Vad. STATUS_RETRY: the page table of *AbsentVpn must be brought in first. Space
+ * locked.
+ */
+static NTSTATUS MiMeasureRegion(PMI_ADDRESS_SPACE Space, const MMVAD *Vad, ULONG_PTR Vpn,
+                                MI_PAGE_STATE *State, PULONG_PTR EndVpn, PULONG_PTR AbsentVpn)
+{
+    MMPTE Zero = { .Long = 0 };
+    BOOLEAN First = TRUE;
+    MI_RANGE Range;
+    MI_CHUNK Chunk;
+
+    MiBeginRange(&Range, Space, Vpn, Vad->EndingVpn);
+    while ((Chunk = MiNextChunk(&Range)) != MiChunkEnd)
+    {
+        ULONG_PTR Count = Chunk == MiChunkHole ? 1 : Range.NextVpn - Range.Vpn;
+
+        if (Chunk == MiChunkAbsent)
+        {
+            *AbsentVpn = Range.Vpn;
+            return STATUS_RETRY;
+        }
+        for (ULONG_PTR Index = 0; Index < Count; Index++)
+        {
+            MMPTE Pte = Chunk == MiChunkHole ? Zero : MiReadPte(&Range.PointerPte[Index]);
+            MI_PAGE_STATE This = MiStateOfEntry(Vad, Pte);
+
+            if (First)
+            {
+                *State = This;
+                First = FALSE;
+            }
+            else if (!MiIsSameState(*State, This))
+            {
+                *EndVpn = Range.Vpn + Index - 1;
+                return STATUS_SUCCESS;
+            }
+        }
+    }
+    *EndVpn = Vad->EndingVpn;
+    return STATUS_SUCCESS;
+}
+
+static VOID MiDescribeFree(PMI_ADDRESS_SPACE Space, ULONG_PTR Vpn, PMEMORY_BASIC_INFORMATION Information)
+{
+    PMMVAD Next = MiLocateVadInRange(Space, Vpn, MiVpnOf(PORT_USER_HIGHEST));
+    ULONG_PTR End = Next != NULL ? Next->StartingVpn : MiVpnOf(PORT_USER_HIGHEST) + 1;
+
+    Information->RegionSize = MiVaOf(End - Vpn);
+    Information->State = MEM_FREE;
+    Information->Protect = PAGE_NOACCESS;
+}
+
+static NTSTATUS MiTryQueryBasic(PMI_ADDRESS_SPACE Space, ULONG_PTR Vpn, PMEMORY_BASIC_INFORMATION Information,
+                                PULONG_PTR AbsentVpn)
+{
+    MI_PAGE_STATE State = { 0 };
+    ULONG_PTR EndVpn;
+    PMMVAD Vad;
+    NTSTATUS Status;
+
+    if (Space->Deleting)
+    {
+        return STATUS_PROCESS_IS_TERMINATING;
+    }
+    Vad = MiLocateVad(Space, Vpn);
+    if (Vad == NULL)
+    {
+        MiDescribeFree(Space, Vpn, Information);
+        return STATUS_SUCCESS;
+    }
+    Status = MiMeasureRegion(Space, Vad, Vpn, &State, &EndVpn, AbsentVpn);
+    if (Status != STATUS_SUCCESS)
+    {
+        return Status;
+    }
+    Information->AllocationBase = (PVOID)MiVaOf(Vad->StartingVpn);
+    Information->AllocationProtect = MiWin32Protection(Vad->u.Protection);
+    Information->RegionSize = MiVaOf(EndVpn - Vpn + 1);
+    Information->State = State.Committed ? MEM_COMMIT : MEM_RESERVE;
+    Information->Protect = State.Committed ? MiWin32Protection(State.Protection) : 0;
+    Information->Type = MEM_PRIVATE;
+    return STATUS_SUCCESS;
+}
+
+/* Brings one page table in for a query. */
+static NTSTATUS MiBringTableIn(PMI_ADDRESS_SPACE Space, ULONG_PTR Vpn)
+{
+    NTSTATUS Status = STATUS_SUCCESS;
+    PMMPTE PointerPte;
+    BOOLEAN Dropped;
+
+    MiLockSpaceExclusive(Space);
+    if (!Space->Deleting && MiLocateVad(Space, Vpn) != NULL)
+    {
+        Status = MiMakePageTableResident(Space, MiVaOf(Vpn), &PointerPte, &Dropped);
+    }
+    MiUnlockSpaceExclusive(Space);
+    return Status;
+}
+
+NTSTATUS MiQueryBasicInformation(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PMEMORY_BASIC_INFORMATION Information)
+{
+    NTSTATUS Status = STATUS_RETRY;
+
+    if (Va > PORT_USER_HIGHEST)
+    {
+        return STATUS_INVALID_PARAMETER;
+    }
+    for (ULONG Round = 0; Round < MI_MAXIMUM_RESTARTS && Status == STATUS_RETRY; Round++)
+    {
+        ULONG_PTR AbsentVpn = 0;
+        MI_SPACE_SLOT *Slot;
+
+        *Information = (MEMORY_BASIC_INFORMATION){ .BaseAddress = PAGE_ALIGN(Va) };
+        Slot = MiLockSpaceShared(Space);
+        Status = MiTryQueryBasic(Space, MiVpnOf(Va), Information, &AbsentVpn);
+        MiUnlockSpaceShared(Space, Slot);
+        if (Status == STATUS_RETRY)
+        {
+            NTSTATUS Brought = MiBringTableIn(Space, AbsentVpn);
+
+            if (!NT_SUCCESS(Brought))
+            {
+                return Brought;
+            }
+        }
+    }
+    return Status == STATUS_RETRY ? STATUS_NO_MEMORY : Status;
+}
+
+NTSTATUS MiQueryRegionInformation(PMI_ADDRESS_SPACE Space, ULONG_PTR Va,
+                                  PMEMORY_REGION_INFORMATION Information)
+{
+    NTSTATUS Status = STATUS_SUCCESS;
+    MI_SPACE_SLOT *Slot;
+    PMMVAD Vad;
+
+    if (Va > PORT_USER_HIGHEST)
+    {
+        return STATUS_INVALID_PARAMETER;
+    }
+    *Information = (MEMORY_REGION_INFORMATION){ .NodePreference = ~(ULONG_PTR)0 };
+    Slot = MiLockSpaceShared(Space);
+    Vad = Space->Deleting ? NULL : MiLocateVad(Space, MiVpnOf(Va));
+    if (Vad == NULL)
+    {
+        Status = Space->Deleting ? STATUS_PROCESS_IS_TERMINATING : STATUS_INVALID_ADDRESS;
+    }
+    else
+    {
+        Information->AllocationBase = (PVOID)MiVaOf(Vad->StartingVpn);
+        Information->AllocationProtect = MiWin32Protection(Vad->u.Protection);
+        Information->Private = 1;
+        Information->PlaceholderReservation = Vad->u.Placeholder & 1u;
+        Information->MappedWriteWatch = Vad->u.VadType == VadWriteWatch;
+        Information->RegionSize = MiVaOf(MiVadPages(Vad));
+        Information->CommitSize = MiVaOf(Vad->CommitCharge);
+    }
+    MiUnlockSpaceShared(Space, Slot);
+    return Status;
+}

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Working sets as clients see them: all resident pages of a process, or what is known of single addresses. The encoding of protections
+ * in these blocks (PSAPI_WORKING_SET_BLOCK) is that of the five MM_* bits.
+ */
+#include "virtual/range.h"
+
+static ULONG_PTR MiShareCountOf(MMPTE Pte)
+{
+    ULONG Count;
+
+    if ((Pte.Long & MM_PTE_SHARED) == 0)
+    {
+        return 0;
+    }
+    Count = __atomic_load_n(&MiPfn(Pte.Hard.PageFrameNumber)->u1.ShareCount, __ATOMIC_RELAXED);
+    return Count < 7 ? Count : 7;
+}
+
+/* A private page that a clone shares copy-on-write is read-write to its owner. */
+static ULONG MiClientProtection(MMPTE Pte)
+{
+    ULONG Protection = MiProtectionFromPte(Pte);
+
+    return MiIsCopyOnWrite(Protection) ? Protection & ~1u : Protection;
+}
+
+static MEMORY_WORKING_SET_BLOCK MiWorkingSetBlock(ULONG_PTR Vpn, MMPTE Pte)
+{
+    MEMORY_WORKING_SET_BLOCK Block = { .Protection = MiClientProtection(Pte) & 31u,
+                                       .ShareCount = MiShareCountOf(Pte) & 7u,
+                                       .VirtualPage = Vpn & ((1ull << 52) - 1) };
+    return Block;
+}
+
+ULONG MiQueryWorkingSetBlocks(PMI_ADDRESS_SPACE Space, PULONG_PTR Vpn, PMEMORY_WORKING_SET_BLOCK Blocks,
+                              ULONG Count)
+{
+    MI_SPACE_SLOT *Slot = MiLockSpaceShared(Space);
+    ULONG Got = 0;
+    MI_RANGE Range;
+    MI_CHUNK Chunk = MiChunkEnd;
+
+    MiBeginRange(&Range, Space, *Vpn, MiVpnOf(PORT_USER_HIGHEST));
+    while (!Space->Deleting && Got < Count && (Chunk = MiNextChunk(&Range)) != MiChunkEnd)
+    {
+        ULONG_PTR Pages = Chunk == MiChunkTable ? Range.NextVpn - Range.Vpn : 0;
+
+        *Vpn = Range.NextVpn;
+        for (ULONG_PTR Index = 0; Index < Pages; Index++)
+        {
+            MMPTE Pte = MiReadPte(&Range.PointerPte[Index]);
+
+            if (Got == Count)
+            {
+                *Vpn = Range.Vpn + Index;
+                break;
+            }
+            if (Pte.Hard.Valid)
+            {
+                Blocks[Got++] = MiWorkingSetBlock(Range.Vpn + Index, Pte);
+            }
+        }
+    }
+    MiUnlockSpaceShared(Space, Slot);
+    return Got;
+}
+
+static MEMORY_WORKING_SET_EX_BLOCK MiDescribeValid(MMPTE Pte)
+{
+    MEMORY_WORKING_SET_EX_BLOCK Block = { .Flags = 0 };
+    PMMPFN Pfn = MiPfn(Pte.Hard.PageFrameNumber);
+
+    Block.Valid = 1;
+    Block.ShareCount = MiShareCountOf(Pte) & 7u;
+    Block.Win32Protection = MiWin32Protection(MiClientProtection(Pte)) & 0x7ffu;
+    Block.Locked = (Pte.Long & MM_PTE_LOCKED_MASK) != 0;
+    Block.Priority = Pfn->e1.Priority & 7u;
+    return Block;
+}
+
+/* The frame of a transition entry may change hands at any time unless it is locked and looked at again. */
+static VOID MiDescribeTransition(PMMPTE PointerPte, MEMORY_WORKING_SET_EX_BLOCK *Block)
+{
+    KIRQL OldIrql = KiRaiseIrqlToDispatch();
+    MMPTE Pte = MiReadPte(PointerPte);
+
+    if (MiIsTransition(Pte))
+    {
+        PMMPFN Pfn = MiPfn(Pte.Trans.PageFrameNumber);
+
+        MiLockPfn(Pfn);
+        if (MiReadPte(PointerPte).Long == Pte.Long)
+        {
+            Block->Invalid.Location = MemoryLocationResident;
+            Block->Invalid.Priority = Pfn->e1.Priority & 7u;
+            Block->Invalid.ModifiedList = Pfn->e1.PageLocation == ModifiedPageList;
+        }
+        MiUnlockPfn(Pfn);
+    }
+    KiLowerIrqlFromDispatch(OldIrql);
+}
+
+MEMORY_WORKING_SET_EX_BLOCK MiQueryWorkingSetExBlock(PMI_ADDRESS_SPACE Space, ULONG_PTR Va)
+{
+    MEMORY_WORKING_SET_EX_BLOCK Block = { .Flags = 0 };
+    MI_SPACE_SLOT *Slot;
+    PMMPTE PointerPte;
+
+    if (!MiIsUserAddress(Va))
+    {
+        return Block;
+    }
+    Slot = MiLockSpaceShared(Space);
+    if (!Space->Deleting && MiWalk(Space->TopLevel, Va, &PointerPte) == 0)
+    {
+        MMPTE Pte = MiReadPte(PointerPte);
+
+        if (Pte.Hard.Valid)
+        {
+            Block = MiDescribeValid(Pte);
+        }
+        else if (MiIsTransition(Pte))
+        {
+            MiDescribeTransition(PointerPte, &Block);
+        }
+        else if (MiIsPagedOut(Pte))
+        {
+            Block.Invalid.Location = MemoryLocationPagefile;
+        }
+        Block.Shared = (Pte.Hard.Valid && (Pte.Long & MM_PTE_SHARED) != 0) || MiIsPrototype(Pte);
+    }
+    MiUnlockSpaceShared(Space, Slot);
+    return Block;
+}

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: MIT */
+/* Ranges: the walk in chunks, visiting entries in batches, getting page tables into memory and giving empty ones back. */
+#include "virtual/range.h"
+
+MI_CHUNK MiNextChunk(PMI_RANGE Range)
+{
+    ULONG_PTR Vpn = Range->NextVpn;
+    PMMPTE Entry;
+    ULONG Level;
+    ULONG_PTR Span;
+    ULONG_PTR Next;
+    BOOLEAN Hole;
+
+    Range->Vpn = Vpn;
+    if (Vpn > Range->EndVpn)
+    {
+        return MiChunkEnd;
+    }
+    Level = MiWalk(Range->Space->TopLevel, MiVaOf(Vpn), &Entry);
+    Span = (ULONG_PTR)1 << (9 * (Level == 0 ? 1 : Level));
+    Next = (Vpn | (Span - 1)) + 1;
+    Hole = Level != 0 && MiReadPte(Entry).Long == 0;
+    Range->PointerPte = Entry;
+    if (Hole)
+    {
+        /* Neighbours of the same level that are empty, too, save a walk each. */
+        while (Next <= Range->EndVpn && MI_PTE_INDEX(MiVaOf(Next), Level) != 0 &&
+               MiReadPte(++Entry).Long == 0)
+        {
+            Next += Span;
+        }
+    }
+    Range->NextVpn = Next <= Range->EndVpn ? Next : Range->EndVpn + 1;
+    return Hole ? MiChunkHole : (Level == 0 ? MiChunkTable : MiChunkAbsent);
+}
+
+static VOID MiVisitTable(PMI_VISITOR Visitor, PMMPTE First, ULONG_PTR Vpn, ULONG_PTR Count)
+{
+    ULONG_PTR Index = 0;
+
+    while (Index < Count)
+    {
+        ULONG_PTR End = Index + MI_ENTRY_BATCH < Count ? Index + MI_ENTRY_BATCH : Count;
+        KIRQL OldIrql;
+
+        if (Visitor->SkipZero)
+        {
+            while (Index < Count && MiReadPte(&First[Index]).Long == 0)
+            {
+                Index++;
+            }
+            if (Index == Count)
+            {
+                return;
+            }
+            End = Index + MI_ENTRY_BATCH < Count ? Index + MI_ENTRY_BATCH : Count;
+        }
+        OldIrql = KiRaiseIrqlToDispatch();
+        Visitor->Begin(Visitor);
+        for (; Index < End; Index++)
+        {
+            MMPTE Pte = MiReadPte(&First[Index]);
+
+            if (Pte.Long != 0 || !Visitor->SkipZero)
+            {
+                Visitor->Visit(Visitor, &First[Index], Vpn + Index, Pte);
+            }
+        }
+        Visitor->End(Visitor);
+        KiLowerIrqlFromDispatch(OldIrql);
+    }
+}
+
+VOID MiVisitEntries(PMI_VISITOR Visitor, ULONG_PTR StartVpn, ULONG_PTR EndVpn)
+{
+    MI_RANGE Range;
+    MI_CHUNK Chunk;
+
+    MiBeginRange(&Range, Visitor->Space, StartVpn, EndVpn);
+    while ((Chunk = MiNextChunk(&Range)) != MiChunkEnd)
+    {
+        if (Chunk == MiChunkTable)
+        {
+            MiVisitTable(Visitor, Range.PointerPte, Range.Vpn, Range.NextVpn - Range.Vpn);
+        }
+        KiRequire(Chunk != MiChunkAbsent);
+    }
+}
+
+NTSTATUS MiMakeTablesResident(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn, BOOLEAN Create,
+                              PBOOLEAN Dropped)
+{
+    MI_RANGE Range;
+    MI_CHUNK Chunk;
+
+    *Dropped = FALSE;
+    MiBeginRange(&Range, Space, StartVpn, EndVpn);
+    while ((Chunk = MiNextChunk(&Range)) != MiChunkEnd)
+    {
+        PMMPTE PointerPte;
+        NTSTATUS Status;
+
+        if (Chunk == MiChunkTable || (Chunk == MiChunkHole && !Create))
+        {
+            continue;
+        }
+        Status = MiMakePageTableResident(Space, MiVaOf(Range.Vpn), &PointerPte, Dropped);
+        if (!NT_SUCCESS(Status) || *Dropped)
+        {
+            return Status;
+        }
+        Range.NextVpn = (Range.Vpn | (MI_PTES_PER_PAGE - 1)) + 1;
+    }
+    return STATUS_SUCCESS;
+}
+
+VOID MiFreeEmptyTables(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn)
+{
+    SIZE_T Freed = 0;
+    MI_RANGE Range;
+    MI_CHUNK Chunk;
+
+    MiBeginRange(&Range, Space, StartVpn, EndVpn);
+    while ((Chunk = MiNextChunk(&Range)) != MiChunkEnd)
+    {
+        PMMPFN Table = MiPtePage(Range.PointerPte);
+
+        /* In front of a hole an interior table may be empty, too: one that was made for a leaf which could not be had. */
+        if (Chunk != MiChunkAbsent && MiPfnFrame(Table) != Space->TopLevel &&
+            Table->u1.UsedPageTableEntries == 0)
+        {
+            Freed += MiDeleteEmptyPageTables(Space->TopLevel, Range.PointerPte, MiVaOf(Range.Vpn));
+        }
+    }
+    if (Freed != 0)
+    {
+        __atomic_fetch_sub(&Space->PageTablePages, Freed, __ATOMIC_RELAXED);
+        MiReturnSpaceCommit(Space, Freed);
+    }
+}
+
+BOOLEAN MiIsEntryCommitted(const MMVAD *Vad, MMPTE Pte, PULONG Protection)
+{
+    ULONG Value;
+
+    if (Pte.Long == 0)
+    {
+        *Protection = Vad->u.CommitProtection;
+        return Vad->u.MemCommit;
+    }
+    if (MiIsDecommitted(Pte))
+    {
+        *Protection = 0;
+        return FALSE;
+    }
+    Value = MiProtectionFromPte(Pte);
+    if (Vad->u.PrivateMemory && MiIsCopyOnWrite(Value))
+    {
+        Value &= ~1u; /* shared with a clone: for its owner it is read-write */
+    }
+    *Protection = Value;
+    return TRUE;
+}
+
+SIZE_T MiCountCommitted(PMI_ADDRESS_SPACE Space, const MMVAD *Vad, ULONG_PTR StartVpn, ULONG_PTR EndVpn)
+{
+    SIZE_T Committed = 0;
+    MI_RANGE Range;
+    MI_CHUNK Chunk;
+
+    if (MiIsWholeVad(Vad, StartVpn, EndVpn))
+    {
+        return Vad->CommitCharge;
+    }
+    MiBeginRange(&Range, Space, StartVpn, EndVpn);
+    while ((Chunk = MiNextChunk(&Range)) != MiChunkEnd)
+    {
+        ULONG_PTR Count = Range.NextVpn - Range.Vpn;
+
+        KiRequire(Chunk != MiChunkAbsent);
+        if (Chunk == MiChunkHole)
+        {
+            Committed += Vad->u.MemCommit ? Count : 0;
+            continue;
+        }
+        for (ULONG_PTR Index = 0; Index < Count; Index++)
+        {
+            ULONG Protection;
+
+            Committed += MiIsEntryCommitted(Vad, MiReadPte(&Range.PointerPte[Index]), &Protection);
+        }
+    }
+    return Committed;
+}
+
+NTSTATUS MiLocateRange(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn, PMMVAD *Vad)
+{
+    if (Space->Deleting)
+    {
+        return STATUS_PROCESS_IS_TERMINATING;
+    }
+    *Vad = MiLocateVad(Space, StartVpn);
+    if (*Vad == NULL || EndVpn > (*Vad)->EndingVpn)
+    {
+        return STATUS_CONFLICTING_ADDRESSES;
+    }
+    return STATUS_SUCCESS;
+}
+
+VOID MiDestroyVad(PMMVAD Vad)
+{
+    while (Vad->Secured != NULL)
+    {
+        PMMSECURE_ENTRY Entry = Vad->Secured;
+
+        Vad->Secured = Entry->Next;
+        MiFreePool(Entry, MI_TAG_SECURE);
+    }
+    if (Vad->u.VadType == VadWriteWatch && Vad->u1.WriteWatch != NULL)
+    {
+        MiFreeWriteWatch(Vad->u1.WriteWatch);
+    }
+    MiFreeVad(Vad);
+}

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Walking ranges of an address space, for the files of this room. A range falls into chunks: pieces of one leaf page table, holes
+ * where no table exists (as large as the empty upper-level entries are), and tables that are not in memory. So cost
+ * follows what exists, not how large the range is. Space locked; entries are changed under the exclusive lock only.
+ */
+#ifndef NTMM_VIRTUAL_RANGE_H
+#define NTMM_VIRTUAL_RANGE_H
+
+#include "virtual/virtual.h"
+
+#define MI_ENTRY_BATCH 64u /* pages between raising to DISPATCH_LEVEL and lowering again */
+
+static FORCEINLINE ULONG_PTR MiVpnOf(ULONG_PTR Va)
+{
+    return Va >> PAGE_SHIFT;
+}
+
+static FORCEINLINE ULONG_PTR MiVaOf(ULONG_PTR Vpn)
+{
+    return Vpn << PAGE_SHIFT;
+}
+
+typedef enum _MI_CHUNK
+{
+    MiChunkEnd,
+    MiChunkHole,  /* no page table: every entry is zero */
+    MiChunkTable, /* PointerPte is the entry of Vpn; the chunk ends with the table */
+    MiChunkAbsent /* the page table exists, but is not in memory */
+} MI_CHUNK;
+
+typedef struct _MI_RANGE
+{
+    PMI_ADDRESS_SPACE Space;
+    ULONG_PTR Vpn;     /* first page of the chunk */
+    ULONG_PTR NextVpn; /* first page behind it */
+    ULONG_PTR EndVpn;  /* of the range, inclusive */
+    PMMPTE PointerPte; /* a hole, an absent table: the upper-level entry where it begins */
+} MI_RANGE, *PMI_RANGE;
+
+static FORCEINLINE VOID MiBeginRange(PMI_RANGE Range, PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn,
+                                     ULONG_PTR EndVpn)
+{
+    Range->Space = Space;
+    Range->Vpn = StartVpn;
+    Range->NextVpn = StartVpn;
+    Range->EndVpn = EndVpn;
+    Range->PointerPte = NULL;
+}
+
+MI_CHUNK MiNextChunk(PMI_RANGE Range);
+
+/*
+ * Calls Visit for the entries of all tables in the range, at DISPATCH_LEVEL in batches; Begin and End bracket each batch. Zero entries
+ * are left out when SkipZero. The tables must be in memory (MiMakeTablesResident). Space locked exclusively.
+ */
+typedef struct _MI_VISITOR
+{
+    VOID (*Begin)(struct _MI_VISITOR *Visitor);
+    VOID (*Visit)(struct _MI_VISITOR *Visitor, PMMPTE PointerPte, ULONG_PTR Vpn, MMPTE Pte);
+    VOID (*End)(struct _MI_VISITOR *Visitor);
+    PMI_ADDRESS_SPACE Space;
+    BOOLEAN SkipZero;
+} MI_VISITOR, *PMI_VISITOR;
+
+VOID MiVisitEntries(PMI_VISITOR Visitor, ULONG_PTR StartVpn, ULONG_PTR EndVpn);
+
+/*
+ * Brings the page tables of the range into memory, and makes those that are missing when Create. Space locked exclusively; when it
+ * had to be unlocked meanwhile, *Dropped is TRUE and the caller begins again.
+ */
+NTSTATUS MiMakeTablesResident(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn, BOOLEAN Create,
+                              PBOOLEAN Dropped);
+
+/* Frees the page tables of the range that became empty and returns their commitment. Space locked exclusively. */
+VOID MiFreeEmptyTables(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn);
+
+/* How often an operation begins again because its space had to be unlocked before it gives up with STATUS_NO_MEMORY. */
+#define MI_MAXIMUM_RESTARTS 1000u
+
+/* ---- What one entry means ------------------------------------------------------------------------------------------- */
+
+/* TRUE: committed, with *Protection (MM_*). The entry of a private VAD. */
+BOOLEAN MiIsEntryCommitted(const MMVAD *Vad, MMPTE Pte, PULONG Protection);
+
+/* Committed pages of a part of Vad, whose tables are in memory. */
+SIZE_T MiCountCommitted(PMI_ADDRESS_SPACE Space, const MMVAD *Vad, ULONG_PTR StartVpn, ULONG_PTR EndVpn);
+
+/* An entry loses its lock (VirtualLock) because its page goes away. Space exclusive. */
+static FORCEINLINE VOID MiForgetPageLock(PMI_ADDRESS_SPACE Space, PMMPTE PointerPte, MMPTE Pte)
+{
+    if (Pte.Hard.Valid && (Pte.Long & MM_PTE_LOCKED_MASK) != 0)
+    {
+        MiClearPteBits(PointerPte, MM_PTE_LOCKED_MASK);
+        Space->Vm.LockedPages--;
+    }
+}
+
+/* ---- VADs ----------------------------------------------------------------------------------------------------------- */
+
+static FORCEINLINE BOOLEAN MiIsWholeVad(const MMVAD *Vad, ULONG_PTR StartVpn, ULONG_PTR EndVpn)
+{
+    return StartVpn == Vad->StartingVpn && EndVpn == Vad->EndingVpn;
+}
+
+static FORCEINLINE SIZE_T MiVadPages(const MMVAD *Vad)
+{
+    return Vad->EndingVpn - Vad->StartingVpn + 1;
+}
+
+/* secure.c: whether a secured part of the range forbids taking pages away / giving them Protection. */
+BOOLEAN MiIsRangeSecured(const MMVAD *Vad, ULONG_PTR StartVpn, ULONG_PTR EndVpn);
+BOOLEAN MiIsProtectionSecured(const MMVAD *Vad, ULONG_PTR StartVpn, ULONG_PTR EndVpn, ULONG Protection);
+
+/* writewatch.c */
+struct _MI_WRITE_WATCH *MiAllocateWriteWatch(SIZE_T Pages);
+VOID MiFreeWriteWatch(struct _MI_WRITE_WATCH *Watch);
+/* Copies Pages bits from bit First of Source to bit 0 of Target. */
+VOID MiCopyWriteWatch(struct _MI_WRITE_WATCH *Target, const struct _MI_WRITE_WATCH *Source, SIZE_T First,
+                      SIZE_T Pages);
+
+/* The VAD comes into / leaves the tree, and the count of write-watch regions that faults look at follows. Space exclusive. */
+static FORCEINLINE VOID MiLinkVad(PMI_ADDRESS_SPACE Space, PMMVAD Vad)
+{
+    MiInsertVad(Space, Vad);
+    Space->WriteWatchCount += Vad->u.VadType == VadWriteWatch;
+}
+
+static FORCEINLINE VOID MiUnlinkVad(PMI_ADDRESS_SPACE Space, PMMVAD Vad)
+{
+    MiRemoveVad(Space, Vad);
+    Space->WriteWatchCount -= Vad->u.VadType == VadWriteWatch;
+}
+
+/* Frees a VAD that is in no tree any more, with what hangs on it. No locks needed. */
+VOID MiDestroyVad(PMMVAD Vad);
+
+/* free.c: deletes all pages of a part of a private VAD (entries become zero). Returns nothing to commitment. Space exclusive. */
+VOID MiDeletePages(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn);
+
+/* commit.c, reset.c, placeholder.c: the kinds of allocation. */
+NTSTATUS MiCommitPages(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn, ULONG Protection);
+NTSTATUS MiResetPages(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn, BOOLEAN Undo);
+NTSTATUS MiReplacePlaceholder(PMI_ADDRESS_SPACE Space, PMI_ALLOCATION Allocation, ULONG Protection);
+NTSTATUS MiFreePlaceholder(PMI_ADDRESS_SPACE Space, ULONG_PTR Base, SIZE_T Size, ULONG FreeType);
+
+/* The VAD that contains the whole range: STATUS_CONFLICTING_ADDRESSES; a space that dies: STATUS_PROCESS_IS_TERMINATING. */
+NTSTATUS MiLocateRange(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn, PMMVAD *Vad);
+
+#define MI_TAG_WRITE_WATCH MI_TAG('M', 'm', 'W', 'w')
+#define MI_TAG_SECURE      MI_TAG('M', 'm', 'S', 'e')
+#define MI_TAG_COPY        MI_TAG('M', 'm', 'C', 'p')
+#define MI_TAG_LOCK        MI_TAG('M', 'm', 'L', 'k')
+
+#endif

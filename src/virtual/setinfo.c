@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What NtSetInformationVirtualMemory does with ranges: prefetching, page priority, removal from the working set. All of it is advice: pages that
+ * do not exist are passed over.
+ */
+#include "virtual/range.h"
+
+#define MI_PREFETCH_STEP 64u
+
+/* The part of [Base, Base + Size) that has page tables in memory, one piece after the other. */
+NTSTATUS MiPrefetchRange(PMI_ADDRESS_SPACE Space, ULONG_PTR Base, SIZE_T Size)
+{
+    ULONG_PTR Vpn = MiVpnOf(Base);
+    ULONG_PTR EndVpn = MiVpnOf(Base + Size - 1);
+
+    while (Vpn <= EndVpn)
+    {
+        MI_SPACE_SLOT *Slot = MiLockSpaceShared(Space);
+        BOOLEAN Deleting = Space->Deleting;
+        MI_CHUNK Chunk = MiChunkEnd;
+        MI_RANGE Range;
+
+        MiBeginRange(&Range, Space, Vpn, EndVpn);
+        if (!Deleting)
+        {
+            Chunk = MiNextChunk(&Range);
+        }
+        MiUnlockSpaceShared(Space, Slot);
+        if (Deleting)
+        {
+            return STATUS_PROCESS_IS_TERMINATING;
+        }
+        for (; Chunk == MiChunkTable && Vpn < Range.NextVpn; Vpn += MI_PREFETCH_STEP)
+        {
+            ULONG_PTR Left = Range.NextVpn - Vpn;
+
+            MiPrefetchAddress(Space, MiVaOf(Vpn), (ULONG)(Left < MI_PREFETCH_STEP ? Left : MI_PREFETCH_STEP));
+        }
+        Vpn = Range.NextVpn;
+    }
+    return STATUS_SUCCESS;
+}
+
+/* ---- Priority ---------------------------------------------------------------------------------------------------------------- */
+
+typedef struct _MI_PRIORITY_CHANGE
+{
+    MI_VISITOR Visitor;
+    ULONG Priority;
+} MI_PRIORITY_CHANGE;
+
+static VOID MiNoBatch(PMI_VISITOR Visitor)
+{
+    UNREFERENCED_PARAMETER(Visitor);
+}
+
+static VOID MiPriorityVisit(PMI_VISITOR Visitor, PMMPTE PointerPte, ULONG_PTR Vpn, MMPTE Pte)
+{
+    MI_PRIORITY_CHANGE *Change = CONTAINING_RECORD(Visitor, MI_PRIORITY_CHANGE, Visitor);
+    PMMPFN Pfn;
+
+    UNREFERENCED_PARAMETER(Vpn);
+    if (!Pte.Hard.Valid && !MiIsTransition(Pte))
+    {
+        return;
+    }
+    Pfn = MiPfn(Pte.Hard.Valid ? Pte.Hard.PageFrameNumber : Pte.Trans.PageFrameNumber);
+    MiLockPfn(Pfn);
+    if (Pte.Hard.Valid || MiReadPte(PointerPte).Long == Pte.Long)
+    {
+        BOOLEAN Standby = Pfn->e1.PageLocation == StandbyPageList;
+
+        /* The list follows the priority. */
+        if (Standby)
+        {
+            MiUnlinkPage(Pfn);
+        }
+        Pfn->e1.Priority = Change->Priority & 7u;
+        if (Standby)
+        {
+            MiInsertPageInList(Pfn);
+        }
+    }
+    MiUnlockPfn(Pfn);
+}
+
+NTSTATUS MiSetPriorityRange(PMI_ADDRESS_SPACE Space, ULONG_PTR Base, SIZE_T Size, ULONG Priority)
+{
+    MI_PRIORITY_CHANGE Change = { .Visitor = { .Begin = MiNoBatch,
+                                               .Visit = MiPriorityVisit,
+                                               .End = MiNoBatch,
+                                               .Space = Space,
+                                               .SkipZero = TRUE },
+                                  .Priority = Priority };
+    ULONG_PTR StartVpn = MiVpnOf(Base);
+    ULONG_PTR EndVpn = MiVpnOf(Base + Size - 1);
+    NTSTATUS Status = STATUS_SUCCESS;
+
+    MiLockSpaceExclusive(Space);
+    if (Space->Deleting)
+    {
+        Status = STATUS_PROCESS_IS_TERMINATING;
+    }
+    else
+    {
+        MI_RANGE Range;
+        MI_CHUNK Chunk;
+
+        MiBeginRange(&Range, Space, StartVpn, EndVpn);
+        while ((Chunk = MiNextChunk(&Range)) != MiChunkEnd)
+        {
+            if (Chunk == MiChunkTable)
+            {
+                MiVisitEntries(&Change.Visitor, Range.Vpn, Range.NextVpn - 1);
+            }
+        }
+        /* Pages of whole allocations that come later get it, too. */
+        for (PMMVAD Vad = MiLocateVadInRange(Space, StartVpn, EndVpn);
+             Vad != NULL && Vad->StartingVpn <= EndVpn; Vad = MiNextVad(Vad))
+        {
+            if (Vad->StartingVpn >= StartVpn && Vad->EndingVpn <= EndVpn)
+            {
+                Vad->u.Priority = (Priority + 1) & 7u;
+            }
+        }
+    }
+    MiUnlockSpaceExclusive(Space);
+    return Status;
+}
+
+NTSTATUS MiRemoveRangeFromWorkingSet(PMI_ADDRESS_SPACE Space, ULONG_PTR Base, SIZE_T Size)
+{
+    MI_SPACE_SLOT *Slot = MiLockSpaceShared(Space);
+    BOOLEAN Deleting = Space->Deleting;
+
+    if (!Deleting)
+    {
+        MiTrimRange(Space, MiVpnOf(Base), MiVpnOf(Base + Size - 1), FALSE);
+    }
+    MiUnlockSpaceShared(Space, Slot);
+    return Deleting ? STATUS_PROCESS_IS_TERMINATING : STATUS_SUCCESS;
+}

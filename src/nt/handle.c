@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * From handles to objects. A handle belongs to the table of the process whose address space is current; kernel handles (OBJ_KERNEL_HANDLE) have
+ * their high bits set and mean the kernel's own table, which user mode cannot use.
+ */
+#include "nt/nt.h"
+
+static OB_HANDLE_TABLE *NtCurrentTable(void)
+{
+    PEPROCESS Process = PsGetCurrentProcess();
+
+    return Process != NULL ? Process->HandleTable : MiState.Ob->KernelTable;
+}
+
+static BOOLEAN NtIsKernelHandle(HANDLE Handle)
+{
+    return ((ULONG_PTR)Handle & NT_KERNEL_HANDLE) == NT_KERNEL_HANDLE;
+}
+
+OB_HANDLE_TABLE *NtTableOfHandle(HANDLE *Handle)
+{
+    if (NtIsKernelHandle(*Handle) && NtPreviousMode() == KernelMode)
+    {
+        *Handle = (HANDLE)((ULONG_PTR)*Handle & ~NT_KERNEL_HANDLE);
+        return MiState.Ob->KernelTable;
+    }
+    return NtCurrentTable();
+}
+
+NTSTATUS NtReferenceProcess(HANDLE Handle, ACCESS_MASK Access, PEPROCESS *Process)
+{
+    OB_HANDLE_TABLE *Table;
+    PVOID Object;
+    NTSTATUS Status;
+
+    if (Handle == NtCurrentProcess())
+    {
+        *Process = PsGetCurrentProcess();
+        if (*Process == NULL)
+        {
+            return STATUS_INVALID_HANDLE;
+        }
+        ObReferenceObjectBody(*Process);
+        return STATUS_SUCCESS;
+    }
+    Table = NtTableOfHandle(&Handle);
+    Status = ObReferenceHandle(Table, Handle, Access, &MiState.Space->ProcessType, NtPreviousMode(), &Object,
+                               NULL);
+    if (NT_SUCCESS(Status))
+    {
+        *Process = Object;
+    }
+    return Status;
+}
+
+NTSTATUS NtReferenceWaitable(HANDLE Handle, PVOID *Object, PVOID *Header)
+{
+    OB_HANDLE_TABLE *Table;
+    NTSTATUS Status;
+
+    if (Handle == NtCurrentProcess())
+    {
+        PEPROCESS Process;
+
+        Status = NtReferenceProcess(Handle, SYNCHRONIZE, &Process);
+        if (NT_SUCCESS(Status))
+        {
+            *Object = Process;
+            *Header = Process;
+        }
+        return Status;
+    }
+    Table = NtTableOfHandle(&Handle);
+    Status = ObReferenceHandle(Table, Handle, SYNCHRONIZE, NULL, NtPreviousMode(), Object, NULL);
+    if (!NT_SUCCESS(Status))
+    {
+        return Status;
+    }
+    if (ObGetType(*Object) == &MiState.Ob->EventType)
+    {
+        *Header = ((PNT_EVENT)*Object)->Target;
+        return STATUS_SUCCESS;
+    }
+    if (ObGetType(*Object) == &MiState.Space->ProcessType)
+    {
+        *Header = *Object;
+        return STATUS_SUCCESS;
+    }
+    ObDereferenceObjectBody(*Object);
+    return STATUS_OBJECT_TYPE_MISMATCH;
+}
+
+ACCESS_MASK NtMapAccess(ACCESS_MASK Desired, const OB_TYPE *Type)
+{
+    if ((Desired & (GENERIC_ALL | GENERIC_READ | GENERIC_WRITE | GENERIC_EXECUTE | MAXIMUM_ALLOWED)) != 0)
+    {
+        Desired |= Type->AllAccess;
+    }
+    return Desired & Type->AllAccess;
+}
+
+NTSTATUS NtInsertHandle(PVOID Object, ACCESS_MASK Access, ULONG Attributes, PHANDLE Handle)
+{
+    BOOLEAN Kernel = (Attributes & OBJ_KERNEL_HANDLE) != 0 && NtPreviousMode() == KernelMode;
+    OB_HANDLE_TABLE *Table = Kernel ? MiState.Ob->KernelTable : NtCurrentTable();
+    HANDLE New;
+    HANDLE Shown;
+    NTSTATUS Status = NtProbeOutput(Handle, sizeof(*Handle));
+
+    if (!NT_SUCCESS(Status))
+    {
+        return Status;
+    }
+    Status = ObInsertHandle(Table, Object, NtMapAccess(Access, ObGetType(Object)), &New);
+    if (!NT_SUCCESS(Status))
+    {
+        return Status;
+    }
+    Shown = Kernel ? (HANDLE)((ULONG_PTR)New | NT_KERNEL_HANDLE) : New;
+    Status = NtStore(Handle, &Shown, sizeof(Shown));
+    if (!NT_SUCCESS(Status))
+    {
+        ObCloseHandleIn(Table, New);
+    }
+    return Status;
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The room's own beginning and end: the memory manager's notification events get their documented names. They stay the memory manager's;
+ * the named objects only point at them.
+ */
+#include "nt/nt.h"
+
+static PKEVENT NtMemoryEvent(NT_MEMORY_EVENT Event)
+{
+    MI_WORKING_SET_STATE *State = MiState.WorkingSet;
+    PKEVENT Events[NtMemoryEventMaximum] = { [NtLowMemoryCondition] = &State->LowMemoryEvent,
+                                             [NtHighMemoryCondition] = &State->HighMemoryEvent,
+                                             [NtLowCommitCondition] = &State->LowCommitEvent,
+                                             [NtHighCommitCondition] = &State->HighCommitEvent };
+
+    return Events[Event];
+}
+
+static NTSTATUS NtNameMemoryEvent(NT_MEMORY_EVENT Event)
+{
+    static const WCHAR Low[] = u"\\KernelObjects\\LowMemoryCondition";
+    static const WCHAR High[] = u"\\KernelObjects\\HighMemoryCondition";
+    static const WCHAR LowCommit[] = u"\\KernelObjects\\LowCommitCondition";
+    static const WCHAR HighCommit[] = u"\\KernelObjects\\HighCommitCondition";
+    static const struct
+    {
+        const WCHAR *Text;
+        USHORT Bytes;
+    } Names[NtMemoryEventMaximum] = {
+        [NtLowMemoryCondition] = { Low, sizeof(Low) - sizeof(WCHAR) },
+        [NtHighMemoryCondition] = { High, sizeof(High) - sizeof(WCHAR) },
+        [NtLowCommitCondition] = { LowCommit, sizeof(LowCommit) - sizeof(WCHAR) },
+        [NtHighCommitCondition] = { HighCommit, sizeof(HighCommit) - sizeof(WCHAR) }
+    };
+    UNICODE_STRING Name = { .Length = Names[Event].Bytes,
+                            .MaximumLength = Names[Event].Bytes,
+                            .Buffer = (PWCH)(ULONG_PTR)Names[Event].Text };
+    PNT_EVENT Object;
+    PVOID Body;
+    NTSTATUS Status = ObCreateObjectBody(&MiState.Ob->EventType, sizeof(NT_EVENT), &Body);
+
+    if (!NT_SUCCESS(Status))
+    {
+        return Status;
+    }
+    Object = Body;
+    KeInitializeEvent(&Object->Event, NotificationEvent, FALSE);
+    Object->Target = NtMemoryEvent(Event);
+    MiState.Nt->MemoryEvents[Event] = Object;
+    ObSetPermanent(Object, TRUE);
+    return ObInsertName(Object, &Name);
+}
+
+NTSTATUS NtInitializeServices(void)
+{
+    NTSTATUS Status = STATUS_SUCCESS;
+
+    MiState.Nt = PortAllocateBootMemory(sizeof(MI_NT_STATE));
+    if (MiState.Nt == NULL)
+    {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    for (ULONG Event = 0; Event < NtMemoryEventMaximum && NT_SUCCESS(Status); Event++)
+    {
+        Status = NtNameMemoryEvent((NT_MEMORY_EVENT)Event);
+    }
+    if (!NT_SUCCESS(Status))
+    {
+        NtShutdownServices();
+    }
+    return Status;
+}
+
+VOID NtShutdownServices(void)
+{
+    if (MiState.Nt == NULL)
+    {
+        return;
+    }
+    for (ULONG Event = 0; Event < NtMemoryEventMaximum; Event++)
+    {
+        PNT_EVENT Object = MiState.Nt->MemoryEvents[Event];
+
+        if (Object != NULL)
+        {
+            ObSetPermanent(Object, FALSE);
+            ObDereferenceObjectBody(Object);
+        }
+    }
+    PortFreeBootMemory(MiState.Nt, sizeof(MI_NT_STATE));
+    MiState.Nt = NULL;
+}

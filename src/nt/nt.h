@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The system services: entry, previous mode, captured parameters, handles. Every service has a body, Ntp..., and two entries around it: Nt...,
+ * whose previous mode is the mode of its caller, and Zw..., whose caller is trusted. Theory: docs/nt.md.
+ */
+#ifndef NTMM_NT_H
+#define NTMM_NT_H
+
+#include "nt/mmtypes.h"
+#include "nt/ntmmapi.h"
+#include "nt/ntobapi.h"
+#include "nt/zwapi.h"
+#include "virtual/virtual.h"
+
+/* An event that has a handle. Target is its own Event, or one of the memory manager's (\KernelObjects\...). */
+typedef struct _NT_EVENT
+{
+    KEVENT Event;
+    PKEVENT Target;
+} NT_EVENT, *PNT_EVENT;
+
+typedef enum _NT_MEMORY_EVENT
+{
+    NtLowMemoryCondition,
+    NtHighMemoryCondition,
+    NtLowCommitCondition,
+    NtHighCommitCondition,
+    NtMemoryEventMaximum
+} NT_MEMORY_EVENT;
+
+typedef struct _MI_NT_STATE
+{
+    PNT_EVENT MemoryEvents[NtMemoryEventMaximum];
+} MI_NT_STATE;
+
+/* Makes the named events of the memory manager, / takes them away. */
+NTSTATUS NtInitializeServices(void);
+VOID NtShutdownServices(void);
+
+/* ---- Entry and exit ------------------------------------------------------------------------------------------------- */
+
+typedef struct _NT_ENTRY
+{
+    KPROCESSOR_MODE PreviousMode;
+    KPROCESSOR_MODE CurrentMode;
+} NT_ENTRY;
+
+static FORCEINLINE NT_ENTRY NtEnterService(BOOLEAN Trusted)
+{
+    PKTHREAD Thread = KiCurrentThread();
+    NT_ENTRY Entry = { .PreviousMode = Thread->PreviousMode, .CurrentMode = Thread->CurrentMode };
+
+    Thread->PreviousMode = Trusted ? KernelMode : Thread->CurrentMode;
+    Thread->CurrentMode = KernelMode;
+    return Entry;
+}
+
+static FORCEINLINE NTSTATUS NtLeaveService(NT_ENTRY Entry, NTSTATUS Status)
+{
+    PKTHREAD Thread = KiCurrentThread();
+
+    Thread->PreviousMode = Entry.PreviousMode;
+    Thread->CurrentMode = Entry.CurrentMode;
+    return Status;
+}
+
+/* The two entries of a service around its body Ntp<Name>. Arguments repeats the names of Parameters. */
+#define NT_SERVICE(Name, Parameters, Arguments)                                                              \
+    NTSTATUS NTAPI Nt##Name Parameters                                                                       \
+    {                                                                                                        \
+        NT_ENTRY Entry = NtEnterService(FALSE);                                                              \
+        return NtLeaveService(Entry, Ntp##Name Arguments);                                                   \
+    }                                                                                                        \
+    NTSTATUS NTAPI Zw##Name Parameters                                                                       \
+    {                                                                                                        \
+        NT_ENTRY Entry = NtEnterService(TRUE);                                                               \
+        return NtLeaveService(Entry, Ntp##Name Arguments);                                                   \
+    }
+
+static FORCEINLINE KPROCESSOR_MODE NtPreviousMode(void)
+{
+    return KiCurrentThread()->PreviousMode;
+}
+
+/* ---- Parameters (capture.c) ------------------------------------------------------------------------------------------- */
+
+/*
+ * Memory of the caller. From user mode it must not lie in the system window or the direct map; it may lie anywhere
+ * else, a Linux stack included. STATUS_ACCESS_VIOLATION or the status of the fault.
+ */
+NTSTATUS NtProbe(const VOID *Address, SIZE_T Length);
+NTSTATUS NtCapture(PVOID Target, const VOID *Source, SIZE_T Length);
+NTSTATUS NtStore(PVOID Target, const VOID *Source, SIZE_T Length);
+/* That an output parameter can be written later: reads it and writes it back. */
+NTSTATUS NtProbeOutput(PVOID Target, SIZE_T Length);
+/* The same for a whole buffer: one access in every page. */
+NTSTATUS NtProbeOutputBuffer(PVOID Target, SIZE_T Length);
+
+/* A UNICODE_STRING of the caller; Buffer is from pool (NtFreeString). STATUS_OBJECT_NAME_INVALID. */
+NTSTATUS NtCaptureString(const UNICODE_STRING *Source, PUNICODE_STRING Target);
+VOID NtFreeString(PUNICODE_STRING String);
+
+/* What matters of OBJECT_ATTRIBUTES; Name is from pool, empty when there is none. */
+typedef struct _NT_ATTRIBUTES
+{
+    ULONG Attributes;
+    UNICODE_STRING Name;
+} NT_ATTRIBUTES, *PNT_ATTRIBUTES;
+
+NTSTATUS NtCaptureAttributes(const OBJECT_ATTRIBUTES *Source, PNT_ATTRIBUTES Target);
+
+/* ---- Handles (handle.c) ------------------------------------------------------------------------------------------------ */
+
+#define NT_KERNEL_HANDLE ((ULONG_PTR)0xffffffff80000000ull)
+
+/* The table and the plain handle that a handle of the caller means. */
+OB_HANDLE_TABLE *NtTableOfHandle(HANDLE *Handle);
+
+/* A process by handle, NtCurrentProcess() included, referenced. */
+NTSTATUS NtReferenceProcess(HANDLE Handle, ACCESS_MASK Access, PEPROCESS *Process);
+
+/* An object of any type that can be waited for, referenced; *Header is what to wait on. */
+NTSTATUS NtReferenceWaitable(HANDLE Handle, PVOID *Object, PVOID *Header);
+
+/* Generic and MAXIMUM_ALLOWED rights resolved for Type. */
+ACCESS_MASK NtMapAccess(ACCESS_MASK Desired, const OB_TYPE *Type);
+
+/* Inserts a new handle of the caller's table and writes it to *Handle; on failure nothing remains. Object keeps the caller's reference. */
+NTSTATUS NtInsertHandle(PVOID Object, ACCESS_MASK Access, ULONG Attributes, PHANDLE Handle);
+
+#endif

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: MIT */
+/* NtSetSystemInformation: commands to the page lists. */
+#include "nt/nt.h"
+
+/* How far low-priority standby reaches (documented by the tools that use the command: priorities 0 and 1 are "low"). */
+#define NT_LOW_PRIORITY 1u
+
+static BOOLEAN NtpEmptyWorkingSet(PEPROCESS Process, PVOID Context)
+{
+    UNREFERENCED_PARAMETER(Context);
+    if (Process->Space.TopLevel != 0 && !Process->Terminating)
+    {
+        MiEmptyWorkingSet(&Process->Space);
+    }
+    return TRUE;
+}
+
+/* One pass of the clock that takes nothing: accessed bits become ages. */
+static BOOLEAN NtpSampleWorkingSet(PEPROCESS Process, PVOID Context)
+{
+    UNREFERENCED_PARAMETER(Context);
+    if (Process->Space.TopLevel != 0 && !Process->Terminating)
+    {
+        MiTrimWorkingSet(&Process->Space, MAXSIZE_T, MM_MAXIMUM_AGE + 1);
+    }
+    return TRUE;
+}
+
+static NTSTATUS NtpRunMemoryCommand(SYSTEM_MEMORY_LIST_COMMAND Command)
+{
+    switch (Command)
+    {
+    case MemoryCaptureAndResetAccessedBits:
+        PsForEachProcess(NtpSampleWorkingSet, NULL);
+        return STATUS_SUCCESS;
+    case MemoryEmptyWorkingSets:
+        PsForEachProcess(NtpEmptyWorkingSet, NULL);
+        MiEmptyWorkingSet(&MiState.Space->System);
+        return STATUS_SUCCESS;
+    case MemoryFlushModifiedList:
+        MiFlushModifiedPages();
+        return STATUS_SUCCESS;
+    case MemoryPurgeStandbyList:
+        MiPurgeStandby(MI_PRIORITIES - 1);
+        return STATUS_SUCCESS;
+    case MemoryPurgeLowPriorityStandbyList:
+        MiPurgeStandby(NT_LOW_PRIORITY);
+        return STATUS_SUCCESS;
+    case MemoryCaptureAccessedBits: /* without resetting them: there is nowhere to put them */
+        return STATUS_NOT_IMPLEMENTED;
+    default:
+        return STATUS_INVALID_PARAMETER;
+    }
+}
+
+static NTSTATUS NtpSetSystemInformation(SYSTEM_INFORMATION_CLASS SystemInformationClass,
+                                        PVOID SystemInformation, ULONG SystemInformationLength)
+{
+    ULONG Command;
+    NTSTATUS Status;
+
+    if (SystemInformationClass != SystemMemoryListInformation)
+    {
+        return (ULONG)SystemInformationClass > SystemPageFileInformationEx ? STATUS_INVALID_INFO_CLASS
+                                                                           : STATUS_NOT_IMPLEMENTED;
+    }
+    if (SystemInformationLength != sizeof(Command))
+    {
+        return STATUS_INFO_LENGTH_MISMATCH;
+    }
+    Status = NtCapture(&Command, SystemInformation, sizeof(Command));
+    return NT_SUCCESS(Status) ? NtpRunMemoryCommand((SYSTEM_MEMORY_LIST_COMMAND)Command) : Status;
+}
+
+NT_SERVICE(SetSystemInformation,
+           (SYSTEM_INFORMATION_CLASS SystemInformationClass, PVOID SystemInformation,
+            ULONG SystemInformationLength),
+           (SystemInformationClass, SystemInformation, SystemInformationLength))

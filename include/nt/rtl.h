@@ -112,6 +112,21 @@ NTSYSAPI NTSTATUS NTAPI RtlUnicodeStringToInteger(_In_ PCUNICODE_STRING String, 
 NTSYSAPI NTSTATUS NTAPI RtlIntegerToUnicodeString(_In_ ULONG Value, _In_opt_ ULONG Base,
                                                   _Inout_ PUNICODE_STRING String);
 
+/*
+ * Characters that cannot be converted become U+FFFD, and STATUS_SOME_NOT_MAPPED tells so. Sizes in bytes; a target that is
+ * NULL asks for the size alone.
+ */
+NTSYSAPI NTSTATUS NTAPI RtlUnicodeToUTF8N(
+    _Out_writes_bytes_to_opt_(UTF8StringMaxByteCount, *UTF8StringActualByteCount) PCHAR UTF8StringDestination,
+    _In_ ULONG UTF8StringMaxByteCount, _Out_ PULONG UTF8StringActualByteCount, _In_ PCWCH UnicodeStringSource,
+    _In_ ULONG UnicodeStringByteCount);
+NTSYSAPI NTSTATUS NTAPI RtlUTF8ToUnicodeN(_Out_writes_bytes_to_opt_(UnicodeStringMaxByteCount,
+                                                                    *UnicodeStringActualByteCount)
+                                              PWSTR UnicodeStringDestination,
+                                          _In_ ULONG UnicodeStringMaxByteCount,
+                                          _Out_ PULONG UnicodeStringActualByteCount,
+                                          _In_ PCCH UTF8StringSource, _In_ ULONG UTF8StringByteCount);
+
 /* ---- exceptions and diagnosis ---- */
 
 /* Raises the exception in the current thread; IRQL as the handler allows. */

@@ -85,6 +85,8 @@ WINBASEAPI VOID WINAPI SetLastError(_In_ DWORD dwErrCode);
 
 /* ---- virtual memory ---- */
 
+#define NUMA_NO_PREFERRED_NODE ((DWORD)-1)
+
 WINBASEAPI LPVOID WINAPI VirtualAlloc(_In_opt_ LPVOID lpAddress, _In_ SIZE_T dwSize,
                                       _In_ DWORD flAllocationType, _In_ DWORD flProtect);
 WINBASEAPI LPVOID WINAPI VirtualAllocEx(_In_ HANDLE hProcess, _In_opt_ LPVOID lpAddress, _In_ SIZE_T dwSize,
@@ -98,6 +100,11 @@ WINBASEAPI PVOID WINAPI VirtualAlloc2(_In_opt_ HANDLE Process, _In_opt_ PVOID Ba
                                       _In_ ULONG ParameterCount);
 WINBASEAPI PVOID WINAPI VirtualAllocFromApp(_In_opt_ PVOID BaseAddress, _In_ SIZE_T Size,
                                             _In_ ULONG AllocationType, _In_ ULONG Protection);
+WINBASEAPI PVOID WINAPI VirtualAlloc2FromApp(_In_opt_ HANDLE Process, _In_opt_ PVOID BaseAddress,
+                                             _In_ SIZE_T Size, _In_ ULONG AllocationType,
+                                             _In_ ULONG PageProtection,
+                                             _Inout_opt_ MEM_EXTENDED_PARAMETER *ExtendedParameters,
+                                             _In_ ULONG ParameterCount);
 WINBASEAPI BOOL WINAPI VirtualFree(_In_ LPVOID lpAddress, _In_ SIZE_T dwSize, _In_ DWORD dwFreeType);
 WINBASEAPI BOOL WINAPI VirtualFreeEx(_In_ HANDLE hProcess, _In_ LPVOID lpAddress, _In_ SIZE_T dwSize,
                                      _In_ DWORD dwFreeType);
@@ -105,6 +112,8 @@ WINBASEAPI BOOL WINAPI VirtualProtect(_In_ LPVOID lpAddress, _In_ SIZE_T dwSize,
                                       _Out_ PDWORD lpflOldProtect);
 WINBASEAPI BOOL WINAPI VirtualProtectEx(_In_ HANDLE hProcess, _In_ LPVOID lpAddress, _In_ SIZE_T dwSize,
                                         _In_ DWORD flNewProtect, _Out_ PDWORD lpflOldProtect);
+WINBASEAPI BOOL WINAPI VirtualProtectFromApp(_In_ PVOID Address, _In_ SIZE_T Size, _In_ ULONG NewProtection,
+                                             _Out_ PULONG OldProtection);
 WINBASEAPI SIZE_T WINAPI VirtualQuery(_In_opt_ LPCVOID lpAddress, _Out_ PMEMORY_BASIC_INFORMATION lpBuffer,
                                       _In_ SIZE_T dwLength);
 WINBASEAPI SIZE_T WINAPI VirtualQueryEx(_In_ HANDLE hProcess, _In_opt_ LPCVOID lpAddress,
@@ -211,10 +220,28 @@ typedef struct _MEMORYSTATUSEX
     DWORDLONG ullAvailExtendedVirtual;
 } MEMORYSTATUSEX, *LPMEMORYSTATUSEX;
 
+typedef struct _MEMORYSTATUS
+{
+    DWORD dwLength;
+    DWORD dwMemoryLoad;
+    SIZE_T dwTotalPhys;
+    SIZE_T dwAvailPhys;
+    SIZE_T dwTotalPageFile;
+    SIZE_T dwAvailPageFile;
+    SIZE_T dwTotalVirtual;
+    SIZE_T dwAvailVirtual;
+} MEMORYSTATUS, *LPMEMORYSTATUS;
+
 WINBASEAPI VOID WINAPI GetSystemInfo(_Out_ LPSYSTEM_INFO lpSystemInfo);
 WINBASEAPI VOID WINAPI GetNativeSystemInfo(_Out_ LPSYSTEM_INFO lpSystemInfo);
+WINBASEAPI VOID WINAPI GlobalMemoryStatus(_Out_ LPMEMORYSTATUS lpBuffer);
 WINBASEAPI BOOL WINAPI GlobalMemoryStatusEx(_Inout_ LPMEMORYSTATUSEX lpBuffer);
 WINBASEAPI BOOL WINAPI GetPhysicallyInstalledSystemMemory(_Out_ PULONGLONG TotalMemoryInKilobytes);
+#define FILE_CACHE_MAX_HARD_ENABLE  0x00000001
+#define FILE_CACHE_MAX_HARD_DISABLE 0x00000002
+#define FILE_CACHE_MIN_HARD_ENABLE  0x00000004
+#define FILE_CACHE_MIN_HARD_DISABLE 0x00000008
+
 WINBASEAPI BOOL WINAPI GetSystemFileCacheSize(_Out_ PSIZE_T lpMinimumFileCacheSize,
                                               _Out_ PSIZE_T lpMaximumFileCacheSize, _Out_ PDWORD lpFlags);
 WINBASEAPI BOOL WINAPI SetSystemFileCacheSize(_In_ SIZE_T MinimumFileCacheSize,
@@ -239,6 +266,8 @@ WINBASEAPI BOOL WINAPI QueryMemoryResourceNotification(_In_ HANDLE ResourceNotif
 #define WAIT_FAILED        0xFFFFFFFF
 #define WAIT_IO_COMPLETION 0x000000C0
 #define STILL_ACTIVE       0x00000103
+
+#define MAXIMUM_WAIT_OBJECTS 64
 
 WINBASEAPI HANDLE WINAPI GetCurrentProcess(VOID);
 WINBASEAPI DWORD WINAPI GetCurrentProcessId(VOID);

@@ -10,6 +10,7 @@
  */
 #include "ke/ki.h"
 #include "nt/exception.h"
+#include "nt/rtl.h"
 
 VOID KiPushExceptionFrame(PKI_EXCEPTION_FRAME Frame)
 {
@@ -94,6 +95,15 @@ DECLSPEC_NORETURN VOID NTAPI ExRaiseAccessViolation(VOID)
 DECLSPEC_NORETURN VOID NTAPI ExRaiseDatatypeMisalignment(VOID)
 {
     KiRaiseFrom(STATUS_DATATYPE_MISALIGNMENT, __builtin_return_address(0));
+}
+
+VOID NTAPI RtlRaiseException(PEXCEPTION_RECORD ExceptionRecord)
+{
+    if (ExceptionRecord->ExceptionAddress == NULL)
+    {
+        ExceptionRecord->ExceptionAddress = __builtin_return_address(0);
+    }
+    KiRaise(ExceptionRecord);
 }
 
 /* ---- Guarded copy -------------------------------------------------------------------------------------- */

@@ -6,6 +6,7 @@
 #include "host_test.h"
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -133,6 +134,28 @@ static void boot_memory_is_zero_and_comes_back(void **State)
     PortFreeBootMemory(Memory, Bytes);
 }
 
+#if !defined(NTMM_ASAN) && !defined(NTMM_TSAN) /* their own shadow memory is beyond any such limit */
+static void strict_accounting_is_no_obstacle(void **State)
+{
+    struct rlimit Old, Small;
+    PFN_NUMBER Top;
+
+    (void)State;
+    assert_int_equal(getrlimit(RLIMIT_DATA, &Old), 0);
+    Small = Old;
+    Small.rlim_cur =
+        1ull << 30; /* less than the records of the windows would take if they were paid for at once */
+    assert_int_equal(setrlimit(RLIMIT_DATA, &Small), 0);
+    Top = TestStartSpace(NULL);
+    TestMap(Top, BASE, TestAllocateFrame(), USER_DATA);
+    READ64(BASE) = 3;
+    PortFlushTb(Top, NULL, 0);
+    assert_true(READ64(BASE) == 3);
+    TestStopSpace();
+    assert_int_equal(setrlimit(RLIMIT_DATA, &Old), 0);
+}
+#endif
+
 static void what_linux_occupies_is_reported_and_left_alone(void **State)
 {
     ULONG_PTR Wanted = BASE + 0x20003000;
@@ -197,6 +220,9 @@ int main(void)
         cmocka_unit_test(a_large_machine_costs_nothing_until_touched),
         cmocka_unit_test(discarded_frames_read_as_zero),
         cmocka_unit_test(boot_memory_is_zero_and_comes_back),
+#if !defined(NTMM_ASAN) && !defined(NTMM_TSAN)
+        cmocka_unit_test(strict_accounting_is_no_obstacle),
+#endif
         cmocka_unit_test(what_linux_occupies_is_reported_and_left_alone),
         cmocka_unit_test(linux_maps_nothing_into_the_windows),
     };

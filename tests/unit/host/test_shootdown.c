@@ -138,18 +138,10 @@ static VOID MovePage(ULONG Page, PFN_NUMBER *Spare, BOOLEAN OnlyAge)
     __atomic_store_n(Pte, (Frame << PAGE_SHIFT) | USER_DATA, __ATOMIC_SEQ_CST);
 }
 
-static void Run(BOOLEAN OnSimulated)
+static void PreparePages(PFN_NUMBER *Spares)
 {
-    PFN_NUMBER Spares[SPARE_FRAMES];
-    unsigned Seed = 99;
     ULONG Index, Page;
-    ULONG64 Moves = 0, Deadline;
 
-    TestStart(NULL);
-    Top = TestAllocateFrame();
-    Stop = Errors = 0;
-    Simulated = OnSimulated;
-    TestResolver = WaitForPage;
     memset(Increments, 0, sizeof(Increments));
     for (Page = 0; Page < PAGES; Page += 1)
     {
@@ -162,6 +154,46 @@ static void Run(BOOLEAN OnSimulated)
     {
         Spares[Index] = TestAllocateFrame();
     }
+}
+
+/* Every increment that a worker made is in its page, wherever that has gone. */
+static void CheckPages(void)
+{
+    ULONG Index, Page;
+
+    assert_int_equal(Errors, 0);
+    for (Index = 0; Index < WORKERS; Index += 1)
+    {
+        ULONG64 Total = 0;
+
+        for (Page = 0; Page < PAGES; Page += 1)
+        {
+            PFN_NUMBER Frame = (*TestPte(Top, PageAddress(Page)) & HOST_PTE_FRAME) >> PAGE_SHIFT;
+
+            assert_true(*(ULONG64 *)(PVOID)((PUCHAR)PortDirectMap(Frame) + SLOT(Index)) ==
+                        Increments[Index][Page]);
+            Total += Increments[Index][Page];
+        }
+        assert_true(Total > 0);
+    }
+}
+
+static void Run(BOOLEAN OnSimulated, ULONG MaximumMappings)
+{
+    HOST_PARAMETERS Parameters = { .RamBytes = 64 << 20,
+                                   .ProcessorCount = 4,
+                                   .MaximumMappings = MaximumMappings };
+    PFN_NUMBER Spares[SPARE_FRAMES];
+    unsigned Seed = 99;
+    ULONG Index;
+    ULONG64 Moves = 0, Deadline;
+
+    TestStart(&Parameters);
+    Top = TestAllocateFrame();
+    Stop = Errors = 0;
+    Simulated = OnSimulated;
+    TestResolver = WaitForPage;
+    PreparePages(Spares);
     for (Index = 0; Index < WORKERS; Index += 1)
     {
         assert_int_equal(KiStartThread(&Threads[Index], Worker, (PVOID)(ULONG_PTR)Index, ~0u),
@@ -188,41 +220,34 @@ static void Run(BOOLEAN OnSimulated)
     {
         KiJoinThread(&Threads[Index]);
     }
-    assert_int_equal(Errors, 0);
+    CheckPages();
     assert_true(Moves > 100);
-    for (Index = 0; Index < WORKERS; Index += 1)
-    {
-        ULONG64 Total = 0;
-
-        for (Page = 0; Page < PAGES; Page += 1)
-        {
-            PFN_NUMBER Frame = (*TestPte(Top, PageAddress(Page)) & HOST_PTE_FRAME) >> PAGE_SHIFT;
-
-            assert_true(*(ULONG64 *)(PVOID)((PUCHAR)PortDirectMap(Frame) + SLOT(Index)) ==
-                        Increments[Index][Page]);
-            Total += Increments[Index][Page];
-        }
-        assert_true(Total > 0);
-    }
     TestStop();
 }
 
 static void no_native_translation_survives_a_flush(void **State)
 {
     (void)State;
-    Run(FALSE);
+    Run(FALSE, 0);
+}
+
+static void none_survives_where_mappings_are_scarce(void **State)
+{
+    (void)State;
+    Run(FALSE, 64);
 }
 
 static void no_simulated_translation_survives_a_flush(void **State)
 {
     (void)State;
-    Run(TRUE);
+    Run(TRUE, 0);
 }
 
 int main(void)
 {
     const struct CMUnitTest Tests[] = {
         cmocka_unit_test(no_native_translation_survives_a_flush),
+        cmocka_unit_test(none_survives_where_mappings_are_scarce),
         cmocka_unit_test(no_simulated_translation_survives_a_flush),
     };
 

@@ -213,11 +213,13 @@ static void fill_own_cache(ULONG index, void *context)
 /* An idle processor's cache would otherwise count as available while nobody could have it. */
 static void frames_in_another_processors_cache_can_be_had(void **state)
 {
+    static const TEST_MACHINE machine = { .Processors = 8, .Last = TestPhysical };
     ULONG count;
     PFN_NUMBER list;
 
     (void)state;
-    TestRunThreads(2, fill_own_cache, NULL);
+    TestBootMachine(&machine);
+    TestRunThreads(8, fill_own_cache, NULL);
     list = take_all(0, &count);
     assert_int_equal(MiAvailablePages(), MiState.Physical->MinimumReserve);
     give_all(list);
@@ -290,7 +292,7 @@ int main(void)
         TEST(the_rooms_above_hear_of_low_memory),
         TEST(a_wait_for_what_cannot_come_ends),
         TEST(the_zero_page_thread_zeroes_free_frames),
-        TEST_PROCESSORS(frames_in_another_processors_cache_can_be_had),
+        cmocka_unit_test_teardown(frames_in_another_processors_cache_can_be_had, TestTeardown),
         TEST_PROCESSORS(no_frame_is_given_to_two_threads),
     };
 

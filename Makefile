@@ -4,7 +4,7 @@ PREFIX ?= /usr/local
 export JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help deps deps-oracle deps-tidy build run test bench soak fuzz tidy format format-check docs install clean
+.PHONY: help deps deps-oracle deps-tidy build run test bench bench-count soak fuzz tidy format format-check docs install clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,11 @@ test: deps ## format check, then build and test with asan, tsan and debug
 
 bench: build ## run the benchmarks of the release preset (BENCH=name for one)
 	@scripts/bench.sh build/release $(BENCH)
+
+bench-count: deps ## instruction counts of the fault paths under callgrind (installs valgrind)
+	@scripts/deps.sh valgrind
+	@scripts/build.sh valgrind
+	@scripts/count_instructions.sh build/valgrind
 
 soak: deps ## randomized suites with new seeds, SOAK_SECONDS=3600 (SOAK_PRESET=asan)
 	@scripts/build.sh $(or $(SOAK_PRESET),asan)

@@ -25,6 +25,7 @@ set(CMAKE_EXE_LINKER_FLAGS_SANITIZE "")
 set(CMAKE_SHARED_LINKER_FLAGS_SANITIZE "")
 
 option(NTMM_DBG "Build with DBG=1 (checked build)" OFF)
+option(NTMM_LAYOUT_VALGRIND "Put the NT windows where Valgrind can map them" OFF)
 set(NTMM_SANITIZER none CACHE STRING "none, asan, tsan or fuzz")
 set_property(CACHE NTMM_SANITIZER PROPERTY STRINGS none asan tsan fuzz)
 option(NTMM_WERROR "Treat warnings as errors" ON)
@@ -51,7 +52,8 @@ target_compile_options(ntmm_options INTERFACE
   -Wno-multichar          # pool tags are four-character constants
   $<$<BOOL:${NTMM_WERROR}>:-Werror>
   $<$<C_COMPILER_ID:Clang>:-Wthread-safety>)
-target_compile_definitions(ntmm_options INTERFACE NTMM_PORT_HOST=1 DBG=$<BOOL:${NTMM_DBG}>)
+target_compile_definitions(ntmm_options INTERFACE NTMM_PORT_HOST=1 DBG=$<BOOL:${NTMM_DBG}>
+  NTMM_LAYOUT_VALGRIND=$<BOOL:${NTMM_LAYOUT_VALGRIND}>)
 
 if(NTMM_SANITIZER STREQUAL "asan")
   set(sanitizer_compile -fsanitize=address,undefined -fno-sanitize-recover=all)

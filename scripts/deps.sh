@@ -3,6 +3,7 @@
 #   deps.sh           what `make run` and `make test` need
 #   deps.sh oracle    optional: mingw-w64 and Wine, to run the same Windows programs in both worlds
 #   deps.sh tidy      optional: clang-tidy, for `make tidy`
+#   deps.sh valgrind  optional: valgrind, for `make bench-count`
 set -euo pipefail
 
 required=(
@@ -25,13 +26,15 @@ oracle=(
     "wine64|runs them, to compare what they print"
 )
 tidy=("clang-tidy|static analysis")
+valgrind=("valgrind|counts instructions (callgrind)")
 
 case "${1:-required}" in
 required) wanted=("${required[@]}") ;;
 oracle) wanted=("${oracle[@]}") ;;
 tidy) wanted=("${tidy[@]}") ;;
+valgrind) wanted=("${valgrind[@]}") ;;
 *)
-    echo "usage: deps.sh [oracle|tidy]" >&2
+    echo "usage: deps.sh [oracle|tidy|valgrind]" >&2
     exit 2
     ;;
 esac

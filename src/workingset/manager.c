@@ -169,6 +169,10 @@ BOOLEAN MiBalanceSetManagerStep(PVOID Context)
 
 static VOID MiAvailableLow(void)
 {
+    if (KeReadStateEvent(&MiState.WorkingSet->WorkingSetManager.Event) != 0)
+    {
+        return; /* woken already: faults come by here often while memory is short */
+    }
     KiWakeWorker(&MiState.WorkingSet->WorkingSetManager);
 }
 

@@ -7,79 +7,14 @@
  * every build, and a machine that ends with blocks left can say whose they are.
  */
 #include "pool/pool.h"
-
-#if defined(DBG) && DBG
-#define MI_POOL_FILL TRUE /* free blocks are filled, and looked at before they are handed out again */
-#else
-#define MI_POOL_FILL FALSE
-#endif
-#define MI_POOL_FILL_BYTE 0xDDu
-
-typedef enum _MI_POOL_KIND
-{
-    MiPoolNone = 0,
-    MiPoolSlab = 0x51,
-    MiPoolRun = 0x52 /* whole pages; the descriptor of the first one describes them all */
-} MI_POOL_KIND;
-
-/* The owner fields of a kernel page's MMPFN, as the pool uses them. Guarded by the lock of the page's list. */
-typedef struct _MI_POOL_PAGE
-{
-    ULONG Flink; /* frames of the same list, 0 = none */
-    ULONG Blink;
-    union
-    {
-        PVOID FirstFree; /* slab: chained through the first word of each free block */
-        SIZE_T Pages;    /* run */
-    } u;
-    UCHAR Kind;   /* MI_POOL_KIND */
-    UCHAR Class;  /* slab */
-    USHORT InUse; /* slab: blocks handed out */
-    ULONG Tag;    /* run */
-} MI_POOL_PAGE;
-
-C_ASSERT(sizeof(MI_POOL_PAGE) == UFIELD_OFFSET(MMPFN, Lock));
-
-/* The blocks of one size. */
-typedef struct _MI_POOL_CLASS
-{
-    KSPIN_LOCK Lock;
-    ULONG Size;
-    ULONG Blocks;          /* in a slab */
-    ULONG Reciprocal;      /* 2^32 / Size, rounded up: offsets to block numbers without a division */
-    ULONG Partial;         /* slabs with used and free blocks. Lock */
-    ULONG Full;            /* slabs without a free block. Lock */
-    ULONG Empty;           /* one unused slab, kept for the next allocation. Lock */
-    volatile SIZE_T InUse; /* blocks. Lock, read anywhere */
-    volatile SIZE_T Slabs;
-    UCHAR Padding[64 - 48];
-} MI_POOL_CLASS;
-
-C_ASSERT(sizeof(MI_POOL_CLASS) == 64);
+#include "pool/slab.h"
 
 /* Chosen so that little is left over at the end of a page; from 64 on multiples of 64. */
 static const USHORT MiPoolSizes[] = { 32, 48, 64, 128, 192, 256, 320, 384, 448, 576, 768, 960, 1280, 1984 };
 
-#define MI_POOL_CLASSES       RTL_NUMBER_OF(MiPoolSizes)
-#define MI_POOL_LARGEST_BLOCK 1984u
-#define MI_POOL_REPORTED_TAGS 8u
+C_ASSERT(RTL_NUMBER_OF(MiPoolSizes) == MI_POOL_CLASSES);
 
-typedef struct _MI_POOL_STATE
-{
-    MI_POOL_CLASS Classes[MI_POOL_CLASSES];
-    UCHAR ClassOf[MI_POOL_LARGEST_BLOCK / 64 + 1]; /* by size in units of 64 bytes; fixed */
-    KSPIN_LOCK RunLock;
-    ULONG Runs;               /* list of first frames. RunLock */
-    volatile SIZE_T RunCount; /* RunLock, read anywhere */
-    volatile SIZE_T RunPages;
-} MI_POOL_STATE;
-
-/* ---- Pages ---------------------------------------------------------------------------------------------- */
-
-static MI_POOL_PAGE *MiPoolPage(PFN_NUMBER Frame)
-{
-    return (MI_POOL_PAGE *)(PVOID)MiPfn(Frame);
-}
+/* ---- Pages --------------------------------------------------------------------------------------------- */
 
 static VOID MiLinkPoolPage(ULONG *Head, PFN_NUMBER Frame)
 {
@@ -168,59 +103,13 @@ static PFN_NUMBER MiTakePoolFrame(ULONG Flags)
     return Frame;
 }
 
-static KIRQL MiLockPool(KSPIN_LOCK *Lock)
-{
-    KIRQL OldIrql = KiAcquireSpinLock(Lock);
-
-    KiNoteLockAcquired(Lock, KiLockPool, FALSE);
-    return OldIrql;
-}
-
-static VOID MiUnlockPool(KSPIN_LOCK *Lock, KIRQL OldIrql)
-{
-    KiNoteLockReleased(Lock);
-    KiReleaseSpinLock(Lock, OldIrql);
-}
-
-/* ---- Slabs ---------------------------------------------------------------------------------------------- */
-
-static PUCHAR MiSlabBase(PFN_NUMBER Frame)
-{
-    return PortDirectMap(Frame);
-}
-
-/* The tags of a slab's blocks, at its end. 0: the block is free. */
-static PULONG MiSlabTags(const MI_POOL_CLASS *Class, PFN_NUMBER Frame)
-{
-    return (PULONG)(PVOID)(MiSlabBase(Frame) + PAGE_SIZE) - Class->Blocks;
-}
-
-static ULONG MiBlockIndex(const MI_POOL_CLASS *Class, const VOID *Block)
-{
-    return (ULONG)(((ULONG64)BYTE_OFFSET(Block) * Class->Reciprocal) >> 32);
-}
+/* ---- Slabs --------------------------------------------------------------------------------------------- */
 
 static VOID MiFillFreeBlock(const MI_POOL_CLASS *Class, PVOID Block)
 {
     if (MI_POOL_FILL)
     {
         __builtin_memset((PUCHAR)Block + sizeof(PVOID), MI_POOL_FILL_BYTE, Class->Size - sizeof(PVOID));
-    }
-}
-
-/* A free block that is no longer as it was left: somebody writes to memory that he gave back. */
-static VOID MiCheckFreeBlock(const MI_POOL_CLASS *Class, const VOID *Block)
-{
-    const UCHAR *Bytes = Block;
-
-    for (ULONG Offset = sizeof(PVOID); MI_POOL_FILL && Offset < Class->Size; Offset++)
-    {
-        if (Bytes[Offset] != MI_POOL_FILL_BYTE)
-        {
-            KiBugCheckMessage(BAD_POOL_HEADER, 0x3, (ULONG_PTR)Block, Offset, Bytes[Offset],
-                              "free pool block %p (%u bytes) was written at offset 0x%x: 0x%02x", Block,
-                              Class->Size, Offset, Bytes[Offset]);
-        }
     }
 }
 
@@ -375,7 +264,7 @@ static VOID MiFreeBlock(MI_POOL_CLASS *Class, PFN_NUMBER Frame, PVOID Block)
     }
 }
 
-/* ---- Whole pages ---------------------------------------------------------------------------------------- */
+/* ---- Whole pages --------------------------------------------------------------------------------------- */
 
 static PVOID MiAllocateRun(SIZE_T Bytes, ULONG Tag)
 {
@@ -440,7 +329,7 @@ static VOID MiFreeRun(PFN_NUMBER Frame, PVOID Block, ULONG Tag)
     MiReturnPoolPages(Pages);
 }
 
-/* ---- The calls of other rooms --------------------------------------------------------------------------- */
+/* ---- The calls of other rooms -------------------------------------------------------------------------- */
 
 static MI_POOL_CLASS *MiClassFor(SIZE_T Bytes)
 {
@@ -567,76 +456,7 @@ SIZE_T MiPoolPagesInUse(void)
     return Sum;
 }
 
-/* ---- Invariants ----------------------------------------------------------------------------------------- */
-
-static ULONG MiCountFreeBlocks(const MI_POOL_CLASS *Class, PFN_NUMBER Frame)
-{
-    ULONG Count = 0;
-
-    for (PVOID Block = MiPoolPage(Frame)->u.FirstFree; Block != NULL && Count <= Class->Blocks;
-         Block = *(PVOID *)Block)
-    {
-        ULONG Index = MiBlockIndex(Class, Block);
-
-        if (PortDirectMapFrame(Block) != Frame || Index >= Class->Blocks ||
-            MiSlabTags(Class, Frame)[Index] != 0)
-        {
-            KiBugCheckMessage(BAD_POOL_HEADER, 0x3, (ULONG_PTR)Block, Frame, Class->Size,
-                              "the free list of a slab of %u bytes at frame %llx leads to %p", Class->Size,
-                              (ULONG64)Frame, Block);
-        }
-        MiCheckFreeBlock(Class, Block);
-        Count++;
-    }
-    return Count;
-}
-
-/* Class locked. Returns the blocks in use on this list of slabs. */
-static SIZE_T MiCheckSlabs(const MI_POOL_CLASS *Class, PFN_NUMBER Head, PSIZE_T Slabs)
-{
-    SIZE_T InUse = 0;
-
-    for (PFN_NUMBER Frame = Head; Frame != 0; Frame = MiPoolPage(Frame)->Flink)
-    {
-        const MI_POOL_PAGE *Page = MiPoolPage(Frame);
-        ULONG Free = MiCountFreeBlocks(Class, Frame);
-
-        if (Page->Kind != MiPoolSlab || &MiState.Pool->Classes[Page->Class] != Class ||
-            Free + Page->InUse != Class->Blocks)
-        {
-            KiBugCheckMessage(BAD_POOL_HEADER, 0x3, Frame, Page->InUse, Free,
-                              "slab at frame %llx (%u bytes): kind %x, %u blocks in use and %u free of %u",
-                              (ULONG64)Frame, Class->Size, Page->Kind, Page->InUse, Free, Class->Blocks);
-        }
-        InUse += Page->InUse;
-        *Slabs += 1;
-    }
-    return InUse;
-}
-
-VOID MiCheckPool(void)
-{
-    for (ULONG Index = 0; Index < MI_POOL_CLASSES; Index++)
-    {
-        MI_POOL_CLASS *Class = &MiState.Pool->Classes[Index];
-        KIRQL OldIrql = MiLockPool(&Class->Lock);
-        SIZE_T Slabs = 0;
-        SIZE_T InUse = MiCheckSlabs(Class, Class->Partial, &Slabs);
-
-        InUse += MiCheckSlabs(Class, Class->Full, &Slabs);
-        InUse += MiCheckSlabs(Class, Class->Empty, &Slabs);
-        if (InUse != Class->InUse || Slabs != Class->Slabs)
-        {
-            KiBugCheckMessage(
-                BAD_POOL_HEADER, 0x3, Class->Size, InUse, Class->InUse,
-                "blocks of %u bytes: the slabs hold %llu, counted are %llu; %llu slabs, counted are %llu",
-                Class->Size, (ULONG64)InUse, (ULONG64)Class->InUse, (ULONG64)Slabs, (ULONG64)Class->Slabs);
-        }
-        MiUnlockPool(&Class->Lock, OldIrql);
-    }
-}
-
-/* ---- Birth and death ------------------------------------------------------------------------------------ */
+/* ---- Birth and death ----------------------------------------------------------------------------------- */
 
 NTSTATUS MiInitializePool(void)
 {
@@ -661,70 +481,6 @@ NTSTATUS MiInitializePool(void)
     }
     MiState.Pool = Pool;
     return STATUS_SUCCESS;
-}
-
-typedef struct _MI_POOL_LEAKS
-{
-    ULONG Tags[MI_POOL_REPORTED_TAGS];
-    ULONG Counts[MI_POOL_REPORTED_TAGS];
-} MI_POOL_LEAKS;
-
-static VOID MiNoteLeak(MI_POOL_LEAKS *Leaks, ULONG Tag)
-{
-    for (ULONG Index = 0; Index < MI_POOL_REPORTED_TAGS; Index++)
-    {
-        if (Leaks->Tags[Index] == 0 || Leaks->Tags[Index] == Tag)
-        {
-            Leaks->Tags[Index] = Tag;
-            Leaks->Counts[Index]++;
-            return;
-        }
-    }
-}
-
-static VOID MiCollectLeaks(MI_POOL_LEAKS *Leaks)
-{
-    for (ULONG Number = 0; Number < MI_POOL_CLASSES; Number++)
-    {
-        const MI_POOL_CLASS *Class = &MiState.Pool->Classes[Number];
-
-        for (ULONG List = 0; List < 2; List++)
-        {
-            for (PFN_NUMBER Frame = List == 0 ? Class->Partial : Class->Full; Frame != 0;
-                 Frame = MiPoolPage(Frame)->Flink)
-            {
-                for (ULONG Index = 0; Index < Class->Blocks; Index++)
-                {
-                    if (MiSlabTags(Class, Frame)[Index] != 0)
-                    {
-                        MiNoteLeak(Leaks, MiSlabTags(Class, Frame)[Index]);
-                    }
-                }
-            }
-        }
-    }
-    for (PFN_NUMBER Frame = MiState.Pool->Runs; Frame != 0; Frame = MiPoolPage(Frame)->Flink)
-    {
-        MiNoteLeak(Leaks, MiPoolPage(Frame)->Tag);
-    }
-}
-
-/* One line for each tag (least significant byte first, as tags are read), then the end. */
-static VOID MiReportLeaks(void)
-{
-    MI_POOL_LEAKS Leaks = { .Tags = { 0 } };
-
-    MiCollectLeaks(&Leaks);
-    for (ULONG Index = 0; Index < MI_POOL_REPORTED_TAGS && Leaks.Tags[Index] != 0; Index++)
-    {
-        ULONG Tag = Leaks.Tags[Index];
-
-        DbgPrint("pool: %u blocks left with the tag %c%c%c%c\n", Leaks.Counts[Index], (int)(Tag & 0xff),
-                 (int)(Tag >> 8 & 0xff), (int)(Tag >> 16 & 0xff), (int)(Tag >> 24));
-    }
-    KiBugCheckMessage(DRIVER_VERIFIER_DETECTED_VIOLATION, 0x62, Leaks.Tags[0], Leaks.Counts[0],
-                      MiPoolBlocksInUse(), "the machine ends with %llu pool blocks left",
-                      (ULONG64)MiPoolBlocksInUse());
 }
 
 VOID MiShutdownPool(void)

@@ -4,6 +4,9 @@
 
 #include "host.h"
 #include "host_thread.h"
+#include "storage.h"
+
+#include "nt/nt.h"
 
 #include <time.h>
 
@@ -12,6 +15,7 @@ ULONG_PTR TestBugCheckParameters[4];
 
 static TEST_MACHINE TestMachine;
 static ULONG TestRooms;
+static BOOLEAN TestWorkersRun;
 
 /* What the machine has when it is booted and has done nothing. */
 static struct
@@ -64,7 +68,65 @@ static const struct
     { MiInitializePool, MiShutdownPool },
     { ObInitializeSystem, ObShutdownSystem },
     { BootSpace, MiShutdownSpace },
+    { MiInitializePaging, MiShutdownPaging },
+    { MiInitializeWorkingSets, MiShutdownWorkingSets },
+    { MiInitializeFault, MiShutdownFault },
+    { MiInitializeVirtual, MiShutdownVirtual },
+    { NtInitializeServices, NtShutdownServices },
 };
+
+/* ---- Paging files and workers -------------------------------------------------------------------------------- */
+
+/* The threads of the storage engine take locks and set events: they are threads of the kernel, too. */
+static PVOID StartStorageThread(ULONG Index)
+{
+    PKTHREAD Thread = malloc(sizeof(*Thread));
+
+    if (Thread == NULL)
+    {
+        abort();
+    }
+    KiAdoptCurrentThread(Thread, Index % MiState.Ke->ProcessorCount);
+    return Thread;
+}
+
+static void StopStorageThread(PVOID Thread)
+{
+    KiAbandonCurrentThread(Thread);
+    free(Thread);
+}
+
+static void CreatePagingFiles(void)
+{
+    static const HOST_STORAGE_HOOKS Hooks = { StartStorageThread, StopStorageThread };
+    static const HOST_STORAGE_HOOKS NoHooks = { NULL, NULL };
+    ULONG64 Minimum = (ULONG64)(TestMachine.PagingMegabytes != 0 ? TestMachine.PagingMegabytes : 16) << 20;
+    ULONG64 Maximum = TestMachine.PagingMaximum != 0 ? (ULONG64)TestMachine.PagingMaximum << 20 : Minimum;
+
+    assert_true(HostStorageSetDeterministic(TestMachine.Deterministic, TestMachine.Seed));
+    HostStorageSetHooks(TestMachine.Deterministic ? &NoHooks : &Hooks);
+    for (ULONG Index = 0; Index < TestMachine.PagingFiles; Index++)
+    {
+        WCHAR Text[] = u"\\\\.\\Memory\\page0";
+        UNICODE_STRING Name = { .Length = sizeof(Text) - sizeof(WCHAR),
+                                .MaximumLength = sizeof(Text),
+                                .Buffer = Text };
+
+        Text[RTL_NUMBER_OF(Text) - 2] = (WCHAR)(u'0' + Index);
+        assert_int_equal(MiCreatePagingFile(&Name, Minimum, Maximum), STATUS_SUCCESS);
+    }
+}
+
+void TestStopWorkers(void)
+{
+    if (TestWorkersRun)
+    {
+        TestWorkersRun = FALSE;
+        MiStopWorkingSetWorkers();
+        MiStopPagingWorkers();
+        MiStopPhysicalWorkers();
+    }
+}
 
 /* ---- Books ------------------------------------------------------------------------------------------------- */
 
@@ -113,6 +175,19 @@ void TestAssertNothingLeft(void)
         assert_int_equal(MiState.Physical->CommittedPages, TestBooted.Committed);
         assert_int_equal(MiState.Physical->ResidentAvailable, TestBooted.ResidentAvailable);
     }
+    if (MiState.Paging != NULL)
+    {
+        MiCheckPaging(2);
+        for (ULONG Index = 0; Index < MiState.Paging->FileCount; Index++)
+        {
+            assert_int_equal(MiState.Paging->Files[Index]->FreeSpace, MiState.Paging->Files[Index]->Size - 1);
+        }
+        assert_int_equal(MiState.Paging->InPageInUse, 0);
+    }
+    if (MiState.Fault != NULL)
+    {
+        assert_int_equal(MiCloneBlocksInUse(), 0);
+    }
 }
 
 /* ---- The machine ------------------------------------------------------------------------------------------- */
@@ -142,11 +217,23 @@ void TestBootMachine(const TEST_MACHINE *Machine)
     {
         assert_int_equal(Rooms[TestRooms].Up(), STATUS_SUCCESS);
     }
+    if (TestMachine.PagingFiles != 0)
+    {
+        CreatePagingFiles();
+    }
     TakeBooks();
+    if (TestMachine.Workers)
+    {
+        MiStartPhysicalWorkers();
+        MiStartPagingWorkers();
+        MiStartWorkingSetWorkers();
+        TestWorkersRun = TRUE;
+    }
 }
 
 void TestShutdownMachine(void)
 {
+    TestStopWorkers();
     TestAssertNothingLeft();
     while (TestRooms > 0)
     {
@@ -159,6 +246,16 @@ void TestAbandonMachine(void)
 {
     struct _KI_STATE *Ke = MiState.Ke;
 
+    HostStorageClearFaults();
+    if (TestWorkersRun)
+    {
+        abort(); /* nothing can stop them any more: the failure is in the output, the process ends */
+    }
+    for (ULONG Index = 0; MiState.Paging != NULL && Index < MiState.Paging->FileCount; Index++)
+    {
+        PortCloseStorage(
+            MiState.Paging->Files[Index]->Storage); /* its engine's threads must not outlive the machine */
+    }
     memset(&MiState, 0, sizeof(MiState));
     MiState.Ke = Ke;
     TestRooms = 0;

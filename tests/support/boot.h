@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A small machine for unit tests: the host port and the kernel's rooms up to address spaces, without workers. Shutting
- * it down checks that everything came back: frames, commitment, nonpageable pages, pool blocks, objects, processes, VADs.
+ * A small machine for unit tests: the host port and the kernel's rooms up to page faults, without workers and paging files
+ * unless asked for. Shutting it down checks that everything came back: frames, commitment, nonpageable pages, pool
+ * blocks, objects, processes, VADs, paging-file slots.
  *
- *     static const TEST_MACHINE machine = { .RamMegabytes = 16, .Processors = 2 };
+ *     static const TEST_MACHINE machine = { .RamMegabytes = 16, .Processors = 2, .PagingFiles = 1, .Workers = TRUE };
  *     TestBootMachine(&machine); ... TestShutdownMachine();
  */
 #ifndef NTMM_TESTS_BOOT_H
@@ -19,7 +20,7 @@
 
 #include <cmocka.h>
 
-#include "space/space.h"
+#include "fault/fault.h"
 
 typedef enum _TEST_ROOM
 {
@@ -29,7 +30,12 @@ typedef enum _TEST_ROOM
     TestTranslation,
     TestPool,
     TestOb,
-    TestSpace
+    TestSpace,
+    TestPaging,
+    TestWorkingSet,
+    TestFault,
+    TestVirtual,
+    TestNt
 } TEST_ROOM;
 
 typedef struct _TEST_MACHINE
@@ -41,7 +47,11 @@ typedef struct _TEST_MACHINE
     BOOLEAN Deterministic;
     BOOLEAN Randomize; /* ASLR */
     ULONG64 Seed;
-    TEST_ROOM Last; /* the highest room that is brought up */
+    TEST_ROOM Last;        /* the highest room that is brought up */
+    ULONG PagingFiles;     /* \\.\Memory\page0, page1, ... */
+    ULONG PagingMegabytes; /* of each at the beginning; 0: 16 */
+    ULONG PagingMaximum;   /* megabytes; 0: as at the beginning */
+    BOOLEAN Workers;       /* zero-page thread, modified writer, working-set and balance set manager */
 } TEST_MACHINE;
 
 extern KTHREAD TestBootThread; /* the thread that booted; it is on processor 0 */
@@ -53,8 +63,11 @@ void TestShutdownMachine(void);
 /* After a bug check that left locks held or structures damaged: ends the machine without a look at what is left. */
 void TestAbandonMachine(void);
 
-/* The counts of TestBootMachine still (or again) hold; pool slabs kept for later are given back first. */
+/* The counts of TestBootMachine still (or again) hold; pool slabs kept for later are given back first. No workers run. */
 void TestAssertNothingLeft(void);
+
+/* Ends the workers that Machine.Workers asked for, before structures are looked at; the machine runs on without them. */
+void TestStopWorkers(void);
 
 /* cmocka fixtures: a deterministic machine with one processor; a threaded one with two. */
 int TestSetupDeterministic(void **State);

@@ -22,7 +22,7 @@ struct _OB_HANDLE_TABLE
 {
     EX_PUSH_LOCK Lock;
     PVOID
-        Root; /* Levels 0: page of entries (or NULL); 1: of pointers to such; 2: of pointers to pages of pointers */
+    Root; /* Levels 0: page of entries (or NULL); 1: of pointers to such; 2: of pointers to pages of pointers */
     ULONG Levels;
     ULONG Capacity; /* entries that exist; index 0 is never used */
     ULONG FirstFree;

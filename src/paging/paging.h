@@ -49,7 +49,7 @@ typedef struct _MMINPAGE_SUPPORT
     NTSTATUS Status;
     ULONG Count;
     PKTHREAD
-        Performer; /* the faulting thread, if it shall do the transfer itself once it holds no locks (MiFinishInPage) */
+    Performer; /* the faulting thread, if it shall do the transfer itself once it holds no locks (MiFinishInPage) */
     PFN_NUMBER Frames[MI_READ_CLUSTER];
     struct _MMINPAGE_SUPPORT *Next; /* free list */
 } MMINPAGE_SUPPORT, *PMMINPAGE_SUPPORT;

@@ -19,6 +19,29 @@ VOID MiLinkPageTable(PMMPTE Parent, PFN_NUMBER Frame, BOOLEAN User)
     MiWritePte(Parent, Pte);
 }
 
+/*
+ * Nobody owns the page any more. It goes with its last reference: it may be in a write that began before it came back into memory, or
+ * be held by the fault that read it in and found that it is not needed any more.
+ */
+static VOID MiReleaseTablePage(PFN_NUMBER Frame)
+{
+    PMMPFN Pfn = MiPfn(Frame);
+    KIRQL OldIrql = KiRaiseIrqlToDispatch();
+
+    MiLockPfn(Pfn);
+    KiRequire(!MiIsPagedOut(Pfn->OriginalPte));
+    Pfn->u1.InPage = NULL;
+    Pfn->PteAddress = NULL;
+    Pfn->OriginalPte.Long = 0;
+    Pfn->e1.PageLocation = TransitionPage;
+    Pfn->e1.PageTable = 0;
+    Pfn->e1.Modified = 0;
+    Pfn->e1.Deleted = 1;
+    MiDecrementReferenceCount(Pfn);
+    MiUnlockPfn(Pfn);
+    KiLowerIrqlFromDispatch(OldIrql);
+}
+
 ULONG MiDeleteEmptyPageTables(PFN_NUMBER TopLevel, PMMPTE PointerPte, ULONG_PTR Va)
 {
     PMMPFN Page = MiPtePage(PointerPte);
@@ -31,7 +54,7 @@ ULONG MiDeleteEmptyPageTables(PFN_NUMBER TopLevel, PMMPTE PointerPte, ULONG_PTR 
         PMMPTE Parent = Page->PteAddress;
         MMPTE Zero = { .Long = 0 };
 
-        KiRequire(Page->u1.ShareCount == 1 && Page->ReferenceCount == 1);
+        KiRequire(Page->u1.ShareCount == 1);
         MiWritePte(Parent, Zero);
         MiAddUsedEntries(Parent, -1);
         MiDecrementPageTableShare(Parent);
@@ -51,7 +74,7 @@ ULONG MiDeleteEmptyPageTables(PFN_NUMBER TopLevel, PMMPTE PointerPte, ULONG_PTR 
     }
     for (ULONG Index = 0; Index < Count; Index++)
     {
-        MiFreePage(Empty[Index]);
+        MiReleaseTablePage(Empty[Index]);
     }
     return Count;
 }

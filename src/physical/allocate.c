@@ -77,19 +77,17 @@ static VOID MiCachePut(MI_PAGE_CACHE *Cache, BOOLEAN Zeroed, PFN_NUMBER Frame)
 static ULONG MiRefillFromList(MI_PAGE_CACHE *Cache, BOOLEAN Zeroed, ULONG Wanted)
 {
     PMMPFNLIST List = Zeroed ? &MiState.Physical->ZeroedList : &MiState.Physical->FreeList;
-    ULONG Got = 0;
+    PMMPFN Pfns[MI_REFILL_BATCH];
+    ULONG Got = MiRemoveHeadsLocked(List, Wanted, Pfns);
 
-    while (Got < Wanted)
+    /* Popped from the end: put them in backwards so that they come out in the list's order, which is often ascending. */
+    for (ULONG Index = Got; Index > 0; Index--)
     {
-        PMMPFN Pfn = MiRemoveHeadLocked(List);
-        if (Pfn == NULL)
-        {
-            break;
-        }
+        PMMPFN Pfn = Pfns[Index - 1];
+
         Pfn->e1 = (MMPFNENTRY){ .PageLocation = Zeroed ? ZeroedPageList : FreePageList, .Kernel = 1 };
         MiCachePut(Cache, Zeroed, MiPfnFrame(Pfn));
         MiUnlockPfn(Pfn);
-        Got++;
     }
     return Got;
 }

@@ -168,27 +168,38 @@ VOID MiUnlinkPage(PMMPFN Pfn)
     Pfn->e1.PageLocation = TransitionPage;
 }
 
-PMMPFN MiRemoveHeadLocked(PMMPFNLIST List)
+ULONG MiRemoveHeadsLocked(PMMPFNLIST List, ULONG Wanted, PMMPFN *Pfns)
 {
-    PMMPFN Pfn = NULL;
+    ULONG Count = 0;
+    ULONG Frame;
 
     if (__atomic_load_n(&List->Total, __ATOMIC_RELAXED) == 0)
     {
-        return NULL;
+        return 0;
     }
     KiAcquireSpinLockAtDispatch(&List->Lock);
-    for (ULONG Frame = List->Flink; Frame != 0; Frame = MiPfn(Frame)->u1.Flink)
+    Frame = List->Flink;
+    while (Frame != 0 && Count < Wanted)
     {
-        if (MiTryLockPfn(MiPfn(Frame)))
+        PMMPFN Pfn = MiPfn(Frame);
+
+        Frame = Pfn->u1.Flink;
+        if (MiTryLockPfn(Pfn))
         {
-            Pfn = MiPfn(Frame);
             MiUnlink(List, Pfn);
             Pfn->e1.PageLocation = TransitionPage;
-            break;
+            Pfns[Count++] = Pfn;
         }
     }
     KiReleaseSpinLockFromDispatch(&List->Lock);
-    return Pfn;
+    return Count;
+}
+
+PMMPFN MiRemoveHeadLocked(PMMPFNLIST List)
+{
+    PMMPFN Pfn;
+
+    return MiRemoveHeadsLocked(List, 1, &Pfn) != 0 ? Pfn : NULL;
 }
 
 VOID MiFreeLockedPage(PMMPFN Pfn)

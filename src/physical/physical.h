@@ -290,6 +290,8 @@ VOID MiUnlinkPage(PMMPFN Pfn);           /* from standby / modified / modified-n
 
 /* The first frame of List, locked and unlinked (ReferenceCount 0), or NULL. Frames whose lock is taken are passed over. */
 PMMPFN MiRemoveHeadLocked(PMMPFNLIST List);
+/* Up to Wanted of them at once; returns how many. Their order is the list's. */
+ULONG MiRemoveHeadsLocked(PMMPFNLIST List, ULONG Wanted, PMMPFN *Pfns);
 
 /*
  * Drops one reference: with the last one the frame goes to its list, or, if Deleted, to the free list (its paging-file slot

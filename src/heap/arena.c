@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The arena: one reservation of address space that every heap of the process lives in, and the metadata beside it.
+ *
+ * One range makes the question "whose is this address?" a subtraction and a compare, and the page map behind it a plain
+ * array. Three reservations, each far from the others: the arena (a tebibyte, less if the system grants less), the page
+ * map (a thousandth of it), the metadata (a thirty-second). Address space costs nothing until it is committed.
+ * Regions of 4 MiB are handed out lowest first; the last page of each run is never committed: a guard page.
+ */
+#include "heap/heap.h"
+#include "rtl/bitmap.h"
+
+HEAP_ARENA RtlpArena;
+
+#define HEAP_ARENA_LARGEST  ((SIZE_T)1 << 40)
+#define HEAP_ARENA_SMALLEST ((SIZE_T)1 << 28)
+#define HEAP_METADATA_STEP  ((SIZE_T)256 * 1024)
+
+/* One bit for each region of the arena: 1 is in use. RtlpArena.Lock. */
+static ULONG RtlpRegionBits[HEAP_ARENA_LARGEST / HEAP_REGION / 32];
+static RTL_BITMAP RtlpRegionMap;
+
+#if defined(__SANITIZE_THREAD__)
+#define HEAP_ARENA_FIRST_TRY ((SIZE_T)1 << 34)
+#elif defined(__SANITIZE_ADDRESS__)
+#define HEAP_ARENA_FIRST_TRY ((SIZE_T)1 << 36)
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
+#define HEAP_ARENA_FIRST_TRY ((SIZE_T)1 << 34)
+#endif
+#endif
+#ifndef HEAP_ARENA_FIRST_TRY
+#define HEAP_ARENA_FIRST_TRY HEAP_ARENA_LARGEST
+#endif
+
+static BOOLEAN RtlpReserveArena(PHEAP_ARENA Arena, SIZE_T Size)
+{
+    PCHEAP_PAGE_OPERATIONS Operations = Arena->Operations;
+    const SIZE_T MapSize = Size / HEAP_PAGE * sizeof(ULONG);
+    const SIZE_T MetadataSize = Size / 32;
+    PUCHAR Base = Operations->Reserve(Size, HEAP_REGION);
+
+    if (Base == NULL)
+    {
+        return FALSE;
+    }
+
+    PULONG Map = Operations->Reserve(MapSize, HEAP_PAGE);
+    PUCHAR Metadata = Operations->Reserve(MetadataSize, HEAP_PAGE);
+
+    if (Map == NULL || Metadata == NULL || !Operations->Commit(Metadata, HEAP_METADATA_STEP, FALSE))
+    {
+        Operations->Release(Base, Size);
+        if (Map != NULL)
+        {
+            Operations->Release(Map, MapSize);
+        }
+
+        if (Metadata != NULL)
+        {
+            Operations->Release(Metadata, MetadataSize);
+        }
+
+        return FALSE;
+    }
+
+    Arena->Base = Base;
+    Arena->Size = Size;
+    Arena->PageMap = Map;
+    Arena->Metadata = Metadata;
+    Arena->MetadataSize = MetadataSize;
+    Arena->MetadataCommitted = HEAP_METADATA_STEP;
+    /* Number 0 means none; its descriptor is what the page map leads to where there is nothing. */
+    Arena->MetadataUsed = HEAP_UNIT;
+    ((PHEAP_DESCRIPTOR)(PVOID)Metadata)->Owner = HEAP_NO_OWNER;
+
+    return TRUE;
+}
+
+BOOLEAN RtlpInitializeArena(PCHEAP_PAGE_OPERATIONS Operations)
+{
+    if (HEAP_LIKELY(__atomic_load_n(&RtlpArena.State, __ATOMIC_ACQUIRE) == 2))
+    {
+        return TRUE;
+    }
+
+    RtlpAcquireLock(&RtlpArena.Lock);
+    if (RtlpArena.State != 2)
+    {
+        SIZE_T Size = HEAP_ARENA_FIRST_TRY;
+
+        RtlpArena.Operations = Operations;
+        while (Size >= HEAP_ARENA_SMALLEST && !RtlpReserveArena(&RtlpArena, Size))
+        {
+            Size /= 2;
+        }
+
+        if (Size >= HEAP_ARENA_SMALLEST)
+        {
+            RtlpArena.Key = RtlpGroundEntropy() | 1;
+            RtlInitializeBitMap(&RtlpRegionMap, RtlpRegionBits, (ULONG)(Size >> HEAP_REGION_SHIFT));
+            __atomic_store_n(&RtlpArena.State, 2, __ATOMIC_RELEASE);
+        }
+    }
+
+    const BOOLEAN Ready = RtlpArena.State == 2;
+
+    RtlpReleaseLock(&RtlpArena.Lock);
+
+    return Ready;
+}
+
+PVOID RtlpAllocateMetadata(SIZE_T Units)
+{
+    PHEAP_ARENA Arena = &RtlpArena;
+    const SIZE_T Size = Units * HEAP_UNIT;
+    PVOID Result = NULL;
+
+    RtlpAcquireLock(&Arena->Lock);
+
+    const SIZE_T Used = Arena->MetadataUsed + Size;
+    BOOLEAN Room = Used <= Arena->MetadataSize;
+
+    if (Room && Used > Arena->MetadataCommitted)
+    {
+        const SIZE_T More =
+            (Used - Arena->MetadataCommitted + HEAP_METADATA_STEP - 1) & ~(HEAP_METADATA_STEP - 1);
+
+        Room = Arena->MetadataCommitted + More <= Arena->MetadataSize &&
+               Arena->Operations->Commit(Arena->Metadata + Arena->MetadataCommitted, More, FALSE);
+        if (Room)
+        {
+            Arena->MetadataCommitted += More;
+        }
+    }
+
+    if (Room)
+    {
+        Result = Arena->Metadata + Arena->MetadataUsed;
+        Arena->MetadataUsed = Used;
+    }
+
+    RtlpReleaseLock(&Arena->Lock);
+
+    return Result;
+}
+
+PUCHAR RtlpAllocateRegions(SIZE_T Count)
+{
+    PHEAP_ARENA Arena = &RtlpArena;
+    PUCHAR Result = NULL;
+
+    if (Count == 0 || Count > RtlpRegionMap.SizeOfBitMap)
+    {
+        return NULL;
+    }
+
+    RtlpAcquireLock(&Arena->Lock);
+
+    const ULONG Index = RtlFindClearBits(&RtlpRegionMap, (ULONG)Count, 0);
+
+    if (Index != RTL_BITMAP_NOT_FOUND)
+    {
+        const SIZE_T End = ((SIZE_T)Index + Count) << HEAP_REGION_SHIFT;
+        BOOLEAN Room = TRUE;
+
+        if (End > Arena->MapCommitted)
+        {
+            /* One page of the map for one region. */
+            PUCHAR Map = (PUCHAR)Arena->PageMap;
+            const SIZE_T From = Arena->MapCommitted / HEAP_PAGE * sizeof(ULONG);
+            const SIZE_T To = End / HEAP_PAGE * sizeof(ULONG);
+
+            Room = Arena->Operations->Commit(Map + From, To - From, FALSE);
+            if (Room)
+            {
+                Arena->MapCommitted = End;
+                HEAP_STORE(&Arena->Limit, End);
+            }
+        }
+
+        if (Room)
+        {
+            RtlSetBits(&RtlpRegionMap, Index, (ULONG)Count);
+            Result = Arena->Base + ((SIZE_T)Index << HEAP_REGION_SHIFT);
+        }
+    }
+
+    RtlpReleaseLock(&Arena->Lock);
+
+    return Result;
+}
+
+VOID RtlpFreeRegions(PUCHAR Base, SIZE_T Count)
+{
+    PHEAP_ARENA Arena = &RtlpArena;
+    const ULONG Index = (ULONG)((SIZE_T)(Base - Arena->Base) >> HEAP_REGION_SHIFT);
+
+    RtlpAcquireLock(&Arena->Lock);
+    RtlClearBits(&RtlpRegionMap, Index, (ULONG)Count);
+    RtlpReleaseLock(&Arena->Lock);
+}
+
+VOID RtlpSetPageMap(const VOID *Base, SIZE_T Pages, ULONG Number)
+{
+    PULONG Map = RtlpArena.PageMap + ((SIZE_T)((const UCHAR *)Base - RtlpArena.Base) >> HEAP_PAGE_SHIFT);
+
+    for (SIZE_T Index = 0; Index < Pages; Index += 1)
+    {
+        HEAP_STORE(&Map[Index], Number);
+    }
+}

@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Blocks of whole pages: up to 512 KiB from the back end's small pool, larger ones from regions for large blocks.
+ *
+ * Freed pages are used again before new ones, whatever the sizes: a page fault costs more than anything the allocator
+ * does. A slot keeps a few short spans of its own, so that a loop over a buffer does not take the heap's lock. A block
+ * grows into free pages behind it, else, if it is long, by moving its pages instead of copying them.
+ */
+#include "heap/heap.h"
+
+#define HEAP_CACHE_SPAN_PAGES 64
+#define HEAP_CACHE_SLOT_PAGES 128
+#define HEAP_MOVE_PAGES       256 /* from here on moving page tables is cheaper than copying */
+
+static SIZE_T RtlpPagesFor(SIZE_T Size)
+{
+    return (Size + HEAP_PAGE - 1) >> HEAP_PAGE_SHIFT;
+}
+
+PVOID RtlpAllocateBig(PHEAP Heap, PHEAP_SLOT Slot, SIZE_T Size, SIZE_T Alignment, BOOLEAN *Zeroed)
+{
+    const SIZE_T Aligned = Alignment > HEAP_PAGE ? Alignment : HEAP_PAGE;
+    const SIZE_T Pages = Size == 0 ? 1 : RtlpPagesFor(Size);
+
+    /* Pages are counted in 32 bits: 16 TiB, more than an arena. */
+    if (Size > HEAP_MAXIMUM_REQUEST || Aligned > HEAP_MAXIMUM_REQUEST ||
+        Pages + Aligned / HEAP_PAGE > MAXULONG / 2)
+    {
+        return NULL;
+    }
+
+    const ULONG Place = (ULONG)Pages % HEAP_SPAN_CACHE;
+
+    if (Aligned == HEAP_PAGE && Slot->Cached[Place] != 0)
+    {
+        PHEAP_DESCRIPTOR Cached = HEAP_DESCRIPTOR_AT(Slot->Cached[Place]);
+
+        if (Cached->Pages == Pages)
+        {
+            Slot->Cached[Place] = 0;
+            Slot->CachedPages -= (ULONG)Pages;
+            Cached->Requested = Size;
+            HEAP_STORE(&Cached->Kind, HeapKindPages);
+            *Zeroed = FALSE;
+
+            return Cached->Base;
+        }
+    }
+
+    RtlpAcquireLock(&Heap->BackLock);
+
+    PHEAP_DESCRIPTOR Span = RtlpAllocateSpan(Heap, (ULONG)Pages, Aligned, HeapKindPages);
+
+    if (Span != NULL)
+    {
+        Span->Requested = Size;
+        *Zeroed = Span->Zeroed;
+    }
+
+    RtlpReleaseLock(&Heap->BackLock);
+
+    return Span != NULL ? Span->Base : NULL;
+}
+
+VOID RtlpFreeBig(PHEAP Heap, PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Descriptor)
+{
+    const ULONG Pages = Descriptor->Pages;
+    const ULONG Place = Pages % HEAP_SPAN_CACHE;
+
+    if (Slot != &RtlpEmptySlot && Slot->Cached[Place] == 0 && Pages <= HEAP_CACHE_SPAN_PAGES &&
+        Slot->CachedPages + Pages <= HEAP_CACHE_SLOT_PAGES)
+    {
+        HEAP_STORE(&Descriptor->Kind, HeapKindNone); /* nobody's neighbour, no block */
+        Slot->Cached[Place] = RtlpDescriptorNumber(Descriptor);
+        Slot->CachedPages += Pages;
+        return;
+    }
+
+    RtlpAcquireLock(&Heap->BackLock);
+    RtlpFreeSpan(Heap, Descriptor);
+    RtlpReleaseLock(&Heap->BackLock);
+}
+
+VOID RtlpFlushSpanCache(PHEAP_SLOT Slot)
+{
+    RtlpAcquireLock(&Slot->Heap->BackLock);
+    for (ULONG Place = 0; Place < HEAP_SPAN_CACHE; Place += 1)
+    {
+        if (Slot->Cached[Place] != 0)
+        {
+            RtlpFreeSpan(Slot->Heap, HEAP_DESCRIPTOR_AT(Slot->Cached[Place]));
+            Slot->Cached[Place] = 0;
+        }
+    }
+
+    Slot->CachedPages = 0;
+    RtlpReleaseLock(&Slot->Heap->BackLock);
+}
+
+/* A new span that holds the pages of Span, which becomes clean free memory. Large pool only; BackLock is held. */
+static PHEAP_DESCRIPTOR RtlpMoveSpan(PHEAP Heap, PHEAP_DESCRIPTOR Span, ULONG Pages)
+{
+    PCHEAP_PAGE_OPERATIONS Operations = RtlpArena.Operations;
+    const SIZE_T OldSize = Span->Pages * HEAP_PAGE;
+    PHEAP_DESCRIPTOR New = RtlpAllocateSpan(Heap, Pages, HEAP_PAGE, HeapKindPages);
+
+    if (New == NULL)
+    {
+        return NULL;
+    }
+
+    if (!RtlpGroundMove(Span->Base, New->Base, OldSize))
+    {
+        RtlpFreeSpan(Heap, New);
+        return NULL;
+    }
+
+    /* The pages left a hole. If it cannot be opened again it is lost address space, until the heap's end. */
+    if (Operations->Commit(Span->Base, OldSize, Heap->Executable))
+    {
+        RtlpFreeUntouchedSpan(Heap, Span);
+    }
+
+    return New;
+}
+
+PVOID RtlpResizeBig(PHEAP Heap, PHEAP_DESCRIPTOR Descriptor, SIZE_T Size, BOOLEAN InPlace)
+{
+    const BOOLEAN WasLarge = Descriptor->Pages > HEAP_BACK_END_PAGES;
+    const SIZE_T Pages = RtlpPagesFor(Size);
+
+    /* A block stays in its pool, and what the front end serves goes there. */
+    if (Size > HEAP_MAXIMUM_REQUEST || Pages > MAXULONG / 2 || Size <= HEAP_FRONT_END_LIMIT ||
+        WasLarge != (Pages > HEAP_BACK_END_PAGES))
+    {
+        return NULL;
+    }
+
+    if (Pages == Descriptor->Pages)
+    {
+        Descriptor->Requested = Size;
+        return Descriptor->Base;
+    }
+
+    RtlpAcquireLock(&Heap->BackLock);
+
+    BOOLEAN Done = RtlpResizeSpan(Heap, Descriptor, (ULONG)Pages);
+
+    if (!Done && !InPlace && WasLarge && Pages > Descriptor->Pages && Descriptor->Pages >= HEAP_MOVE_PAGES &&
+        RtlpArena.Operations->CommitOnTouch)
+    {
+        PHEAP_DESCRIPTOR Moved = RtlpMoveSpan(Heap, Descriptor, (ULONG)Pages);
+
+        if (Moved != NULL)
+        {
+            Descriptor = Moved;
+            Done = TRUE;
+        }
+    }
+
+    if (Done)
+    {
+        Descriptor->Requested = Size;
+    }
+
+    RtlpReleaseLock(&Heap->BackLock);
+
+    return Done ? Descriptor->Base : NULL;
+}
+
+SIZE_T RtlpBigSize(const HEAP_DESCRIPTOR *Descriptor)
+{
+    return Descriptor->Pages * HEAP_PAGE;
+}

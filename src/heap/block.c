@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Any block, whatever holds it: free off the fast path, size, and blocks with an alignment.
+ *
+ * Here ends every free that front.h refused: a block of another thread's slot, a block that is no subsegment's, or no
+ * block at all, which is told apart and reported.
+ */
+#include "heap/front.h"
+
+/* What is wrong with freeing Block, for which RtlpFreeLocal or the same checks failed. */
+static HEAP_DAMAGE RtlpDiagnose(const HEAP_DESCRIPTOR *Subsegment, const VOID *Block)
+{
+    const SIZE_T Offset = (SIZE_T)((const UCHAR *)Block - Subsegment->Base);
+    const ULONG Index = RtlpBlockIndex(Subsegment, Offset);
+
+    if (Index >= HEAP_LOAD(&Subsegment->Exposed))
+    {
+        return HeapDamageInvalidFree;
+    }
+
+    return (SIZE_T)Index * Subsegment->BlockSize != Offset ? HeapDamageInteriorFree : HeapDamageDoubleFree;
+}
+
+/* The checks of a local free as far as another thread can make them; the receiver makes them all. */
+static BOOLEAN RtlpIsBlock(const HEAP_DESCRIPTOR *Subsegment, const VOID *Block)
+{
+    const SIZE_T Offset = (SIZE_T)((const UCHAR *)Block - Subsegment->Base);
+    const ULONG Index = RtlpBlockIndex(Subsegment, Offset);
+
+    return (SIZE_T)Index * Subsegment->BlockSize == Offset && Index < HEAP_LOAD(&Subsegment->Exposed) &&
+           (HEAP_LOAD(&Subsegment->Map[Index >> 6]) >> ((Index ^ Subsegment->Scramble) & 63) & 1) == 0;
+}
+
+VOID RtlpFreeBlockSlow(PHEAP_SLOT Slot, PVOID Block)
+{
+    PHEAP_DESCRIPTOR Descriptor = RtlpLookup(Block);
+
+    if (Descriptor == NULL)
+    {
+        RtlpReportDamage(HeapDamageInvalidFree, Slot->Heap, Block);
+        return;
+    }
+
+    switch ((HEAP_KIND)Descriptor->Kind)
+    {
+    case HeapKindSubsegment:
+    {
+        PHEAP_SLOT Owner = HEAP_LOAD(&Descriptor->Owner);
+
+        if (Owner == Slot || !RtlpIsBlock(Descriptor, Block))
+        {
+            RtlpReportDamage(RtlpDiagnose(Descriptor, Block), Descriptor->Heap, Block);
+            return;
+        }
+
+        RtlpFreeRemote(Slot, Owner, Block, Descriptor->BlockSize);
+        return;
+    }
+    case HeapKindChunk:
+        RtlpFreeVariable(Descriptor->Heap, Descriptor, Block);
+        return;
+    case HeapKindPages:
+        if (Descriptor->Base != Block)
+        {
+            RtlpReportDamage(HeapDamageInteriorFree, Descriptor->Heap, Block);
+            return;
+        }
+
+        RtlpFreeBig(Descriptor->Heap, Slot, Descriptor);
+        return;
+    case HeapKindFree:
+        RtlpReportDamage(Descriptor->Base == Block ? HeapDamageDoubleFree : HeapDamageInvalidFree, Slot->Heap,
+                         Block);
+        return;
+    case HeapKindNone:
+    case HeapKindGuarded:
+        break;
+    }
+
+    RtlpReportDamage(HeapDamageInvalidFree, Slot->Heap, Block);
+}
+
+SIZE_T RtlpBlockSize(const VOID *Block)
+{
+    PHEAP_DESCRIPTOR Descriptor = RtlpLookup(Block);
+    SIZE_T Size = 0;
+
+    if (Descriptor != NULL)
+    {
+        switch ((HEAP_KIND)Descriptor->Kind)
+        {
+        case HeapKindSubsegment:
+            Size = RtlpIsBlock(Descriptor, Block) ? Descriptor->BlockSize : 0;
+            break;
+        case HeapKindChunk:
+            Size = RtlpVariableSize(Descriptor->Heap, Descriptor, Block);
+            break;
+        case HeapKindPages:
+            Size = Descriptor->Base == Block ? RtlpBigSize(Descriptor) : 0;
+            break;
+        case HeapKindNone:
+        case HeapKindFree:
+        case HeapKindGuarded:
+            break;
+        }
+    }
+
+    if (Size == 0)
+    {
+        RtlpReportDamage(HeapDamageInvalidFree, Descriptor != NULL ? Descriptor->Heap : NULL, Block);
+    }
+
+    return Size;
+}
+
+PVOID RtlpAllocateAligned(PHEAP Heap, PHEAP_SLOT Slot, SIZE_T Size, SIZE_T Alignment)
+{
+    BOOLEAN Zeroed;
+
+    if (Size <= HEAP_FRONT_END_LIMIT && Alignment <= HEAP_PAGE)
+    {
+        /* A subsegment begins on a page: its blocks are aligned to whatever power of two divides their size. */
+        ULONG Bucket = RtlpBucketOf(Size == 0 ? Alignment : (Size + Alignment - 1) & ~(Alignment - 1));
+
+        while (Bucket < HEAP_BUCKETS && RtlpBucketSize(Bucket) % Alignment != 0)
+        {
+            Bucket += 1;
+        }
+
+        if (Bucket < HEAP_BUCKETS)
+        {
+            if (Slot == &RtlpEmptySlot)
+            {
+                Slot = RtlpAttachThread();
+                if (Slot == NULL)
+                {
+                    return NULL;
+                }
+            }
+
+            Slot->Buckets[Bucket].Uses = ~(ULONG)0; /* activated: blocks of chunks are aligned to 16 only */
+
+            return RtlpAllocateFront(Slot, RtlpBucketSize(Bucket));
+        }
+    }
+
+    return RtlpAllocateBig(Heap, Slot, Size, Alignment, &Zeroed);
+}

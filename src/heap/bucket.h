@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sizes and buckets of the front end.
+ *
+ * The granularity is the documented one (Microsoft Learn, "Low-fragmentation Heap"): 1-256 by 8, 257-512 by 16, 513-1024
+ * by 32, 1025-2048 by 64, 2049-4096 by 128, 4097-8192 by 256, 8193-16384 by 512: 128 buckets. Blocks are aligned to 16
+ * bytes on 64-bit systems, so of the first 32 buckets every second one is never used; inside, buckets are numbered
+ * without those holes (0 to 112, 0 for requests of no bytes), and RtlpDocumentedBucket translates.
+ */
+#ifndef NTMM_HEAP_BUCKET_H
+#define NTMM_HEAP_BUCKET_H
+
+#include "nt/ntdef.h"
+
+#define HEAP_BUCKETS            113
+#define HEAP_FRONT_END_LIMIT    ((SIZE_T)16384)
+#define HEAP_DOCUMENTED_BUCKETS 128
+#define HEAP_SPAN_CACHE         16
+
+/* The bucket of a request of at most HEAP_FRONT_END_LIMIT bytes. */
+static inline ULONG RtlpBucketOf(SIZE_T Size)
+{
+    if (__builtin_expect(Size <= 512, 1))
+    {
+        return (ULONG)((Size + 15) >> 4);
+    }
+
+    const ULONG Last = (ULONG)Size - 1;
+    const ULONG Power = 31 - (ULONG)__builtin_clz(Last); /* 9 .. 13 */
+
+    return 33 + (Power - 9) * 16 + ((Last >> (Power - 4)) & 15);
+}
+
+/* Bytes of a bucket's blocks. */
+static inline ULONG RtlpBucketSize(ULONG Bucket)
+{
+    if (Bucket <= 32)
+    {
+        return Bucket == 0 ? 16 : Bucket * 16;
+    }
+
+    const ULONG Step = Bucket - 33;
+
+    return (17 + (Step & 15)) << (5 + Step / 16);
+}
+
+/* 1 .. 128, as the documentation counts. */
+static inline ULONG RtlpDocumentedBucket(ULONG Bucket)
+{
+    if (Bucket <= 16)
+    {
+        return Bucket == 0 ? 2 : Bucket * 2;
+    }
+
+    return Bucket + 16;
+}
+
+/*
+ * Pages of a bucket's subsegments: enough blocks to be worth a descriptor, little enough to fall empty. A block of 16 KiB
+ * gets eight to a subsegment.
+ */
+static inline ULONG RtlpBucketPages(ULONG Bucket)
+{
+    const ULONG Size = RtlpBucketSize(Bucket);
+
+    if (Size <= 128)
+    {
+        return 4;
+    }
+
+    if (Size <= 512)
+    {
+        return 8;
+    }
+
+    return Size <= 4096 ? 16 : 32;
+}
+
+#endif

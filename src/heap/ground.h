@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the heap asks of the ground it stands on: five page operations, and a way to wait.
+ *
+ * Plain Linux provides them with mmap (ground_linux.c); the machine's NT services can provide the same table. Tests
+ * hand in tables of their own: to fail the N-th commit, or to see every page that is given back.
+ */
+#ifndef NTMM_HEAP_GROUND_H
+#define NTMM_HEAP_GROUND_H
+
+#include "nt/ntdef.h"
+
+typedef struct _HEAP_PAGE_OPERATIONS
+{
+    /* Address space without memory, aligned to Alignment (a power of two); NULL if there is none. */
+    PVOID (*Reserve)(SIZE_T Size, SIZE_T Alignment);
+    /* Makes reserved pages readable and writable. FALSE if the memory cannot be promised. */
+    BOOLEAN (*Commit)(PVOID Base, SIZE_T Size, BOOLEAN Executable);
+    /* Gives memory back; the address space stays. Seal: access faults until the next Commit. Without Seal and with
+     * CommitOnTouch the next touch finds zeroes. */
+    VOID (*Decommit)(PVOID Base, SIZE_T Size, BOOLEAN Seal);
+    /* Gives address space back, committed or not. */
+    VOID (*Release)(PVOID Base, SIZE_T Size);
+    SIZE_T (*QueryPageSize)(VOID);
+    /* A decommitted page comes back by itself when touched: no second Commit is needed. */
+    BOOLEAN CommitOnTouch;
+} HEAP_PAGE_OPERATIONS, *PHEAP_PAGE_OPERATIONS;
+typedef const HEAP_PAGE_OPERATIONS *PCHEAP_PAGE_OPERATIONS;
+
+extern const HEAP_PAGE_OPERATIONS RtlpLinuxPageOperations;
+
+/* Moves Pages' contents from one committed range to another without copying; FALSE if that cannot be done. */
+BOOLEAN RtlpGroundMove(PVOID From, PVOID To, SIZE_T Size);
+
+/* Sleeps while *Address is Value (it may wake early); wakes one sleeper. */
+VOID RtlpGroundWait(ULONG *Address, ULONG Value);
+VOID RtlpGroundWake(ULONG *Address);
+
+/* Milliseconds of a coarse, cheap clock; bits that an attacker does not know; who calls. */
+ULONG64 RtlpGroundMilliseconds(VOID);
+ULONG64 RtlpGroundEntropy(VOID);
+ULONG_PTR RtlpGroundThread(VOID);
+ULONG RtlpGroundProcessors(VOID);
+
+/* One line for the user, without allocating. */
+VOID RtlpGroundPrint(const char *Text);
+DECLSPEC_NORETURN VOID RtlpGroundAbort(VOID);
+
+#endif

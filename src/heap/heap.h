@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The inside of the heap: its structures, from the arena up to the affinity slot. Theory: docs/heap.md.
+ *
+ *   arena        one reservation of address space for all heaps; cut into regions of 4 MiB, each ended by a guard page
+ *   span         a run of pages of a region: free, or a subsegment, a chunk, a medium block (back end)
+ *   subsegment   a span cut into blocks of one size (front end, LFH); its map says which blocks are free
+ *   chunk        a span (or a caller's memory) cut into blocks of any size, by two maps
+ *   slot         the subsegments of one thread (or of a private heap), with the active one of each bucket
+ *
+ * Blocks carry no headers and no links. Every span in use has a descriptor in the metadata area, far from the blocks; the
+ * page map leads from a block's address to the descriptor's number. Only a block on its way to another thread's slot
+ * holds a link, encoded.
+ *
+ * Locks, in the order in which they may be held:
+ *   HEAP.Lock          API calls on a private heap (recursive: RtlLockHeap)
+ *   RtlpSlotLock       the list of idle slots
+ *   HEAP.BackLock      spans, chunks, large blocks, user values of one heap
+ *   RtlpArena.Lock     regions, metadata, list of heaps
+ * A slot's own fields belong to the thread that owns the slot; (atomic) fields are everybody's.
+ */
+#ifndef NTMM_HEAP_HEAP_H
+#define NTMM_HEAP_HEAP_H
+
+#include "heap/bucket.h"
+#include "heap/ground.h"
+#include "nt/ntdef.h"
+#include "nt/ntstatus.h"
+
+#define HEAP_PAGE_SHIFT   12
+#define HEAP_PAGE         ((SIZE_T)1 << HEAP_PAGE_SHIFT)
+#define HEAP_REGION_SHIFT 22
+#define HEAP_REGION       ((SIZE_T)1 << HEAP_REGION_SHIFT)
+#define HEAP_REGION_PAGES ((ULONG)(HEAP_REGION / HEAP_PAGE))
+#define HEAP_UNIT_SHIFT   6
+#define HEAP_UNIT         ((SIZE_T)1 << HEAP_UNIT_SHIFT) /* of metadata */
+
+#define HEAP_BACK_END_LIMIT  ((SIZE_T)512 * 1024) /* the documented limit: larger blocks are virtual memory */
+#define HEAP_BACK_END_PAGES  ((ULONG)(HEAP_BACK_END_LIMIT / HEAP_PAGE))
+#define HEAP_MAXIMUM_REQUEST ((SIZE_T)1 << 46)
+
+#define HEAP_LIKELY(x)   __builtin_expect(!!(x), 1)
+#define HEAP_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define HEAP_LOAD(p)     __atomic_load_n(p, __ATOMIC_RELAXED)
+#define HEAP_STORE(p, v) __atomic_store_n(p, v, __ATOMIC_RELAXED)
+
+/* A lock of three states: free, held, held and waited for. */
+typedef struct _HEAP_LOCK
+{
+    ULONG State;
+} HEAP_LOCK, *PHEAP_LOCK;
+
+/* What a descriptor describes. */
+typedef enum _HEAP_KIND
+{
+    HeapKindNone,
+    HeapKindSubsegment,
+    HeapKindChunk,  /* blocks of any size, up to 16 KiB */
+    HeapKindPages,  /* one block of whole pages */
+    HeapKindFree,   /* a free span */
+    HeapKindGuarded /* one block of the page-heap mode */
+} HEAP_KIND;
+
+/* Large blocks have regions of their own: small spans would cut the long runs up. */
+typedef enum _HEAP_POOL
+{
+    HeapPoolSmall, /* subsegments, chunks, blocks up to 512 KiB */
+    HeapPoolLarge,
+    HeapPools
+} HEAP_POOL;
+
+/* Where a subsegment is. */
+typedef enum _HEAP_SUBSEGMENT_STATE
+{
+    HeapSubsegmentActive,  /* blocks are taken from it */
+    HeapSubsegmentPartial, /* on its bucket's list: has free or unexposed blocks */
+    HeapSubsegmentFull     /* on no list: the next free block brings it back */
+} HEAP_SUBSEGMENT_STATE;
+
+typedef struct _HEAP HEAP, *PHEAP;
+typedef struct _HEAP_SLOT HEAP_SLOT, *PHEAP_SLOT;
+
+/*
+ * 64 bytes in the metadata area; a subsegment's map follows. Lists are made of descriptor numbers. Who changes it: a
+ * subsegment's descriptor the owner of its slot, every other the holder of HEAP.BackLock.
+ */
+typedef struct _HEAP_DESCRIPTOR
+{
+    PHEAP_SLOT Owner; /* (atomic) HEAP_NO_OWNER unless a subsegment */
+    PUCHAR Base;
+    __extension__ union
+    {
+        __extension__ struct
+        {
+            ULONG Reciprocal; /* 2^32 / BlockSize, rounded up: offset to index by one multiplication */
+            ULONG BlockSize;
+            ULONG Used;
+            USHORT Exposed; /* blocks that exist by now; the pages behind them are still untouched */
+            USHORT Capacity;
+            ULONG64 Summary; /* which words of the map have a free block */
+        };
+        __extension__ struct
+        {
+            SIZE_T Requested; /* medium, large: the size that the caller asked for */
+            SIZE_T Committed; /* chunk: bytes in use; region: its bytes */
+            ULONG Granules;   /* chunk */
+            BOOLEAN Dirty;    /* free span: pages were touched */
+            BOOLEAN Zeroed;   /* span handed out: every byte reads zero */
+            UCHAR Pool;       /* HEAP_POOL */
+            UCHAR Reserved;
+        };
+    };
+    ULONG Next;
+    ULONG Previous;
+    ULONG Pages;
+    UCHAR Kind;
+    UCHAR Bucket;
+    UCHAR Scramble; /* subsegment: block index exclusive-or this is the place in the map */
+    UCHAR State;
+    PHEAP Heap;
+    ULONG64 Map[]; /* subsegment: 1 is free */
+} HEAP_DESCRIPTOR, *PHEAP_DESCRIPTOR;
+
+C_ASSERT(sizeof(HEAP_DESCRIPTOR) == HEAP_UNIT);
+
+#define HEAP_NO_OWNER ((PHEAP_SLOT)1)
+
+/* What allocation touches: one word of the active subsegment's map. */
+typedef struct _HEAP_ACTIVE
+{
+    ULONG64 *Word;
+    PUCHAR WordBase; /* the block of index 0 of that word */
+    PHEAP_DESCRIPTOR Subsegment;
+    ULONG BlockSize;
+    ULONG Scramble;
+} HEAP_ACTIVE, *PHEAP_ACTIVE;
+
+typedef struct _HEAP_BUCKET
+{
+    ULONG First; /* partial subsegments */
+    ULONG Last;
+    ULONG Subsegments; /* all of them; 0: the bucket is not activated */
+    ULONG Uses;        /* allocations before activation */
+} HEAP_BUCKET, *PHEAP_BUCKET;
+
+/* Blocks on their way to another slot: a chain that is handed over with one atomic exchange. */
+typedef struct _HEAP_PARCEL
+{
+    PHEAP_SLOT Receiver;
+    PVOID First;
+    PVOID Last;
+    ULONG Count;
+    ULONG Bytes;
+} HEAP_PARCEL, *PHEAP_PARCEL;
+
+#define HEAP_PARCELS       4
+#define HEAP_PARCEL_BLOCKS 64
+#define HEAP_PARCEL_BYTES  (16 * 1024)
+
+typedef enum _HEAP_SLOT_STATE
+{
+    HeapSlotIdle,
+    HeapSlotOwned
+} HEAP_SLOT_STATE;
+
+struct _HEAP_SLOT
+{
+    HEAP_ACTIVE Active[HEAP_BUCKETS];
+    HEAP_BUCKET Buckets[HEAP_BUCKETS];
+    PHEAP Heap;
+    ULONG64 Random;
+    ULONG Cached[HEAP_SPAN_CACHE]; /* descriptor numbers of medium spans ready for reuse */
+    ULONG CachedPages;
+    HEAP_PARCEL Parcels[HEAP_PARCELS];
+    PHEAP_SLOT NextIdle;               /* RtlpSlotLock */
+    PHEAP_SLOT NextAll;                /* written once */
+    DECLSPEC_ALIGN(64) PVOID Incoming; /* (atomic) blocks freed by others */
+    ULONG State;                       /* (atomic) HEAP_SLOT_STATE */
+};
+
+typedef struct _HEAP_ARENA
+{
+    PUCHAR Base;
+    SIZE_T Limit;    /* (atomic) bytes from Base that were ever handed out */
+    PULONG PageMap;  /* (atomic entries) descriptor number of each page */
+    PUCHAR Metadata; /* descriptor n is at Metadata + 64 n */
+    ULONG64 Key;     /* encodes links */
+    PCHEAP_PAGE_OPERATIONS Operations;
+    SIZE_T Size;
+    SIZE_T MetadataSize;
+    SIZE_T MetadataUsed;      /* Lock */
+    SIZE_T MetadataCommitted; /* Lock */
+    SIZE_T MapCommitted;      /* Lock: bytes of Base covered by the page map */
+    HEAP_LOCK Lock;
+    ULONG State; /* (atomic) 0, 1 being made, 2 ready */
+} HEAP_ARENA, *PHEAP_ARENA;
+
+extern HEAP_ARENA RtlpArena;
+
+#define HEAP_DESCRIPTOR_AT(Number)                                                                           \
+    ((PHEAP_DESCRIPTOR)(PVOID)(RtlpArena.Metadata + ((SIZE_T)(Number) << HEAP_UNIT_SHIFT)))
+
+static inline ULONG RtlpDescriptorNumber(const HEAP_DESCRIPTOR *Descriptor)
+{
+    return (ULONG)(((SIZE_T)((const UCHAR *)Descriptor - RtlpArena.Metadata)) >> HEAP_UNIT_SHIFT);
+}
+
+/* The descriptor of the page that holds Address; NULL outside of the arena; of kind None where there is nothing. */
+static inline PHEAP_DESCRIPTOR RtlpLookup(const VOID *Address)
+{
+    const SIZE_T Offset = (SIZE_T)((ULONG_PTR)Address - (ULONG_PTR)RtlpArena.Base);
+
+    if (HEAP_UNLIKELY(Offset >= HEAP_LOAD(&RtlpArena.Limit)))
+    {
+        return NULL;
+    }
+
+    return HEAP_DESCRIPTOR_AT(HEAP_LOAD(&RtlpArena.PageMap[Offset >> HEAP_PAGE_SHIFT]));
+}
+
+/* The back end's free spans, by whole pages; the last bin holds all that is longer than any block. */
+#define HEAP_BINS (HEAP_BACK_END_PAGES + 2)
+typedef struct _HEAP_BINS_SET
+{
+    ULONG64 Present[(HEAP_BINS + 63) / 64];
+    ULONG First[HEAP_BINS];
+} HEAP_BINS_SET, *PHEAP_BINS_SET;
+
+/* The free spans of a pool. HEAP.BackLock. */
+typedef struct _HEAP_SPANS
+{
+    HEAP_BINS_SET Clean;
+    HEAP_BINS_SET Dirty;
+    SIZE_T DirtyPages;
+    SIZE_T DecayLow;   /* least DirtyPages since the last decay */
+    ULONG64 DecayTime; /* of the last decay */
+    SIZE_T Reserved;   /* bytes of regions */
+} HEAP_SPANS, *PHEAP_SPANS;
+
+typedef struct _HEAP_COUNTERS
+{
+    SIZE_T InUsePages; /* pages of spans handed out */
+    ULONG64 Subsegments;
+    ULONG64 Purged;
+    ULONG64 Stolen;
+} HEAP_COUNTERS, *PHEAP_COUNTERS;
+
+#define HEAP_SPARE_SIZES 20
+#define HEAP_SIGNATURE   0x48544e65u
+
+struct _HEAP
+{
+    ULONG Signature;
+    ULONG Flags;
+    HEAP_LOCK Lock; /* API */
+    ULONG LockDepth;
+    ULONG_PTR LockOwner;
+    PHEAP_SLOT Slot; /* private heaps: the one slot, used with Lock held */
+    PHEAP NextHeap;  /* RtlpArena.Lock */
+    PVOID Private;   /* what rtlheap.c keeps about a heap created through the API */
+
+    DECLSPEC_ALIGN(64) HEAP_LOCK BackLock;
+    BOOLEAN Executable;
+    BOOLEAN NoFrontEnd;
+    ULONG Regions; /* descriptor numbers: lists of regions and of chunks */
+    ULONG Chunks;
+    ULONG Spare[HEAP_SPARE_SIZES]; /* free descriptors by their number of units */
+    ULONG DecayTick;
+    HEAP_COUNTERS Counters;
+    HEAP_SPANS Pools[HeapPools];
+};
+
+/* ---- lock.c ---- */
+VOID RtlpAcquireLockSlow(PHEAP_LOCK Lock);
+VOID RtlpReleaseLockSlow(PHEAP_LOCK Lock);
+
+static inline VOID RtlpAcquireLock(PHEAP_LOCK Lock)
+{
+    ULONG Free = 0;
+
+    if (!__atomic_compare_exchange_n(&Lock->State, &Free, 1, FALSE, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+    {
+        RtlpAcquireLockSlow(Lock);
+    }
+}
+
+static inline VOID RtlpReleaseLock(PHEAP_LOCK Lock)
+{
+    if (__atomic_exchange_n(&Lock->State, 0, __ATOMIC_RELEASE) == 2)
+    {
+        RtlpReleaseLockSlow(Lock);
+    }
+}
+
+/* ---- corruption.c ---- */
+
+typedef enum _HEAP_DAMAGE
+{
+    HeapDamageDoubleFree,
+    HeapDamageInvalidFree,  /* no block of the heap is there */
+    HeapDamageInteriorFree, /* inside a block */
+    HeapDamageWrongHeap,
+    HeapDamageLink,     /* a link in a freed block was overwritten */
+    HeapDamageMetadata, /* the heap's own structures disagree */
+    HeapDamageTail,     /* bytes behind a block were overwritten */
+    HeapDamageFreed,    /* a freed block was written to */
+    HeapDamageKinds
+} HEAP_DAMAGE;
+
+/* Tells the handler, or says what happened and ends the process (STATUS_HEAP_CORRUPTION). */
+VOID RtlpReportDamage(HEAP_DAMAGE Damage, PHEAP Heap, const VOID *Address);
+extern ULONG64 RtlpDamageCount[HeapDamageKinds];
+
+typedef VOID HEAP_DAMAGE_HANDLER(HEAP_DAMAGE Damage, PVOID Heap, const VOID *Address);
+/* Tests: called instead of ending the process. The operation that found the damage fails and changes nothing. */
+extern HEAP_DAMAGE_HANDLER *RtlpDamageHandler;
+
+/* ---- arena.c ---- */
+
+/* Makes the arena over Operations; later calls do nothing. FALSE if there is no address space. */
+BOOLEAN RtlpInitializeArena(PCHEAP_PAGE_OPERATIONS Operations);
+/* Metadata, zeroed at its first use only; NULL if it cannot be committed. Never given back. */
+PVOID RtlpAllocateMetadata(SIZE_T Units);
+/* Address space of whole regions, uncommitted; NULL if the arena is used up. The page map behind it is committed. */
+PUCHAR RtlpAllocateRegions(SIZE_T Count);
+VOID RtlpFreeRegions(PUCHAR Base, SIZE_T Count);
+VOID RtlpSetPageMap(const VOID *Base, SIZE_T Pages, ULONG Number);
+
+/* ---- span.c: HEAP.BackLock is held ---- */
+
+PHEAP_DESCRIPTOR RtlpAllocateDescriptor(PHEAP Heap, ULONG Units);
+VOID RtlpFreeDescriptor(PHEAP Heap, PHEAP_DESCRIPTOR Descriptor, ULONG Units);
+/* A span of Pages pages whose base is a multiple of Alignment; Kind is set, and the map of its first and last page. */
+PHEAP_DESCRIPTOR RtlpAllocateSpan(PHEAP Heap, ULONG Pages, SIZE_T Alignment, HEAP_KIND Kind);
+VOID RtlpFreeSpan(PHEAP Heap, PHEAP_DESCRIPTOR Span);
+/* The same for a span whose pages are zero and not there. */
+VOID RtlpFreeUntouchedSpan(PHEAP Heap, PHEAP_DESCRIPTOR Span);
+/* Grows (TRUE if the pages behind are free) or shrinks a span in place. */
+BOOLEAN RtlpResizeSpan(PHEAP Heap, PHEAP_DESCRIPTOR Span, ULONG Pages);
+/* Gives dirty free pages of a pool back until at most Keep are left. */
+VOID RtlpPurge(PHEAP Heap, HEAP_POOL Pool, SIZE_T Keep);
+/* Gives everything back. No block of the heap may be used any more. */
+VOID RtlpReleaseAllRegions(PHEAP Heap);
+
+/* ---- big.c: blocks of whole pages ---- */
+
+PVOID RtlpAllocateBig(PHEAP Heap, PHEAP_SLOT Slot, SIZE_T Size, SIZE_T Alignment, BOOLEAN *Zeroed);
+VOID RtlpFreeBig(PHEAP Heap, PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Descriptor);
+/* In place or by moving pages; NULL if the caller must copy (InPlace: if it does not fit). */
+PVOID RtlpResizeBig(PHEAP Heap, PHEAP_DESCRIPTOR Descriptor, SIZE_T Size, BOOLEAN InPlace);
+SIZE_T RtlpBigSize(const HEAP_DESCRIPTOR *Descriptor);
+VOID RtlpFlushSpanCache(PHEAP_SLOT Slot);
+
+/* ---- variable.c ---- */
+
+PVOID RtlpAllocateVariable(PHEAP Heap, SIZE_T Size);
+VOID RtlpFreeVariable(PHEAP Heap, PHEAP_DESCRIPTOR Chunk, PVOID Block);
+/* Bytes of the block that starts at Block; 0 if none does. */
+SIZE_T RtlpVariableSize(PHEAP Heap, PHEAP_DESCRIPTOR Chunk, const VOID *Block);
+
+/* ---- subsegment.c: by the owner of the slot ---- */
+
+PVOID RtlpAllocateSlow(PHEAP_SLOT Slot, ULONG Bucket, SIZE_T Size);
+/* What a local free may have to do after the map changed. */
+VOID RtlpFreeTransition(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment, ULONG Word, ULONG64 Old);
+VOID RtlpReleaseSubsegment(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment);
+VOID RtlpAppendPartial(PHEAP_BUCKET Bucket, PHEAP_DESCRIPTOR Subsegment);
+VOID RtlpRemovePartial(PHEAP_BUCKET Bucket, PHEAP_DESCRIPTOR Subsegment);
+/* Gives back every empty subsegment, active ones too. */
+VOID RtlpTrimSlot(PHEAP_SLOT Slot);
+
+/* ---- slot.c ---- */
+
+extern HEAP_SLOT RtlpEmptySlot; /* what a thread has before its first allocation; never changed */
+extern __thread PHEAP_SLOT RtlpThreadSlot;
+extern HEAP RtlpProcessHeap; /* the heap of malloc */
+extern HEAP_LOCK RtlpSlotLock;
+
+PHEAP_SLOT RtlpCreateSlot(PHEAP Heap);
+/* The calling thread's slot, made or taken over now; NULL if there is no memory. */
+PHEAP_SLOT RtlpAttachThread(VOID);
+VOID RtlpDetachThread(VOID);
+/* Sends a block to the slot that owns it. Slot is the sender's, or RtlpEmptySlot. */
+VOID RtlpFreeRemote(PHEAP_SLOT Slot, PHEAP_SLOT Receiver, PVOID Block, ULONG Bytes);
+VOID RtlpFlushParcels(PHEAP_SLOT Slot);
+/* Frees what others sent to this slot. */
+VOID RtlpReceive(PHEAP_SLOT Slot);
+/* Takes partial subsegments of a bucket from idle slots. */
+BOOLEAN RtlpStealPartial(PHEAP_SLOT Slot, ULONG Bucket);
+VOID RtlpLockForFork(VOID);
+VOID RtlpUnlockAfterFork(BOOLEAN Child);
+
+/* ---- block.c: any block, whatever holds it ---- */
+
+VOID RtlpFreeBlockSlow(PHEAP_SLOT Slot, PVOID Block);
+/* Usable bytes of a block; 0 (and a report) if Block is none. */
+SIZE_T RtlpBlockSize(const VOID *Block);
+PVOID RtlpAllocateAligned(PHEAP Heap, PHEAP_SLOT Slot, SIZE_T Size, SIZE_T Alignment);
+
+#endif

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The malloc family over the process heap: what libntheap.so puts in the place of the C library's.
+ *
+ * Results and errno are those of the C library's manual pages: NULL and ENOMEM where there is no memory, a block of no
+ * bytes is a block, realloc to no bytes frees. The fork handlers make the child's heap usable whatever other threads of
+ * the parent were doing.
+ */
+#include "heap/front.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define HEAP_EXPORT __attribute__((visibility("default")))
+
+static DECLSPEC_NOINLINE PVOID RtlpNoMemory(VOID)
+{
+    errno = ENOMEM;
+
+    return NULL;
+}
+
+static DECLSPEC_NOINLINE PVOID RtlpMallocPages(SIZE_T Size, BOOLEAN *Zeroed)
+{
+    PHEAP_SLOT Slot = RtlpThreadSlot;
+
+    if (Slot == &RtlpEmptySlot)
+    {
+        Slot = RtlpAttachThread();
+    }
+
+    PVOID Block = Slot != NULL ? RtlpAllocateBig(&RtlpProcessHeap, Slot, Size, HEAP_PAGE, Zeroed) : NULL;
+
+    return HEAP_LIKELY(Block != NULL) ? Block : RtlpNoMemory();
+}
+
+static DECLSPEC_NOINLINE PVOID RtlpMallocBig(SIZE_T Size)
+{
+    BOOLEAN Zeroed;
+
+    return RtlpMallocPages(Size, &Zeroed);
+}
+
+static DECLSPEC_NOINLINE PVOID RtlpMallocSlow(PHEAP_SLOT Slot, ULONG Bucket, SIZE_T Size)
+{
+    PVOID Block = RtlpAllocateSlow(Slot, Bucket, Size);
+
+    return HEAP_LIKELY(Block != NULL) ? Block : RtlpNoMemory();
+}
+
+/* Size is at most HEAP_FRONT_END_LIMIT. Both calls are the last thing it does: the fast path needs no stack. */
+static inline PVOID RtlpMallocFront(SIZE_T Size)
+{
+    PHEAP_SLOT Slot = RtlpThreadSlot;
+    const ULONG Bucket = RtlpBucketOf(Size);
+    PVOID Block = RtlpTakeBlock(&Slot->Active[Bucket]);
+
+    return HEAP_LIKELY(Block != NULL) ? Block : RtlpMallocSlow(Slot, Bucket, Size);
+}
+
+HEAP_EXPORT void *malloc(size_t size)
+{
+    return HEAP_LIKELY(size <= HEAP_FRONT_END_LIMIT) ? RtlpMallocFront(size) : RtlpMallocBig(size);
+}
+
+HEAP_EXPORT void free(void *block)
+{
+    if (HEAP_LIKELY(block != NULL))
+    {
+        RtlpFreeFront(RtlpThreadSlot, block);
+    }
+}
+
+HEAP_EXPORT void *calloc(size_t count, size_t size)
+{
+    size_t Bytes;
+
+    if (HEAP_UNLIKELY(__builtin_mul_overflow(count, size, &Bytes)))
+    {
+        return RtlpNoMemory();
+    }
+
+    if (HEAP_UNLIKELY(Bytes > HEAP_FRONT_END_LIMIT))
+    {
+        BOOLEAN Zeroed = FALSE;
+        void *Big = RtlpMallocPages(Bytes, &Zeroed);
+
+        return Big == NULL || Zeroed ? Big : memset(Big, 0, Bytes);
+    }
+
+    void *Block = RtlpMallocFront(Bytes);
+
+    return HEAP_LIKELY(Block != NULL) ? memset(Block, 0, Bytes) : NULL;
+}
+
+HEAP_EXPORT void *realloc(void *block, size_t size)
+{
+    if (block == NULL)
+    {
+        return malloc(size);
+    }
+
+    if (size == 0)
+    {
+        free(block);
+        return NULL;
+    }
+
+    PHEAP_DESCRIPTOR Descriptor = RtlpLookup(block);
+    const SIZE_T Old = RtlpBlockSize(block);
+
+    if (Old == 0)
+    {
+        return RtlpNoMemory();
+    }
+
+    if (Descriptor->Kind == HeapKindPages)
+    {
+        void *Same = RtlpResizeBig(&RtlpProcessHeap, Descriptor, size, FALSE);
+
+        if (Same != NULL)
+        {
+            return Same;
+        }
+    }
+    else if (size <= Old && (size >= Old / 2 || Old <= 64))
+    {
+        return block;
+    }
+
+    void *Block = malloc(size);
+
+    if (Block != NULL)
+    {
+        memcpy(Block, block, Old < size ? Old : size);
+        free(block);
+    }
+
+    return Block;
+}
+
+HEAP_EXPORT void *reallocarray(void *block, size_t count, size_t size)
+{
+    size_t Bytes;
+
+    return __builtin_mul_overflow(count, size, &Bytes) ? RtlpNoMemory() : realloc(block, Bytes);
+}
+
+static void *RtlpMallocAligned(size_t Alignment, size_t Size)
+{
+    if (Alignment <= 16)
+    {
+        return malloc(Size);
+    }
+
+    PHEAP_SLOT Slot = RtlpThreadSlot;
+
+    if (Slot == &RtlpEmptySlot)
+    {
+        Slot = RtlpAttachThread();
+    }
+
+    PVOID Block = Slot != NULL ? RtlpAllocateAligned(&RtlpProcessHeap, Slot, Size, Alignment) : NULL;
+
+    return Block != NULL ? Block : RtlpNoMemory();
+}
+
+HEAP_EXPORT int posix_memalign(void **result, size_t alignment, size_t size)
+{
+    if (alignment < sizeof(void *) || (alignment & (alignment - 1)) != 0)
+    {
+        return EINVAL;
+    }
+
+    const int Saved = errno;
+    void *Block = RtlpMallocAligned(alignment, size);
+
+    errno = Saved;
+    if (Block == NULL)
+    {
+        return ENOMEM;
+    }
+
+    *result = Block;
+
+    return 0;
+}
+
+HEAP_EXPORT void *aligned_alloc(size_t alignment, size_t size)
+{
+    if (alignment == 0 || (alignment & (alignment - 1)) != 0)
+    {
+        errno = EINVAL;
+        return NULL;
+    }
+
+    return RtlpMallocAligned(alignment, size);
+}
+
+HEAP_EXPORT void *memalign(size_t alignment, size_t size)
+{
+    size_t Power = 16;
+
+    if (alignment > HEAP_MAXIMUM_REQUEST)
+    {
+        errno = EINVAL;
+        return NULL;
+    }
+
+    /* glibc rounds an alignment that is no power of two up. */
+    while (Power < alignment)
+    {
+        Power *= 2;
+    }
+
+    return RtlpMallocAligned(Power, size);
+}
+
+HEAP_EXPORT void *valloc(size_t size)
+{
+    return RtlpMallocAligned(HEAP_PAGE, size);
+}
+
+HEAP_EXPORT void *pvalloc(size_t size)
+{
+    if (size > HEAP_MAXIMUM_REQUEST)
+    {
+        return RtlpNoMemory();
+    }
+
+    return RtlpMallocAligned(HEAP_PAGE, size == 0 ? HEAP_PAGE : (size + HEAP_PAGE - 1) & ~(HEAP_PAGE - 1));
+}
+
+HEAP_EXPORT size_t malloc_usable_size(void *block)
+{
+    return block != NULL ? RtlpBlockSize(block) : 0;
+}
+
+HEAP_EXPORT int malloc_trim(size_t keep)
+{
+    const ULONG64 Before = RtlpProcessHeap.Counters.Purged;
+
+    UNREFERENCED_PARAMETER(keep);
+    RtlpAcquireLock(&RtlpProcessHeap.BackLock);
+    RtlpPurge(&RtlpProcessHeap, HeapPoolSmall, 0);
+    RtlpPurge(&RtlpProcessHeap, HeapPoolLarge, 0);
+    RtlpReleaseLock(&RtlpProcessHeap.BackLock);
+
+    return RtlpProcessHeap.Counters.Purged != Before;
+}
+
+/* ---- fork ---- */
+
+static void RtlpBeforeFork(void)
+{
+    RtlpLockForFork();
+}
+
+static void RtlpAfterForkParent(void)
+{
+    RtlpUnlockAfterFork(FALSE);
+}
+
+static void RtlpAfterForkChild(void)
+{
+    RtlpUnlockAfterFork(TRUE);
+}
+
+__attribute__((constructor)) static void RtlpMallocStarts(void)
+{
+    (void)pthread_atfork(RtlpBeforeFork, RtlpAfterForkParent, RtlpAfterForkChild);
+}

@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The back end: spans of whole pages, cut from regions, best fit.
+ *
+ * Free spans are of two sorts that are never merged with each other. Clean ones were never touched or were given back:
+ * they cost no memory, and reading them gives zeroes. Dirty ones still have their pages: using them again costs no page
+ * fault, the dearest thing an allocator can cause. So dirty ones are used first, and each sort keeps a list for every
+ * length up to the largest block, which makes the best fit the first list that is not empty. What stays dirty without
+ * being used is given back step by step (RtlpDecay).
+ *
+ * Only the first and the last page of a free span or a medium block are in the page map: that is what merging and free
+ * need, and an address in between leads nowhere. HEAP.BackLock is held in every function.
+ */
+#include "heap/span.h"
+
+#define HEAP_DECAY_PERIOD  100  /* milliseconds */
+#define HEAP_PURGE_AT_ONCE 8192 /* pages: a free span of this length does not wait for the decay */
+#define HEAP_LARGE_REGION  ((SIZE_T)16 << 20)
+
+/* ---- regions ---- */
+
+/* Regions grow with the pool, so that a large heap needs few mappings. */
+static SIZE_T RtlpRegionSize(PHEAP Heap, ULONG Pages, HEAP_POOL Pool)
+{
+    const SIZE_T Need = ((SIZE_T)Pages + 1) * HEAP_PAGE;
+    const SIZE_T Share = Heap->Pools[Pool].Reserved / 8;
+    SIZE_T Size = Pool == HeapPoolLarge ? HEAP_LARGE_REGION : HEAP_REGION;
+
+    if (Size < Share)
+    {
+        Size = Share < ((SIZE_T)64 << 20) ? Share : (SIZE_T)64 << 20;
+    }
+
+    if (Size < Need)
+    {
+        Size = Need;
+    }
+
+    return (Size + HEAP_REGION - 1) & ~(HEAP_REGION - 1);
+}
+
+static PUCHAR RtlpMapRegion(PHEAP Heap, SIZE_T Size)
+{
+    PUCHAR Base = RtlpAllocateRegions(Size >> HEAP_REGION_SHIFT);
+
+    if (Base != NULL && !RtlpArena.Operations->Commit(Base, Size - HEAP_PAGE, Heap->Executable))
+    {
+        RtlpFreeRegions(Base, Size >> HEAP_REGION_SHIFT);
+        Base = NULL;
+    }
+
+    return Base;
+}
+
+static PHEAP_DESCRIPTOR RtlpAddRegion(PHEAP Heap, ULONG Pages, HEAP_POOL Pool)
+{
+    PHEAP_DESCRIPTOR Region = RtlpAllocateDescriptor(Heap, 1);
+    PHEAP_DESCRIPTOR Span = RtlpAllocateDescriptor(Heap, 1);
+    SIZE_T Size = RtlpRegionSize(Heap, Pages, Pool);
+    PUCHAR Base = NULL;
+
+    if (Region != NULL && Span != NULL)
+    {
+        Base = RtlpMapRegion(Heap, Size);
+        if (Base == NULL)
+        {
+            /* As little as will do, before giving up. */
+            Size = (((SIZE_T)Pages + 1) * HEAP_PAGE + HEAP_REGION - 1) & ~(HEAP_REGION - 1);
+            Base = RtlpMapRegion(Heap, Size);
+        }
+    }
+
+    if (Base == NULL)
+    {
+        if (Region != NULL)
+        {
+            RtlpFreeDescriptor(Heap, Region, 1);
+        }
+
+        if (Span != NULL)
+        {
+            RtlpFreeDescriptor(Heap, Span, 1);
+        }
+
+        return NULL;
+    }
+
+    Region->Base = Base;
+    Region->Committed = Size;
+    Region->Pool = (UCHAR)Pool;
+    Region->Next = Heap->Regions;
+    Heap->Regions = RtlpDescriptorNumber(Region);
+    Heap->Pools[Pool].Reserved += Size;
+    Span->Base = Base;
+    Span->Pages = (ULONG)(Size / HEAP_PAGE) - 1;
+    Span->Pool = (UCHAR)Pool;
+    RtlpInsertFree(Heap, Span);
+
+    return Span;
+}
+
+VOID RtlpReleaseAllRegions(PHEAP Heap)
+{
+    while (Heap->Regions != 0)
+    {
+        PHEAP_DESCRIPTOR Region = HEAP_DESCRIPTOR_AT(Heap->Regions);
+        const SIZE_T Size = Region->Committed;
+
+        Heap->Regions = Region->Next;
+        RtlpSetPageMap(Region->Base, Size / HEAP_PAGE, 0);
+        RtlpArena.Operations->Decommit(Region->Base, Size - HEAP_PAGE, TRUE);
+        RtlpFreeRegions(Region->Base, Size >> HEAP_REGION_SHIFT);
+    }
+}
+
+/* ---- allocate and free ---- */
+
+/* Cuts Pages pages off the front of a span that is on no list; the rest becomes a free span of the same sort. */
+static BOOLEAN RtlpSplit(PHEAP Heap, PHEAP_DESCRIPTOR Span, ULONG Pages)
+{
+    if (Span->Pages == Pages)
+    {
+        return TRUE;
+    }
+
+    PHEAP_DESCRIPTOR Rest = RtlpAllocateDescriptor(Heap, 1);
+
+    if (Rest == NULL)
+    {
+        return FALSE;
+    }
+
+    Rest->Base = Span->Base + (SIZE_T)Pages * HEAP_PAGE;
+    Rest->Pages = Span->Pages - Pages;
+    Rest->Dirty = Span->Dirty;
+    Rest->Pool = Span->Pool;
+    Span->Pages = Pages;
+    RtlpInsertFree(Heap, Rest);
+
+    return TRUE;
+}
+
+static PHEAP_DESCRIPTOR RtlpFindSpan(PHEAP Heap, ULONG Pages, HEAP_POOL Pool)
+{
+    PHEAP_DESCRIPTOR Span = RtlpFindBest(&Heap->Pools[Pool].Dirty, Pages);
+
+    if (Span == NULL)
+    {
+        Span = RtlpFindBest(&Heap->Pools[Pool].Clean, Pages);
+    }
+
+    return Span != NULL ? Span : RtlpAddRegion(Heap, Pages, Pool);
+}
+
+PHEAP_DESCRIPTOR RtlpAllocateSpan(PHEAP Heap, ULONG Pages, SIZE_T Alignment, HEAP_KIND Kind)
+{
+    const ULONG Slack = Alignment > HEAP_PAGE ? (ULONG)(Alignment / HEAP_PAGE) - 1 : 0;
+    const HEAP_POOL Pool = Pages + Slack > HEAP_BACK_END_PAGES ? HeapPoolLarge : HeapPoolSmall;
+    PHEAP_DESCRIPTOR Span = RtlpFindSpan(Heap, Pages + Slack, Pool);
+
+    if (Span == NULL)
+    {
+        return NULL;
+    }
+
+    RtlpRemoveFree(Heap, Span);
+
+    if (Slack != 0)
+    {
+        PUCHAR Aligned = (PUCHAR)(((ULONG_PTR)Span->Base + Alignment - 1) & ~(Alignment - 1));
+        const ULONG Before = (ULONG)((SIZE_T)(Aligned - Span->Base) / HEAP_PAGE);
+
+        if (Before != 0)
+        {
+            PHEAP_DESCRIPTOR Front = Span;
+
+            Span = RtlpAllocateDescriptor(Heap, 1);
+            if (Span == NULL)
+            {
+                RtlpInsertFree(Heap, Front);
+                return NULL;
+            }
+
+            Span->Base = Aligned;
+            Span->Pages = Front->Pages - Before;
+            Span->Dirty = Front->Dirty;
+            Span->Pool = Front->Pool;
+            Front->Pages = Before;
+            RtlpInsertFree(Heap, Front);
+        }
+    }
+
+    if (!RtlpSplit(Heap, Span, Pages))
+    {
+        RtlpInsertFree(Heap, Span);
+        return NULL;
+    }
+
+    Span->Kind = (UCHAR)Kind;
+    Span->Zeroed = !Span->Dirty;
+    Span->Dirty = TRUE;
+    Span->Next = 0;
+    Span->Previous = 0;
+    RtlpMapEnds(Span, RtlpDescriptorNumber(Span));
+    Heap->Counters.InUsePages += Pages;
+
+    return Span;
+}
+
+/*
+ * The free span of the same sort that Page is an end of, or NULL. Page may lie outside of Span's region: then it is a
+ * guard page, which is never in the page map.
+ */
+static PHEAP_DESCRIPTOR RtlpFreeNeighbour(const HEAP_DESCRIPTOR *Span, const UCHAR *Page)
+{
+    PHEAP_DESCRIPTOR Neighbour = RtlpLookup(Page);
+
+    return Neighbour != NULL && HEAP_LOAD(&Neighbour->Kind) == HeapKindFree && Neighbour->Dirty == Span->Dirty
+               ? Neighbour
+               : NULL;
+}
+
+/* Puts a span on its list, merged with its free neighbours. */
+static VOID RtlpMerge(PHEAP Heap, PHEAP_DESCRIPTOR Span)
+{
+    PHEAP_DESCRIPTOR Before = RtlpFreeNeighbour(Span, Span->Base - HEAP_PAGE);
+
+    if (Before != NULL)
+    {
+        RtlpRemoveFree(Heap, Before);
+        Span->Base = Before->Base;
+        Span->Pages += Before->Pages;
+        RtlpFreeDescriptor(Heap, Before, 1);
+    }
+
+    PHEAP_DESCRIPTOR After = RtlpFreeNeighbour(Span, Span->Base + (SIZE_T)Span->Pages * HEAP_PAGE);
+
+    if (After != NULL)
+    {
+        RtlpRemoveFree(Heap, After);
+        Span->Pages += After->Pages;
+        RtlpFreeDescriptor(Heap, After, 1);
+    }
+
+    RtlpInsertFree(Heap, Span);
+}
+
+/* Every period, half of the pages that were dirty and free during all of it are given back. */
+static VOID RtlpDecay(PHEAP Heap, HEAP_POOL Pool)
+{
+    PHEAP_SPANS Spans = &Heap->Pools[Pool];
+
+    Heap->DecayTick += 1;
+    if (Pool == HeapPoolSmall && Heap->DecayTick % 64 != 0)
+    {
+        return;
+    }
+
+    const ULONG64 Now = RtlpGroundMilliseconds();
+
+    if (Now - Spans->DecayTime >= HEAP_DECAY_PERIOD)
+    {
+        if (Spans->DecayTime != 0 && Spans->DecayLow > 64)
+        {
+            RtlpPurge(Heap, Pool, Spans->DirtyPages - Spans->DecayLow / 2);
+        }
+
+        Spans->DecayTime = Now;
+        Spans->DecayLow = Spans->DirtyPages;
+    }
+}
+
+/* Gives the pages of a dirty free span back. The span is on its list before and after, merged with clean neighbours. */
+static VOID RtlpPurgeSpan(PHEAP Heap, PHEAP_DESCRIPTOR Span)
+{
+    PCHEAP_PAGE_OPERATIONS Operations = RtlpArena.Operations;
+    const SIZE_T Size = Span->Pages * HEAP_PAGE;
+
+    RtlpRemoveFree(Heap, Span);
+    Operations->Decommit(Span->Base, Size, FALSE);
+    if (!Operations->CommitOnTouch && !Operations->Commit(Span->Base, Size, Heap->Executable))
+    {
+        /* The ground took the pages and does not promise them again: lost address space until the heap's end. */
+        RtlpFreeDescriptor(Heap, Span, 1);
+        return;
+    }
+
+    Heap->Counters.Purged += Span->Pages;
+    Span->Dirty = FALSE;
+    RtlpMerge(Heap, Span);
+}
+
+VOID RtlpFreeSpan(PHEAP Heap, PHEAP_DESCRIPTOR Span)
+{
+    const HEAP_POOL Pool = (HEAP_POOL)Span->Pool;
+    const BOOLEAN AtOnce = Span->Pages >= HEAP_PURGE_AT_ONCE && RtlpArena.Operations->CommitOnTouch;
+
+    Heap->Counters.InUsePages -= Span->Pages;
+    RtlpMapEnds(Span, 0);
+    if (AtOnce)
+    {
+        RtlpArena.Operations->Decommit(Span->Base, Span->Pages * HEAP_PAGE, FALSE);
+        Heap->Counters.Purged += Span->Pages;
+    }
+
+    Span->Dirty = !AtOnce;
+    RtlpMerge(Heap, Span);
+    RtlpDecay(Heap, Pool);
+}
+
+VOID RtlpFreeUntouchedSpan(PHEAP Heap, PHEAP_DESCRIPTOR Span)
+{
+    Heap->Counters.InUsePages -= Span->Pages;
+    RtlpMapEnds(Span, 0);
+    Span->Dirty = FALSE;
+    RtlpMerge(Heap, Span);
+}
+
+VOID RtlpPurge(PHEAP Heap, HEAP_POOL Pool, SIZE_T Keep)
+{
+    PHEAP_SPANS Spans = &Heap->Pools[Pool];
+
+    /* The longest first: fewest calls, and short ones are the likeliest to be used again. */
+    for (ULONG Bin = HEAP_BINS; Bin-- > 1;)
+    {
+        while (Spans->Dirty.First[Bin] != 0 && Spans->DirtyPages > Keep)
+        {
+            RtlpPurgeSpan(Heap, HEAP_DESCRIPTOR_AT(Spans->Dirty.First[Bin]));
+        }
+    }
+}
+
+BOOLEAN RtlpResizeSpan(PHEAP Heap, PHEAP_DESCRIPTOR Span, ULONG Pages)
+{
+    const ULONG Old = Span->Pages;
+
+    if (Pages < Old)
+    {
+        PHEAP_DESCRIPTOR Tail = RtlpAllocateDescriptor(Heap, 1);
+
+        if (Tail == NULL)
+        {
+            return FALSE;
+        }
+
+        RtlpMapEnds(Span, 0);
+        Span->Pages = Pages;
+        RtlpMapEnds(Span, RtlpDescriptorNumber(Span));
+        Tail->Base = Span->Base + (SIZE_T)Pages * HEAP_PAGE;
+        Tail->Pages = Old - Pages;
+        Tail->Dirty = TRUE;
+        Tail->Pool = Span->Pool;
+        Heap->Counters.InUsePages -= Tail->Pages;
+        RtlpMerge(Heap, Tail);
+
+        return TRUE;
+    }
+
+    PHEAP_DESCRIPTOR After = RtlpLookup(Span->Base + (SIZE_T)Old * HEAP_PAGE);
+    const ULONG More = Pages - Old;
+
+    if (After == NULL || HEAP_LOAD(&After->Kind) != HeapKindFree || After->Pages < More)
+    {
+        return FALSE;
+    }
+
+    RtlpRemoveFree(Heap, After);
+    if (!RtlpSplit(Heap, After, More))
+    {
+        RtlpInsertFree(Heap, After);
+        return FALSE;
+    }
+
+    RtlpMapEnds(Span, 0);
+    RtlpFreeDescriptor(Heap, After, 1);
+    Span->Pages = Pages;
+    Span->Zeroed = FALSE;
+    RtlpMapEnds(Span, RtlpDescriptorNumber(Span));
+    Heap->Counters.InUsePages += More;
+
+    return TRUE;
+}

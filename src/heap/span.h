@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The lists of free spans (spanlist.c) as span.c and rtlheap.c use them. HEAP.BackLock is held.
+ */
+#ifndef NTMM_HEAP_SPAN_H
+#define NTMM_HEAP_SPAN_H
+
+#include "heap/heap.h"
+
+/* Lets the first and the last page of a span lead to Number. */
+VOID RtlpMapEnds(const HEAP_DESCRIPTOR *Span, ULONG Number);
+VOID RtlpInsertFree(PHEAP Heap, PHEAP_DESCRIPTOR Span);
+VOID RtlpRemoveFree(PHEAP Heap, PHEAP_DESCRIPTOR Span);
+/* The shortest free span of at least Pages pages, or NULL. It stays on its list. */
+PHEAP_DESCRIPTOR RtlpFindBest(PHEAP_BINS_SET Bins, ULONG Pages);
+
+#endif

@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The front end: buckets as documented, blocks that never overlap, contents that stay, every misuse of free seen.
+ */
+#include "heap_test.h"
+
+static void buckets_have_the_documented_granularity(void **state)
+{
+    static const struct
+    {
+        ULONG first, last, granularity, bucket;
+    } table[] = {
+        { 257, 512, 16, 33 },    { 513, 1024, 32, 49 },   { 1025, 2048, 64, 65 },
+        { 2049, 4096, 128, 81 }, { 4097, 8192, 256, 97 }, { 8193, 16384, 512, 113 },
+    };
+
+    (void)state;
+    for (ULONG size = 1; size <= 256; size += 1)
+    {
+        assert_int_equal(RtlpBucketSize(RtlpBucketOf(size)), (size + 15) & ~15u);
+        assert_int_equal(RtlpDocumentedBucket(RtlpBucketOf(size)), (size + 15) / 16 * 2);
+    }
+
+    for (size_t row = 0; row < sizeof(table) / sizeof(table[0]); row += 1)
+    {
+        for (ULONG size = table[row].first; size <= table[row].last; size += 1)
+        {
+            const ULONG step = (size - table[row].first) / table[row].granularity;
+
+            assert_int_equal(RtlpBucketSize(RtlpBucketOf(size)),
+                             table[row].first - 1 + (step + 1) * table[row].granularity);
+            assert_int_equal(RtlpDocumentedBucket(RtlpBucketOf(size)), table[row].bucket + step);
+        }
+    }
+
+    assert_int_equal(RtlpDocumentedBucket(RtlpBucketOf(16384)), HEAP_DOCUMENTED_BUCKETS);
+    assert_int_equal(RtlpBucketOf(16384), HEAP_BUCKETS - 1);
+}
+
+static void blocks_are_aligned_apart_and_keep_their_contents(void **state)
+{
+    enum
+    {
+        slots = 3000
+    };
+    static struct
+    {
+        uint8_t *block;
+        size_t size;
+        uint8_t fill;
+    } table[slots];
+    test_random random = test_seed("blocks_are_aligned_apart_and_keep_their_contents");
+    const uint64_t iterations = test_iterations(120000);
+
+    (void)state;
+    for (uint64_t i = 0; i < iterations; i += 1)
+    {
+        const size_t slot = (size_t)test_below(&random, slots);
+
+        if (table[slot].block != NULL)
+        {
+            const size_t checks = table[slot].size < 64 ? table[slot].size : 64;
+
+            for (size_t at = 0; at < checks; at += 1)
+            {
+                assert_int_equal(table[slot].block[at], table[slot].fill);
+                assert_int_equal(table[slot].block[table[slot].size - 1 - at], table[slot].fill);
+            }
+
+            heap_free(table[slot].block);
+            table[slot].block = NULL;
+        }
+        else
+        {
+            table[slot].size = heap_test_size(&random);
+            table[slot].fill = (uint8_t)test_draw(&random);
+            table[slot].block = heap_malloc(table[slot].size);
+            assert_non_null(table[slot].block);
+            assert_int_equal((uintptr_t)table[slot].block % 16, 0);
+            assert_true(RtlpBlockSize(table[slot].block) >= table[slot].size);
+            memset(table[slot].block, table[slot].fill, table[slot].size);
+        }
+    }
+
+    for (size_t slot = 0; slot < slots; slot += 1)
+    {
+        if (table[slot].block != NULL)
+        {
+            heap_free(table[slot].block);
+            table[slot].block = NULL;
+        }
+    }
+}
+
+static void freeing_everything_gives_every_subsegment_back(void **state)
+{
+    enum
+    {
+        count = 20000
+    };
+    static void *blocks[count];
+
+    (void)state;
+    for (int i = 0; i < count; i += 1)
+    {
+        blocks[i] = heap_malloc(100);
+        assert_non_null(blocks[i]);
+    }
+
+    assert_true(RtlpProcessHeap.Counters.Subsegments > count / 200);
+    for (int i = 0; i < count; i += 1)
+    {
+        heap_free(blocks[i]);
+    }
+
+    RtlpTrimSlot(RtlpThreadSlot);
+    RtlpFlushSpanCache(RtlpThreadSlot);
+    assert_int_equal(RtlpProcessHeap.Counters.Subsegments, 0);
+}
+
+static void placement_within_a_subsegment_differs_between_subsegments(void **state)
+{
+    /* The distance between the first two blocks of fresh subsegments: always one block without randomization. */
+    enum
+    {
+        rounds = 64
+    };
+    void *blocks[rounds][256];
+    int different = 0;
+
+    (void)state;
+    for (int round = 0; round < rounds; round += 1)
+    {
+        for (int i = 0; i < 256; i += 1)
+        {
+            blocks[round][i] = heap_malloc(64);
+        }
+    }
+
+    ptrdiff_t first = (char *)blocks[8][1] - (char *)blocks[8][0];
+
+    for (int round = 9; round < rounds; round += 1)
+    {
+        different += (char *)blocks[round][1] - (char *)blocks[round][0] != first;
+    }
+
+    for (int round = 0; round < rounds; round += 1)
+    {
+        for (int i = 0; i < 256; i += 1)
+        {
+            heap_free(blocks[round][i]);
+        }
+    }
+
+    assert_true(different > rounds / 8);
+}
+
+static void every_misuse_of_free_is_reported(void **state)
+{
+    static const size_t sizes[] = { 1, 16, 48, 100, 500, 1000, 5000, 16384, 20000, 100000, 600000, 5000000 };
+    char *blocks[40];
+    int caught = 0;
+
+    (void)state;
+    RtlpDamageHandler = heap_collect_damage;
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i += 1)
+    {
+        /* More of them than activation needs, so that chunks and subsegments are both tried. */
+        for (int n = 0; n < 40; n += 1)
+        {
+            blocks[n] = heap_malloc(sizes[i]);
+            assert_non_null(blocks[n]);
+        }
+
+        for (int n = 0; n < 40; n += 1)
+        {
+            heap_damage.count = 0;
+            heap_free(blocks[n] + 1);
+            assert_int_equal(heap_damage.count, 1);
+            heap_free(blocks[n] + (sizes[i] > 16 ? 16 : 8));
+            assert_int_equal(heap_damage.count, 2);
+            heap_free(blocks[n]);
+            assert_int_equal(heap_damage.count, 2);
+            heap_free(blocks[n]);
+            assert_int_equal(heap_damage.count, 3);
+            caught += heap_damage.count;
+        }
+    }
+
+    int local = 0;
+
+    heap_damage.count = 0;
+    heap_free(&local);
+    heap_free((void *)(uintptr_t)0x10);
+    heap_free(RtlpArena.Base + 4 * HEAP_REGION - 16);
+    heap_free(RtlpArena.Metadata + 64);
+    heap_free((void *)(uintptr_t)0xffffffffffffff00);
+    assert_int_equal(heap_damage.count, 5);
+    RtlpDamageHandler = NULL;
+    print_message("caught %d of %d misuses\n", caught + 5, 40 * 12 * 3 + 5);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(buckets_have_the_documented_granularity),
+        cmocka_unit_test(blocks_are_aligned_apart_and_keep_their_contents),
+        cmocka_unit_test(placement_within_a_subsegment_differs_between_subsegments),
+        cmocka_unit_test(every_misuse_of_free_is_reported),
+        cmocka_unit_test(freeing_everything_gives_every_subsegment_back),
+    };
+
+    return cmocka_run_group_tests_name("heap.front", tests, NULL, NULL);
+}

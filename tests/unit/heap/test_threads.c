@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Many threads on the process heap: every block changes hands with a chance of one in four, threads come and go, and
+ * each block's contents are checked by whoever frees it.
+ */
+#include "heap_test.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+enum
+{
+    exchange_slots = 512,
+    own_slots = 300
+};
+
+typedef struct
+{
+    uint32_t size;
+    uint32_t check;
+} block_head;
+
+static _Atomic(block_head *) exchange[exchange_slots];
+static uint64_t turns;
+
+static block_head *make_block(test_random *random)
+{
+    const uint32_t size = (uint32_t)(sizeof(block_head) + heap_test_size(random) % 70000);
+    block_head *block = heap_malloc(size);
+
+    if (block != NULL)
+    {
+        memset(block, (int)(size & 0xff), size);
+        block->size = size;
+        block->check = ~size;
+    }
+
+    return block;
+}
+
+static void drop_block(block_head *block)
+{
+    if (block != NULL)
+    {
+        const uint8_t *bytes = (const uint8_t *)block;
+
+        if (block->check != ~block->size ||
+            (block->size > sizeof(block_head) && bytes[block->size - 1] != (uint8_t)block->size))
+        {
+            fprintf(stderr, "block %p of %u bytes was damaged\n", (void *)block, block->size);
+            abort();
+        }
+
+        heap_free(block);
+    }
+}
+
+static void *work(void *argument)
+{
+    test_random random = { *(uint64_t *)argument };
+    block_head *own[own_slots] = { 0 };
+
+    for (uint64_t turn = 0; turn < turns; turn += 1)
+    {
+        const size_t slot = (size_t)test_below(&random, own_slots);
+
+        drop_block(own[slot]);
+        own[slot] = make_block(&random);
+        if (own[slot] == NULL)
+        {
+            abort();
+        }
+
+        if (test_below(&random, 4) == 0)
+        {
+            own[slot] = atomic_exchange(&exchange[test_below(&random, exchange_slots)], own[slot]);
+        }
+    }
+
+    for (size_t slot = 0; slot < own_slots; slot += 1)
+    {
+        drop_block(own[slot]);
+    }
+
+    RtlpDetachThread();
+
+    return NULL;
+}
+
+static void threads_hand_blocks_to_each_other(void **state)
+{
+    enum
+    {
+        threads = 4,
+        rounds = 5
+    };
+    test_random random = test_seed("threads_hand_blocks_to_each_other");
+
+    (void)state;
+    turns = test_iterations(4000);
+    for (int round = 0; round < rounds; round += 1)
+    {
+        pthread_t ids[threads];
+        uint64_t seeds[threads];
+
+        for (int i = 0; i < threads; i += 1)
+        {
+            seeds[i] = test_draw(&random);
+            assert_int_equal(pthread_create(&ids[i], NULL, work, &seeds[i]), 0);
+        }
+
+        for (int i = 0; i < threads; i += 1)
+        {
+            pthread_join(ids[i], NULL);
+        }
+    }
+
+    for (size_t slot = 0; slot < exchange_slots; slot += 1)
+    {
+        drop_block(atomic_exchange(&exchange[slot], NULL));
+    }
+}
+
+static void *free_remotely(void *argument)
+{
+    void **blocks = argument;
+
+    for (int i = 0; i < 1000; i += 1)
+    {
+        heap_free(blocks[i]);
+    }
+
+    return NULL;
+}
+
+static void blocks_freed_by_another_thread_come_back_to_their_slot(void **state)
+{
+    static void *blocks[1000];
+    pthread_t id;
+
+    (void)state;
+    for (int round = 0; round < 20; round += 1)
+    {
+        for (int i = 0; i < 1000; i += 1)
+        {
+            blocks[i] = heap_malloc(200);
+            assert_non_null(blocks[i]);
+        }
+
+        assert_int_equal(pthread_create(&id, NULL, free_remotely, blocks), 0);
+        pthread_join(id, NULL);
+    }
+
+    /* 20 rounds of 1000 blocks without ever holding more than 1000: memory came back. */
+    assert_true(RtlpProcessHeap.Counters.Subsegments < 60 + 20);
+}
+
+static void a_link_overwritten_after_free_is_seen(void **state)
+{
+    pthread_t id;
+    static void *blocks[1000];
+
+    (void)state;
+    for (int i = 0; i < 1000; i += 1)
+    {
+        blocks[i] = heap_malloc(48);
+        assert_non_null(blocks[i]);
+    }
+
+    assert_int_equal(pthread_create(&id, NULL, free_remotely, blocks), 0);
+    pthread_join(id, NULL);
+    *(volatile uint64_t *)RtlpThreadSlot->Incoming ^= 0x1000; /* the use after free */
+    RtlpDamageHandler = heap_collect_damage;
+    heap_damage.count = 0;
+    RtlpReceive(RtlpThreadSlot);
+    RtlpDamageHandler = NULL;
+    assert_int_equal(heap_damage.count, 1);
+    assert_int_equal(heap_damage.last, HeapDamageLink);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(threads_hand_blocks_to_each_other),
+        cmocka_unit_test(blocks_freed_by_another_thread_come_back_to_their_slot),
+        cmocka_unit_test(a_link_overwritten_after_free_is_seen),
+    };
+
+    return cmocka_run_group_tests_name("heap.threads", tests, NULL, NULL);
+}

@@ -122,6 +122,7 @@ static void memory_left_behind_stops_the_machine(void **state)
     PEPROCESS process = create("leaker");
 
     (void)state;
+    MiState.Space->DeleteAddressSpace = NULL; /* nobody deletes it */
     add_vad(process, process->Space.LowestVpn + 0x100, 100, 0);
     TestExpectBugCheck(MEMORY_MANAGEMENT, terminate, process);
     assert_int_equal(TestBugCheckParameters[0], 0x5003);

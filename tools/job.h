@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The sort job: sorts the lines of a text and counts its words, inside an NT process, in private memory that it uses through
+ * ordinary pointers. The text may be much larger than the machine, so the order in which memory is touched is the whole art:
+ *
+ *   read    the file into one reservation, sequentially
+ *   sort    pieces that fit into RAM: line references of one piece, merge sort, a sorted copy of the piece; then the
+ *           piece's original is given back. The words of the piece are collected on the way, while its text is in memory
+ *   merge   all sorted pieces, each read sequentially, into the output file: on one processor
+ *   count   the collected words by partitions that fit into RAM: on the other processor, at the same time
+ */
+#ifndef NTMM_TOOLS_JOB_H
+#define NTMM_TOOLS_JOB_H
+
+#include <ntmm.h>
+
+typedef enum _JOB_PHASE
+{
+    JobNothing,
+    JobRead,
+    JobSort,
+    JobMerge,
+    JobDone
+} JOB_PHASE;
+
+#define JOB_MAXIMUM_THREADS 64
+
+/* What the main thread tells the job, and what it learns from it. Lives in ordinary (not NT) memory. */
+typedef struct _SORT_JOB
+{
+    /* in */
+    int Input, Output; /* open files */
+    PCSTR InputPath, OutputPath;
+    ULONG64 InputBytes;
+    ULONG64 RamBytes; /* of the machine: pieces are made to fit */
+    ULONG Processors;
+    volatile int *Cancel; /* becomes nonzero: stop */
+    /* out */
+    volatile JOB_PHASE Phase;
+    volatile ULONG64 Done, Total; /* bytes of the phase */
+    ULONG64 Lines, Words, DistinctWords;
+    PVOID Sorted; /* where the sorted pieces lie, for those who want to look */
+    double Seconds[JobDone + 1];
+    CHAR Message[512]; /* why it failed */
+} SORT_JOB, *PSORT_JOB;
+
+/* User-mode code of an NT process; its context is the SORT_JOB. What it allocates goes with the process. */
+NTMM_ROUTINE SortJobMain;
+
+PCSTR JobPhaseName(JOB_PHASE Phase);
+double JobClock(void);
+
+#endif

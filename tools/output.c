@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Files that are complete or not there, and signals. The first SIGINT, SIGTERM or SIGHUP asks the job to stop, which then
+ * fails like any other and cleans up; a second one, or a job that does not answer, must not leave anything either: the
+ * handler itself removes what is unfinished.
+ */
+#include "tool.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define TOOL_SLOTS 24
+
+volatile int ToolCancelled;
+
+static CHAR ToolUnfinished[TOOL_SLOTS][PATH_MAX];
+static volatile sig_atomic_t ToolUnfinishedUsed[TOOL_SLOTS];
+
+/* ---- Signals ------------------------------------------------------------------------------------------------------------ */
+
+ULONG ToolRemoveOnSignal(PCSTR Path)
+{
+    for (ULONG Slot = 0; Slot < TOOL_SLOTS; Slot++)
+    {
+        if (!ToolUnfinishedUsed[Slot] && strlen(Path) < PATH_MAX)
+        {
+            strcpy(ToolUnfinished[Slot], Path);
+            ToolUnfinishedUsed[Slot] = 1;
+            return Slot;
+        }
+    }
+    return ~0u;
+}
+
+VOID ToolKeepOnSignal(ULONG Slot)
+{
+    if (Slot < TOOL_SLOTS)
+    {
+        ToolUnfinishedUsed[Slot] = 0;
+    }
+}
+
+static void ToolHandleSignal(int Signal)
+{
+    if (!ToolCancelled)
+    {
+        ToolCancelled = Signal;
+        return;
+    }
+    for (ULONG Slot = 0; Slot < TOOL_SLOTS; Slot++)
+    {
+        if (ToolUnfinishedUsed[Slot])
+        {
+            unlink(ToolUnfinished[Slot]);
+        }
+    }
+    _exit(128 + Signal);
+}
+
+VOID ToolCatchSignals(VOID)
+{
+    static const int Signals[] = { SIGINT, SIGTERM, SIGHUP };
+    /* On the alternate stack: the interrupted code may run on a stack in NT memory. */
+    struct sigaction Action = { .sa_handler = ToolHandleSignal, .sa_flags = SA_RESTART | SA_ONSTACK };
+
+    for (ULONG Index = 0; Index < RTL_NUMBER_OF(Signals); Index++)
+    {
+        sigaction(Signals[Index], &Action, NULL);
+    }
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file-size limit is an error of write(2), with a message */
+}
+
+/* ---- Output files --------------------------------------------------------------------------------------------------------- */
+
+static PCSTR ToolExplainOpen(int Error)
+{
+    switch (Error)
+    {
+    case EACCES:
+    case EPERM:
+        return "no permission to write in its folder; choose another folder";
+    case ENOENT:
+    case ENOTDIR:
+        return "its folder does not exist; create it first";
+    case EROFS:
+        return "its file system is read-only; choose another one";
+    case ENOSPC:
+    case EDQUOT:
+        return "its disk is full; free some space or choose another one";
+    case ENAMETOOLONG:
+        return "the name is too long; choose a shorter one";
+    default:
+        return strerror(Error);
+    }
+}
+
+/* FOLDER/.NAME.ntmm-XXXXXX */
+static PSTR ToolTemporaryName(PCSTR Path)
+{
+    char *ForFolder = strdup(Path);
+    char *ForName = strdup(Path);
+    char *Temporary = NULL;
+
+    if (ForFolder != NULL && ForName != NULL &&
+        asprintf(&Temporary, "%s/.%s.ntmm-XXXXXX", dirname(ForFolder), basename(ForName)) < 0)
+    {
+        Temporary = NULL;
+    }
+    free(ForFolder);
+    free(ForName);
+    return Temporary;
+}
+
+/* Those of a file that is replaced, else what the umask leaves. */
+static mode_t ToolModeFor(PCSTR Path)
+{
+    struct stat Information;
+    mode_t Mask;
+
+    if (stat(Path, &Information) == 0)
+    {
+        return Information.st_mode & 0777;
+    }
+    Mask = umask(0);
+    umask(Mask);
+    return 0666 & ~Mask;
+}
+
+int ToolOpenOutput(PTOOL_OUTPUT Output, PCSTR Path)
+{
+    struct stat Information;
+    size_t Length = strlen(Path);
+
+    *Output = (TOOL_OUTPUT){ .Path = Path, .File = -1, .Slot = ~0u };
+    if (Path[Length - 1] == '/' || (stat(Path, &Information) == 0 && S_ISDIR(Information.st_mode)))
+    {
+        return ToolFail(TOOL_FAILED, "%s: is a folder; give the name of a file", Path);
+    }
+    if (stat(Path, &Information) == 0 && !S_ISREG(Information.st_mode))
+    {
+        return ToolFail(TOOL_FAILED, "%s: is no regular file; give another name", Path);
+    }
+    Output->Temporary = ToolTemporaryName(Path);
+    if (Output->Temporary == NULL)
+    {
+        return ToolFail(TOOL_FAILED, "out of memory");
+    }
+    Output->File = mkstemp(Output->Temporary);
+    if (Output->File < 0)
+    {
+        int Error = errno;
+
+        free(Output->Temporary);
+        Output->Temporary = NULL;
+        return ToolFail(TOOL_FAILED, "%s: cannot be written: %s", Path, ToolExplainOpen(Error));
+    }
+    Output->Slot = ToolRemoveOnSignal(Output->Temporary);
+    fchmod(Output->File, ToolModeFor(Path));
+    return TOOL_OK;
+}
+
+VOID ToolDiscardOutput(PTOOL_OUTPUT Output)
+{
+    if (Output->Temporary != NULL)
+    {
+        close(Output->File);
+        unlink(Output->Temporary);
+        ToolKeepOnSignal(Output->Slot);
+        free(Output->Temporary);
+        Output->Temporary = NULL;
+    }
+}
+
+int ToolCommitOutput(PTOOL_OUTPUT Output)
+{
+    if (fsync(Output->File) != 0 || rename(Output->Temporary, Output->Path) != 0)
+    {
+        int Error = errno;
+
+        ToolDiscardOutput(Output);
+        return ToolFail(TOOL_FAILED, "%s: cannot be written: %s", Output->Path, ToolExplainOpen(Error));
+    }
+    ToolKeepOnSignal(Output->Slot);
+    close(Output->File);
+    free(Output->Temporary);
+    Output->Temporary = NULL;
+    return TOOL_OK;
+}

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: MIT */
+/* The report at the end of a run: as text, or as one JSON object; and the debugger's views. */
+#include "job.h"
+#include "tool.h"
+
+#include <jansson.h>
+
+static VOID ToolPrintText(PVOID Context, PCSTR Text, SIZE_T Length)
+{
+    fwrite(Text, 1, Length, Context);
+}
+
+/* ---- JSON ------------------------------------------------------------------------------------------------------------------ */
+
+static VOID ToolSet(json_t *Object, PCSTR Name, ULONG64 Value)
+{
+    json_object_set_new(Object, Name, json_integer((json_int_t)Value));
+}
+
+static json_t *ToolCountersJson(const NTMM_COUNTER *Counters, ULONG Count)
+{
+    json_t *Object = json_object();
+
+    for (ULONG Index = 0; Index < Count; Index++)
+    {
+        ToolSet(Object, Counters[Index].Identifier, Counters[Index].Value);
+    }
+    return Object;
+}
+
+static json_t *ToolPagesJson(const NTMM_STATISTICS *S)
+{
+    json_t *Object = json_object();
+    json_t *Standby = json_array();
+    json_t *Repurposed = json_array();
+
+    ToolSet(Object, "physical", S->PhysicalPages);
+    ToolSet(Object, "active", S->ActivePages);
+    ToolSet(Object, "available", S->AvailablePages);
+    ToolSet(Object, "zeroed", S->ZeroedPages);
+    ToolSet(Object, "free", S->FreePages);
+    for (ULONG Priority = 0; Priority < NTMM_PRIORITIES; Priority++)
+    {
+        json_array_append_new(Standby, json_integer((json_int_t)S->StandbyPages[Priority]));
+        json_array_append_new(Repurposed, json_integer((json_int_t)S->RepurposedPages[Priority]));
+    }
+    json_object_set_new(Object, "standby", Standby);
+    json_object_set_new(Object, "repurposed", Repurposed);
+    ToolSet(Object, "modified", S->ModifiedPages);
+    ToolSet(Object, "modifiedMapped", S->ModifiedMappedPages);
+    ToolSet(Object, "modifiedNoWrite", S->ModifiedNoWritePages);
+    ToolSet(Object, "bad", S->BadPages);
+    json_object_set_new(Object, "residentAvailable", json_integer(S->ResidentAvailablePages));
+    return Object;
+}
+
+static json_t *ToolCommitJson(const NTMM_STATISTICS *S)
+{
+    json_t *Object = json_object();
+
+    ToolSet(Object, "charged", S->CommittedPages);
+    ToolSet(Object, "peak", S->PeakCommittedPages);
+    ToolSet(Object, "limit", S->CommitLimit);
+    ToolSet(Object, "maximum", S->CommitMaximum);
+    return Object;
+}
+
+static json_t *ToolPoolJson(const NTMM_STATISTICS *S)
+{
+    json_t *Object = json_object();
+
+    ToolSet(Object, "bytes", S->PoolBytes);
+    ToolSet(Object, "blocks", S->PoolBlocks);
+    ToolSet(Object, "pages", S->PoolPages);
+    return Object;
+}
+
+static json_t *ToolPagingFilesJson(const NTMM_STATISTICS *S)
+{
+    json_t *Array = json_array();
+
+    for (ULONG Index = 0; Index < S->PagingFileCount; Index++)
+    {
+        const NTMM_PAGING_FILE_STATISTICS *File = &S->PagingFiles[Index];
+        json_t *Object = json_object();
+
+        json_object_set_new(Object, "path", json_string(File->Path));
+        ToolSet(Object, "pages", File->Pages);
+        ToolSet(Object, "minimum", File->MinimumPages);
+        ToolSet(Object, "maximum", File->MaximumPages);
+        ToolSet(Object, "used", File->UsedPages);
+        ToolSet(Object, "peak", File->PeakPages);
+        ToolSet(Object, "reads", File->Reads);
+        ToolSet(Object, "pagesRead", File->PagesRead);
+        ToolSet(Object, "writes", File->Writes);
+        ToolSet(Object, "pagesWritten", File->PagesWritten);
+        json_array_append_new(Array, Object);
+    }
+    return Array;
+}
+
+static json_t *ToolProcessesJson(const NTMM_STATISTICS *S)
+{
+    json_t *Array = json_array();
+
+    for (ULONG Index = 0; Index < S->ReportedProcessCount; Index++)
+    {
+        const NTMM_PROCESS_STATISTICS *Process = &S->Processes[Index];
+        json_t *Object = json_object();
+
+        json_object_set_new(Object, "name", json_string(Process->Name));
+        ToolSet(Object, "id", Process->ProcessId);
+        ToolSet(Object, "workingSet", Process->WorkingSetPages);
+        ToolSet(Object, "peakWorkingSet", Process->PeakWorkingSetPages);
+        ToolSet(Object, "commit", Process->CommitPages);
+        ToolSet(Object, "peakCommit", Process->PeakCommitPages);
+        ToolSet(Object, "pageTables", Process->PageTablePages);
+        ToolSet(Object, "virtualBytes", Process->VirtualBytes);
+        ToolSet(Object, "regions", Process->Regions);
+        ToolSet(Object, "pageFaults", Process->PageFaults);
+        ToolSet(Object, "hardFaults", Process->HardFaults);
+        json_array_append_new(Array, Object);
+    }
+    return Array;
+}
+
+static json_t *ToolJobJson(const SORT_JOB *Job)
+{
+    json_t *Object = json_object();
+    json_t *Seconds = json_object();
+
+    json_object_set_new(Object, "name", json_string("sort"));
+    ToolSet(Object, "bytes", Job->InputBytes);
+    ToolSet(Object, "lines", Job->Lines);
+    ToolSet(Object, "words", Job->Words);
+    ToolSet(Object, "distinctWords", Job->DistinctWords);
+    for (JOB_PHASE Phase = JobRead; Phase < JobDone; Phase++)
+    {
+        json_object_set_new(Seconds, JobPhaseName(Phase), json_real(Job->Seconds[Phase]));
+    }
+    json_object_set_new(Seconds, "all", json_real(Job->Seconds[JobDone]));
+    json_object_set_new(Object, "seconds", Seconds);
+    return Object;
+}
+
+static int ToolPrintJson(const NTMM_STATISTICS *S, const SORT_JOB *Job)
+{
+    json_t *Root = json_object();
+    int Result;
+
+    json_object_set_new(Root, "job", ToolJobJson(Job));
+    ToolSet(Root, "processors", S->Processors);
+    json_object_set_new(Root, "seconds", json_real((double)S->Nanoseconds / 1e9));
+    json_object_set_new(Root, "counters", ToolCountersJson(S->Counters, S->CounterCount));
+    json_object_set_new(Root, "pages", ToolPagesJson(S));
+    json_object_set_new(Root, "commit", ToolCommitJson(S));
+    json_object_set_new(Root, "pool", ToolPoolJson(S));
+    json_object_set_new(Root, "pagingFiles", ToolPagingFilesJson(S));
+    json_object_set_new(Root, "processes", ToolProcessesJson(S));
+    json_object_set_new(Root, "host", ToolCountersJson(S->HostCounters, S->HostCounterCount));
+    Result = json_dumpf(Root, stdout, JSON_INDENT(2));
+    json_decref(Root);
+    return Result == 0 && putchar('\n') != EOF && fflush(stdout) == 0
+               ? TOOL_OK
+               : ToolFail(TOOL_FAILED, "the report cannot be written to standard output");
+}
+
+/* ---- Text -------------------------------------------------------------------------------------------------------------------- */
+
+int ToolPrintReport(const NTMM_STATISTICS *Statistics, const SORT_JOB *Job, BOOLEAN Json)
+{
+    if (Json)
+    {
+        return ToolPrintJson(Statistics, Job);
+    }
+    printf(
+        "sorted %llu lines, %llu bytes: read %.2f s, sort %.2f s, merge and count %.2f s, together %.2f s\n",
+        Job->Lines, Job->InputBytes, Job->Seconds[JobRead], Job->Seconds[JobSort], Job->Seconds[JobMerge],
+        Job->Seconds[JobDone]);
+    printf("counted %llu words, %llu of them distinct\n\n", Job->Words, Job->DistinctWords);
+    NtmmPrintStatistics(Statistics, ToolPrintText, stdout);
+    return fflush(stdout) == 0 ? TOOL_OK
+                               : ToolFail(TOOL_FAILED, "the report cannot be written to standard output");
+}
+
+/* ---- Views ------------------------------------------------------------------------------------------------------------------- */
+
+VOID ToolPrintViews(PEPROCESS Process, PVOID Address)
+{
+    printf("\n> !vm\n");
+    NtmmShowMemory(ToolPrintText, stdout);
+    printf("\n> !memusage\n");
+    NtmmShowPageLists(ToolPrintText, stdout);
+    printf("\n> !process 0 0\n");
+    NtmmShowProcesses(ToolPrintText, stdout);
+    printf("\n> !vad\n");
+    NtmmShowVads(Process, ToolPrintText, stdout);
+    for (ULONG Index = 0; Index < 3; Index++)
+    {
+        PUCHAR Place = (PUCHAR)Address + Index * ((SIZE_T)1 << 20);
+
+        printf("\n> !pte %p\n", (PVOID)Place);
+        NtmmShowPte(Process, Place, ToolPrintText, stdout);
+    }
+    printf("\n> !pfn 100\n");
+    NtmmShowPfn(0x100, ToolPrintText, stdout);
+}

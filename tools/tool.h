@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+/* What the files of the ntmm command share. Every failure is one line on standard error that says what to do. */
+#ifndef NTMM_TOOLS_TOOL_H
+#define NTMM_TOOLS_TOOL_H
+
+#include <ntmm.h>
+
+#include <stdio.h>
+
+#define TOOL_VERSION "0.1.0"
+
+/* Exit codes. */
+#define TOOL_OK      0
+#define TOOL_FAILED  1 /* it could not be done */
+#define TOOL_MISUSED 2 /* the command line is wrong */
+
+/* Prints "ntmm: ..." and returns Code. */
+int ToolFail(int Code, PCSTR Format, ...) __attribute__((format(printf, 2, 3)));
+
+/* ---- Options (options.c) -------------------------------------------------------------------------------------- */
+
+typedef struct _TOOL_OPTIONS
+{
+    NTMM_PARAMETERS Machine; /* paging-file paths: strings of this structure */
+    PSTR Paths[NTMM_MAXIMUM_PAGING_FILES];
+    BOOLEAN Json;
+    BOOLEAN Inspect;
+    BOOLEAN Quiet;
+    PSTR Output;
+    PSTR Words;
+    PSTR Input;
+} TOOL_OPTIONS, *PTOOL_OPTIONS;
+
+/* "64M", "1G", "4096", "256K": bytes. FALSE: it is none. */
+BOOLEAN ToolParseSize(PCSTR Text, ULONG64 *Bytes);
+
+/* Parses `ntmm run ...`. Returns TOOL_OK, or an exit code after a message; -1: help was printed. */
+int ToolParseRun(int ArgumentCount, const char **Arguments, PTOOL_OPTIONS Options);
+VOID ToolFreeOptions(PTOOL_OPTIONS Options);
+
+/* ---- Output files (output.c) ------------------------------------------------------------------------------------ */
+
+/*
+ * A file that appears under its name only when it is complete: it is written under another name in the same folder, brought to
+ * the disk and renamed. Until then it disappears with every failure, a signal included.
+ */
+typedef struct _TOOL_OUTPUT
+{
+    PCSTR Path;
+    PSTR Temporary;
+    int File;
+    ULONG Slot;
+} TOOL_OUTPUT, *PTOOL_OUTPUT;
+
+int ToolOpenOutput(PTOOL_OUTPUT Output, PCSTR Path); /* TOOL_OK or TOOL_FAILED after a message */
+int ToolCommitOutput(PTOOL_OUTPUT Output);
+VOID ToolDiscardOutput(PTOOL_OUTPUT Output);
+
+/* A file that a signal shall remove; ~0u when there is no room in the table. */
+ULONG ToolRemoveOnSignal(PCSTR Path);
+VOID ToolKeepOnSignal(ULONG Slot);
+
+/* Nonzero after SIGINT, SIGTERM or SIGHUP; a second one ends the process at once. */
+extern volatile int ToolCancelled;
+VOID ToolCatchSignals(VOID);
+
+/* ---- Commands ------------------------------------------------------------------------------------------------------ */
+
+int ToolRun(int ArgumentCount, const char **Arguments);
+int ToolFeatures(VOID);
+int ToolCounters(VOID);
+
+/* ---- Reports (report.c) ---------------------------------------------------------------------------------------------- */
+
+struct _SORT_JOB;
+
+int ToolPrintReport(const NTMM_STATISTICS *Statistics, const struct _SORT_JOB *Job, BOOLEAN Json);
+VOID ToolPrintViews(PEPROCESS Process, PVOID Address);
+
+/* ---- Progress (progress.c) --------------------------------------------------------------------------------------------- */
+
+/* A thread that shows on standard error how far Job is: a bar on a terminal, a line for each phase elsewhere. */
+VOID ToolStartProgress(struct _SORT_JOB *Job, BOOLEAN Quiet);
+VOID ToolStopProgress(VOID);
+
+#endif

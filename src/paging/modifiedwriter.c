@@ -18,7 +18,8 @@ static BOOLEAN MiIsWritingWanted(void)
     {
         return FALSE;
     }
-    return MiState.Paging->FlushAll || Physical->ModifiedList.Total >= Physical->ModifiedThreshold ||
+    return __atomic_load_n(&MiState.Paging->Flushers, __ATOMIC_RELAXED) != 0 ||
+           Physical->ModifiedList.Total >= Physical->ModifiedThreshold ||
            MiAvailablePages() < 4 * Physical->LowThreshold;
 }
 
@@ -84,7 +85,7 @@ static VOID MiWriteComplete(PORT_IO *Io)
 {
     MI_WRITE_BLOCK *Block = Io->Context;
     PMMPAGING_FILE File = Block->File;
-    BOOLEAN Success = NT_SUCCESS(Io->Status);
+    BOOLEAN Success = NT_SUCCESS(Io->Status) && Io->Information == (SIZE_T)Io->Count << PAGE_SHIFT;
 
     if (Success)
     {
@@ -99,6 +100,7 @@ static VOID MiWriteComplete(PORT_IO *Io)
         __atomic_store_n(&File->WriteRetryTime, KiQueryTime() + Delay, __ATOMIC_RELAXED);
         MiCount(PageWriteErrors);
     }
+    __atomic_fetch_sub(&MiState.Paging->PagesInFlight, Block->Count, __ATOMIC_RELAXED);
     for (ULONG Index = 0; Index < Block->Count; Index++)
     {
         KIRQL OldIrql = KiRaiseIrqlToDispatch();
@@ -160,6 +162,7 @@ static VOID MiStartPageWrite(MI_WRITE_BLOCK *Block)
     };
     __atomic_fetch_add(&File->Writes, 1, __ATOMIC_RELAXED);
     __atomic_fetch_add(&File->WritePages, Block->Count, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&MiState.Paging->PagesInFlight, Block->Count, __ATOMIC_RELAXED);
     MiCount(PageWrites);
     MiCountMany(PagesOutput, Block->Count);
     if (KiInject(KiInjectWrite))
@@ -195,7 +198,8 @@ BOOLEAN MiModifiedWriterStep(PVOID Context)
     {
         MiReturnWriteBlock(Block);
         MiEndWrite();
-        return Wanted != 0 && MiExtendPagingFiles(Wanted);
+        /* A file that rests after an error is no reason to grow: its slots are free, only not now. */
+        return Wanted != 0 && MiWritableSlots() == 0 && MiExtendPagingFiles(Wanted);
     }
     Block->Count = MiGatherPages(Block, Got);
     if (Block->Count < Got)
@@ -223,7 +227,11 @@ VOID MiFlushModifiedPages(void)
     ULONG64 LastTotal = ~0ull;
     ULONG Idle = 0;
 
-    __atomic_store_n(&Paging->FlushAll, TRUE, __ATOMIC_RELAXED);
+    if (__atomic_load_n(&Paging->FileCount, __ATOMIC_ACQUIRE) == 0)
+    {
+        return;
+    }
+    __atomic_fetch_add(&Paging->Flushers, 1, __ATOMIC_RELAXED);
     /* Ten rounds without progress: no slots, or a device that refuses; the pages stay modified. */
     while (Idle < 10 && (MiState.Physical->ModifiedList.Total != 0 || Paging->WritesInFlight != 0))
     {
@@ -234,7 +242,7 @@ VOID MiFlushModifiedPages(void)
         Idle = MiState.Physical->ModifiedList.Total < LastTotal || Paging->WritesInFlight != 0 ? 0 : Idle + 1;
         LastTotal = MiState.Physical->ModifiedList.Total;
     }
-    __atomic_store_n(&Paging->FlushAll, FALSE, __ATOMIC_RELAXED);
+    __atomic_fetch_sub(&Paging->Flushers, 1, __ATOMIC_RELAXED);
 }
 
 static VOID MiModifiedHigh(void)

@@ -73,12 +73,15 @@ typedef struct _MI_PAGING_STATE
     PMMINPAGE_SUPPORT InPageFree;
     PMMINPAGE_SUPPORT InPageBlocks;
     volatile ULONG InPageInUse;
+    KEVENT InPageFreed; /* notification: a block came back while somebody waited for one */
+    volatile ULONG InPageWaiters;
     KSPIN_LOCK WriterLock;
     MI_WRITE_BLOCK *WriteBlocks; /* MI_WRITES_IN_FLIGHT */
     volatile ULONG WritesInFlight;
-    KEVENT WriteDone; /* notification-like: set at each completion */
+    volatile ULONG PagesInFlight; /* being written */
+    KEVENT WriteDone;             /* notification-like: set at each completion */
     KI_WORKER ModifiedWriter;
-    volatile BOOLEAN FlushAll; /* write everything, not only down to the threshold */
+    volatile ULONG Flushers; /* threads that want everything written, not only down to the threshold */
 } MI_PAGING_STATE;
 
 NTSTATUS MiInitializePaging(void);
@@ -93,12 +96,17 @@ VOID MiShutdownPaging(void);    /* closes all files; their slots must be free */
  */
 NTSTATUS MiCreatePagingFile(PCUNICODE_STRING Name, ULONG64 MinimumSize, ULONG64 MaximumSize);
 
-/* Grows paging files so that the commit limit rises by at least Pages if they can; TRUE when it rose at all. May wait. */
+/* Grows paging files so that the commit limit rises by at least Pages if they can; TRUE when it rose at all. Files that rest after an error do
+ * not grow. May wait. */
 BOOLEAN MiExtendPagingFiles(SIZE_T Pages);
 
 /* Up to Count consecutive slots; *Got >= 1. 0: none free. At DISPATCH_LEVEL or below. */
 SIZE_T MiAllocateSlots(ULONG Count, PMMPAGING_FILE *File, PULONG Got);
 VOID MiFreeSlots(PMMPAGING_FILE File, SIZE_T First, ULONG Count);
+
+/* Slots into which pages could be written now: of files that do not rest after an error. */
+SIZE_T MiWritableSlots(void);
+BOOLEAN MiIsFileResting(const MMPAGING_FILE *File);
 
 /* Frees the slot that a software PTE (or OriginalPte) names, if any. */
 VOID MiReleasePageFileSpace(MMPTE Pte);
@@ -106,6 +114,7 @@ VOID MiReleasePageFileSpace(MMPTE Pte);
 /* ---- Reads ------------------------------------------------------------------------------------------------------- */
 
 PMMINPAGE_SUPPORT MiAllocateInPage(void); /* one reference, event clear; NULL: none (wait and retry) */
+VOID MiWaitForInPageBlock(void);          /* until one may be free. IRQL < DISPATCH_LEVEL, no locks */
 VOID MiReferenceInPage(PMMINPAGE_SUPPORT InPage);
 VOID MiDereferenceInPage(PMMINPAGE_SUPPORT InPage);
 

@@ -157,7 +157,7 @@ BOOLEAN MiExtendPagingFiles(SIZE_T Pages)
         SIZE_T Least = Pages < Room ? Pages : Room;
 
         Wanted = Wanted < Room ? Wanted : Room;
-        if (Room == 0)
+        if (Room == 0 || MiIsFileResting(File))
         {
             continue;
         }
@@ -198,6 +198,7 @@ NTSTATUS MiInitializePaging(void)
         Paging->InPageBlocks[Index].Next = Paging->InPageFree;
         Paging->InPageFree = &Paging->InPageBlocks[Index];
     }
+    KeInitializeEvent(&Paging->InPageFreed, NotificationEvent, FALSE);
     KeInitializeEvent(&Paging->WriteDone, SynchronizationEvent, FALSE);
     MiState.Physical->Operations.ExtendCommitLimit = MiExtendPagingFiles;
     return STATUS_SUCCESS;

@@ -5,24 +5,45 @@
  */
 #include "paging/paging.h"
 
+/* After an error a file rests for a while, longer each time. */
+BOOLEAN MiIsFileResting(const MMPAGING_FILE *File)
+{
+    return __atomic_load_n(&File->WriteErrors, __ATOMIC_RELAXED) != 0 &&
+           KiQueryTime() < __atomic_load_n(&File->WriteRetryTime, __ATOMIC_RELAXED);
+}
+
+SIZE_T MiWritableSlots(void)
+{
+    MI_PAGING_STATE *Paging = MiState.Paging;
+    ULONG Count = __atomic_load_n(&Paging->FileCount, __ATOMIC_ACQUIRE);
+    SIZE_T Slots = 0;
+
+    for (ULONG Index = 0; Index < Count; Index++)
+    {
+        Slots += MiIsFileResting(Paging->Files[Index])
+                     ? 0
+                     : __atomic_load_n(&Paging->Files[Index]->FreeSpace, __ATOMIC_RELAXED);
+    }
+    return Slots;
+}
+
 /* The file with the most free slots that may be written now. */
 static PMMPAGING_FILE MiChooseFile(void)
 {
     MI_PAGING_STATE *Paging = MiState.Paging;
     PMMPAGING_FILE Best = NULL;
+    SIZE_T Most = 0;
     ULONG Count = __atomic_load_n(&Paging->FileCount, __ATOMIC_ACQUIRE);
 
     for (ULONG Index = 0; Index < Count; Index++)
     {
         PMMPAGING_FILE File = Paging->Files[Index];
+        SIZE_T Free = __atomic_load_n(&File->FreeSpace, __ATOMIC_RELAXED);
 
-        if (File->FreeSpace == 0 || (File->WriteErrors != 0 && KiQueryTime() < File->WriteRetryTime))
-        {
-            continue;
-        }
-        if (Best == NULL || File->FreeSpace > Best->FreeSpace)
+        if (Free > Most && !MiIsFileResting(File))
         {
             Best = File;
+            Most = Free;
         }
     }
     return Best;

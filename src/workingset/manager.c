@@ -15,15 +15,13 @@ static PFN_NUMBER MiTrimGoal(void)
 
 static PFN_NUMBER MiPagesMissing(void)
 {
-    PFN_NUMBER Have = MiAvailablePages() + MiModifiedPages() +
-                      MiState.Paging->WritesInFlight * (PFN_NUMBER)MI_WRITE_CLUSTER;
+    PFN_NUMBER Have = MiAvailablePages() + __atomic_load_n(&MiState.Paging->PagesInFlight, __ATOMIC_RELAXED);
     PFN_NUMBER Goal = MiTrimGoal();
+    PFN_NUMBER Modified = MiModifiedPages();
+    SIZE_T Writable = MiWritableSlots();
 
-    /* Modified pages count only as far as somebody can write them. */
-    if (MiState.Paging->FileCount == 0)
-    {
-        Have = MiAvailablePages();
-    }
+    /* Modified pages count only as far as they can be written: without slots, or while the disk fails, clean pages have to come. */
+    Have += Modified < Writable ? Modified : Writable;
     return Have < Goal ? Goal - Have : 0;
 }
 
@@ -62,10 +60,10 @@ static VOID MiReleaseSpaceInTurn(PMI_ADDRESS_SPACE Space)
 static SIZE_T MiShareOf(PMI_ADDRESS_SPACE Space, SIZE_T Missing, ULONG Round)
 {
     SIZE_T Pages = MiWorkingSetPages(Space);
-    SIZE_T Floor = Space->Vm.MinimumWorkingSetSize;
+    SIZE_T Floor = __atomic_load_n(&Space->Vm.MinimumWorkingSetSize, __ATOMIC_RELAXED);
     SIZE_T Share;
 
-    if (Round != 0 && !Space->Vm.MinimumHard)
+    if (Round != 0 && !__atomic_load_n(&Space->Vm.MinimumHard, __ATOMIC_RELAXED))
     {
         Floor = 0;
     }

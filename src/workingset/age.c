@@ -78,18 +78,17 @@ static BOOLEAN MiClockTable(PVOID Context, PMMPTE First, ULONG_PTR Va, ULONG Cou
     return Clock->Taken < Clock->Wanted;
 }
 
-/* From StartVpn to EndVpn; the hand stays where it stopped. */
+/*
+ * From StartVpn to EndVpn. The hand stays behind the last page that was taken, in the middle of a table too: a small space has only one, and
+ * would otherwise always be searched from its beginning.
+ */
 static VOID MiTurnHand(MI_CLOCK *Clock, ULONG_PTR StartVpn, ULONG_PTR EndVpn)
 {
-    Clock->StopVpn = EndVpn + 1;
-    if (MiVisitTables(Clock->Space, StartVpn, EndVpn, MiClockTable, Clock) <= EndVpn)
-    {
-        Clock->Space->Vm.Hand = Clock->StopVpn;
-    }
-    else
-    {
-        Clock->Space->Vm.Hand = EndVpn == Clock->Space->HighestVpn ? Clock->Space->LowestVpn : EndVpn + 1;
-    }
+    ULONG_PTR Hand;
+
+    MiVisitTables(Clock->Space, StartVpn, EndVpn, MiClockTable, Clock);
+    Hand = Clock->Taken >= Clock->Wanted ? Clock->StopVpn : EndVpn + 1;
+    Clock->Space->Vm.Hand = Hand <= Clock->Space->HighestVpn ? Hand : Clock->Space->LowestVpn;
 }
 
 SIZE_T MiTrimWorkingSet(PMI_ADDRESS_SPACE Space, SIZE_T Pages, ULONG MinimumAge)
@@ -109,6 +108,7 @@ SIZE_T MiTrimWorkingSet(PMI_ADDRESS_SPACE Space, SIZE_T Pages, ULONG MinimumAge)
     {
         Hand = Space->LowestVpn;
     }
+    Clock.StopVpn = Hand;
     MiTurnHand(&Clock, Hand, Space->HighestVpn);
     if (Clock.Taken < Pages && Hand > Space->LowestVpn)
     {

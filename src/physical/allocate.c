@@ -7,7 +7,8 @@
 #include "physical/physical.h"
 #include "rtl/memory.h"
 
-#define MI_REFILL_BATCH 16u
+#define MI_REFILL_BATCH   16u
+#define MI_FRAME_PATIENCE 60000000000ull /* nanoseconds */
 
 static ULONG64 MiTotal(const MMPFNLIST *List)
 {
@@ -343,10 +344,14 @@ VOID MiFreePage(PFN_NUMBER PageFrame)
 BOOLEAN MiWaitForAvailablePages(void)
 {
     MI_PHYSICAL_STATE *Physical = MiState.Physical;
+    ULONG64 Begin = KiQueryTime();
 
     MiCount(FrameWaits);
-    /* Trimming and writing are under way; a minute without a single frame means that nothing can come. */
-    for (ULONG Attempt = 0; Attempt < 600; Attempt++)
+    /*
+     * Trimming and writing are under way; a minute without a single frame means that nothing can come. Measured in time: frames that come one
+     * by one, and go to others, wake everybody each time.
+     */
+    do
     {
         LARGE_INTEGER Timeout = { .QuadPart = -1000000 }; /* 100 ms */
 
@@ -365,6 +370,6 @@ BOOLEAN MiWaitForAvailablePages(void)
         {
             return TRUE;
         }
-    }
+    } while (KiQueryTime() - Begin < MI_FRAME_PATIENCE);
     return FALSE;
 }

@@ -69,6 +69,11 @@ static VOID PspDeleteUserHalf(PEPROCESS Process)
     MiUpdatePeakWorkingSet(Space);
     MiLockSpaceExclusive(Space);
     Space->Deleting = TRUE;
+    if (Space->Vm.MinimumHard)
+    {
+        Space->Vm.MinimumHard = FALSE;
+        MiReturnResidentAvailable(Space->Vm.MinimumWorkingSetSize);
+    }
     MiUnlockSpaceExclusive(Space);
     if (MiState.Space->DeleteAddressSpace != NULL)
     {

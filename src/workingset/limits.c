@@ -7,7 +7,7 @@
 VOID MiEnforceWorkingSetLimit(PMI_ADDRESS_SPACE Space)
 {
     SIZE_T Pages = MiWorkingSetPages(Space);
-    SIZE_T Maximum = Space->Vm.MaximumWorkingSetSize;
+    SIZE_T Maximum = __atomic_load_n(&Space->Vm.MaximumWorkingSetSize, __ATOMIC_RELAXED);
 
     if (Pages < Maximum)
     {
@@ -21,24 +21,17 @@ VOID MiEnforceWorkingSetLimit(PMI_ADDRESS_SPACE Space)
     }
 }
 
-NTSTATUS MiSetWorkingSetLimits(PMI_ADDRESS_SPACE Space, SIZE_T Minimum, SIZE_T Maximum, ULONG HardFlags)
+/* Space exclusive: one change at a time, none after the process gave its guarantee back. Faults and trimmers read without the lock. */
+static NTSTATUS MiChangeLimits(PMI_ADDRESS_SPACE Space, SIZE_T Minimum, SIZE_T Maximum, ULONG HardFlags)
 {
     PMMSUPPORT Vm = &Space->Vm;
     SIZE_T OldHard;
     SIZE_T NewHard;
     BOOLEAN MinimumHard;
 
-    if (Minimum == ~(SIZE_T)0 && Maximum == ~(SIZE_T)0)
+    if (Space->Deleting)
     {
-        MiEmptyWorkingSet(Space);
-        return STATUS_SUCCESS;
-    }
-    if (((HardFlags & QUOTA_LIMITS_HARDWS_MIN_ENABLE) != 0 &&
-         (HardFlags & QUOTA_LIMITS_HARDWS_MIN_DISABLE) != 0) ||
-        ((HardFlags & QUOTA_LIMITS_HARDWS_MAX_ENABLE) != 0 &&
-         (HardFlags & QUOTA_LIMITS_HARDWS_MAX_DISABLE) != 0))
-    {
-        return STATUS_INVALID_PARAMETER;
+        return STATUS_PROCESS_IS_TERMINATING;
     }
     Minimum = Minimum == 0 ? Vm->MinimumWorkingSetSize : Minimum;
     Maximum = Maximum == 0 ? Vm->MaximumWorkingSetSize : Maximum;
@@ -59,22 +52,44 @@ NTSTATUS MiSetWorkingSetLimits(PMI_ADDRESS_SPACE Space, SIZE_T Minimum, SIZE_T M
     {
         MiReturnResidentAvailable(OldHard - NewHard);
     }
-    Vm->MinimumWorkingSetSize = Minimum;
-    Vm->MaximumWorkingSetSize = Maximum;
-    Vm->MinimumHard = MinimumHard;
-    if ((HardFlags & QUOTA_LIMITS_HARDWS_MAX_ENABLE) != 0)
+    __atomic_store_n(&Vm->MinimumWorkingSetSize, Minimum, __ATOMIC_RELAXED);
+    __atomic_store_n(&Vm->MaximumWorkingSetSize, Maximum, __ATOMIC_RELAXED);
+    __atomic_store_n(&Vm->MinimumHard, MinimumHard, __ATOMIC_RELAXED);
+    if ((HardFlags & (QUOTA_LIMITS_HARDWS_MAX_ENABLE | QUOTA_LIMITS_HARDWS_MAX_DISABLE)) != 0)
     {
-        Vm->MaximumHard = TRUE;
-    }
-    else if ((HardFlags & QUOTA_LIMITS_HARDWS_MAX_DISABLE) != 0)
-    {
-        Vm->MaximumHard = FALSE;
-    }
-    if (Vm->MaximumHard && MiWorkingSetPages(Space) > Maximum)
-    {
-        MiTrimWorkingSet(Space, MiWorkingSetPages(Space) - Maximum, 0);
+        __atomic_store_n(&Vm->MaximumHard, (HardFlags & QUOTA_LIMITS_HARDWS_MAX_ENABLE) != 0,
+                         __ATOMIC_RELAXED);
     }
     return STATUS_SUCCESS;
+}
+
+NTSTATUS MiSetWorkingSetLimits(PMI_ADDRESS_SPACE Space, SIZE_T Minimum, SIZE_T Maximum, ULONG HardFlags)
+{
+    NTSTATUS Status;
+    SIZE_T Pages;
+
+    if (Minimum == ~(SIZE_T)0 && Maximum == ~(SIZE_T)0)
+    {
+        MiEmptyWorkingSet(Space);
+        return STATUS_SUCCESS;
+    }
+    if (((HardFlags & QUOTA_LIMITS_HARDWS_MIN_ENABLE) != 0 &&
+         (HardFlags & QUOTA_LIMITS_HARDWS_MIN_DISABLE) != 0) ||
+        ((HardFlags & QUOTA_LIMITS_HARDWS_MAX_ENABLE) != 0 &&
+         (HardFlags & QUOTA_LIMITS_HARDWS_MAX_DISABLE) != 0))
+    {
+        return STATUS_INVALID_PARAMETER;
+    }
+    MiLockSpaceExclusive(Space);
+    Status = MiChangeLimits(Space, Minimum, Maximum, HardFlags);
+    Maximum = Space->Vm.MaximumWorkingSetSize;
+    MiUnlockSpaceExclusive(Space);
+    Pages = MiWorkingSetPages(Space);
+    if (NT_SUCCESS(Status) && __atomic_load_n(&Space->Vm.MaximumHard, __ATOMIC_RELAXED) && Pages > Maximum)
+    {
+        MiTrimWorkingSet(Space, Pages - Maximum, 0);
+    }
+    return Status;
 }
 
 static VOID MiSetNotification(PKEVENT Event, BOOLEAN Signaled)

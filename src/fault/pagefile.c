@@ -10,6 +10,11 @@
 
 ULONG MiPagePriority(PMI_FAULT Fault)
 {
+    /* Where the entry is not zero nobody has looked for the VAD yet, and few spaces have one with a priority. */
+    if (Fault->Vad == NULL && __builtin_expect(Fault->Space->VadPriorities, 0))
+    {
+        Fault->Vad = MiLocateVad(Fault->Space, Fault->Va >> PAGE_SHIFT);
+    }
     if (Fault->Vad != NULL && Fault->Vad->u.Priority != 0)
     {
         return Fault->Vad->u.Priority - 1u;
@@ -29,7 +34,7 @@ static ULONG MiReadWindow(PMI_FAULT Fault)
         Fault->Vad = MiLocateVad(Fault->Space, Vpn);
     }
     Vad = Fault->Vad;
-    if (Vad == NULL || MiAvailablePages() < MiState.Physical->LowThreshold / 2)
+    if (Vad == NULL || Fault->Single || MiAvailablePages() < MiState.Physical->LowThreshold / 2)
     {
         return 1;
     }
@@ -167,7 +172,7 @@ MI_FAULT_RESULT MiStartInPage(PMI_FAULT Fault, PMMPTE PointerPte, MMPTE Paged, B
     if (InPage == NULL)
     {
         MiFreePage(Frame);
-        return MiFaultNeedFrame;
+        return MiFaultNeedBlock;
     }
     MiPfn(Frame)->ReferenceCount = Fault->Prefetch ? 1 : 2; /* the read's, and our hold */
     MiAddToRead(InPage, PointerPte, Paged, Frame, Prototype, MiPagePriority(Fault));
@@ -200,9 +205,16 @@ MI_FAULT_RESULT MiResolvePageFileFault(PMI_FAULT Fault)
 BOOLEAN MiFinishInPage(PMI_FAULT Fault)
 {
     NTSTATUS Status = MiWaitForInPage(Fault->InPage);
+    BOOLEAN Cluster = Fault->InPage->Count > 1;
 
     MiDereferenceInPage(Fault->InPage);
     Fault->InPage = NULL;
+    if (!NT_SUCCESS(Status) && Cluster)
+    {
+        /* Any page of the cluster may be the bad one: what is wanted may still be readable by itself. */
+        Fault->Single = TRUE;
+        return TRUE;
+    }
     if (!NT_SUCCESS(Status))
     {
         Fault->Status = STATUS_IN_PAGE_ERROR;

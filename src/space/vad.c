@@ -205,6 +205,7 @@ VOID MiInsertVad(PMI_ADDRESS_SPACE Space, PMMVAD Vad)
     }
     RtlAvlInsertNodeEx(&Space->VadRoot, Parent, Right, &Vad->VadNode, &MiVadOperations);
     Space->VadCount++;
+    Space->VadPriorities |= Vad->u.Priority != 0;
     MiAddVirtualSize(Space, Vad->StartingVpn, Vad->EndingVpn);
 }
 

@@ -121,6 +121,7 @@ NTSTATUS MiSetPriorityRange(PMI_ADDRESS_SPACE Space, ULONG_PTR Base, SIZE_T Size
             if (Vad->StartingVpn >= StartVpn && Vad->EndingVpn <= EndVpn)
             {
                 Vad->u.Priority = (Priority + 1) & 7u;
+                Space->VadPriorities = TRUE;
             }
         }
     }

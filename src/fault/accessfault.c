@@ -138,6 +138,9 @@ static BOOLEAN MiSatisfyFault(PMI_FAULT Fault, MI_FAULT_RESULT Result, PULONG Fr
             return FALSE;
         }
         return TRUE;
+    case MiFaultNeedBlock:
+        MiWaitForInPageBlock();
+        return !Fault->Prefetch;
     case MiFaultNeedRead:
         return MiFinishInPage(Fault);
     case MiFaultGrowStack:
@@ -196,7 +199,7 @@ static NTSTATUS MiRunFault(PMI_FAULT Fault)
 
         Fault->JustRead = Hold != 0;
         Fault->HeldFrame = 0;
-        if (Fault->Space->Vm.MaximumHard)
+        if (__atomic_load_n(&Fault->Space->Vm.MaximumHard, __ATOMIC_RELAXED))
         {
             MiEnforceWorkingSetLimit(Fault->Space);
         }
@@ -230,6 +233,7 @@ NTSTATUS MiFaultAddress(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, MI_ACCESS Access,
     Fault.InPage = NULL;
     Fault.HeldFrame = 0;
     Fault.HardFault = FALSE;
+    Fault.Single = FALSE;
     Fault.Status = STATUS_SUCCESS;
     Fault.IoStatus = STATUS_SUCCESS;
     MiCount(PageFaults);

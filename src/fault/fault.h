@@ -13,6 +13,7 @@ typedef enum _MI_FAULT_RESULT
     MiFaultResolved,  /* run the access again */
     MiFaultRetry,     /* something changed: walk again */
     MiFaultNeedFrame, /* wait for a frame, then walk again */
+    MiFaultNeedBlock, /* wait for an in-page block, then walk again */
     MiFaultNeedRead,  /* Fault->InPage (referenced) is in flight: wait for it, then walk again */
     MiFaultNeedTable, /* a page-table page is missing at Fault->Level */
     MiFaultGrowStack, /* guard page of a user stack: Fault->Vad's stack wants to grow */
@@ -36,6 +37,7 @@ typedef struct _MI_FAULT
     PFN_NUMBER HeldFrame; /* an extra reference on the frame that was read for us, 0 = none */
     BOOLEAN HardFault;
     BOOLEAN JustRead;  /* the page was read for this fault */
+    BOOLEAN Single;    /* a cluster could not be read: read the page alone */
     NTSTATUS Status;   /* MiFaultFailed */
     NTSTATUS IoStatus; /* STATUS_IN_PAGE_ERROR */
 } MI_FAULT, *PMI_FAULT;

@@ -90,6 +90,11 @@ MI_FAULT_RESULT MiResolvePageTableFault(PMI_FAULT Fault)
 /* Waits for what is missing with the space unlocked. */
 static NTSTATUS MiWaitForPageTable(PMI_FAULT Fault, MI_FAULT_RESULT Result)
 {
+    if (Result == MiFaultNeedBlock)
+    {
+        MiWaitForInPageBlock();
+        return STATUS_SUCCESS;
+    }
     if (Result == MiFaultNeedFrame)
     {
         return MiWaitForAvailablePages() ? STATUS_SUCCESS : STATUS_NO_MEMORY;

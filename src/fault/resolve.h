@@ -28,11 +28,13 @@ VOID MiActivateTransitionFrame(PMMPFN Pfn);
 
 /*
  * Starts a read of the page that Paged (a paged-out software PTE) names into frames for PointerPte and as many neighbours in the same table as
- * pay off. Prototype: PointerPte is a prototype PTE (no neighbours). NeedRead, NeedFrame.
+ * pay off. Prototype: PointerPte is a prototype PTE (no neighbours). NeedRead, NeedFrame, NeedBlock.
  */
 MI_FAULT_RESULT MiStartInPage(PMI_FAULT Fault, PMMPTE PointerPte, MMPTE Paged, BOOLEAN Prototype);
 
 MI_FAULT_RESULT MiResolveWatchedWrite(PMI_FAULT Fault); /* demandzero.c */
+/* The page is being written to: if its region is watched, remembers it. demandzero.c */
+VOID MiNoteWatchedWrite(PMI_FAULT Fault);
 /* A page that came along in a read was used: keeps the reader's pipeline filled. Page table locked. pagefile.c */
 VOID MiContinueReadAhead(PMI_FAULT Fault);
 ULONG MiPagePriority(PMI_FAULT Fault); /* pagefile.c */

@@ -14,7 +14,7 @@ PMMINPAGE_SUPPORT MiAllocateInPage(void)
     if (InPage != NULL)
     {
         Paging->InPageFree = InPage->Next;
-        Paging->InPageInUse++;
+        __atomic_store_n(&Paging->InPageInUse, Paging->InPageInUse + 1, __ATOMIC_SEQ_CST);
     }
     KiReleaseSpinLock(&Paging->InPageLock, OldIrql);
     if (InPage != NULL)
@@ -45,8 +45,26 @@ VOID MiDereferenceInPage(PMMINPAGE_SUPPORT InPage)
     OldIrql = KiAcquireSpinLock(&Paging->InPageLock);
     InPage->Next = Paging->InPageFree;
     Paging->InPageFree = InPage;
-    Paging->InPageInUse--;
+    __atomic_store_n(&Paging->InPageInUse, Paging->InPageInUse - 1, __ATOMIC_SEQ_CST);
     KiReleaseSpinLock(&Paging->InPageLock, OldIrql);
+    if (__atomic_load_n(&Paging->InPageWaiters, __ATOMIC_SEQ_CST) != 0)
+    {
+        KeSetEvent(&Paging->InPageFreed, 0, FALSE);
+    }
+}
+
+VOID MiWaitForInPageBlock(void)
+{
+    MI_PAGING_STATE *Paging = MiState.Paging;
+    LARGE_INTEGER Timeout = { .QuadPart = -1000000 }; /* 100 ms: reads always end, whatever becomes of them */
+
+    __atomic_fetch_add(&Paging->InPageWaiters, 1, __ATOMIC_SEQ_CST);
+    KeClearEvent(&Paging->InPageFreed);
+    if (__atomic_load_n(&Paging->InPageInUse, __ATOMIC_SEQ_CST) >= MI_INPAGE_BLOCKS)
+    {
+        KeWaitForSingleObject(&Paging->InPageFreed, WrPageIn, KernelMode, FALSE, &Timeout);
+    }
+    __atomic_fetch_sub(&Paging->InPageWaiters, 1, __ATOMIC_SEQ_CST);
 }
 
 /* The page did not come: its PTE gets its old value back, and the frame goes with its last reference. Frame locked. */
@@ -118,7 +136,7 @@ VOID MiStartPageFileRead(PMMINPAGE_SUPPORT InPage, MMPTE First, BOOLEAN Synchron
     }
     if (Synchronous && !KiIsDeterministic())
     {
-        InPage->Performer = KiCurrentThread();
+        __atomic_store_n(&InPage->Performer, KiCurrentThread(), __ATOMIC_RELAXED);
         return;
     }
     PortStartIo(&InPage->Io);
@@ -126,9 +144,9 @@ VOID MiStartPageFileRead(PMMINPAGE_SUPPORT InPage, MMPTE First, BOOLEAN Synchron
 
 NTSTATUS MiWaitForInPage(PMMINPAGE_SUPPORT InPage)
 {
-    if (InPage->Performer == KiCurrentThread())
+    if (__atomic_load_n(&InPage->Performer, __ATOMIC_RELAXED) == KiCurrentThread())
     {
-        InPage->Performer = NULL;
+        __atomic_store_n(&InPage->Performer, NULL, __ATOMIC_RELAXED);
         PortPerformIo(&InPage->Io);
     }
     KeWaitForSingleObject(&InPage->Event, WrPageIn, KernelMode, FALSE, NULL);

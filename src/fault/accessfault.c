@@ -31,10 +31,11 @@ static MI_FAULT_RESULT MiCheckProtection(PMI_FAULT Fault)
 {
     ULONG Protection = Fault->Protection;
 
-    if (MiIsNoAccess(Protection) || !MiIsAccessAllowed(Protection, Fault->Access))
+    if (MiIsNoAccess(Protection))
     {
         return MiFail(Fault, STATUS_ACCESS_VIOLATION);
     }
+    /* Any attempt to access a guard page raises the alarm, also one that the page does not permit. */
     if (MiIsGuarded(Protection))
     {
         if (Fault->Prefetch)
@@ -49,6 +50,10 @@ static MI_FAULT_RESULT MiCheckProtection(PMI_FAULT Fault)
         }
         return Fault->Vad != NULL && Fault->Vad->u.Stack ? MiFaultGrowStack
                                                          : MiFail(Fault, STATUS_GUARD_PAGE_VIOLATION);
+    }
+    if (!MiIsAccessAllowed(Protection, Fault->Access))
+    {
+        return MiFail(Fault, STATUS_ACCESS_VIOLATION);
     }
     return MiFaultRetry; /* go on */
 }
@@ -306,7 +311,8 @@ static VOID MiBugCheckSystemAddress(ULONG_PTR Va, MI_ACCESS Access, NTSTATUS Sta
         KiBugCheckMessage(ATTEMPTED_EXECUTE_OF_NOEXECUTE_MEMORY, Va, (ULONG_PTR)Pte.Long, 0, 0,
                           "execution of nonexecutable kernel memory at %p", (PVOID)Va);
     }
-    KiBugCheckMessage(PAGE_FAULT_IN_NONPAGED_AREA, Va, MiNonpagedAreaAccess(Access), 0, 2,
+    /* Documented types: 0 = the entry is marked as free, 2 = there is no page table for it. */
+    KiBugCheckMessage(PAGE_FAULT_IN_NONPAGED_AREA, Va, MiNonpagedAreaAccess(Access), 0, Level == 0 ? 0 : 2,
                       "invalid system address %p", (PVOID)Va);
 }
 

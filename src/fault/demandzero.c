@@ -53,13 +53,18 @@ VOID MiMakeEntryValid(PMI_FAULT Fault, PFN_NUMBER Frame, BOOLEAN Shared, ULONG P
     MiAddWorkingSetPages(Fault->Space, 1);
 }
 
-/* A write to a writable entry whose write permission is withheld: write watch. */
-MI_FAULT_RESULT MiResolveWatchedWrite(PMI_FAULT Fault)
+VOID MiNoteWatchedWrite(PMI_FAULT Fault)
 {
-    if (MiIsWriteWatched(Fault))
+    if (__builtin_expect(Fault->Space->WriteWatchCount != 0, 0) && MiIsWriteWatched(Fault))
     {
         MiNoteWrite(Fault);
     }
+}
+
+/* A write to a writable entry whose write permission is withheld: write watch. */
+MI_FAULT_RESULT MiResolveWatchedWrite(PMI_FAULT Fault)
+{
+    MiNoteWatchedWrite(Fault);
     MiSetPteBits(Fault->PointerPte, MM_PTE_DIRTY1 | MM_PTE_DIRTY | MM_PTE_ACCESSED);
     return MiFaultResolved;
 }

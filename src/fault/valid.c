@@ -22,6 +22,7 @@ static BOOLEAN MiTakeOverSharedPage(PMI_FAULT Fault, PMMPFN Pfn, ULONG Protectio
     Pte = MiMakeValidPte(MiPfnFrame(Pfn), Protection, !Fault->Space->System);
     Pte.Long |= MM_PTE_DIRTY | (Fault->Pte.Long & MM_PTE_LOCKED_MASK);
     MiWritePte(Fault->PointerPte, Pte);
+    MiNoteWatchedWrite(Fault);
     Block->ProtoPte.Long = 0;
     return TRUE;
 }
@@ -29,10 +30,12 @@ static BOOLEAN MiTakeOverSharedPage(PMI_FAULT Fault, PMMPFN Pfn, ULONG Protectio
 /* Removes this mapping from the shared frame after the private copy has taken its place. */
 static VOID MiLeaveSharedPage(PMMPFN Pfn, BOOLEAN Dirty)
 {
-    PMMPTE Prototype = Pfn->PteAddress;
-    BOOLEAN Clone = Pfn->e1.PrototypePte;
+    PMMPTE Prototype;
+    BOOLEAN Clone;
 
     MiLockPfn(Pfn);
+    Prototype = Pfn->PteAddress;
+    Clone = Pfn->e1.PrototypePte;
     if (Dirty)
     {
         MiSetFrameModified(Pfn);
@@ -102,6 +105,7 @@ static MI_FAULT_RESULT MiCopyOnWrite(PMI_FAULT Fault)
     Pte = MiMakeValidPte(Frame, Protection, !Fault->Space->System);
     Pte.Long |= MM_PTE_DIRTY | (Fault->Pte.Long & MM_PTE_LOCKED_MASK);
     Pte = MiExchangePte(Fault->PointerPte, Pte);
+    MiNoteWatchedWrite(Fault);
     MiInitializeFlushList(&Flush, Fault->Space->System ? 0 : Fault->Space->TopLevel);
     MiAddToFlushList(&Flush, Fault->Va & ~(ULONG_PTR)(PAGE_SIZE - 1), 1);
     MiFlushTb(&Flush);

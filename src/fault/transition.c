@@ -99,7 +99,8 @@ MI_FAULT_RESULT MiResolveTransitionFault(PMI_FAULT Fault)
     MiMakeEntryValid(Fault, Frame, FALSE, Fault->Protection);
     MiUnlockPfn(Pfn);
     MiCount(TransitionFaults);
-    if ((ReadAhead || Fault->JustRead) && Fault->Space->WriteWatchCount == 0)
+    if ((ReadAhead || Fault->JustRead) && Fault->Space->WriteWatchCount == 0 &&
+        !__atomic_load_n(&Fault->Space->Vm.MaximumHard, __ATOMIC_RELAXED))
     {
         ULONG Ahead = MiMapReadAhead(Fault);
 

@@ -29,19 +29,22 @@ VOID MiEndDeleteBatch(MI_DELETE_BATCH *Batch)
 /* The owner lets go of a frame that is not mapped: its slot goes, and the frame with its last reference. Frame locked. */
 VOID MiAbandonFrame(PMMPFN Pfn)
 {
+    BOOLEAN Listed = Pfn->ReferenceCount == 0;
+
+    if (Listed)
+    {
+        MiUnlinkPage(Pfn); /* first: the fields below say which list it is on */
+        Pfn->ReferenceCount = 1;
+    }
     MiReleasePageFileSpace(Pfn->OriginalPte);
     Pfn->OriginalPte.Long = 0;
     Pfn->PteAddress = NULL;
     Pfn->e1.Modified = 0;
-    if (Pfn->ReferenceCount == 0)
-    {
-        MiUnlinkPage(Pfn);
-        Pfn->e1.Deleted = 1;
-        Pfn->ReferenceCount = 1;
-        MiDecrementReferenceCount(Pfn);
-        return;
-    }
     Pfn->e1.Deleted = 1;
+    if (Listed)
+    {
+        MiDecrementReferenceCount(Pfn);
+    }
 }
 
 static VOID MiDeleteValid(MI_DELETE_BATCH *Batch, PMMPTE PointerPte, ULONG_PTR Va, MMPTE New)

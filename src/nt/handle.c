@@ -96,6 +96,12 @@ ACCESS_MASK NtMapAccess(ACCESS_MASK Desired, const OB_TYPE *Type)
     {
         Desired |= Type->AllAccess;
     }
+    /* Documented ("Process Security and Access Rights"): who may see or change all of it may do so with a part. */
+    if (Type == &MiState.Space->ProcessType)
+    {
+        Desired |= (Desired & PROCESS_QUERY_INFORMATION) != 0 ? PROCESS_QUERY_LIMITED_INFORMATION : 0;
+        Desired |= (Desired & PROCESS_SET_INFORMATION) != 0 ? PROCESS_SET_LIMITED_INFORMATION : 0;
+    }
     return Desired & Type->AllAccess;
 }
 

@@ -46,6 +46,14 @@ typedef struct _NTMM_VISIT
 NTSTATUS NtmmpEnter(NTMM_VISIT *Visit);
 VOID NtmmpLeave(NTMM_VISIT *Visit);
 
+/*
+ * Defines the API function Ntmm<Name> for user-mode code too: its body runs on the thread's Linux stack (PORT_SERVICE_ENTRY).
+ */
+#define NTMM_ENTRY(Result, Name, Parameters)                                                                 \
+    PORT_SERVICE_BODY Result NtmmEnter##Name Parameters;                                                     \
+    PORT_SERVICE_ENTRY(Ntmm##Name, NtmmEnter##Name)                                                          \
+    Result NtmmEnter##Name Parameters
+
 /* ---- User mode (process.c) ------------------------------------------------------------------------------------------ */
 
 typedef struct _NTMM_USER
@@ -58,7 +66,6 @@ typedef struct _NTMM_USER
     BOOLEAN Exiting;  /* NtmmExitProcess */
     BOOLEAN HasStack;
     MI_USER_STACK Stack;
-    PVOID HostStack; /* the stack pointer to go back to while user code runs on Stack */
     KI_EXCEPTION_FRAME Base;
 } NTMM_USER, *PNTMM_USER;
 
@@ -71,7 +78,11 @@ NTSTATUS NtmmpRunUser(PNTMM_USER User, PNTSTATUS ExitStatus);
 BOOLEAN NtmmpIsTerminating(PEPROCESS Process);
 
 /* Calls Routine(Context) with the stack pointer at Top (16-byte aligned, exclusive); where it was is stored to *Saved. */
-NTSTATUS NtmmpCallOnStack(NTMM_ROUTINE *Routine, PVOID Context, PVOID Top, PVOID *Saved);
+NTSTATUS NtmmpCallOnStack(NTMM_ROUTINE *Routine, PVOID Context, ULONG_PTR Top, unsigned long long *Saved);
+
+/* Runs User's routine on its stack in NT memory. / After an exception has left that stack. */
+NTSTATUS NtmmpCallOnUserStack(PNTMM_USER User);
+VOID NtmmpLeaveUserStack(VOID);
 
 /* ---- Reports (report.c, symbols.c) ------------------------------------------------------------------------------------ */
 

@@ -16,7 +16,7 @@ BOOLEAN NtmmpIsTerminating(PEPROCESS Process)
 
 /* ---- Life and death ------------------------------------------------------------------------------------------------ */
 
-NTSTATUS NtmmCreateProcess(PCSTR Name, PEPROCESS *Process)
+NTMM_ENTRY(NTSTATUS, CreateProcess, (PCSTR Name, PEPROCESS *Process))
 {
     NTMM_VISIT Visit;
     NTSTATUS Status = NtmmpEnter(&Visit);
@@ -34,7 +34,7 @@ NTSTATUS NtmmCreateProcess(PCSTR Name, PEPROCESS *Process)
                            NtmmFormatStatus(Status, Text, sizeof(Text)));
 }
 
-NTSTATUS NtmmTerminateProcess(PEPROCESS Process, NTSTATUS ExitStatus)
+NTMM_ENTRY(NTSTATUS, TerminateProcess, (PEPROCESS Process, NTSTATUS ExitStatus))
 {
     NTMM_VISIT Visit;
     NTSTATUS Status = NtmmpEnter(&Visit);
@@ -61,7 +61,7 @@ NTSTATUS NtmmQueryExitStatus(PEPROCESS Process)
     return PsGetProcessExitStatus(Process);
 }
 
-VOID NtmmCloseProcess(PEPROCESS Process)
+NTMM_ENTRY(VOID, CloseProcess, (PEPROCESS Process))
 {
     NTMM_VISIT Visit;
 
@@ -85,6 +85,7 @@ static NTSTATUS NtmmpEndByException(PNTMM_USER User)
     NTSTATUS Code = (NTSTATUS)User->Base.Record.ExceptionCode;
     PEPROCESS Process = User->Process;
 
+    NtmmpLeaveUserStack();
     if (User->Exiting || NtmmpIsTerminating(Process))
     {
         User->Result = PsGetProcessExitStatus(Process);
@@ -108,11 +109,7 @@ static NTSTATUS NtmmpEndByException(PNTMM_USER User)
 
 static NTSTATUS NtmmpCallUser(PNTMM_USER User)
 {
-    if (User->HasStack)
-    {
-        return NtmmpCallOnStack(User->Routine, User->Context, User->Stack.StackBase, &User->HostStack);
-    }
-    return User->Routine(User->Context);
+    return User->HasStack ? NtmmpCallOnUserStack(User) : User->Routine(User->Context);
 }
 
 static NTSTATUS NtmmpRunFramed(PNTMM_USER User)
@@ -174,7 +171,7 @@ NTSTATUS NtmmRun(PEPROCESS Process, NTMM_ROUTINE *Routine, PVOID Context, PNTSTA
     return Status;
 }
 
-DECLSPEC_NORETURN VOID NtmmExitProcess(NTSTATUS ExitStatus)
+NTMM_ENTRY(DECLSPEC_NORETURN VOID, ExitProcess, (NTSTATUS ExitStatus))
 {
     PNTMM_USER User = NtmmpCurrentUser;
     EXCEPTION_RECORD Record = { .ExceptionCode = DBG_TERMINATE_PROCESS,
@@ -209,22 +206,22 @@ NTSTATUS NtmmTouchRange(PVOID Address, SIZE_T Length, BOOLEAN Write)
     return HostTouchForSyscall(Address, Length, Write);
 }
 
-LONG_PTR NtmmRead(int File, PVOID Buffer, SIZE_T Length)
+NTMM_ENTRY(LONG_PTR, Read, (int File, PVOID Buffer, SIZE_T Length))
 {
     return HostRead(File, Buffer, Length);
 }
 
-LONG_PTR NtmmWrite(int File, const VOID *Buffer, SIZE_T Length)
+NTMM_ENTRY(LONG_PTR, Write, (int File, const VOID *Buffer, SIZE_T Length))
 {
     return HostWrite(File, Buffer, Length);
 }
 
-LONG_PTR NtmmReadAt(int File, PVOID Buffer, SIZE_T Length, ULONG64 Offset)
+NTMM_ENTRY(LONG_PTR, ReadAt, (int File, PVOID Buffer, SIZE_T Length, ULONG64 Offset))
 {
     return HostPread(File, Buffer, Length, (off_t)Offset);
 }
 
-LONG_PTR NtmmWriteAt(int File, const VOID *Buffer, SIZE_T Length, ULONG64 Offset)
+NTMM_ENTRY(LONG_PTR, WriteAt, (int File, const VOID *Buffer, SIZE_T Length, ULONG64 Offset))
 {
     return HostPwrite(File, Buffer, Length, (off_t)Offset);
 }

@@ -141,7 +141,7 @@ static BOOLEAN NtmmpQueryProcess(PEPROCESS Process, PVOID Context)
     return TRUE;
 }
 
-NTSTATUS NtmmQueryStatistics(PNTMM_STATISTICS Statistics)
+NTMM_ENTRY(NTSTATUS, QueryStatistics, (PNTMM_STATISTICS Statistics))
 {
     NTMM_VISIT Visit;
     NTSTATUS Status;

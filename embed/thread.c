@@ -36,7 +36,7 @@ __asm__(".text\n"
         "    .cfi_offset %rbp, -16\n"
         "    movq %rsp, %rbp\n"
         "    .cfi_def_cfa_register %rbp\n"
-        "    movq %rsp, (%rcx)\n"
+        "    movq %rsp, (%rcx)\n" /* a multiple of 16: the return address and rbp lie above */
         "    movq %rdx, %rsp\n"
         "    movq %rdi, %rax\n"
         "    movq %rsi, %rdi\n"
@@ -47,24 +47,29 @@ __asm__(".text\n"
         "    .cfi_endproc\n"
         ".size NtmmpCallOnStack, .-NtmmpCallOnStack\n");
 
-static BOOLEAN NtmmpIsOnUserStack(const NTMM_USER *User)
-{
-    ULONG_PTR Here = (ULONG_PTR)__builtin_frame_address(0);
+/* Room above the first frame: a service's entry copies as many stack arguments as a service can have. */
+#define NTMM_STACK_MARGIN 256
 
-    return User != NULL && User->HasStack && Here < (ULONG_PTR)User->Stack.StackBase &&
-           Here >= (ULONG_PTR)User->Stack.DeallocationStack;
+NTSTATUS NtmmpCallOnUserStack(PNTMM_USER User)
+{
+    NTSTATUS Result;
+
+    PortServiceStack.Low = (ULONG_PTR)User->Stack.DeallocationStack;
+    PortServiceStack.High = (ULONG_PTR)User->Stack.StackBase;
+    Result = NtmmpCallOnStack(User->Routine, User->Context,
+                              (ULONG_PTR)User->Stack.StackBase - NTMM_STACK_MARGIN, &PortServiceStack.Host);
+    NtmmpLeaveUserStack();
+    return Result;
 }
 
-NTSTATUS NtmmCallOnHostStack(NTMM_ROUTINE *Routine, PVOID Context)
+VOID NtmmpLeaveUserStack(VOID)
 {
-    PNTMM_USER User = NtmmpCurrentUser;
-    PVOID Saved;
+    PortServiceStack = (PORT_SERVICE_STACK){ 0, 0, 0 };
+}
 
-    if (!NtmmpIsOnUserStack(User))
-    {
-        return Routine(Context);
-    }
-    return NtmmpCallOnStack(Routine, Context, (PVOID)((ULONG_PTR)User->HostStack & ~(ULONG_PTR)15), &Saved);
+NTMM_ENTRY(NTSTATUS, CallOnHostStack, (NTMM_ROUTINE * Routine, PVOID Context))
+{
+    return Routine(Context);
 }
 
 /* ---- The life of a thread -------------------------------------------------------------------------------------------- */
@@ -139,7 +144,8 @@ static NTSTATUS NtmmpStartThread(PNTMM_THREAD Thread, const NTMM_THREAD_PARAMETE
     return STATUS_SUCCESS;
 }
 
-NTSTATUS NtmmCreateThread(PEPROCESS Process, const NTMM_THREAD_PARAMETERS *Parameters, PNTMM_THREAD *Thread)
+NTMM_ENTRY(NTSTATUS, CreateThread,
+           (PEPROCESS Process, const NTMM_THREAD_PARAMETERS *Parameters, PNTMM_THREAD *Thread))
 {
     PNTMM_THREAD New;
     NTMM_VISIT Visit;
@@ -173,7 +179,7 @@ NTSTATUS NtmmCreateThread(PEPROCESS Process, const NTMM_THREAD_PARAMETERS *Param
     return STATUS_SUCCESS;
 }
 
-NTSTATUS NtmmJoinThread(PNTMM_THREAD Thread, PNTSTATUS ExitStatus)
+NTMM_ENTRY(NTSTATUS, JoinThread, (PNTMM_THREAD Thread, PNTSTATUS ExitStatus))
 {
     NTMM_VISIT Visit;
     NTSTATUS Status = NtmmpEnter(&Visit);

@@ -93,7 +93,7 @@ static VOID NtmmpShowFrame(const NTMM_OUT *Out, PFN_NUMBER Frame)
     }
 }
 
-VOID NtmmShowPfn(ULONG64 PageFrame, NTMM_PRINT *Print, PVOID Context)
+NTMM_ENTRY(VOID, ShowPfn, (ULONG64 PageFrame, NTMM_PRINT *Print, PVOID Context))
 {
     NTMM_OUT Out = { Print, Context };
 
@@ -136,7 +136,7 @@ static PFN_NUMBER NtmmpTopLevelFor(PEPROCESS Process, ULONG_PTR Va)
     return Process != NULL ? Process->Space.TopLevel : 0;
 }
 
-VOID NtmmShowPte(PEPROCESS Process, const VOID *Address, NTMM_PRINT *Print, PVOID Context)
+NTMM_ENTRY(VOID, ShowPte, (PEPROCESS Process, const VOID *Address, NTMM_PRINT *Print, PVOID Context))
 {
     NTMM_OUT Out = { Print, Context };
     PFN_NUMBER TopLevel;

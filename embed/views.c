@@ -30,7 +30,7 @@ static VOID NtmmpShowPagingFiles(const NTMM_OUT *Out)
     }
 }
 
-VOID NtmmShowMemory(NTMM_PRINT *Print, PVOID Context)
+NTMM_ENTRY(VOID, ShowMemory, (NTMM_PRINT * Print, PVOID Context))
 {
     NTMM_OUT Out = { Print, Context };
     const MI_PHYSICAL_STATE *Physical = MiState.Physical;
@@ -56,7 +56,7 @@ VOID NtmmShowMemory(NTMM_PRINT *Print, PVOID Context)
 
 /* ---- !memusage -------------------------------------------------------------------------------------------------------- */
 
-VOID NtmmShowPageLists(NTMM_PRINT *Print, PVOID Context)
+NTMM_ENTRY(VOID, ShowPageLists, (NTMM_PRINT * Print, PVOID Context))
 {
     NTMM_OUT Out = { Print, Context };
     const MI_PHYSICAL_STATE *Physical = MiState.Physical;
@@ -108,7 +108,7 @@ static BOOLEAN NtmmpShowEach(PEPROCESS Process, PVOID Context)
     return TRUE;
 }
 
-VOID NtmmShowProcesses(NTMM_PRINT *Print, PVOID Context)
+NTMM_ENTRY(VOID, ShowProcesses, (NTMM_PRINT * Print, PVOID Context))
 {
     NTMM_OUT Out = { Print, Context };
     NTMM_VISIT Visit;
@@ -213,7 +213,7 @@ static VOID NtmmpShowTree(const NTMM_OUT *Out, PMI_ADDRESS_SPACE Space)
                Pages, Committed, Space->PageTablePages);
 }
 
-VOID NtmmShowVads(PEPROCESS Process, NTMM_PRINT *Print, PVOID Context)
+NTMM_ENTRY(VOID, ShowVads, (PEPROCESS Process, NTMM_PRINT *Print, PVOID Context))
 {
     NTMM_OUT Out = { Print, Context };
     NTMM_VISIT Visit;

@@ -19,6 +19,8 @@
  *   struct _KTHREAD *PortGetCurrentThread(void);         NULL before KiInitializeThread of this thread
  *   void PortSetCurrentThread(struct _KTHREAD *Thread);
  *   void PortPause(void);                                a spin-wait hint to the processor
+ *   PORT_SERVICE_ENTRY(Name, Body)                       defines Name, through which clients reach the service Body
+ *   PORT_SERVICE_BODY                                    attributes of Body's declaration
  */
 #include "port_inline.h"
 

@@ -236,7 +236,7 @@ static VOID JobRunOnAll(PJOB_STATE State, VOID (*Work)(PJOB_THREAD))
                                               .Processor = Started + 1,
                                               .Routine = JobThreadMain,
                                               .Context = &Threads[Started],
-                                              .StackReserve = 0 };
+                                              .StackReserve = JOB_STACK_BYTES };
         NTSTATUS Status = NtmmCreateThread(NtmmCurrentProcess(), &Parameters, &Handles[Started]);
 
         if (!NT_SUCCESS(Status))

@@ -70,6 +70,39 @@ static inline void PortSetCurrentThread(struct _KTHREAD *Thread)
     PortCurrentThread = Thread;
 }
 
+/*
+ * The way into a system service. PORT_SERVICE_ENTRY(Name, Body) defines the function Name with the parameters of Body, at most six in
+ * registers and PORT_SERVICE_STACK_ARGUMENTS on the stack. It is a jump, unless the calling thread's stack lies in NT
+ * memory: the kernel does not run on pageable memory of one address space, so Body is then called on the thread's Linux stack, as a
+ * processor changes to the kernel stack at a system call (service.c).
+ */
+#define PORT_SERVICE_STACK_ARGUMENTS 10
+
+typedef struct _PORT_SERVICE_STACK
+{
+    unsigned long long Low, High; /* the stack in NT memory; High == 0: the thread has none */
+    unsigned long long Host;      /* 16-byte aligned, everything below is free */
+} PORT_SERVICE_STACK;
+
+extern _Thread_local PORT_SERVICE_STACK PortServiceStack __attribute__((tls_model("initial-exec")));
+
+#define PORT_SERVICE_ENTRY(Name, Body)                                                                       \
+    __asm__(".text\n"                                                                                        \
+            ".p2align 4\n"                                                                                   \
+            ".globl " #Name "\n"                                                                             \
+            ".type " #Name ",@function\n" #Name ":\n"                                                        \
+            "    .cfi_startproc\n"                                                                           \
+            "    movq PortServiceStack@gottpoff(%rip), %rax\n"                                               \
+            "    cmpq $0, %fs:8(%rax)\n"                                                                     \
+            "    je " #Body "\n"                                                                             \
+            "    leaq " #Body "(%rip), %r11\n"                                                               \
+            "    jmp PortEnterService\n"                                                                     \
+            "    .cfi_endproc\n"                                                                             \
+            ".size " #Name ", .-" #Name "\n");
+
+/* For the definition of Body: only the assembler refers to it. */
+#define PORT_SERVICE_BODY __attribute__((used, visibility("hidden")))
+
 static inline void PortPause(void)
 {
     __builtin_ia32_pause();

@@ -64,18 +64,25 @@ static FORCEINLINE NTSTATUS NtLeaveService(NT_ENTRY Entry, NTSTATUS Status)
     return Status;
 }
 
-/* The two entries of a service around its body Ntp<Name>. Arguments repeats the names of Parameters. */
+/*
+ * The two entries of a service around its body Ntp<Name>. Arguments repeats the names of Parameters. The port's part of the way in
+ * comes first (PORT_SERVICE_ENTRY): a user stack in pageable memory is left.
+ */
 #define NT_SERVICE(Name, Parameters, Arguments)                                                              \
-    NTSTATUS NTAPI Nt##Name Parameters                                                                       \
+    PORT_SERVICE_BODY NTSTATUS NTAPI NtService##Name Parameters;                                             \
+    PORT_SERVICE_BODY NTSTATUS NTAPI ZwService##Name Parameters;                                             \
+    NTSTATUS NTAPI NtService##Name Parameters                                                                \
     {                                                                                                        \
         NT_ENTRY Entry = NtEnterService(FALSE);                                                              \
         return NtLeaveService(Entry, Ntp##Name Arguments);                                                   \
     }                                                                                                        \
-    NTSTATUS NTAPI Zw##Name Parameters                                                                       \
+    NTSTATUS NTAPI ZwService##Name Parameters                                                                \
     {                                                                                                        \
         NT_ENTRY Entry = NtEnterService(TRUE);                                                               \
         return NtLeaveService(Entry, Ntp##Name Arguments);                                                   \
-    }
+    }                                                                                                        \
+    PORT_SERVICE_ENTRY(Nt##Name, NtService##Name)                                                            \
+    PORT_SERVICE_ENTRY(Zw##Name, ZwService##Name)
 
 static FORCEINLINE KPROCESSOR_MODE NtPreviousMode(void)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the files of the host port's machine (memory.c, walk.c, tb.c, tb_window.c, fault.c, gang.c, sim.c) share and nobody
+ * What the files of the host port's machine (memory.c, layout.c, walk.c, tb.c, tb_window.c, fault.c, gang.c, sim.c) share and nobody
  * else sees. Everything here may run inside a signal handler: raw system calls, locks that know about signals, one record
  * per thread in static TLS.
  */
@@ -137,6 +137,7 @@ typedef struct _HOST_MACHINE
     PFN_NUMBER TopFrame; /* one above the last frame */
     ULONG RunCount;
     PORT_MEMORY_RUN Runs[HOST_MAXIMUM_RUNS];
+    BOOLEAN Crowded;     /* Linux would use holes in the windows for itself: leave none */
     ULONG OccupiedCount; /* ranges inside the user window; ascending, disjoint */
     PORT_ADDRESS_RANGE Occupied[HOST_MAXIMUM_OCCUPIED];
     HOST_COUNTERS Counters;
@@ -158,6 +159,13 @@ static inline BOOLEAN HostIsSystemAddress(ULONG_PTR Address)
 {
     return Address >= PORT_SYSTEM_START && Address <= PORT_SYSTEM_END;
 }
+
+/* layout.c: reserves both windows and finds out what is occupied; *MappingCount: how many mappings the process has. */
+NTSTATUS HostReserveWindows(ULONG *MappingCount);
+VOID HostReleaseWindows(VOID);
+
+/* The decimal number in a file of /proc. */
+ULONG64 HostReadNumber(PCSTR Name, ULONG64 Default);
 
 /* TRUE if the surroundings occupy a part of [Start, End] (inclusive) of the user window. */
 BOOLEAN HostIsOccupied(ULONG_PTR Start, ULONG_PTR End);

@@ -69,14 +69,13 @@ static inline HOST_SIM_ENTRY *HostSimLookup(PHOST_SIM Sim, ULONG_PTR Address, UL
                : NULL;
 }
 
+VOID HostSimWait(PHOST_SIM Sim);
+
 static inline VOID HostSimAcquire(PHOST_SIM Sim)
 {
-    while (__builtin_expect(__atomic_exchange_n(&Sim->Lock, 1, __ATOMIC_ACQUIRE) != 0, 0))
+    if (__builtin_expect(__atomic_exchange_n(&Sim->Lock, 1, __ATOMIC_ACQUIRE) != 0, 0))
     {
-        while (__atomic_load_n(&Sim->Lock, __ATOMIC_RELAXED) != 0)
-        {
-            PortPause();
-        }
+        HostSimWait(Sim);
     }
 }
 

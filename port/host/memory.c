@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The machine's RAM and the layout of the Linux process around it. RAM is one sparse memfd: frame n is at offset n * 4096, so the
- * direct map is one mapping, and a translation of NT is one mapping of the same file at another address. Nothing of it costs
- * memory before it is touched. The parts of the NT windows that Linux does not use are reserved, so that Linux never puts
- * anything of its own there; the parts that it does use are reported to the kernel as occupied.
+ * The machine's RAM and its life from boot to shutdown. RAM is one sparse memfd: frame n is at offset n * 4096, so the
+ * direct map is one mapping, and a translation of NT is one mapping of the same file at another address. Nothing of it
+ * costs memory before it is touched.
  */
 #include "host_machine.h"
 
@@ -17,270 +16,9 @@
 #define MFD_EXEC 0x0010U
 #endif
 
-#define HOST_RESERVED_FLAGS (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE)
-#define HOST_DUMP_LIMIT     ((ULONG64)64 << 30) /* larger RAM does not go into core files */
+#define HOST_DUMP_LIMIT ((ULONG64)64 << 30) /* larger RAM does not go into core files */
 
 HOST_MACHINE HostMachine;
-
-/* ---- /proc ------------------------------------------------------------------------------------------------- */
-
-typedef struct _HOST_MAPS_READER
-{
-    int File;
-    SIZE_T Length, Position;
-    CHAR Buffer[4096];
-} HOST_MAPS_READER;
-
-static int HostReadByte(HOST_MAPS_READER *Reader)
-{
-    if (Reader->Position == Reader->Length)
-    {
-        ssize_t Length = read(Reader->File, Reader->Buffer, sizeof(Reader->Buffer));
-
-        if (Length <= 0)
-        {
-            return -1;
-        }
-        Reader->Length = (SIZE_T)Length;
-        Reader->Position = 0;
-    }
-    Reader->Position += 1;
-    return (UCHAR)Reader->Buffer[Reader->Position - 1];
-}
-
-/* Reads hexadecimal digits into *Value and returns the character behind them, -1 at the end. */
-static int HostReadHex(HOST_MAPS_READER *Reader, ULONG_PTR *Value)
-{
-    int Character;
-
-    *Value = 0;
-    for (;;)
-    {
-        Character = HostReadByte(Reader);
-        if (Character >= '0' && Character <= '9')
-        {
-            *Value = (*Value << 4) | (ULONG_PTR)(Character - '0');
-        }
-        else if (Character >= 'a' && Character <= 'f')
-        {
-            *Value = (*Value << 4) | (ULONG_PTR)(Character - 'a' + 10);
-        }
-        else
-        {
-            return Character;
-        }
-    }
-}
-
-static ULONG64 HostReadNumber(PCSTR Name, ULONG64 Default)
-{
-    CHAR Text[32];
-    ULONG64 Value = 0;
-    ssize_t Length, Index;
-    int File = open(Name, O_RDONLY | O_CLOEXEC);
-
-    if (File < 0)
-    {
-        return Default;
-    }
-    Length = read(File, Text, sizeof(Text));
-    close(File);
-    for (Index = 0; Index < Length && Text[Index] >= '0' && Text[Index] <= '9'; Index += 1)
-    {
-        Value = Value * 10 + (ULONG64)(Text[Index] - '0');
-    }
-    return Index > 0 ? Value : Default;
-}
-
-/* ---- What Linux occupies ------------------------------------------------------------------------------------ */
-
-/* Adds [Start, End], ascending, clipped to the user window and rounded outward to NT's allocation granularity. */
-static BOOLEAN HostAddOccupied(ULONG_PTR Start, ULONG_PTR End)
-{
-    PORT_ADDRESS_RANGE *Last =
-        HostMachine.OccupiedCount != 0 ? &HostMachine.Occupied[HostMachine.OccupiedCount - 1] : NULL;
-
-    Start = (Start < PORT_USER_LOWEST ? PORT_USER_LOWEST : Start) & ~(ULONG_PTR)0xffff;
-    End = (End > PORT_USER_HIGHEST ? PORT_USER_HIGHEST : End) | 0xffff;
-    if (Start > End)
-    {
-        return TRUE;
-    }
-    if (Last != NULL && Start <= Last->End + 1)
-    {
-        Last->End = End > Last->End ? End : Last->End;
-        return TRUE;
-    }
-    if (HostMachine.OccupiedCount == HOST_MAXIMUM_OCCUPIED)
-    {
-        return FALSE;
-    }
-    HostMachine.Occupied[HostMachine.OccupiedCount] = (PORT_ADDRESS_RANGE){ Start, End };
-    HostMachine.OccupiedCount += 1;
-    return TRUE;
-}
-
-/*
- * Where Linux will put mappings without a wish for an address: far above the windows, unless the process has the legacy
- * layout (ulimit -s unlimited), which goes upward from a third of the address space. All from there on is Linux's then.
- */
-static ULONG_PTR HostFindLegacyBase(void)
-{
-    long Probe = HostMap(0, PAGE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-    if (Probe < 0)
-    {
-        return ~(ULONG_PTR)0;
-    }
-    HostUnmap((ULONG_PTR)Probe, PAGE_SIZE);
-    /* Bottom-up mmap starts at TASK_SIZE / 3, wherever the probe itself found a place. */
-    return HostIsUserAddress((ULONG_PTR)Probe) ? 0x00002aaaaaaa0000ull : ~(ULONG_PTR)0;
-}
-
-static NTSTATUS HostFindOccupied(ULONG *MappingCount)
-{
-    HOST_MAPS_READER Reader = { .File = open("/proc/self/maps", O_RDONLY | O_CLOEXEC) };
-    ULONG_PTR Legacy = HostFindLegacyBase();
-    ULONG_PTR Minimum = (ULONG_PTR)HostReadNumber("/proc/sys/vm/mmap_min_addr", 65536);
-    NTSTATUS Status = STATUS_SUCCESS;
-
-    HostMachine.OccupiedCount = 0;
-    *MappingCount = 0;
-    if (Reader.File < 0)
-    {
-        return STATUS_INSUFFICIENT_RESOURCES;
-    }
-    if (Minimum > PORT_USER_LOWEST)
-    {
-        HostAddOccupied(PORT_USER_LOWEST, Minimum - 1);
-    }
-    for (;;)
-    {
-        ULONG_PTR Start, End;
-        int Character;
-
-        if (HostReadHex(&Reader, &Start) != '-')
-        {
-            break;
-        }
-        Character = HostReadHex(&Reader, &End);
-        *MappingCount += 1;
-        if (Start >= Legacy || (Start <= PORT_USER_HIGHEST && End > PORT_USER_LOWEST))
-        {
-            if (Start <= PORT_USER_HIGHEST && !HostAddOccupied(Start, End - 1))
-            {
-                Status = STATUS_INSUFFICIENT_RESOURCES;
-            }
-        }
-        while (Character != '\n' && Character >= 0)
-        {
-            Character = HostReadByte(&Reader);
-        }
-    }
-    close(Reader.File);
-    if (Legacy != ~(ULONG_PTR)0)
-    {
-        /* Swallow whatever was found at or above it. */
-        while (HostMachine.OccupiedCount != 0 &&
-               HostMachine.Occupied[HostMachine.OccupiedCount - 1].Start >= Legacy)
-        {
-            HostMachine.OccupiedCount -= 1;
-        }
-        HostAddOccupied(Legacy, PORT_USER_HIGHEST);
-    }
-    return Status;
-}
-
-BOOLEAN HostIsOccupied(ULONG_PTR Start, ULONG_PTR End)
-{
-    ULONG Index;
-
-    for (Index = 0; Index < HostMachine.OccupiedCount; Index += 1)
-    {
-        if (HostMachine.Occupied[Index].Start <= End && HostMachine.Occupied[Index].End >= Start)
-        {
-            return TRUE;
-        }
-    }
-    return FALSE;
-}
-
-ULONG PortQueryOccupiedRanges(PORT_ADDRESS_RANGE *Ranges, ULONG Count)
-{
-    ULONG Index;
-
-    for (Index = 0; Index < HostMachine.OccupiedCount && Index < Count; Index += 1)
-    {
-        Ranges[Index] = HostMachine.Occupied[Index];
-    }
-    return HostMachine.OccupiedCount;
-}
-
-/* ---- The windows --------------------------------------------------------------------------------------------- */
-
-/* Calls Routine for every part of the user window that Linux does not occupy, until one fails. */
-static BOOLEAN HostForEachFreePart(BOOLEAN (*Routine)(ULONG_PTR Start, SIZE_T Length))
-{
-    ULONG_PTR Start = PORT_USER_LOWEST;
-    ULONG Index;
-
-    for (Index = 0; Index < HostMachine.OccupiedCount; Index += 1)
-    {
-        const PORT_ADDRESS_RANGE *Range = &HostMachine.Occupied[Index];
-
-        if (Range->Start > Start && !Routine(Start, Range->Start - Start))
-        {
-            return FALSE;
-        }
-        Start = Range->End + 1;
-    }
-    return Start > PORT_USER_HIGHEST || Routine(Start, PORT_USER_HIGHEST + 1 - Start);
-}
-
-static BOOLEAN HostReservePart(ULONG_PTR Start, SIZE_T Length)
-{
-    return HostMap(Start, Length, PROT_NONE, HOST_RESERVED_FLAGS, -1, 0) == (long)Start;
-}
-
-static BOOLEAN HostFreePart(ULONG_PTR Start, SIZE_T Length)
-{
-    HostUnmap(Start, Length);
-    return TRUE;
-}
-
-static NTSTATUS HostReserveWindows(ULONG *MappingCount)
-{
-    NTSTATUS Status = STATUS_CONFLICTING_ADDRESSES;
-    ULONG Attempt;
-
-    if (!HostReservePart(PORT_SYSTEM_START, PORT_SYSTEM_END + 1 - PORT_SYSTEM_START))
-    {
-        return STATUS_CONFLICTING_ADDRESSES;
-    }
-    /* Another thread of the process may map something between looking and reserving: look again. */
-    for (Attempt = 0; Attempt < 4; Attempt += 1)
-    {
-        Status = HostFindOccupied(MappingCount);
-        if (!NT_SUCCESS(Status))
-        {
-            break;
-        }
-        if (HostForEachFreePart(HostReservePart))
-        {
-            return STATUS_SUCCESS;
-        }
-        HostForEachFreePart(HostFreePart);
-        Status = STATUS_CONFLICTING_ADDRESSES;
-    }
-    HostFreePart(PORT_SYSTEM_START, PORT_SYSTEM_END + 1 - PORT_SYSTEM_START);
-    return Status;
-}
-
-static VOID HostReleaseWindows(void)
-{
-    HostForEachFreePart(HostFreePart);
-    HostFreePart(PORT_SYSTEM_START, PORT_SYSTEM_END + 1 - PORT_SYSTEM_START);
-}
 
 /* ---- RAM ------------------------------------------------------------------------------------------------------ */
 
@@ -469,11 +207,36 @@ ULONG PortQueryMemoryRuns(PORT_MEMORY_RUN *Runs, ULONG Count)
     return HostMachine.RunCount;
 }
 
+/*
+ * Under strict accounting (vm.overcommit_memory = 2, RLIMIT_DATA) Linux charges private memory when it is mapped, touched or
+ * not. The pages of a memfd are charged when they come to be.
+ */
+static long HostMapSparse(SIZE_T Bytes)
+{
+    int File = memfd_create("ntmm-boot", MFD_CLOEXEC);
+    long Address = -1;
+
+    if (File >= 0 && ftruncate(File, (off_t)Bytes) == 0)
+    {
+        Address = HostMap(0, Bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, File, 0);
+    }
+    if (File >= 0)
+    {
+        close(File);
+    }
+    return Address;
+}
+
 PVOID PortAllocateBootMemory(SIZE_T Bytes)
 {
-    long Address = HostMap(0, (Bytes + PAGE_SIZE - 1) & ~(SIZE_T)(PAGE_SIZE - 1), PROT_READ | PROT_WRITE,
-                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    long Address;
 
+    Bytes = (Bytes + PAGE_SIZE - 1) & ~(SIZE_T)(PAGE_SIZE - 1);
+    Address = HostMap(0, Bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (Address < 0)
+    {
+        Address = HostMapSparse(Bytes);
+    }
     return Address > 0 ? (PVOID)Address : NULL;
 }
 

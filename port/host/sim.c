@@ -22,6 +22,25 @@ PHOST_SIM HostCurrentSim(VOID)
     return HostLocal.Sim;
 }
 
+VOID HostSimWait(PHOST_SIM Sim)
+{
+    ULONG Spin = 0;
+
+    do
+    {
+        /* The holder needs a microsecond at most, unless Linux has put it aside. */
+        while (__atomic_load_n(&Sim->Lock, __ATOMIC_RELAXED) != 0)
+        {
+            Spin += 1;
+            if (Spin % 1024 == 0)
+            {
+                PortYield();
+            }
+            PortPause();
+        }
+    } while (__atomic_exchange_n(&Sim->Lock, 1, __ATOMIC_ACQUIRE) != 0);
+}
+
 /* ---- The life of a simulated processor ---------------------------------------------------------------------------- */
 
 static PHOST_SIM HostReuseSim(void)

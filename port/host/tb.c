@@ -375,7 +375,7 @@ VOID PortSetSystemSpace(PFN_NUMBER TopLevel)
 {
     HostAcquireLock(&HostTb.Lock);
     HostEmptyWindow(&HostTb.System);
-    HostTb.System.Space = TopLevel;
+    __atomic_store_n(&HostTb.System.Space, TopLevel, __ATOMIC_RELEASE);
     HostReleaseLock(&HostTb.Lock);
     HostFlushSimulated(0, NULL, 0);
 }
@@ -387,9 +387,13 @@ PFN_NUMBER HostSystemSpace(VOID)
 
 ULONG64 HostQueryMappings(ULONG64 *Limit)
 {
+    ULONG64 Mappings;
+
+    HostAcquireLock(&HostTb.Lock);
+    Mappings = HostTb.User.Mappings + HostTb.System.Mappings;
+    HostReleaseLock(&HostTb.Lock);
     *Limit = HostTb.Budget;
-    return __atomic_load_n(&HostTb.User.Mappings, __ATOMIC_RELAXED) +
-           __atomic_load_n(&HostTb.System.Mappings, __ATOMIC_RELAXED);
+    return Mappings;
 }
 
 NTSTATUS HostInitializeTb(ULONG Budget)

@@ -37,7 +37,7 @@ typedef struct _HOST_GIGA
     ULONG Loaded;
     ULONG Mapped;
     BOOLEAN Open;   /* the reservation is taken away: a page without a record is a hole */
-    BOOLEAN Shared; /* Linux has a part of it: never opened */
+    BOOLEAN Shared; /* Linux has, or would take, a part of it: never opened */
 } HOST_GIGA;
 
 typedef struct _HOST_WINDOW

@@ -170,7 +170,19 @@ static long HostRemoveMappings(HOST_WINDOW *Window, SIZE_T Page, SIZE_T End)
     return Result < 0 ? Result : 0;
 }
 
-/* Everything of one GiB; the records' own memory goes back as well. */
+/* The memory of a GiB's records goes back and reads as zero. MADV_REMOVE: boot memory may be a memfd (memory.c). */
+static VOID HostDiscardRecords(HOST_WINDOW *Window, SIZE_T Giga)
+{
+    ULONG_PTR Start = (ULONG_PTR)&Window->Records[Giga * HOST_GIGA_PAGES];
+    SIZE_T Length = HOST_GIGA_PAGES * sizeof(HOST_RECORD);
+
+    if (HostAdvise(Start, Length, MADV_REMOVE) != 0)
+    {
+        HostAdvise(Start, Length, MADV_DONTNEED);
+    }
+}
+
+/* Everything of one GiB. */
 static VOID HostEmptyGiga(HOST_WINDOW *Window, SIZE_T Giga)
 {
     SIZE_T Region = Giga * (HOST_GIGA_PAGES / HOST_REGION_PAGES);
@@ -199,8 +211,7 @@ static VOID HostEmptyGiga(HOST_WINDOW *Window, SIZE_T Giga)
                       (ULONG64)-Result);
         }
     }
-    HostAdvise((ULONG_PTR)&Window->Records[Giga * HOST_GIGA_PAGES], HOST_GIGA_PAGES * sizeof(HOST_RECORD),
-               MADV_DONTNEED);
+    HostDiscardRecords(Window, Giga);
     HostCount(&HostMachine.Counters.PagesFlushed, Window->Gigas[Giga].Loaded);
     Window->Gigas[Giga].Loaded = 0;
     Window->Gigas[Giga].Mapped = 0;
@@ -389,14 +400,14 @@ NTSTATUS HostCreateWindow(HOST_WINDOW *Window, ULONG_PTR Start, ULONG_PTR End)
         HostDeleteWindow(Window);
         return STATUS_INSUFFICIENT_RESOURCES;
     }
-    for (Giga = 0; HostMachine.OccupiedCount != 0 && Giga < Window->PageCount / HOST_GIGA_PAGES; Giga += 1)
+    for (Giga = 0; Giga < Window->PageCount / HOST_GIGA_PAGES &&
+                   (HostMachine.Crowded || HostMachine.OccupiedCount != 0);
+         Giga += 1)
     {
         ULONG_PTR First = HostAddressOf(Window, Giga * HOST_GIGA_PAGES);
 
-        if (HostIsOccupied(First, First + (HOST_GIGA_PAGES << PAGE_SHIFT) - 1))
-        {
-            Window->Gigas[Giga].Shared = TRUE;
-        }
+        Window->Gigas[Giga].Shared =
+            HostMachine.Crowded || HostIsOccupied(First, First + (HOST_GIGA_PAGES << PAGE_SHIFT) - 1);
     }
     return STATUS_SUCCESS;
 }

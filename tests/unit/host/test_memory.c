@@ -7,6 +7,7 @@
 
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -193,6 +194,43 @@ static void what_linux_occupies_is_reported_and_left_alone(void **State)
     assert_int_equal(munmap(Mine, 3 * PAGE_SIZE), 0);
 }
 
+#if !defined(NTMM_ASAN) && !defined(NTMM_TSAN) /* they need a layout of their own */
+static int Again(void)
+{
+    return getenv("NTMM_TEST_AGAIN") != NULL;
+}
+
+/* With an unlimited stack Linux puts its mappings where NT's user window is. All of these tests must hold there, too. */
+static void a_crowded_layout_is_no_obstacle(void **State)
+{
+    int Status = -1;
+    pid_t Child;
+
+    (void)State;
+    if (Again())
+    {
+        return;
+    }
+    fflush(stdout);
+    Child = fork();
+    assert_true(Child >= 0);
+    if (Child == 0)
+    {
+        struct rlimit Unlimited = { RLIM_INFINITY, RLIM_INFINITY };
+
+        setenv("NTMM_TEST_AGAIN", "1", 1);
+        if (setrlimit(RLIMIT_STACK, &Unlimited) == 0)
+        {
+            execl("/proc/self/exe", "test_memory", (char *)NULL);
+        }
+        _exit(0); /* not allowed to here */
+    }
+    assert_int_equal(waitpid(Child, &Status, 0), Child);
+    assert_true(WIFEXITED(Status));
+    assert_int_equal(WEXITSTATUS(Status), 0);
+}
+#endif
+
 static void linux_maps_nothing_into_the_windows(void **State)
 {
     ULONG Index;
@@ -222,6 +260,7 @@ int main(void)
         cmocka_unit_test(boot_memory_is_zero_and_comes_back),
 #if !defined(NTMM_ASAN) && !defined(NTMM_TSAN)
         cmocka_unit_test(strict_accounting_is_no_obstacle),
+        cmocka_unit_test(a_crowded_layout_is_no_obstacle),
 #endif
         cmocka_unit_test(what_linux_occupies_is_reported_and_left_alone),
         cmocka_unit_test(linux_maps_nothing_into_the_windows),

@@ -54,6 +54,11 @@ ULONG MiDeleteEmptyPageTables(PFN_NUMBER TopLevel, PMMPTE PointerPte, ULONG_PTR 
         PMMPTE Parent = Page->PteAddress;
         MMPTE Zero = { .Long = 0 };
 
+        if (MiIsSystemAddress(Va) && MiPfnFrame(MiPtePage(Parent)) == MiState.Translation->SystemTopLevel)
+        {
+            break; /* every space has a copy of this entry */
+        }
+
         KiRequire(Page->u1.ShareCount == 1);
         MiWritePte(Parent, Zero);
         MiAddUsedEntries(Parent, -1);

@@ -112,9 +112,8 @@ void TestEnter(PEPROCESS Process)
 
 /* ---- Memory ------------------------------------------------------------------------------------------------ */
 
-PMMVAD TestCommit(PEPROCESS Process, ULONG_PTR Va, SIZE_T Pages, ULONG Protection)
+static PMMVAD Commit(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, SIZE_T Pages, ULONG Protection)
 {
-    PMI_ADDRESS_SPACE Space = &Process->Space;
     PMMVAD Vad = MiAllocateVad(Va >> PAGE_SHIFT, (Va >> PAGE_SHIFT) + Pages - 1);
 
     assert_non_null(Vad);
@@ -128,6 +127,21 @@ PMMVAD TestCommit(PEPROCESS Process, ULONG_PTR Va, SIZE_T Pages, ULONG Protectio
     MiInsertVad(Space, Vad);
     MiUnlockSpaceExclusive(Space);
     return Vad;
+}
+
+PMMVAD TestCommit(PEPROCESS Process, ULONG_PTR Va, SIZE_T Pages, ULONG Protection)
+{
+    return Commit(&Process->Space, Va, Pages, Protection);
+}
+
+PMMVAD TestCommitSystem(ULONG_PTR Va, SIZE_T Pages, ULONG Protection)
+{
+    return Commit(&MiState.Space->System, Va, Pages, Protection);
+}
+
+void TestDeleteSystem(void)
+{
+    DeleteAddressSpace(&MiState.Space->System);
 }
 
 void TestDecommit(PEPROCESS Process, ULONG_PTR Va, SIZE_T Pages)
@@ -313,18 +327,23 @@ void TestComparePages(ULONG_PTR Va, SIZE_T Pages, ULONG64 Seed)
 
 /* ---- Looking ----------------------------------------------------------------------------------------------- */
 
-MMPTE TestPte(PEPROCESS Process, ULONG_PTR Va)
+MMPTE TestPteOf(PMI_ADDRESS_SPACE Space, ULONG_PTR Va)
 {
     PMMPTE PointerPte;
     MMPTE Pte = { .Long = 0 };
-    MI_SPACE_SLOT *Slot = MiLockSpaceShared(&Process->Space);
+    MI_SPACE_SLOT *Slot = MiLockSpaceShared(Space);
 
-    if (MiWalk(Process->Space.TopLevel, Va, &PointerPte) == 0)
+    if (MiWalk(Space->TopLevel, Va, &PointerPte) == 0)
     {
         Pte = MiReadPte(PointerPte);
     }
-    MiUnlockSpaceShared(&Process->Space, Slot);
+    MiUnlockSpaceShared(Space, Slot);
     return Pte;
+}
+
+MMPTE TestPte(PEPROCESS Process, ULONG_PTR Va)
+{
+    return TestPteOf(&Process->Space, Va);
 }
 
 PMMPFN TestPfn(PEPROCESS Process, ULONG_PTR Va)

@@ -27,6 +27,13 @@ PMMVAD TestCommit(PEPROCESS Process, ULONG_PTR Va, SIZE_T Pages, ULONG Protectio
 /* Makes the pages decommitted ones and frees what was behind them. The charge stays the VAD's. */
 void TestDecommit(PEPROCESS Process, ULONG_PTR Va, SIZE_T Pages);
 
+/* The same in the system's space, and the end of all that was committed there. */
+PMMVAD TestCommitSystem(ULONG_PTR Va, SIZE_T Pages, ULONG Protection);
+void TestDeleteSystem(void);
+
+/* The leaf entry of any space; zero if there is no page table. */
+MMPTE TestPteOf(PMI_ADDRESS_SPACE Space, ULONG_PTR Va);
+
 void TestProtect(PEPROCESS Process, ULONG_PTR Va, SIZE_T Pages, ULONG Protection);
 
 /* Shares every page of [Va, Va + Pages) that is not zero with Child, as a clone does; Child gets a VAD for them. */

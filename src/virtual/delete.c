@@ -64,8 +64,8 @@ VOID MiDeleteAddressSpace(PMI_ADDRESS_SPACE Space)
     {
         Returned += Vad->CommitCharge;
         MiUnlinkVad(Space, Vad);
-        Vad->VadNode.Left =
-            &Gone->VadNode; /* chained until the space is unlocked; the node is first in the VAD */
+        /* Chained until the space is unlocked; the node is first in the VAD. */
+        Vad->VadNode.Left = Gone != NULL ? &Gone->VadNode : NULL;
         Gone = Vad;
     }
     MiUnlockSpaceExclusive(Space);

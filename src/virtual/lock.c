@@ -285,5 +285,10 @@ NTSTATUS MiUnlockVirtualMemory(PMI_ADDRESS_SPACE Space, PULONG_PTR Base, PSIZE_T
         *Base = MiVaOf(StartVpn);
         *Size = MiVaOf(EndVpn - StartVpn + 1);
     }
+    else if (Status == STATUS_NOT_LOCKED && (MapType & MAP_PROCESS) != 0)
+    {
+        /* Documented (VirtualUnlock): pages that are not locked leave the working set. */
+        MiRemoveRangeFromWorkingSet(Space, MiVaOf(StartVpn), MiVaOf(EndVpn - StartVpn + 1));
+    }
     return Status;
 }

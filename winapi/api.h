@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the files of the Windows API share: how a status of a service becomes what a Win32 function returns. This is user-mode
- * code: it stands on the Nt* services alone and sees no structure of the kernel. Theory: docs/winapi.md.
+ * What the files of the Windows API share: how a status of a service becomes what a Win32 function returns.
+ * This is user-mode code: it stands on the Nt* services alone and sees no structure of the kernel. Theory:
+ * docs/winapi.md.
  */
 #ifndef NTMM_WINAPI_API_H
 #define NTMM_WINAPI_API_H
@@ -17,7 +18,10 @@
 
 #define WINAPI_NS100_PER_MILLISECOND 10000
 
-/* Leaves the error code of Status for GetLastError. What ntmm does not have yet is ERROR_CALL_NOT_IMPLEMENTED. */
+/*
+ * Leaves the error code of Status for GetLastError. What ntmm does not have yet is
+ * ERROR_CALL_NOT_IMPLEMENTED.
+ */
 VOID WinapiSetLastStatus(NTSTATUS Status);
 DWORD WinapiErrorOfStatus(NTSTATUS Status);
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Copying from and to a process. A write makes code pages writable for its length, as debuggers that set breakpoints expect,
- * and refuses data pages that are read-only. Source: ReadProcessMemory and WriteProcessMemory on Microsoft Learn.
+ * Copying from and to a process. A write makes code pages writable for its length, as debuggers that set
+ * breakpoints expect, and refuses data pages that are read-only. Source: ReadProcessMemory and
+ * WriteProcessMemory on Microsoft Learn.
  */
 #include "api.h"
 

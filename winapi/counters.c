@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Memory counters of a process and of the machine, and the list of paging files. Source: the pages of the functions on Microsoft
- * Learn (psapi.h, sysinfoapi.h).
+ * Memory counters of a process and of the machine, and the list of paging files. Source: the pages of the
+ * functions on Microsoft Learn (psapi.h, sysinfoapi.h).
  */
 #include "api.h"
 
 #include "nt/rtl.h"
 #include "nt/winpsapi.h"
 
-/* ---- A process ----------------------------------------------------------------------------------------------------- */
+/* ---- A process ----------------------------------------------------------------------------------------- */
 
 BOOL WINAPI K32GetProcessMemoryInfo(HANDLE Process, PPROCESS_MEMORY_COUNTERS ppsmemCounters, DWORD cb)
 {
@@ -47,7 +47,7 @@ BOOL WINAPI K32GetProcessMemoryInfo(HANDLE Process, PPROCESS_MEMORY_COUNTERS pps
     return TRUE;
 }
 
-/* ---- Answers of unknown length ------------------------------------------------------------------------------------- */
+/* ---- Answers of unknown length ------------------------------------------------------------------------- */
 
 /* Give *Buffer back with NtFreeVirtualMemory. */
 static NTSTATUS WinapiQueryList(SYSTEM_INFORMATION_CLASS Class, PVOID *Buffer)
@@ -83,7 +83,7 @@ static VOID WinapiFreeList(PVOID Buffer)
     NtFreeVirtualMemory(NtCurrentProcess(), &Buffer, &Size, MEM_RELEASE);
 }
 
-/* ---- The machine ------------------------------------------------------------------------------------------------------ */
+/* ---- The machine --------------------------------------------------------------------------------------- */
 
 static NTSTATUS WinapiCountProcesses(PPERFORMANCE_INFORMATION Information)
 {
@@ -169,7 +169,7 @@ BOOL WINAPI K32GetPerformanceInfo(PPERFORMANCE_INFORMATION pPerformanceInformati
     return TRUE;
 }
 
-/* ---- Paging files ------------------------------------------------------------------------------------------------------ */
+/* ---- Paging files -------------------------------------------------------------------------------------- */
 
 typedef struct _WINAPI_PAGE_FILE_CALL
 {

@@ -2,10 +2,10 @@
 /*
  * Error codes: the last error of each thread, and what a status becomes.
  *
- * The table holds the statuses that the services of this project can give, and those of their I/O; it is sorted by value and
- * searched by halves. Its pairs are those of Microsoft's published table ("Mapping NT Status Error Codes to Win32 Error
- * Codes", KB 113996, kept by OSR as "NTSTATUS to Win32 Error Code Mappings"); tests/winapi/status_to_error.c runs the same
- * questions under Windows.
+ * The table holds the statuses that the services of this project can give, and those of their I/O; it is
+ * sorted by value and searched by halves. Its pairs are those of Microsoft's published table ("Mapping NT
+ * Status Error Codes to Win32 Error Codes", KB 113996, kept by OSR as "NTSTATUS to Win32 Error Code
+ * Mappings"); tests/winapi/status_to_error.c runs the same questions under Windows.
  */
 #include "api.h"
 
@@ -35,7 +35,7 @@ VOID WINAPI SetLastError(DWORD dwErrCode)
     WinapiLastError = dwErrCode;
 }
 
-/* ---- A status as an error code ------------------------------------------------------------------------------- */
+/* ---- A status as an error code ------------------------------------------------------------------------- */
 
 #define STATUS_CUSTOMER_BIT     0x20000000u
 #define STATUS_NT_BIT           0x10000000u /* FACILITY_NT_BIT: a status inside an HRESULT */
@@ -96,7 +96,7 @@ ULONG NTAPI RtlNtStatusToDosError(NTSTATUS NtStatus)
     return ERROR_MR_MID_NOT_FOUND;
 }
 
-/* ---- For the other files -------------------------------------------------------------------------------------------- */
+/* ---- For the other files ------------------------------------------------------------------------------- */
 
 DWORD WinapiErrorOfStatus(NTSTATUS Status)
 {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Exceptions of user-mode code. Raising goes to the innermost guarded call of the thread (NtmmGuardedCall) or, without one, ends the
- * process with a report. Vectored handlers would have to run between the fault and that, with the registers of the fault in
- * their hands; the host port has no such station yet, so adding one fails.
+ * Exceptions of user-mode code. Raising goes to the innermost guarded call of the thread (NtmmGuardedCall)
+ * or, without one, ends the process with a report. Vectored handlers would have to run between the fault and
+ * that, with the registers of the fault in their hands; the host port has no such station yet, so adding one
+ * fails.
  */
 #include "api.h"
 

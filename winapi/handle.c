@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Processes, handles and waiting: as much as a program needs to work on the memory of others and to wait for
- * a memory resource notification. Source: the pages of the functions on Microsoft Learn (processthreadsapi.h, handleapi.h,
- * synchapi.h).
+ * a memory resource notification. Source: the pages of the functions on Microsoft Learn (processthreadsapi.h,
+ * handleapi.h, synchapi.h).
  */
 #include "api.h"
 
-/* ---- Processes ---------------------------------------------------------------------------------------------------- */
+/* ---- Processes ----------------------------------------------------------------------------------------- */
 
 HANDLE WINAPI GetCurrentProcess(VOID)
 {
@@ -49,7 +49,7 @@ HANDLE WINAPI OpenProcess(DWORD dwDesiredAccess, BOOL bInheritHandle, DWORD dwPr
     return Process;
 }
 
-/* ---- Handles --------------------------------------------------------------------------------------------------------- */
+/* ---- Handles ------------------------------------------------------------------------------------------- */
 
 BOOL WINAPI CloseHandle(HANDLE hObject)
 {
@@ -65,7 +65,7 @@ BOOL WINAPI DuplicateHandle(HANDLE hSourceProcessHandle, HANDLE hSourceHandle, H
                                           dwOptions));
 }
 
-/* ---- Waiting ------------------------------------------------------------------------------------------------------------ */
+/* ---- Waiting ------------------------------------------------------------------------------------------- */
 
 /* NULL: for ever. */
 static PLARGE_INTEGER WinapiTimeout(PLARGE_INTEGER Timeout, DWORD Milliseconds)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Address Windowing Extensions: physical pages that a program allocates and maps itself. Thin: the services check everything.
- * Source: the pages of the functions on Microsoft Learn (memoryapi.h).
+ * Address Windowing Extensions: physical pages that a program allocates and maps itself. Thin: the services
+ * check everything. Source: the pages of the functions on Microsoft Learn (memoryapi.h).
  */
 #include "api.h"
 

@@ -2,13 +2,14 @@
 /*
  * What is done to ranges of committed pages: lock, write watch, prefetch, offer, reclaim, discard.
  *
- * Offering stands on MEM_RESET, as the page of OfferVirtualMemory compares the two: the pages leave the working set, are not
- * written to a paging file and are the first to go; MEM_RESET_UNDO tells at reclaiming whether something was lost. Windows
- * also refuses accesses to offered pages until they are reclaimed; here such an access (a mistake of the program) succeeds.
+ * Offering stands on MEM_RESET, as the page of OfferVirtualMemory compares the two: the pages leave the
+ * working set, are not written to a paging file and are the first to go; MEM_RESET_UNDO tells at reclaiming
+ * whether something was lost. Windows also refuses accesses to offered pages until they are reclaimed; here
+ * such an access (a mistake of the program) succeeds.
  */
 #include "api.h"
 
-/* ---- Lock ------------------------------------------------------------------------------------------------------- */
+/* ---- Lock ---------------------------------------------------------------------------------------------- */
 
 BOOL WINAPI VirtualLock(LPVOID lpAddress, SIZE_T dwSize)
 {
@@ -32,7 +33,7 @@ BOOL WINAPI VirtualUnlock(LPVOID lpAddress, SIZE_T dwSize)
     return VirtualUnlockEx(NtCurrentProcess(), lpAddress, dwSize);
 }
 
-/* ---- Write watch --------------------------------------------------------------------------------------------------- */
+/* ---- Write watch --------------------------------------------------------------------------------------- */
 
 /* These two return 0 for success. */
 #define WINAPI_WATCH_FAILED ((UINT)-1)
@@ -53,7 +54,7 @@ UINT WINAPI ResetWriteWatch(LPVOID lpBaseAddress, SIZE_T dwRegionSize)
     return WinapiFinish(Status) ? 0 : WINAPI_WATCH_FAILED;
 }
 
-/* ---- Prefetch --------------------------------------------------------------------------------------------------------- */
+/* ---- Prefetch ------------------------------------------------------------------------------------------ */
 
 C_ASSERT(sizeof(WIN32_MEMORY_RANGE_ENTRY) == sizeof(MEMORY_RANGE_ENTRY));
 C_ASSERT(offsetof(WIN32_MEMORY_RANGE_ENTRY, NumberOfBytes) == offsetof(MEMORY_RANGE_ENTRY, NumberOfBytes));
@@ -68,7 +69,7 @@ BOOL WINAPI PrefetchVirtualMemory(HANDLE hProcess, ULONG_PTR NumberOfEntries,
                                                       sizeof(Information)));
 }
 
-/* ---- Offer, reclaim, discard: these return an error code ----------------------------------------------------------------- */
+/* ---- Offer, reclaim, discard: these return an error code ----------------------------------------------- */
 
 static NTSTATUS WinapiReset(PVOID Address, SIZE_T Bytes, ULONG Type)
 {
@@ -86,7 +87,9 @@ static NTSTATUS WinapiCheckPages(const VOID *Address, SIZE_T Size)
                : STATUS_INVALID_PARAMETER;
 }
 
-/* All of it committed private memory that can be read and written; only such can be given up and used again. */
+/*
+ * All of it committed private memory that can be read and written; only such can be given up and used again.
+ */
 static NTSTATUS WinapiCheckWritable(PVOID Address, SIZE_T Size)
 {
     PUCHAR Next = Address;
@@ -183,7 +186,12 @@ DWORD WINAPI ReclaimVirtualMemory(void const *VirtualAddress, SIZE_T Size)
     }
     if (NT_SUCCESS(Status) || Status == STATUS_DEVICE_BUSY)
     {
-        (VOID) WinapiSetRange(VmPagePriorityInformation, Address, Size, MEMORY_PRIORITY_NORMAL);
+        PAGE_PRIORITY_INFORMATION Priority = { .PagePriority = MEMORY_PRIORITY_NORMAL };
+
+        /* As the pages of the process usually are; without an answer, as those of most processes are. */
+        (VOID) NtQueryInformationProcess(NtCurrentProcess(), ProcessPagePriority, &Priority, sizeof(Priority),
+                                         NULL);
+        (VOID) WinapiSetRange(VmPagePriorityInformation, Address, Size, Priority.PagePriority);
     }
     return WinapiErrorOfStatus(Status);
 }

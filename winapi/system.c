@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The machine: its processors, its memory and how much of it is free, the system file cache, memory resource notifications.
- * Source: the pages of the functions on Microsoft Learn (sysinfoapi.h, memoryapi.h, winbase.h).
+ * The machine: its processors, its memory and how much of it is free, the system file cache, memory resource
+ * notifications. Source: the pages of the functions on Microsoft Learn (sysinfoapi.h, memoryapi.h,
+ * winbase.h).
  */
 #include "api.h"
 
 #include <cpuid.h>
 
-/* ---- What it is ---------------------------------------------------------------------------------------------------- */
+/* ---- What it is ---------------------------------------------------------------------------------------- */
 
 /* Family, and model and stepping, as the page of SYSTEM_INFO has them. */
 static VOID WinapiDescribeProcessor(LPSYSTEM_INFO Info)
@@ -60,7 +61,7 @@ SIZE_T WINAPI GetLargePageMinimum(VOID)
     return 0;
 }
 
-/* ---- How much memory it has -------------------------------------------------------------------------------------------- */
+/* ---- How much memory it has ---------------------------------------------------------------------------- */
 
 BOOL WINAPI GlobalMemoryStatusEx(LPMEMORYSTATUSEX lpBuffer)
 {
@@ -142,7 +143,7 @@ BOOL WINAPI GetPhysicallyInstalledSystemMemory(PULONGLONG TotalMemoryInKilobytes
     return TRUE;
 }
 
-/* ---- The system file cache ------------------------------------------------------------------------------------------------ */
+/* ---- The system file cache ----------------------------------------------------------------------------- */
 
 C_ASSERT(FILE_CACHE_MAX_HARD_ENABLE == MM_WORKING_SET_MAX_HARD_ENABLE);
 C_ASSERT(FILE_CACHE_MAX_HARD_DISABLE == MM_WORKING_SET_MAX_HARD_DISABLE);
@@ -174,7 +175,7 @@ BOOL WINAPI SetSystemFileCacheSize(SIZE_T MinimumFileCacheSize, SIZE_T MaximumFi
     return WinapiFinish(NtSetSystemInformation(SystemFileCacheInformationEx, &Cache, sizeof(Cache)));
 }
 
-/* ---- Memory resource notifications: events of the memory manager ------------------------------------------------------------ */
+/* ---- Memory resource notifications: events of the memory manager --------------------------------------- */
 
 HANDLE WINAPI CreateMemoryResourceNotification(MEMORY_RESOURCE_NOTIFICATION_TYPE NotificationType)
 {

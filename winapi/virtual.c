@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The VirtualAlloc family: allocate, free, protect and query, in the calling process or in another one. Each function is its
- * service with the Win32 rules in front: what may be combined, which size must be zero. Source: the pages of the functions
- * on Microsoft Learn (memoryapi.h).
+ * The VirtualAlloc family: allocate, free, protect and query, in the calling process or in another one. Each
+ * function is its service with the Win32 rules in front: what may be combined, which size must be zero.
+ * Source: the pages of the functions on Microsoft Learn (memoryapi.h).
  */
 #include "api.h"
 
-/* ---- Allocate --------------------------------------------------------------------------------------------------- */
+/* ---- Allocate ------------------------------------------------------------------------------------------ */
 
 LPVOID WINAPI VirtualAllocEx(HANDLE hProcess, LPVOID lpAddress, SIZE_T dwSize, DWORD flAllocationType,
                              DWORD flProtect)
@@ -72,8 +72,8 @@ PVOID WINAPI VirtualAlloc2(HANDLE Process, PVOID BaseAddress, SIZE_T Size, ULONG
 }
 
 /*
- * The ...FromApp functions are for code that may not make memory writable and executable at once; their pages list the
- * protections that they refuse.
+ * The ...FromApp functions are for code that may not make memory writable and executable at once; their pages
+ * list the protections that they refuse.
  */
 static BOOLEAN WinapiIsWritableCode(ULONG Protection)
 {
@@ -103,7 +103,7 @@ PVOID WINAPI VirtualAllocFromApp(PVOID BaseAddress, SIZE_T Size, ULONG Allocatio
     return VirtualAlloc(BaseAddress, Size, AllocationType, Protection);
 }
 
-/* ---- Free ----------------------------------------------------------------------------------------------------------- */
+/* ---- Free ---------------------------------------------------------------------------------------------- */
 
 BOOL WINAPI VirtualFreeEx(HANDLE hProcess, LPVOID lpAddress, SIZE_T dwSize, DWORD dwFreeType)
 {
@@ -124,7 +124,7 @@ BOOL WINAPI VirtualFree(LPVOID lpAddress, SIZE_T dwSize, DWORD dwFreeType)
     return VirtualFreeEx(NtCurrentProcess(), lpAddress, dwSize, dwFreeType);
 }
 
-/* ---- Protect ---------------------------------------------------------------------------------------------------------- */
+/* ---- Protect ------------------------------------------------------------------------------------------- */
 
 BOOL WINAPI VirtualProtectEx(HANDLE hProcess, LPVOID lpAddress, SIZE_T dwSize, DWORD flNewProtect,
                              PDWORD lpflOldProtect)
@@ -149,7 +149,7 @@ BOOL WINAPI VirtualProtectFromApp(PVOID Address, SIZE_T Size, ULONG NewProtectio
     return VirtualProtect(Address, Size, NewProtection, OldProtection);
 }
 
-/* ---- Query --------------------------------------------------------------------------------------------------------------- */
+/* ---- Query --------------------------------------------------------------------------------------------- */
 
 SIZE_T WINAPI VirtualQueryEx(HANDLE hProcess, LPCVOID lpAddress, PMEMORY_BASIC_INFORMATION lpBuffer,
                              SIZE_T dwLength)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Working sets: their limits, emptying them, and which pages are in them. Source: the pages of the functions on Microsoft Learn
- * (memoryapi.h, psapi.h).
+ * Working sets: their limits, emptying them, and which pages are in them. Source: the pages of the functions
+ * on Microsoft Learn (memoryapi.h, psapi.h).
  */
 #include "api.h"
 
@@ -12,7 +12,7 @@ C_ASSERT(sizeof(PSAPI_WORKING_SET_EX_INFORMATION) == sizeof(MEMORY_WORKING_SET_E
 C_ASSERT(sizeof(PSAPI_WS_WATCH_INFORMATION) == sizeof(PROCESS_WS_WATCH_INFORMATION));
 C_ASSERT(sizeof(PSAPI_WS_WATCH_INFORMATION_EX) == sizeof(PROCESS_WS_WATCH_INFORMATION_EX));
 
-/* ---- Limits ------------------------------------------------------------------------------------------------------ */
+/* ---- Limits -------------------------------------------------------------------------------------------- */
 
 BOOL WINAPI GetProcessWorkingSetSizeEx(HANDLE hProcess, PSIZE_T lpMinimumWorkingSetSize,
                                        PSIZE_T lpMaximumWorkingSetSize, PDWORD Flags)
@@ -65,7 +65,7 @@ BOOL WINAPI K32EmptyWorkingSet(HANDLE hProcess)
     return SetProcessWorkingSetSizeEx(hProcess, MAXSIZE_T, MAXSIZE_T, 0);
 }
 
-/* ---- Pages ---------------------------------------------------------------------------------------------------------- */
+/* ---- Pages --------------------------------------------------------------------------------------------- */
 
 BOOL WINAPI K32QueryWorkingSet(HANDLE hProcess, PVOID pv, DWORD cb)
 {
@@ -77,7 +77,7 @@ BOOL WINAPI K32QueryWorkingSetEx(HANDLE hProcess, PVOID pv, DWORD cb)
     return WinapiFinish(NtQueryVirtualMemory(hProcess, NULL, MemoryWorkingSetExInformation, pv, cb, NULL));
 }
 
-/* ---- Faults of a process, as they come -------------------------------------------------------------------------------- */
+/* ---- Faults of a process, as they come ----------------------------------------------------------------- */
 
 BOOL WINAPI K32InitializeProcessForWsWatch(HANDLE hProcess)
 {

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the pages of the VirtualAlloc family say where Wine does something else: guard pages, copies, locks,
+ * error codes.
+ */
+#include "winapi_check.h"
+
+/* "Creating Guard Pages": the alarm of a service is a failure, and there is one. */
+static void GuardPages(void)
+{
+    char *Base = Allocate(4);
+    char Byte = 0;
+    SIZE_T Done = 99;
+    DWORD Old;
+
+    memset(Base, 7, 4 * PAGE);
+    CHECK(VirtualProtect(Base, 2 * PAGE, PAGE_READWRITE | PAGE_GUARD, &Old));
+    CHECK_ERROR(VirtualLock(Base, PAGE), (DWORD)STATUS_GUARD_PAGE_VIOLATION);
+    CHECK(ProtectOf(Base) == PAGE_READWRITE && ProtectOf(Base + PAGE) == (PAGE_READWRITE | PAGE_GUARD));
+    CHECK(VirtualLock(Base, PAGE));
+    CHECK(VirtualUnlock(Base, PAGE));
+    CHECK(!ReadProcessMemory(GetCurrentProcess(), Base + PAGE, &Byte, 1, &Done) && Done == 0);
+    CHECK(ProtectOf(Base + PAGE) == PAGE_READWRITE);
+    CHECK(ReadProcessMemory(GetCurrentProcess(), Base + PAGE, &Byte, 1, &Done) && Done == 1 && Byte == 7);
+    /*
+     * "The PAGE_GUARD modifier can be used with any other page protection modifiers, except PAGE_NOACCESS."
+     */
+    CHECK_ERROR(VirtualProtect(Base, PAGE, PAGE_NOACCESS | PAGE_GUARD, &Old), ERROR_INVALID_PARAMETER);
+    CHECK_ERROR(VirtualAlloc(NULL, PAGE, MEM_COMMIT, PAGE_NOACCESS | PAGE_GUARD), ERROR_INVALID_PARAMETER);
+    CHECK(VirtualFree(Base, 0, MEM_RELEASE));
+}
+
+static VOID TouchByte(PVOID Context)
+{
+    *(volatile char *)Context = 3;
+}
+
+/* The same page: an access of the program's own raises the exception, once. */
+static void GuardExceptions(void)
+{
+    char *Base = Allocate(1);
+    EXCEPTION_RECORD Record;
+    DWORD Old;
+
+    CHECK(VirtualProtect(Base, PAGE, PAGE_READWRITE | PAGE_GUARD, &Old));
+    CHECK(NtmmGuardedCall(TouchByte, Base + 20, &Record) == STATUS_GUARD_PAGE_VIOLATION);
+    CHECK(Record.NumberParameters == 2 && Record.ExceptionInformation[0] == EXCEPTION_WRITE_FAULT &&
+          Record.ExceptionInformation[1] == (ULONG_PTR)Base + 20);
+    CHECK(NtmmGuardedCall(TouchByte, Base + 20, &Record) == STATUS_SUCCESS && Base[20] == 3);
+    CHECK(VirtualFree(Base, 0, MEM_RELEASE));
+}
+
+/* ZwFreeVirtualMemory: STATUS_MEMORY_NOT_ALLOCATED; VirtualProtect: all pages must lie in one reservation. */
+static void FreeMemory(void)
+{
+    char *Base = Allocate(1);
+    DWORD Old;
+
+    CHECK(VirtualFree(Base, 0, MEM_RELEASE));
+    CHECK_ERROR(VirtualFree(Base, 0, MEM_RELEASE), ERROR_INVALID_ADDRESS);
+    CHECK_ERROR(VirtualFree(Base, PAGE, MEM_DECOMMIT), ERROR_INVALID_ADDRESS);
+    CHECK_ERROR(VirtualProtect(Base, PAGE, PAGE_READONLY, &Old), ERROR_INVALID_ADDRESS);
+}
+
+/* VirtualQuery: neighbours with the same attributes are one region, however they came about. */
+static void RegionsMerge(void)
+{
+    MEMORY_BASIC_INFORMATION Information;
+    char *Base = Allocate(16);
+
+    CHECK(VirtualFree(Base + 3 * PAGE, 2 * PAGE, MEM_DECOMMIT));
+    CHECK(VirtualFree(Base, 3 * PAGE, MEM_DECOMMIT));
+    CHECK(VirtualFree(Base + 5 * PAGE, 11 * PAGE, MEM_DECOMMIT));
+    CHECK(VirtualQuery(Base, &Information, sizeof(Information)) == sizeof(Information));
+    CHECK(Information.RegionSize == 16 * PAGE && Information.State == MEM_RESERVE);
+    CHECK(VirtualFree(Base, 0, MEM_RELEASE));
+}
+
+/*
+ * ReadProcessMemory, WriteProcessMemory: "the entire area must be accessible, and if it is not accessible,
+ * the function fails".
+ */
+static void PartialCopies(void)
+{
+    static char Buffer[4 * PAGE];
+    HANDLE Self = GetCurrentProcess();
+    char *Base = VirtualAlloc(NULL, 4 * PAGE, MEM_RESERVE, PAGE_READWRITE);
+    SIZE_T Done = 99;
+    DWORD Old;
+
+    CHECK(VirtualAlloc(Base, 2 * PAGE, MEM_COMMIT, PAGE_READWRITE) == Base);
+    memset(Base, 5, 2 * PAGE);
+    CHECK_ERROR(ReadProcessMemory(Self, Base + PAGE, Buffer, 2 * PAGE, &Done), ERROR_PARTIAL_COPY);
+    CHECK(Done == PAGE && Buffer[PAGE - 1] == 5);
+    CHECK_ERROR(ReadProcessMemory(Self, Base + 2 * PAGE, Buffer, PAGE, &Done), ERROR_PARTIAL_COPY);
+    CHECK(Done == 0);
+    CHECK_ERROR(WriteProcessMemory(Self, Base + 3 * PAGE, Buffer, PAGE, NULL), ERROR_PARTIAL_COPY);
+    CHECK(VirtualProtect(Base, PAGE, PAGE_READONLY, &Old));
+    CHECK_ERROR(WriteProcessMemory(Self, Base, Buffer, 1, &Done), ERROR_PARTIAL_COPY);
+    CHECK(Done == 0 && ProtectOf(Base) == PAGE_READONLY);
+    CHECK(VirtualProtect(Base, PAGE, PAGE_NOACCESS, &Old));
+    CHECK_ERROR(ReadProcessMemory(Self, Base, Buffer, 1, &Done), ERROR_PARTIAL_COPY);
+    CHECK_ERROR(ReadProcessMemory(Self, Base + PAGE, NULL, 1, &Done), ERROR_NOACCESS);
+    CHECK(VirtualFree(Base, 0, MEM_RELEASE));
+    CHECK_ERROR(ReadProcessMemory(Self, Base, Buffer, 1, &Done), ERROR_PARTIAL_COPY);
+}
+
+/* VirtualLock, VirtualUnlock. */
+static void Locks(void)
+{
+    PSAPI_WORKING_SET_EX_INFORMATION Information;
+    char *Base = VirtualAlloc(NULL, 8 * PAGE, MEM_RESERVE, PAGE_READWRITE);
+    DWORD Old;
+
+    /*
+     * "All pages in the specified region must be committed. Memory protected with PAGE_NOACCESS cannot be
+     * locked."
+     */
+    CHECK_ERROR(VirtualLock(Base, PAGE), ERROR_NOACCESS);
+    CHECK(VirtualAlloc(Base, 4 * PAGE, MEM_COMMIT, PAGE_READWRITE) == Base);
+    CHECK(VirtualProtect(Base, PAGE, PAGE_NOACCESS, &Old));
+    CHECK_ERROR(VirtualLock(Base, 2 * PAGE), ERROR_NOACCESS);
+    CHECK(VirtualProtect(Base, PAGE, PAGE_READWRITE, &Old));
+    CHECK(VirtualLock(Base, 2 * PAGE));
+    Information.VirtualAddress = Base;
+    CHECK(QueryWorkingSetEx(GetCurrentProcess(), &Information, sizeof(Information)));
+    CHECK(Information.VirtualAttributes.Valid && Information.VirtualAttributes.Locked);
+    CHECK(EmptyWorkingSet(GetCurrentProcess()) && IsResident(Base) && IsResident(Base + PAGE));
+    /* "It is not necessary to call VirtualUnlock several times." */
+    CHECK(VirtualLock(Base, 2 * PAGE));
+    CHECK(VirtualUnlock(Base, 2 * PAGE));
+    /*
+     * "... removes such pages from the working set, sets last error to ERROR_NOT_LOCKED, and returns FALSE."
+     */
+    CHECK(IsResident(Base));
+    CHECK_ERROR(VirtualUnlock(Base, PAGE), ERROR_NOT_LOCKED);
+    CHECK(!IsResident(Base));
+    CHECK(VirtualFree(Base, 0, MEM_RELEASE));
+}
+
+/* VirtualLock: as much as the minimum working set less an overhead; more after SetProcessWorkingSetSize. */
+static void LockQuota(void)
+{
+    SIZE_T Minimum = 0, Maximum = 0;
+    char *Base = Allocate(1024);
+
+    CHECK(GetProcessWorkingSetSize(GetCurrentProcess(), &Minimum, &Maximum) && Minimum < Maximum);
+    CHECK(Minimum < 1024 * PAGE);
+    CHECK_ERROR(VirtualLock(Base, 1024 * PAGE), ERROR_WORKING_SET_QUOTA);
+    CHECK_ERROR(VirtualUnlock(Base, 1024 * PAGE), ERROR_NOT_LOCKED);
+    CHECK(SetProcessWorkingSetSize(GetCurrentProcess(), 1100 * PAGE, 2000 * PAGE));
+    CHECK(GetProcessWorkingSetSize(GetCurrentProcess(), &Minimum, &Maximum));
+    CHECK(Minimum == 1100 * PAGE && Maximum == 2000 * PAGE);
+    CHECK(VirtualLock(Base, 1024 * PAGE));
+    CHECK(VirtualUnlock(Base, 1024 * PAGE));
+    CHECK(VirtualFree(Base, 0, MEM_RELEASE));
+}
+
+/* VirtualAlloc: MEM_WRITE_WATCH wants MEM_RESERVE; GetWriteWatch: pages that were written, by whatever. */
+static void WriteWatch(void)
+{
+    char *Base = VirtualAlloc(NULL, 4 * PAGE, MEM_RESERVE | MEM_COMMIT | MEM_WRITE_WATCH, PAGE_READWRITE);
+    PVOID Pages[4];
+    ULONG_PTR Count = 4;
+    DWORD Granularity;
+
+    CHECK_ERROR(VirtualAlloc(Base, PAGE, MEM_COMMIT | MEM_WRITE_WATCH, PAGE_READWRITE),
+                ERROR_INVALID_PARAMETER);
+    CHECK(WriteProcessMemory(GetCurrentProcess(), Base + 2 * PAGE, "x", 1, NULL));
+    CHECK(GetWriteWatch(0, Base, 4 * PAGE, Pages, &Count, &Granularity) == 0);
+    CHECK(Count == 1 && Pages[0] == Base + 2 * PAGE && Granularity == PAGE);
+    CHECK(VirtualFree(Base, 0, MEM_RELEASE));
+}
+
+/* The pages of the ...FromApp functions list what they refuse. */
+static void FromApp(void)
+{
+    char *Base = VirtualAllocFromApp(NULL, PAGE, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+    ULONG Old = 0;
+
+    CHECK(Base != NULL);
+    CHECK_ERROR(VirtualProtectFromApp(Base, PAGE, PAGE_EXECUTE_READWRITE, &Old), ERROR_INVALID_PARAMETER);
+    CHECK(VirtualProtectFromApp(Base, PAGE, PAGE_EXECUTE_READ, &Old) && Old == PAGE_READWRITE);
+    CHECK_ERROR(VirtualAllocFromApp(NULL, PAGE, MEM_COMMIT, PAGE_EXECUTE_READWRITE), ERROR_INVALID_PARAMETER);
+    CHECK_ERROR(VirtualAlloc2FromApp(NULL, NULL, PAGE, MEM_COMMIT, PAGE_EXECUTE_WRITECOPY, NULL, 0),
+                ERROR_INVALID_PARAMETER);
+    CHECK(VirtualFree(Base, 0, MEM_RELEASE));
+}
+
+/* QueryVirtualMemoryInformation. */
+static void RegionInformation(void)
+{
+    WIN32_MEMORY_REGION_INFORMATION Region;
+    SIZE_T Size = 0;
+    char *Base = VirtualAlloc(NULL, 8 * PAGE, MEM_RESERVE, PAGE_READONLY);
+
+    CHECK(VirtualAlloc(Base + PAGE, 3 * PAGE, MEM_COMMIT, PAGE_READWRITE) != NULL);
+    CHECK(QueryVirtualMemoryInformation(GetCurrentProcess(), Base + 5 * PAGE, MemoryRegionInfo, &Region,
+                                        sizeof(Region), &Size));
+    CHECK(Size == sizeof(Region) && Region.AllocationBase == Base &&
+          Region.AllocationProtect == PAGE_READONLY);
+    CHECK(Region.Private && !Region.MappedDataFile && Region.RegionSize == 8 * PAGE &&
+          Region.CommitSize == 3 * PAGE);
+    CHECK_ERROR(QueryVirtualMemoryInformation(GetCurrentProcess(), Base, MemoryRegionInfo, &Region, 8, &Size),
+                ERROR_BAD_LENGTH);
+    CHECK_ERROR(QueryVirtualMemoryInformation(GetCurrentProcess(), Base, (WIN32_MEMORY_INFORMATION_CLASS)9,
+                                              &Region, sizeof(Region), &Size),
+                ERROR_INVALID_PARAMETER);
+    CHECK(VirtualFree(Base, 0, MEM_RELEASE));
+}
+
+static VOID RaiseOne(PVOID Context)
+{
+    const ULONG_PTR Arguments[2] = { 11, 22 };
+
+    UNREFERENCED_PARAMETER(Context);
+    RaiseException(0xe0000007, 0, 2, Arguments);
+}
+
+/* RaiseException; and what ntmm does not have says so. */
+static void Exceptions(void)
+{
+    EXCEPTION_RECORD Record;
+    ULONG_PTR Pages = 1, Frame;
+
+    CHECK((ULONG)NtmmGuardedCall(RaiseOne, NULL, &Record) == 0xe0000007);
+    CHECK(Record.NumberParameters == 2 && Record.ExceptionInformation[0] == 11 &&
+          Record.ExceptionInformation[1] == 22);
+    CHECK_ERROR(AddVectoredExceptionHandler(1, NULL) != NULL, ERROR_CALL_NOT_IMPLEMENTED);
+    CHECK_ERROR(AllocateUserPhysicalPages(GetCurrentProcess(), &Pages, &Frame), ERROR_CALL_NOT_IMPLEMENTED);
+    CHECK(GetLargePageMinimum() == 0);
+}
+
+static void Documented(void)
+{
+    GuardPages();
+    GuardExceptions();
+    FreeMemory();
+    RegionsMerge();
+    PartialCopies();
+    Locks();
+    LockQuota();
+    WriteWatch();
+    FromApp();
+    RegionInformation();
+    Exceptions();
+}
+
+static void virtual_alloc_family_does_what_its_pages_say(void **State)
+{
+    (void)State;
+    RunChecks(Documented, 64);
+}
+
+int main(void)
+{
+    const struct CMUnitTest Tests[] = { cmocka_unit_test(virtual_alloc_family_does_what_its_pages_say) };
+
+    return cmocka_run_group_tests(Tests, NULL, NULL);
+}

@@ -88,6 +88,9 @@ VOID NtmmpLeaveUserStack(VOID);
 
 VOID NtmmpReportException(const HOST_UNHANDLED_EXCEPTION *Exception);
 
+/* Writes at most HOST_BACK_TRACE_DEPTH code addresses, the interrupted instruction first. */
+ULONG NtmmpBackTrace(const HOST_UNHANDLED_EXCEPTION *Exception, PVOID *Frames);
+
 /* "function+0x12 (module)", from the module's full symbol table; opens files, allocates nothing. */
 VOID NtmmpDescribeAddress(const VOID *Address, PSTR Buffer, SIZE_T Size);
 

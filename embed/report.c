@@ -52,6 +52,7 @@ static VOID NtmmpReportNeighbour(const NTMM_OUT *Out, PCSTR Which, ULONG_PTR Va,
 {
     CHAR Name[160];
     ULONG_PTR Start, End;
+    SIZE_T Distance;
 
     if (Vad == NULL)
     {
@@ -60,10 +61,12 @@ static VOID NtmmpReportNeighbour(const NTMM_OUT *Out, PCSTR Which, ULONG_PTR Va,
     }
     Start = Vad->StartingVpn << PAGE_SHIFT;
     End = ((Vad->EndingVpn + 1) << PAGE_SHIFT) - 1;
+    Distance = Va > End ? Va - End : Start - Va;
     NtmmpPrint(Out, "  %s  0x%012zx-0x%012zx, %zu KiB, %s%s, %zu %s away\n", Which, Start, End,
                (End + 1 - Start) >> 10,
                NtmmpProtectionName(MiWin32Protection(Vad->u.Protection), Name, sizeof(Name)),
-               Vad->u.Stack ? ", a stack" : "", Va > End ? (Va - End) : Start - Va, "bytes");
+               Vad->u.Stack ? ", a stack" : "", Distance < 65536 ? Distance : Distance >> 10,
+               Distance < 65536 ? "bytes" : "KiB");
 }
 
 static VOID NtmmpReportNeighbours(const NTMM_OUT *Out, PMI_ADDRESS_SPACE Space, ULONG_PTR Va)
@@ -104,15 +107,17 @@ static VOID NtmmpReportRegisters(const NTMM_OUT *Out, const HOST_REGISTERS *R)
 
 static VOID NtmmpReportBackTrace(const NTMM_OUT *Out, const HOST_UNHANDLED_EXCEPTION *Exception)
 {
+    PVOID Frames[HOST_BACK_TRACE_DEPTH];
+    ULONG Count = NtmmpBackTrace(Exception, Frames);
     CHAR Name[256];
 
-    for (ULONG Index = 0; Index < Exception->BackTraceCount; Index++)
+    for (ULONG Index = 0; Index < Count; Index++)
     {
         /* A return address belongs to the call before it. */
-        PUCHAR Code = (PUCHAR)Exception->BackTrace[Index] - (Index != 0 ? 1 : 0);
+        PUCHAR Code = (PUCHAR)Frames[Index] - (Index != 0 ? 1 : 0);
 
         NtmmpDescribeAddress(Code, Name, sizeof(Name));
-        NtmmpPrint(Out, "  #%-2u 0x%012zx %s\n", Index, (SIZE_T)Exception->BackTrace[Index], Name);
+        NtmmpPrint(Out, "  #%-2u 0x%012zx %s\n", Index, (SIZE_T)Frames[Index], Name);
     }
 }
 

@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT */
+/* What the tests of the embedding API share: a machine for each test, captured reports, memory in short. */
+#ifndef NTMM_NATIVE_TEST_H
+#define NTMM_NATIVE_TEST_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "ntmm.h"
+
+#define MIB ((SIZE_T)1 << 20)
+
+static CHAR NativeText[65536]; /* what was printed since NativeBoot */
+static SIZE_T NativeLength;
+
+static inline VOID NativePrint(PVOID Context, PCSTR Text, SIZE_T Length)
+{
+    (void)Context;
+    if (Length < sizeof(NativeText) - NativeLength)
+    {
+        memcpy(NativeText + NativeLength, Text, Length);
+        NativeLength += Length;
+        NativeText[NativeLength] = 0;
+    }
+}
+
+static inline VOID NativeForgetText(VOID)
+{
+    NativeLength = 0;
+    NativeText[0] = 0;
+}
+
+/* PagingMegabytes 0: no paging file. */
+static inline VOID NativeBoot(ULONG RamMegabytes, ULONG Processors, ULONG PagingMegabytes)
+{
+    NTMM_PARAMETERS Parameters = { .Size = sizeof(Parameters),
+                                   .RamBytes = RamMegabytes * MIB,
+                                   .Processors = Processors,
+                                   .TimeSliceMicroseconds = 2000 };
+
+    if (PagingMegabytes != 0)
+    {
+        Parameters.PagingFileCount = 1;
+        Parameters.PagingFiles[0] = (NTMM_PAGING_FILE){ "\\\\.\\Memory\\page", PagingMegabytes * MIB, 0 };
+    }
+    NativeForgetText();
+    NtmmSetOutput(NativePrint, NULL);
+    if (NtmmBoot(&Parameters) != STATUS_SUCCESS)
+    {
+        fail_msg("boot: %s", NtmmLastMessage());
+    }
+}
+
+static inline VOID NativeShutdown(VOID)
+{
+    if (NtmmShutdown() != STATUS_SUCCESS)
+    {
+        fail_msg("shutdown: %s", NtmmLastMessage());
+    }
+    NtmmSetOutput(NULL, NULL);
+}
+
+static inline PEPROCESS NativeProcess(PCSTR Name)
+{
+    PEPROCESS Process;
+
+    assert_int_equal(NtmmCreateProcess(Name, &Process), STATUS_SUCCESS);
+    return Process;
+}
+
+/* Of user-mode code: committed memory, or the process ends. */
+static inline PVOID NativeAllocate(SIZE_T Bytes, ULONG Protect)
+{
+    PVOID Base = NULL;
+    SIZE_T Size = Bytes;
+
+    if (!NT_SUCCESS(
+            NtAllocateVirtualMemory(NtCurrentProcess(), &Base, 0, &Size, MEM_RESERVE | MEM_COMMIT, Protect)))
+    {
+        NtmmExitProcess(STATUS_NO_MEMORY);
+    }
+    return Base;
+}
+
+static inline ULONG64 NativeCounter(PCSTR Identifier)
+{
+    static NTMM_STATISTICS Statistics;
+
+    Statistics.Size = sizeof(Statistics);
+    assert_int_equal(NtmmQueryStatistics(&Statistics), STATUS_SUCCESS);
+    for (ULONG Index = 0; Index < Statistics.CounterCount; Index++)
+    {
+        if (strcmp(Statistics.Counters[Index].Identifier, Identifier) == 0)
+        {
+            return Statistics.Counters[Index].Value;
+        }
+    }
+    fail_msg("no counter %s", Identifier);
+    return 0;
+}
+
+#endif

@@ -109,8 +109,8 @@ VOID MiUpdateMemoryNotifications(void)
     MI_WORKING_SET_STATE *WorkingSet = MiState.WorkingSet;
     MI_PHYSICAL_STATE *Physical = MiState.Physical;
     PFN_NUMBER Available = MiAvailablePages();
-    SIZE_T Limit = Physical->CommitMaximum;
-    SIZE_T Charged = Physical->CommittedPages;
+    SIZE_T Limit = __atomic_load_n(&Physical->CommitMaximum, __ATOMIC_RELAXED);
+    SIZE_T Charged = __atomic_load_n(&Physical->CommittedPages, __ATOMIC_RELAXED);
 
     MiSetNotification(&WorkingSet->LowMemoryEvent, Available <= Physical->LowMemoryThreshold);
     MiSetNotification(&WorkingSet->HighMemoryEvent, Available >= Physical->HighMemoryThreshold);

@@ -81,12 +81,12 @@ static NTSTATUS NtpQueryMemoryLists(NT_SYSTEM_QUERY *Query)
     SYSTEM_MEMORY_LIST_INFORMATION Information = { .ZeroPageCount = MiZeroedPages(),
                                                    .FreePageCount = MiFreePages(),
                                                    .ModifiedNoWritePageCount =
-                                                       Physical->ModifiedNoWriteList.Total,
-                                                   .BadPageCount = Physical->BadList.Total,
+                                                       MiListTotal(&Physical->ModifiedNoWriteList),
+                                                   .BadPageCount = MiListTotal(&Physical->BadList),
                                                    .ModifiedPageCountPageFile =
-                                                       Physical->ModifiedList.Total };
+                                                       MiListTotal(&Physical->ModifiedList) };
 
-    Information.ModifiedPageCount = Physical->ModifiedList.Total + Physical->ModifiedMappedList.Total;
+    Information.ModifiedPageCount = MiListTotal(&Physical->ModifiedList) + MiListTotal(&Physical->ModifiedMappedList);
     for (ULONG Priority = 0; Priority < MI_PRIORITIES; Priority++)
     {
         Information.PageCountByPriority[Priority] = Physical->StandbyList[Priority].Total;

@@ -10,16 +10,19 @@
 #define MI_RETRY_DELAY         50000000ull /* 50 ms after the first error, doubling */
 #define MI_RETRY_DELAY_MAXIMUM 5000000000ull
 
+/* A flush ends after so many rounds without progress: no slots, or a device that refuses. The pages stay modified. */
+#define MI_IDLE_FLUSHES 10u
+
 static BOOLEAN MiIsWritingWanted(void)
 {
     MI_PHYSICAL_STATE *Physical = MiState.Physical;
 
-    if (Physical->ModifiedList.Total == 0)
+    if (MiListTotal(&Physical->ModifiedList) == 0)
     {
         return FALSE;
     }
     return __atomic_load_n(&MiState.Paging->Flushers, __ATOMIC_RELAXED) != 0 ||
-           Physical->ModifiedList.Total >= Physical->ModifiedThreshold ||
+           MiListTotal(&Physical->ModifiedList) >= Physical->ModifiedThreshold ||
            MiAvailablePages() < 4 * Physical->LowThreshold;
 }
 
@@ -101,6 +104,7 @@ static VOID MiWriteComplete(PORT_IO *Io)
         MiCount(PageWriteErrors);
     }
     __atomic_fetch_sub(&MiState.Paging->PagesInFlight, Block->Count, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&MiState.Paging->PagesEnded, Block->Count, __ATOMIC_RELAXED);
     for (ULONG Index = 0; Index < Block->Count; Index++)
     {
         KIRQL OldIrql = KiRaiseIrqlToDispatch();
@@ -177,6 +181,7 @@ static VOID MiStartPageWrite(MI_WRITE_BLOCK *Block)
 BOOLEAN MiModifiedWriterStep(PVOID Context)
 {
     MI_WRITE_BLOCK *Block;
+    ULONG64 Listed;
     ULONG Wanted;
     ULONG Got;
 
@@ -190,9 +195,8 @@ BOOLEAN MiModifiedWriterStep(PVOID Context)
     {
         return FALSE; /* a completion wakes us */
     }
-    Wanted = MiState.Physical->ModifiedList.Total < MI_WRITE_CLUSTER
-                 ? (ULONG)MiState.Physical->ModifiedList.Total
-                 : MI_WRITE_CLUSTER;
+    Listed = MiListTotal(&MiState.Physical->ModifiedList);
+    Wanted = Listed < MI_WRITE_CLUSTER ? (ULONG)Listed : MI_WRITE_CLUSTER;
     Block->FirstSlot = Wanted == 0 ? 0 : MiAllocateSlots(Wanted, &Block->File, &Got);
     if (Block->FirstSlot == 0)
     {
@@ -218,29 +222,39 @@ BOOLEAN MiModifiedWriterStep(PVOID Context)
 
 PFN_NUMBER MiModifiedPages(void)
 {
-    return MiState.Physical->ModifiedList.Total + MiState.Physical->ModifiedMappedList.Total;
+    return MiListTotal(&MiState.Physical->ModifiedList) + MiListTotal(&MiState.Physical->ModifiedMappedList);
 }
 
 VOID MiFlushModifiedPages(void)
 {
     MI_PAGING_STATE *Paging = MiState.Paging;
     ULONG64 LastTotal = ~0ull;
+    ULONG64 EndAt;
     ULONG Idle = 0;
 
     if (__atomic_load_n(&Paging->FileCount, __ATOMIC_ACQUIRE) == 0)
     {
         return;
     }
+    /* The list is a queue: by then all that stands on it now has been written, whatever others add meanwhile. */
+    EndAt = __atomic_load_n(&Paging->PagesEnded, __ATOMIC_RELAXED) +
+            MiListTotal(&MiState.Physical->ModifiedList) + MI_WRITES_IN_FLIGHT * MI_WRITE_CLUSTER;
     __atomic_fetch_add(&Paging->Flushers, 1, __ATOMIC_RELAXED);
-    /* Ten rounds without progress: no slots, or a device that refuses; the pages stay modified. */
-    while (Idle < 10 && (MiState.Physical->ModifiedList.Total != 0 || Paging->WritesInFlight != 0))
+    for (;;)
     {
         LARGE_INTEGER Timeout = { .QuadPart = -500000 }; /* 50 ms */
+        ULONG64 Total = MiListTotal(&MiState.Physical->ModifiedList);
+        BOOLEAN Writing = __atomic_load_n(&Paging->WritesInFlight, __ATOMIC_ACQUIRE) != 0;
 
+        Idle = Total < LastTotal || Writing ? 0 : Idle + 1;
+        LastTotal = Total;
+        if (Idle == MI_IDLE_FLUSHES || (Total == 0 && !Writing) ||
+            __atomic_load_n(&Paging->PagesEnded, __ATOMIC_RELAXED) >= EndAt)
+        {
+            break;
+        }
         KiWakeWorker(&Paging->ModifiedWriter);
         KeWaitForSingleObject(&Paging->WriteDone, WrPageOut, KernelMode, FALSE, &Timeout);
-        Idle = MiState.Physical->ModifiedList.Total < LastTotal || Paging->WritesInFlight != 0 ? 0 : Idle + 1;
-        LastTotal = MiState.Physical->ModifiedList.Total;
     }
     __atomic_fetch_sub(&Paging->Flushers, 1, __ATOMIC_RELAXED);
 }

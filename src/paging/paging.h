@@ -79,6 +79,7 @@ typedef struct _MI_PAGING_STATE
     MI_WRITE_BLOCK *WriteBlocks; /* MI_WRITES_IN_FLIGHT */
     volatile ULONG WritesInFlight;
     volatile ULONG PagesInFlight; /* being written */
+    volatile ULONG64 PagesEnded;  /* written, or tried */
     KEVENT WriteDone;             /* notification-like: set at each completion */
     KI_WORKER ModifiedWriter;
     volatile ULONG Flushers; /* threads that want everything written, not only down to the threshold */

@@ -10,11 +10,6 @@
 #define MI_REFILL_BATCH   16u
 #define MI_FRAME_PATIENCE 60000000000ull /* nanoseconds */
 
-static ULONG64 MiTotal(const MMPFNLIST *List)
-{
-    return __atomic_load_n(&List->Total, __ATOMIC_RELAXED);
-}
-
 static PFN_NUMBER MiCachedPages(BOOLEAN Zeroed)
 {
     PFN_NUMBER Sum = 0;
@@ -30,14 +25,14 @@ static PFN_NUMBER MiCachedPages(BOOLEAN Zeroed)
 PFN_NUMBER MiZeroedPages(void)
 {
     MI_PHYSICAL_STATE *Physical = MiState.Physical;
-    return MiTotal(&Physical->ZeroedList) + __atomic_load_n(&Physical->FreshZeroed, __ATOMIC_RELAXED) +
+    return MiListTotal(&Physical->ZeroedList) + __atomic_load_n(&Physical->FreshZeroed, __ATOMIC_RELAXED) +
            MiCachedPages(TRUE);
 }
 
 PFN_NUMBER MiFreePages(void)
 {
     MI_PHYSICAL_STATE *Physical = MiState.Physical;
-    return MiTotal(&Physical->FreeList) + __atomic_load_n(&Physical->FreshFree, __ATOMIC_RELAXED) +
+    return MiListTotal(&Physical->FreeList) + __atomic_load_n(&Physical->FreshFree, __ATOMIC_RELAXED) +
            MiCachedPages(FALSE);
 }
 
@@ -47,7 +42,7 @@ PFN_NUMBER MiStandbyPages(void)
 
     for (ULONG Priority = 0; Priority < MI_PRIORITIES; Priority++)
     {
-        Sum += MiTotal(&MiState.Physical->StandbyList[Priority]);
+        Sum += MiListTotal(&MiState.Physical->StandbyList[Priority]);
     }
     return Sum;
 }

@@ -132,7 +132,7 @@ VOID MiInsertPageInList(PMMPFN Pfn)
     if (Pfn->e1.Modified)
     {
         MiInsert(Pfn, ModifiedPageList, FALSE);
-        if (Physical->ModifiedList.Total + Physical->ModifiedMappedList.Total >=
+        if (MiListTotal(&Physical->ModifiedList) + MiListTotal(&Physical->ModifiedMappedList) >=
                 Physical->ModifiedThreshold &&
             Physical->Operations.ModifiedHigh != NULL)
         {
@@ -173,7 +173,7 @@ ULONG MiRemoveHeadsLocked(PMMPFNLIST List, ULONG Wanted, PMMPFN *Pfns)
     ULONG Count = 0;
     ULONG Frame;
 
-    if (__atomic_load_n(&List->Total, __ATOMIC_RELAXED) == 0)
+    if (MiListTotal(List) == 0)
     {
         return 0;
     }

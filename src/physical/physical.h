@@ -169,6 +169,12 @@ typedef struct _MI_PHYSICAL_STATE
     MI_COUNTER_BLOCK *Counters; /* [processor] */
 } MI_PHYSICAL_STATE;
 
+/* How many frames a list has, as a hint: nobody stops it from changing. */
+static FORCEINLINE ULONG64 MiListTotal(const MMPFNLIST *List)
+{
+    return __atomic_load_n(&List->Total, __ATOMIC_RELAXED);
+}
+
 /* ---- Frames and descriptors ----------------------------------------------------------------------------- */
 
 static FORCEINLINE PMMPFN MiPfn(PFN_NUMBER PageFrame)

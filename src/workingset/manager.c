@@ -117,7 +117,7 @@ BOOLEAN MiWorkingSetManagerStep(PVOID Context)
 
     UNREFERENCED_PARAMETER(Context);
     MiUpdateMemoryNotifications();
-    if (MiState.Physical->ModifiedList.Total != 0 && MiAvailablePages() < 4 * MiState.Physical->LowThreshold)
+    if (MiListTotal(&MiState.Physical->ModifiedList) != 0 && MiAvailablePages() < 4 * MiState.Physical->LowThreshold)
     {
         KiWakeWorker(&MiState.Paging->ModifiedWriter);
     }
@@ -127,7 +127,7 @@ BOOLEAN MiWorkingSetManagerStep(PVOID Context)
         Taken = MiTrimRound(Round);
     }
     MiState.WorkingSet->TrimRounds++;
-    if (MiState.Physical->ModifiedList.Total != 0 && MiAvailablePages() < 4 * MiState.Physical->LowThreshold)
+    if (MiListTotal(&MiState.Physical->ModifiedList) != 0 && MiAvailablePages() < 4 * MiState.Physical->LowThreshold)
     {
         KiWakeWorker(&MiState.Paging->ModifiedWriter);
     }

@@ -142,10 +142,12 @@ static ULONG MiRefillFromFresh(MI_PAGE_CACHE *Cache, BOOLEAN Zeroed, ULONG Wante
 VOID MiWriteBackOriginalPte(PMMPFN Pfn)
 {
     PMMPTE PointerPte = Pfn->PteAddress;
+    MMPTE Old;
 
     KiRequire(PointerPte != NULL);
-    ASSERT(PointerPte->Hard.Valid == 0 && PointerPte->Trans.Transition == 1 &&
-           PointerPte->Trans.PageFrameNumber == MiPfnFrame(Pfn));
+    Old.Long = __atomic_load_n(&PointerPte->Long, __ATOMIC_RELAXED);
+    KiRequire(Old.Hard.Valid == 0 && Old.Trans.Transition == 1 &&
+              Old.Trans.PageFrameNumber == MiPfnFrame(Pfn));
     __atomic_store_n(&PointerPte->Long, Pfn->OriginalPte.Long, __ATOMIC_RELEASE);
     if (!Pfn->e1.PrototypePte)
     {

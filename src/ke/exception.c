@@ -162,8 +162,9 @@ NTSTATUS KiGuardedCopy(PVOID Destination, const volatile void *Source, SIZE_T Le
     {
         while (Done < Length)
         {
-            PUCHAR To = (PUCHAR)Destination + Done;
-            const volatile UCHAR *From = (const volatile UCHAR *)Source + Done;
+            /* Numbers until the access: either may be NULL or nonsense of a caller's. */
+            PUCHAR To = (PUCHAR)((ULONG_PTR)Destination + Done);
+            const volatile UCHAR *From = (const volatile UCHAR *)((ULONG_PTR)Source + Done);
             SIZE_T Piece = KiPieceLength(To, From, Length - Done);
 
             if (!KiCopySmall(To, From, Piece))

@@ -14,7 +14,9 @@ static void System(void)
     printf("page %u, granularity %u, architecture %u, type %u\n", (unsigned)Info.dwPageSize,
            (unsigned)Info.dwAllocationGranularity, Info.wProcessorArchitecture,
            (unsigned)Info.dwProcessorType);
-    printf("lowest address: %#llx\n", (unsigned long long)(ULONG_PTR)Info.lpMinimumApplicationAddress);
+    printf("lowest address begins a 64 KiB unit above the first: %d\n",
+           Info.lpMinimumApplicationAddress != NULL &&
+               (ULONG_PTR)Info.lpMinimumApplicationAddress % GRANULARITY == 0);
     printf("highest address is above it: %d\n",
            Info.lpMaximumApplicationAddress > Info.lpMinimumApplicationAddress);
     printf("highest address ends a 64 KiB unit: %d\n",

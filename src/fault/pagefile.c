@@ -125,8 +125,7 @@ static VOID MiStartReadAhead(PMI_FAULT Fault, PMMPTE PointerPte, ULONG Pages)
     MiAddReadAhead(Fault, InPage, PointerPte, Paged, 0, Pages);
     if (InPage->Count != 0)
     {
-        __atomic_store_n(&Fault->Vad->ReadAheadNext, Fault->Vad->ReadAheadNext + InPage->Count,
-                         __ATOMIC_RELAXED);
+        __atomic_fetch_add(&Fault->Vad->ReadAheadNext, InPage->Count, __ATOMIC_RELAXED);
         MiStartPageFileRead(InPage, Paged, FALSE);
     }
     MiDereferenceInPage(InPage);

@@ -6,7 +6,7 @@
 #include "process.h"
 
 #define THREADS 4
-#define PAGES   192
+#define PAGES   600
 
 static PEPROCESS shared;
 static ULONG_PTR shared_base; /* PAGES pages in which each thread owns every THREADSth */
@@ -104,6 +104,7 @@ static void services_on_several_processors_do_not_disturb_each_other(void **stat
     shared_base = TestVmAllocate(0, PAGES * PAGE_SIZE, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
     TestRunThreads(THREADS, work, NULL);
     assert_int_equal(TestVmCharge(), PAGES);
+    assert_true(MiQueryCounter(MiCounterPagesOutput) != 0); /* memory was too small indeed */
     for (ULONG page = 0; page < PAGES; page++)
     {
         ULONG64 value = 0;

@@ -8,7 +8,8 @@ import sys
 import house
 
 # What the sanitizers' instrumentation adds (__unnamed_n: its descriptions of globals). Used only where a sanitizer is on.
-SANITIZER_SYMBOL = re.compile(r"^_*(asan|tsan|ubsan|sanitizer|sancov|msan)_|^__start___sancov|^__stop___sancov|^_*odr_asan|^__unnamed_[0-9]+$")
+SANITIZER_SYMBOL = re.compile(r"^_*(asan|tsan|ubsan|sanitizer|sancov|msan)_|^__start___sancov|^__stop___sancov|^_*odr_asan|^__unnamed_[0-9]+$"
+                              r"|^_setjmp$|^longjmp$")  # TSan must see jumps: src/ke/ke.h uses the library's there
 
 
 def object_list():

@@ -94,6 +94,9 @@ ULONG NtmmpBackTrace(const HOST_UNHANDLED_EXCEPTION *Exception, PVOID *Frames);
 /* "function+0x12 (module)", from the module's full symbol table; opens files, allocates nothing. */
 VOID NtmmpDescribeAddress(const VOID *Address, PSTR Buffer, SIZE_T Size);
 
+/* A number that others may be changing. */
+#define NTMM_READ(Word) __atomic_load_n(&(Word), __ATOMIC_RELAXED)
+
 /* ---- Printing (print.c) ------------------------------------------------------------------------------------------------ */
 
 typedef struct _NTMM_OUT

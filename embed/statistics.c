@@ -55,21 +55,21 @@ static VOID NtmmpQueryPhysical(PNTMM_STATISTICS Statistics)
     Listed = Statistics->AvailablePages;
     for (ULONG Priority = 0; Priority < NTMM_PRIORITIES; Priority++)
     {
-        Statistics->StandbyPages[Priority] = Physical->StandbyList[Priority].Total;
-        Statistics->RepurposedPages[Priority] = Physical->RepurposedByPriority[Priority];
+        Statistics->StandbyPages[Priority] = NTMM_READ(Physical->StandbyList[Priority].Total);
+        Statistics->RepurposedPages[Priority] = NTMM_READ(Physical->RepurposedByPriority[Priority]);
     }
-    Statistics->ModifiedPages = Physical->ModifiedList.Total;
-    Statistics->ModifiedMappedPages = Physical->ModifiedMappedList.Total;
-    Statistics->ModifiedNoWritePages = Physical->ModifiedNoWriteList.Total;
-    Statistics->BadPages = Physical->BadList.Total;
+    Statistics->ModifiedPages = NTMM_READ(Physical->ModifiedList.Total);
+    Statistics->ModifiedMappedPages = NTMM_READ(Physical->ModifiedMappedList.Total);
+    Statistics->ModifiedNoWritePages = NTMM_READ(Physical->ModifiedNoWriteList.Total);
+    Statistics->BadPages = NTMM_READ(Physical->BadList.Total);
     Listed += Statistics->ModifiedPages + Statistics->ModifiedMappedPages + Statistics->ModifiedNoWritePages +
               Statistics->BadPages;
     Statistics->ActivePages = Listed < Statistics->PhysicalPages ? Statistics->PhysicalPages - Listed : 0;
-    Statistics->ResidentAvailablePages = Physical->ResidentAvailable;
-    Statistics->CommittedPages = Physical->CommittedPages;
-    Statistics->PeakCommittedPages = Physical->PeakCommitment;
-    Statistics->CommitLimit = Physical->CommitLimit;
-    Statistics->CommitMaximum = Physical->CommitMaximum;
+    Statistics->ResidentAvailablePages = NTMM_READ(Physical->ResidentAvailable);
+    Statistics->CommittedPages = NTMM_READ(Physical->CommittedPages);
+    Statistics->PeakCommittedPages = NTMM_READ(Physical->PeakCommitment);
+    Statistics->CommitLimit = NTMM_READ(Physical->CommitLimit);
+    Statistics->CommitMaximum = NTMM_READ(Physical->CommitMaximum);
     Statistics->PoolBytes = MiPoolBytesInUse();
     Statistics->PoolBlocks = MiPoolBlocksInUse();
     Statistics->PoolPages = MiPoolPagesInUse();
@@ -83,15 +83,15 @@ static VOID NtmmpQueryPagingFile(const MMPAGING_FILE *File, NTMM_PAGING_FILE_STA
 
     RtlUnicodeToUTF8N(Out->Path, sizeof(Out->Path) - 1, &Bytes, File->Name, File->NameLength);
     Out->Path[Bytes] = 0;
-    Out->Pages = File->Size;
+    Out->Pages = NTMM_READ(File->Size);
     Out->MinimumPages = File->MinimumSize;
     Out->MaximumPages = File->MaximumSize;
-    Out->UsedPages = File->Size - 1 - File->FreeSpace;
-    Out->PeakPages = File->PeakUsage;
-    Out->Reads = File->Reads;
-    Out->PagesRead = File->ReadPages;
-    Out->Writes = File->Writes;
-    Out->PagesWritten = File->WritePages;
+    Out->UsedPages = NTMM_READ(File->Size) - 1 - NTMM_READ(File->FreeSpace);
+    Out->PeakPages = NTMM_READ(File->PeakUsage);
+    Out->Reads = NTMM_READ(File->Reads);
+    Out->PagesRead = NTMM_READ(File->ReadPages);
+    Out->Writes = NTMM_READ(File->Writes);
+    Out->PagesWritten = NTMM_READ(File->WritePages);
 }
 
 static VOID NtmmpQueryPagingFiles(PNTMM_STATISTICS Statistics)
@@ -122,19 +122,19 @@ static BOOLEAN NtmmpQueryProcess(PEPROCESS Process, PVOID Context)
     Out = &Statistics->Processes[Statistics->ReportedProcessCount++];
     MiUpdatePeakWorkingSet(Space);
     *Out = (NTMM_PROCESS_STATISTICS){ .ProcessId = Process->UniqueProcessId,
-                                      .ExitStatus = Process->ExitStatus,
-                                      .Threads = (ULONG)Process->ActiveThreads,
+                                      .ExitStatus = NTMM_READ(Process->ExitStatus),
+                                      .Threads = (ULONG)NTMM_READ(Process->ActiveThreads),
                                       .Handles = ObHandleCount(Process->HandleTable),
                                       .WorkingSetPages = MiWorkingSetPages(Space),
-                                      .PeakWorkingSetPages = Space->Vm.PeakWorkingSetSize,
-                                      .MinimumWorkingSetPages = Space->Vm.MinimumWorkingSetSize,
-                                      .MaximumWorkingSetPages = Space->Vm.MaximumWorkingSetSize,
-                                      .CommitPages = Space->CommitCharge,
-                                      .PeakCommitPages = Space->CommitChargePeak,
-                                      .PageTablePages = Space->PageTablePages,
-                                      .VirtualBytes = Space->VirtualSize,
-                                      .PeakVirtualBytes = Space->PeakVirtualSize,
-                                      .Regions = Space->VadCount,
+                                      .PeakWorkingSetPages = NTMM_READ(Space->Vm.PeakWorkingSetSize),
+                                      .MinimumWorkingSetPages = NTMM_READ(Space->Vm.MinimumWorkingSetSize),
+                                      .MaximumWorkingSetPages = NTMM_READ(Space->Vm.MaximumWorkingSetSize),
+                                      .CommitPages = NTMM_READ(Space->CommitCharge),
+                                      .PeakCommitPages = NTMM_READ(Space->CommitChargePeak),
+                                      .PageTablePages = NTMM_READ(Space->PageTablePages),
+                                      .VirtualBytes = NTMM_READ(Space->VirtualSize),
+                                      .PeakVirtualBytes = NTMM_READ(Space->PeakVirtualSize),
+                                      .Regions = NTMM_READ(Space->VadCount),
                                       .PageFaults = MiSpaceFaultCount(Space),
                                       .HardFaults = MiSpaceHardFaultCount(Space) };
     memcpy(Out->Name, Process->ImageFileName, sizeof(Out->Name));

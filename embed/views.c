@@ -23,8 +23,8 @@ static VOID NtmmpShowPagingFiles(const NTMM_OUT *Out)
         const MMPAGING_FILE *File = MiState.Paging->Files[Index];
 
         NtmmpPrint(Out, "Paging file %u\n", Index);
-        NtmmpPrint(Out, "\tCurrent: %12llu Kb  Free Space: %12llu Kb\n", (ULONG64)File->Size * 4,
-                   (ULONG64)File->FreeSpace * 4);
+        NtmmpPrint(Out, "\tCurrent: %12llu Kb  Free Space: %12llu Kb\n", (ULONG64)NTMM_READ(File->Size) * 4,
+                   (ULONG64)NTMM_READ(File->FreeSpace) * 4);
         NtmmpPrint(Out, "\tMinimum: %12llu Kb  Maximum:    %12llu Kb\n", (ULONG64)File->MinimumSize * 4,
                    (ULONG64)File->MaximumSize * 4);
     }
@@ -44,14 +44,14 @@ NTMM_ENTRY(VOID, ShowMemory, (NTMM_PRINT * Print, PVOID Context))
     NtmmpShowLine(&Out, "Physical Memory:", Physical->NumberOfPages);
     NtmmpShowLine(&Out, "Available Pages:", MiAvailablePages());
     NtmmpPrint(&Out, "\t%-26s %10lld (%12lld Kb)\n",
-               "ResAvail Pages:", (long long)Physical->ResidentAvailable,
-               (long long)Physical->ResidentAvailable * 4);
-    NtmmpShowLine(&Out, "Modified Pages:", Physical->ModifiedList.Total);
+               "ResAvail Pages:", (long long)NTMM_READ(Physical->ResidentAvailable),
+               (long long)NTMM_READ(Physical->ResidentAvailable) * 4);
+    NtmmpShowLine(&Out, "Modified Pages:", NTMM_READ(Physical->ModifiedList.Total));
     NtmmpShowLine(&Out, "Pool Pages:", MiPoolPagesInUse());
-    NtmmpShowLine(&Out, "Committed Pages:", Physical->CommittedPages);
-    NtmmpShowLine(&Out, "Peak Commitment:", Physical->PeakCommitment);
-    NtmmpShowLine(&Out, "Commit Limit:", Physical->CommitLimit);
-    NtmmpShowLine(&Out, "Commit Limit, at most:", Physical->CommitMaximum);
+    NtmmpShowLine(&Out, "Committed Pages:", NTMM_READ(Physical->CommittedPages));
+    NtmmpShowLine(&Out, "Peak Commitment:", NTMM_READ(Physical->PeakCommitment));
+    NtmmpShowLine(&Out, "Commit Limit:", NTMM_READ(Physical->CommitLimit));
+    NtmmpShowLine(&Out, "Commit Limit, at most:", NTMM_READ(Physical->CommitMaximum));
 }
 
 /* ---- !memusage -------------------------------------------------------------------------------------------------------- */
@@ -70,14 +70,14 @@ NTMM_ENTRY(VOID, ShowPageLists, (NTMM_PRINT * Print, PVOID Context))
     for (ULONG Priority = 0; Priority < MI_PRIORITIES; Priority++)
     {
         NtmmpPrint(&Out, "\tStandby, priority %u:       %10llu (%12llu Kb)  repurposed %llu\n", Priority,
-                   (ULONG64)Physical->StandbyList[Priority].Total,
-                   (ULONG64)Physical->StandbyList[Priority].Total * 4,
-                   (ULONG64)Physical->RepurposedByPriority[Priority]);
+                   (ULONG64)NTMM_READ(Physical->StandbyList[Priority].Total),
+                   (ULONG64)NTMM_READ(Physical->StandbyList[Priority].Total) * 4,
+                   (ULONG64)NTMM_READ(Physical->RepurposedByPriority[Priority]));
     }
-    NtmmpShowLine(&Out, "Modified:", Physical->ModifiedList.Total);
-    NtmmpShowLine(&Out, "ModifiedMapped:", Physical->ModifiedMappedList.Total);
-    NtmmpShowLine(&Out, "ModifiedNoWrite:", Physical->ModifiedNoWriteList.Total);
-    NtmmpShowLine(&Out, "Bad:", Physical->BadList.Total);
+    NtmmpShowLine(&Out, "Modified:", NTMM_READ(Physical->ModifiedList.Total));
+    NtmmpShowLine(&Out, "ModifiedMapped:", NTMM_READ(Physical->ModifiedMappedList.Total));
+    NtmmpShowLine(&Out, "ModifiedNoWrite:", NTMM_READ(Physical->ModifiedNoWriteList.Total));
+    NtmmpShowLine(&Out, "Bad:", NTMM_READ(Physical->BadList.Total));
 }
 
 /* ---- !process --------------------------------------------------------------------------------------------------------- */
@@ -88,17 +88,19 @@ static VOID NtmmpShowProcess(const NTMM_OUT *Out, PEPROCESS Process)
 
     NtmmpPrint(Out, "PROCESS %p  Cid: %04llx  DirBase: %09llx  Image: %s%s\n", (PVOID)Process,
                Process->UniqueProcessId, (ULONG64)Space->TopLevel << PAGE_SHIFT, Process->ImageFileName,
-               Process->Terminating ? "  (terminated)" : "");
+               NTMM_READ(Process->Terminating) ? "  (terminated)" : "");
     NtmmpPrint(Out, "    VadRoot %p  Vads %zu  Threads %d  HandleCount %u\n", (PVOID)Space->VadRoot.Root,
-               Space->VadCount, Process->ActiveThreads,
+               NTMM_READ(Space->VadCount), NTMM_READ(Process->ActiveThreads),
                NtmmpStopped ? 0 : ObHandleCount(Process->HandleTable));
     NtmmpPrint(
         Out,
         "    WorkingSet %zu (%zu, %zu) pages  Peak %zu  CommitCharge %zu  Peak %zu  VirtualSize %zu Kb\n",
-        MiWorkingSetPages(Space), Space->Vm.MinimumWorkingSetSize, Space->Vm.MaximumWorkingSetSize,
-        Space->Vm.PeakWorkingSetSize, Space->CommitCharge, Space->CommitChargePeak, Space->VirtualSize >> 10);
+        MiWorkingSetPages(Space), NTMM_READ(Space->Vm.MinimumWorkingSetSize),
+        NTMM_READ(Space->Vm.MaximumWorkingSetSize), NTMM_READ(Space->Vm.PeakWorkingSetSize),
+        NTMM_READ(Space->CommitCharge), NTMM_READ(Space->CommitChargePeak),
+        NTMM_READ(Space->VirtualSize) >> 10);
     NtmmpPrint(Out, "    PageFaultCount %llu  HardFaultCount %llu  PageTables %zu  MemoryPriority %u\n",
-               MiSpaceFaultCount(Space), MiSpaceHardFaultCount(Space), Space->PageTablePages,
+               MiSpaceFaultCount(Space), MiSpaceHardFaultCount(Space), NTMM_READ(Space->PageTablePages),
                Space->Vm.MemoryPriority);
 }
 
@@ -209,8 +211,8 @@ static VOID NtmmpShowTree(const NTMM_OUT *Out, PMI_ADDRESS_SPACE Space)
         Pages += Vad->EndingVpn - Vad->StartingVpn + 1;
         Committed += Vad->CommitCharge;
     }
-    NtmmpPrint(Out, "Total VADs: %zu, %zu pages, %zu of them committed, %zu page tables\n", Space->VadCount,
-               Pages, Committed, Space->PageTablePages);
+    NtmmpPrint(Out, "Total VADs: %zu, %zu pages, %zu of them committed, %zu page tables\n",
+               NTMM_READ(Space->VadCount), Pages, Committed, NTMM_READ(Space->PageTablePages));
 }
 
 NTMM_ENTRY(VOID, ShowVads, (PEPROCESS Process, NTMM_PRINT *Print, PVOID Context))

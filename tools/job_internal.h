@@ -13,11 +13,13 @@ typedef struct _JOB_LINE
     ULONG Length; /* without its newline */
 } JOB_LINE, *PJOB_LINE;
 
-/* One sorted piece: lines with their newlines, ascending. */
+/* One piece of the text, and its lines sorted, each with its newline: an allocation of its own, since the pager looks for
+ * sequential readers in each allocation. */
 typedef struct _JOB_RUN
 {
-    SIZE_T Offset; /* in Text before, in Sorted afterwards */
+    SIZE_T Offset; /* in Text */
     SIZE_T Length;
+    PUCHAR Sorted;
     SIZE_T SortedLength; /* Length, + 1 if the last line had no newline */
 } JOB_RUN, *PJOB_RUN;
 
@@ -64,7 +66,6 @@ typedef struct _JOB_STATE
 {
     PSORT_JOB Job;
     PUCHAR Text;
-    PUCHAR Sorted;
     PJOB_RUN Runs;
     ULONG RunCount;
     SIZE_T PieceBytes;

@@ -154,10 +154,10 @@ static BOOLEAN JobPrepareMerge(PJOB_MERGE Merge, PJOB_STATE State)
     for (ULONG Index = 0; Index < State->RunCount; Index++)
     {
         PJOB_READER Reader = &Readers[Index];
-        const UCHAR *Start = State->Sorted + State->Runs[Index].Offset;
+        const JOB_RUN *Run = &State->Runs[Index];
 
-        Reader->End = Start + State->Runs[Index].SortedLength;
-        if (JobLookAtLine(Reader, Start))
+        Reader->End = Run->Sorted + Run->SortedLength;
+        if (JobLookAtLine(Reader, Run->Sorted))
         {
             Merge->Heap[Merge->Count++] = Reader;
         }

@@ -21,14 +21,27 @@ static SIZE_T JobCopySorted(PUCHAR Target, const UCHAR *Text, const JOB_LINE *Li
     return (SIZE_T)(Out - Target);
 }
 
+/* Asks for the whole piece at once: two threads read pieces of one allocation, which does not look sequential. A hint. */
+static VOID JobPrefetchPiece(PJOB_STATE State, const JOB_RUN *Run)
+{
+    MEMORY_RANGE_ENTRY Range = { State->Text + Run->Offset, Run->Length };
+    ULONG Flags = 0;
+
+    NtSetInformationVirtualMemory(NtCurrentProcess(), VmPrefetchInformation, 1, &Range, &Flags,
+                                  sizeof(Flags));
+}
+
 static BOOLEAN JobSortRun(PJOB_STATE State, PJOB_COLLECTOR Collector, PJOB_RUN Run)
 {
     const UCHAR *Text = State->Text + Run->Offset;
-    SIZE_T Count = JobCountLines(Text, Run->Length);
-    PJOB_LINE Lines =
-        JobAllocate(State, (Count + Count / 2 + 1) * sizeof(JOB_LINE), "the references to lines");
+    PJOB_LINE Lines;
+    SIZE_T Count;
 
-    if (Lines == NULL || !JobCommit(State, State->Sorted + Run->Offset, Run->Length + 1, "the sorted text"))
+    JobPrefetchPiece(State, Run);
+    Count = JobCountLines(Text, Run->Length);
+    Lines = JobAllocate(State, (Count + Count / 2 + 1) * sizeof(JOB_LINE), "the references to lines");
+    Run->Sorted = JobAllocate(State, Run->Length + 1, "the sorted text");
+    if (Lines == NULL || Run->Sorted == NULL)
     {
         return FALSE;
     }
@@ -38,7 +51,7 @@ static BOOLEAN JobSortRun(PJOB_STATE State, PJOB_COLLECTOR Collector, PJOB_RUN R
         return FALSE;
     }
     JobSortLines(Text, Lines, Lines + Count, Count);
-    Run->SortedLength = JobCopySorted(State->Sorted + Run->Offset, Text, Lines, Count);
+    Run->SortedLength = JobCopySorted(Run->Sorted, Text, Lines, Count);
     JobDecommit(State->Text + Run->Offset, Run->Length);
     JobFree(Lines);
     __atomic_fetch_add(&State->Lines, Count, __ATOMIC_RELAXED);

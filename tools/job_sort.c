@@ -291,16 +291,14 @@ static BOOLEAN JobPrepare(PJOB_STATE State)
     State->PieceBytes = (SIZE_T)Job->RamBytes / 8 / (Job->Processors < 2 ? 2 : Job->Processors);
     State->PieceBytes = State->PieceBytes < 65536 ? 65536 : State->PieceBytes;
     State->Text = JobAllocate(State, Bytes + 1, "the text");
-    State->Sorted = JobReserve(State, Bytes + PAGE_SIZE, "the sorted text");
     /* Every word could be new and come with its head: one letter, one space, twelve bytes. Blocks are rounded up. */
     State->Words.Reserved = 8 * Bytes + Job->Processors * JOB_PARTITIONS * (SIZE_T)131072;
     State->Words.Base = JobReserve(State, State->Words.Reserved, "the collected words");
-    Job->Sorted = State->Sorted;
     for (ULONG Index = 0; Index < Job->Processors; Index++)
     {
         State->Collectors[Index].Arena = &State->Words;
     }
-    return State->Text != NULL && State->Sorted != NULL && State->Words.Base != NULL;
+    return State->Text != NULL && State->Words.Base != NULL;
 }
 
 NTSTATUS SortJobMain(PVOID Context)
@@ -319,6 +317,7 @@ NTSTATUS SortJobMain(PVOID Context)
         }
     }
     Job->Lines = State.Lines;
+    Job->Sorted = State.RunCount != 0 ? State.Runs[0].Sorted : NULL;
     Job->Phase = JobDone;
     Job->Seconds[JobDone] = JobClock() - Job->Seconds[JobDone];
     if (State.Failed == STATUS_SUCCESS && *Job->Cancel != 0)

@@ -348,7 +348,7 @@ static void processes_take_turns_and_do_not_see_each_other(void **state)
     NativeShutdown();
 }
 
-static volatile BOOLEAN Spinning;
+static BOOLEAN Spinning;
 
 static NTSTATUS SpinMain(PVOID Context)
 {
@@ -357,7 +357,7 @@ static NTSTATUS SpinMain(PVOID Context)
     (void)Context;
     while (*Word != ~0u)
     {
-        Spinning = TRUE;
+        __atomic_store_n(&Spinning, TRUE, __ATOMIC_RELAXED);
         *Word = 1;
     }
     return STATUS_UNSUCCESSFUL;
@@ -378,7 +378,7 @@ static void terminating_a_process_ends_its_threads(void **state)
         Threads[Index] = Start(Process, SpinMain, NULL, Index == 1 ? MIB : 0, 0);
         assert_non_null(Threads[Index]);
     }
-    while (!Spinning)
+    while (!__atomic_load_n(&Spinning, __ATOMIC_RELAXED))
     {
         usleep(1000);
     }

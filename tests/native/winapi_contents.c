@@ -182,6 +182,40 @@ static void WorkingSet(void)
     CHECK(VirtualFree(Base, 0, MEM_RELEASE));
 }
 
+/*
+ * CreateMemoryResourceNotification: "If available memory is neither low nor high, both are nonsignaled". Locked memory makes
+ * it low and keeps it low.
+ */
+static void Notifications(void)
+{
+    HANDLE Low = CreateMemoryResourceNotification(LowMemoryResourceNotification);
+    HANDLE High = CreateMemoryResourceNotification(HighMemoryResourceNotification);
+    MEMORYSTATUSEX Status = { .dwLength = sizeof(Status) };
+    SIZE_T Pages;
+    BOOL IsLow = FALSE, IsHigh = TRUE;
+    char *Base;
+
+    CHECK(Low != NULL && High != NULL);
+    CHECK(WaitForSingleObject(High, 10000) == WAIT_OBJECT_0 && WaitForSingleObject(Low, 0) == WAIT_TIMEOUT);
+    CHECK(GlobalMemoryStatusEx(&Status));
+    Pages = (SIZE_T)(Status.ullAvailPhys / PAGE);
+    Base = Allocate(Pages);
+    CHECK(SetProcessWorkingSetSize(GetCurrentProcess(), Pages * PAGE, Pages * PAGE));
+    for (SIZE_T Page = 0; Page < Pages && !IsLow; Page++)
+    {
+        if (!VirtualLock(Base + Page * PAGE, PAGE))
+        {
+            break;
+        }
+        CHECK(QueryMemoryResourceNotification(Low, &IsLow));
+    }
+    CHECK(WaitForSingleObject(Low, 10000) == WAIT_OBJECT_0);
+    CHECK(QueryMemoryResourceNotification(High, &IsHigh) && !IsHigh);
+    CHECK(VirtualFree(Base, 0, MEM_RELEASE));
+    CHECK(WaitForSingleObject(High, 10000) == WAIT_OBJECT_0 && WaitForSingleObject(Low, 0) == WAIT_TIMEOUT);
+    CHECK(CloseHandle(Low) && CloseHandle(High));
+}
+
 static BOOL CALLBACK OnPageFile(LPVOID Context, PENUM_PAGE_FILE_INFORMATION Information, LPCSTR Name)
 {
     CHECK(Information->cb == sizeof(*Information) && Information->TotalSize == 128u * 256 &&
@@ -208,6 +242,7 @@ static void Contents(void)
     EmptyAndPrefetch();
     WorkingSet();
     Limits();
+    Notifications();
     PageFiles();
 }
 

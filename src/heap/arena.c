@@ -98,6 +98,7 @@ BOOLEAN RtlpInitializeArena(PCHEAP_PAGE_OPERATIONS Operations)
         if (Size >= HEAP_ARENA_SMALLEST)
         {
             RtlpArena.Key = RtlpGroundEntropy() | 1;
+            RtlpPageHeap = RtlpGroundOption("NTHEAP_PAGE_HEAP") != 0;
             RtlInitializeBitMap(&RtlpRegionMap, RtlpRegionBits, (ULONG)(Size >> HEAP_REGION_SHIFT));
             __atomic_store_n(&RtlpArena.State, 2, __ATOMIC_RELEASE);
         }
@@ -143,6 +144,37 @@ PVOID RtlpAllocateMetadata(SIZE_T Units)
     RtlpReleaseLock(&Arena->Lock);
 
     return Result;
+}
+
+static ULONG RtlpDonated[HEAP_SPARE_SIZES]; /* Lock: lists of descriptors by their units */
+
+VOID RtlpDonateDescriptor(PHEAP_DESCRIPTOR Descriptor, ULONG Units)
+{
+    Descriptor->Owner = HEAP_NO_OWNER;
+    Descriptor->Kind = HeapKindNone;
+    RtlpAcquireLock(&RtlpArena.Lock);
+    Descriptor->Next = RtlpDonated[Units];
+    HEAP_STORE(&RtlpDonated[Units], RtlpDescriptorNumber(Descriptor));
+    RtlpReleaseLock(&RtlpArena.Lock);
+}
+
+PHEAP_DESCRIPTOR RtlpAdoptDescriptor(ULONG Units)
+{
+    PHEAP_DESCRIPTOR Descriptor = NULL;
+
+    if (HEAP_LOAD(&RtlpDonated[Units]) != 0)
+    {
+        RtlpAcquireLock(&RtlpArena.Lock);
+        if (RtlpDonated[Units] != 0)
+        {
+            Descriptor = HEAP_DESCRIPTOR_AT(RtlpDonated[Units]);
+            HEAP_STORE(&RtlpDonated[Units], Descriptor->Next);
+        }
+
+        RtlpReleaseLock(&RtlpArena.Lock);
+    }
+
+    return Descriptor;
 }
 
 PUCHAR RtlpAllocateRegions(SIZE_T Count)

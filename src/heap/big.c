@@ -29,6 +29,12 @@ PVOID RtlpAllocateBig(PHEAP Heap, PHEAP_SLOT Slot, SIZE_T Size, SIZE_T Alignment
         return NULL;
     }
 
+    if (RtlpPageHeap)
+    {
+        *Zeroed = FALSE;
+        return RtlpAllocateGuarded(Heap, Size, Alignment == HEAP_PAGE ? 16 : Alignment);
+    }
+
     const ULONG Place = (ULONG)Pages % HEAP_SPAN_CACHE;
 
     if (Aligned == HEAP_PAGE && Slot->Cached[Place] != 0)

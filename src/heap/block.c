@@ -72,40 +72,71 @@ VOID RtlpFreeBlockSlow(PHEAP_SLOT Slot, PVOID Block)
         RtlpReportDamage(Descriptor->Base == Block ? HeapDamageDoubleFree : HeapDamageInvalidFree, Slot->Heap,
                          Block);
         return;
-    case HeapKindNone:
     case HeapKindGuarded:
+        RtlpFreeGuarded(Descriptor->Heap, Descriptor, Block);
+        return;
+    case HeapKindQuarantined:
+        RtlpReportDamage(HeapDamageDoubleFree, Descriptor->Heap, Block);
+        return;
+    case HeapKindNone:
         break;
     }
 
     RtlpReportDamage(HeapDamageInvalidFree, Slot->Heap, Block);
 }
 
+HEAP_DAMAGE RtlpDiagnoseBlock(PHEAP Heap, const HEAP_DESCRIPTOR *Descriptor, const VOID *Block)
+{
+    if (Descriptor->Kind == HeapKindNone)
+    {
+        return HeapDamageInvalidFree;
+    }
+
+    if (Descriptor->Heap != Heap)
+    {
+        return HeapDamageWrongHeap;
+    }
+
+    if (Descriptor->Kind == HeapKindSubsegment)
+    {
+        return RtlpDiagnose(Descriptor, Block);
+    }
+
+    if (Descriptor->Kind == HeapKindFree || Descriptor->Kind == HeapKindQuarantined)
+    {
+        return HeapDamageDoubleFree;
+    }
+
+    return Descriptor->Kind == HeapKindChunk ? HeapDamageInvalidFree : HeapDamageInteriorFree;
+}
+
+SIZE_T RtlpBlockSizeIn(PHEAP_DESCRIPTOR Descriptor, const VOID *Block)
+{
+    switch ((HEAP_KIND)Descriptor->Kind)
+    {
+    case HeapKindSubsegment:
+        return RtlpIsBlock(Descriptor, Block) ? Descriptor->BlockSize : 0;
+    case HeapKindChunk:
+        return RtlpVariableSize(Descriptor->Heap, Descriptor, Block);
+    case HeapKindPages:
+        return Descriptor->Base == Block ? RtlpBigSize(Descriptor) : 0;
+    case HeapKindGuarded:
+        return RtlpGuardedSize(Descriptor, Block);
+    case HeapKindNone:
+    case HeapKindFree:
+    case HeapKindQuarantined:
+        break;
+    }
+
+    return 0;
+}
+
 SIZE_T RtlpBlockSize(const VOID *Block)
 {
     PHEAP_DESCRIPTOR Descriptor = RtlpLookup(Block);
-    SIZE_T Size = 0;
+    const SIZE_T Size = Descriptor != NULL ? RtlpBlockSizeIn(Descriptor, Block) : 0;
 
-    if (Descriptor != NULL)
-    {
-        switch ((HEAP_KIND)Descriptor->Kind)
-        {
-        case HeapKindSubsegment:
-            Size = RtlpIsBlock(Descriptor, Block) ? Descriptor->BlockSize : 0;
-            break;
-        case HeapKindChunk:
-            Size = RtlpVariableSize(Descriptor->Heap, Descriptor, Block);
-            break;
-        case HeapKindPages:
-            Size = Descriptor->Base == Block ? RtlpBigSize(Descriptor) : 0;
-            break;
-        case HeapKindNone:
-        case HeapKindFree:
-        case HeapKindGuarded:
-            break;
-        }
-    }
-
-    if (Size == 0)
+    if (HEAP_UNLIKELY(Size == 0))
     {
         RtlpReportDamage(HeapDamageInvalidFree, Descriptor != NULL ? Descriptor->Heap : NULL, Block);
     }
@@ -116,6 +147,11 @@ SIZE_T RtlpBlockSize(const VOID *Block)
 PVOID RtlpAllocateAligned(PHEAP Heap, PHEAP_SLOT Slot, SIZE_T Size, SIZE_T Alignment)
 {
     BOOLEAN Zeroed;
+
+    if (RtlpPageHeap)
+    {
+        return RtlpAllocateGuarded(Heap, Size, Alignment);
+    }
 
     if (Size <= HEAP_FRONT_END_LIMIT && Alignment <= HEAP_PAGE)
     {

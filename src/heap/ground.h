@@ -42,6 +42,9 @@ ULONG64 RtlpGroundEntropy(VOID);
 ULONG_PTR RtlpGroundThread(VOID);
 ULONG RtlpGroundProcessors(VOID);
 
+/* The value of an environment variable as a number, 0 if it is not set. Works before the C library is ready. */
+ULONG64 RtlpGroundOption(const char *Name);
+
 /* One line for the user, without allocating. */
 VOID RtlpGroundPrint(const char *Text);
 DECLSPEC_NORETURN VOID RtlpGroundAbort(VOID);

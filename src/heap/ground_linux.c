@@ -8,6 +8,7 @@
 #include "heap/ground.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/futex.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -17,6 +18,9 @@
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+
+/* <unistd.h> declares it for programs that ask for GNU extensions; it is the same variable everywhere. */
+extern char **environ;
 
 #ifndef MAP_NORESERVE
 #error "this file is for Linux"
@@ -203,6 +207,46 @@ ULONG RtlpGroundProcessors(VOID)
     errno = Saved;
 
     return Count != 0 ? Count : 1;
+}
+
+static ULONG64 RtlpOptionValue(const char *Entry, const char *Name, SIZE_T Length)
+{
+    return strncmp(Entry, Name, Length) == 0 && Entry[Length] == '=' ? strtoull(Entry + Length + 1, NULL, 0)
+                                                                     : 0;
+}
+
+ULONG64 RtlpGroundOption(const char *Name)
+{
+    const SIZE_T Length = strlen(Name);
+    ULONG64 Value = 0;
+
+    if (environ != NULL)
+    {
+        for (char **Entry = environ; *Entry != NULL && Value == 0; Entry += 1)
+        {
+            Value = RtlpOptionValue(*Entry, Name, Length);
+        }
+
+        return Value;
+    }
+
+    /* The dynamic linker allocates before the C library has its environment. */
+    static char Text[65536];
+    const int File = open("/proc/self/environ", O_RDONLY | O_CLOEXEC);
+
+    if (File >= 0)
+    {
+        const ssize_t Size = read(File, Text, sizeof(Text) - 1);
+
+        for (ssize_t At = 0; At < Size && Value == 0; At += (ssize_t)strlen(Text + At) + 1)
+        {
+            Value = RtlpOptionValue(Text + At, Name, Length);
+        }
+
+        (void)close(File);
+    }
+
+    return Value;
 }
 
 VOID RtlpGroundPrint(const char *Text)

@@ -23,6 +23,7 @@
 #define NTMM_HEAP_HEAP_H
 
 #include "heap/bucket.h"
+#include "heap/granule.h"
 #include "heap/ground.h"
 #include "nt/ntdef.h"
 #include "nt/ntstatus.h"
@@ -55,10 +56,11 @@ typedef enum _HEAP_KIND
 {
     HeapKindNone,
     HeapKindSubsegment,
-    HeapKindChunk,  /* blocks of any size, up to 16 KiB */
-    HeapKindPages,  /* one block of whole pages */
-    HeapKindFree,   /* a free span */
-    HeapKindGuarded /* one block of the page-heap mode */
+    HeapKindChunk,      /* blocks of any size, up to 16 KiB */
+    HeapKindPages,      /* one block of whole pages */
+    HeapKindFree,       /* a free span */
+    HeapKindGuarded,    /* one block of the page-heap mode */
+    HeapKindQuarantined /* the same, freed; its pages are sealed */
 } HEAP_KIND;
 
 /* Large blocks have regions of their own: small spans would cut the long runs up. */
@@ -255,17 +257,23 @@ struct _HEAP
     HEAP_LOCK Lock; /* API */
     ULONG LockDepth;
     ULONG_PTR LockOwner;
-    PHEAP_SLOT Slot; /* private heaps: the one slot, used with Lock held */
-    PHEAP NextHeap;  /* RtlpArena.Lock */
-    PVOID Private;   /* what rtlheap.c keeps about a heap created through the API */
+    PHEAP_SLOT Slot;         /* private heaps: the one slot, used with Lock held */
+    PHEAP NextHeap;          /* RtlpHeapListLock */
+    struct _HEAP_RING *Ring; /* HEAP_FREE_CHECKING_ENABLED: freed blocks that wait; kept for the next heap */
+    struct _HEAP_FIXED *SpareFixed; /* of a destroyed heap of fixed size */
+    struct _HEAP_FIXED *Fixed;      /* heaps of fixed size: fixed.c */
+    SIZE_T MaximumAllocation;       /* 0: no limit */
+    BOOLEAN Private;                /* created through the API: blocks have trailers */
 
     DECLSPEC_ALIGN(64) HEAP_LOCK BackLock;
     BOOLEAN Executable;
-    BOOLEAN NoFrontEnd;
     ULONG Regions; /* descriptor numbers: lists of regions and of chunks */
     ULONG Chunks;
     ULONG Spare[HEAP_SPARE_SIZES]; /* free descriptors by their number of units */
     ULONG DecayTick;
+    ULONG QuarantineFirst; /* page-heap mode: freed blocks, oldest first */
+    ULONG QuarantineLast;
+    SIZE_T QuarantinePages;
     HEAP_COUNTERS Counters;
     HEAP_SPANS Pools[HeapPools];
 };
@@ -324,6 +332,9 @@ PVOID RtlpAllocateMetadata(SIZE_T Units);
 /* Address space of whole regions, uncommitted; NULL if the arena is used up. The page map behind it is committed. */
 PUCHAR RtlpAllocateRegions(SIZE_T Count);
 VOID RtlpFreeRegions(PUCHAR Base, SIZE_T Count);
+/* Descriptors of destroyed heaps, for every heap. */
+VOID RtlpDonateDescriptor(PHEAP_DESCRIPTOR Descriptor, ULONG Units);
+PHEAP_DESCRIPTOR RtlpAdoptDescriptor(ULONG Units);
 VOID RtlpSetPageMap(const VOID *Base, SIZE_T Pages, ULONG Number);
 
 /* ---- span.c: HEAP.BackLock is held ---- */
@@ -353,14 +364,29 @@ VOID RtlpFlushSpanCache(PHEAP_SLOT Slot);
 
 /* ---- variable.c ---- */
 
+#define HEAP_CHUNK_PAGES    16
+#define HEAP_CHUNK_GRANULES (HEAP_CHUNK_PAGES * (ULONG)HEAP_PAGE / 16)
+#define HEAP_CHUNK_WORDS    (HEAP_CHUNK_GRANULES / 64)
+#define HEAP_CHUNK_UNITS    ((ULONG)((sizeof(HEAP_DESCRIPTOR) + 2 * HEAP_CHUNK_WORDS * 8) / HEAP_UNIT))
+
+HEAP_GRANULES RtlpChunkGranules(PHEAP_DESCRIPTOR Chunk);
 PVOID RtlpAllocateVariable(PHEAP Heap, SIZE_T Size);
 VOID RtlpFreeVariable(PHEAP Heap, PHEAP_DESCRIPTOR Chunk, PVOID Block);
 /* Bytes of the block that starts at Block; 0 if none does. */
 SIZE_T RtlpVariableSize(PHEAP Heap, PHEAP_DESCRIPTOR Chunk, const VOID *Block);
 
+/* ---- guarded.c: the page-heap mode ---- */
+
+extern BOOLEAN RtlpPageHeap; /* set before the first allocation, never changed */
+PVOID RtlpAllocateGuarded(PHEAP Heap, SIZE_T Size, SIZE_T Alignment);
+VOID RtlpFreeGuarded(PHEAP Heap, PHEAP_DESCRIPTOR Descriptor, PVOID Block);
+/* Bytes of the block; 0 if Block is not its start. */
+SIZE_T RtlpGuardedSize(const HEAP_DESCRIPTOR *Descriptor, const VOID *Block);
+
 /* ---- subsegment.c: by the owner of the slot ---- */
 
 PVOID RtlpAllocateSlow(PHEAP_SLOT Slot, ULONG Bucket, SIZE_T Size);
+ULONG RtlpMapUnits(ULONG Capacity);
 /* What a local free may have to do after the map changed. */
 VOID RtlpFreeTransition(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment, ULONG Word, ULONG64 Old);
 VOID RtlpReleaseSubsegment(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment);
@@ -373,10 +399,12 @@ VOID RtlpTrimSlot(PHEAP_SLOT Slot);
 
 extern HEAP_SLOT RtlpEmptySlot; /* what a thread has before its first allocation; never changed */
 extern __thread PHEAP_SLOT RtlpThreadSlot;
-extern HEAP RtlpProcessHeap; /* the heap of malloc */
+extern HEAP RtlpMallocHeap; /* the heap of malloc */
 extern HEAP_LOCK RtlpSlotLock;
 
 PHEAP_SLOT RtlpCreateSlot(PHEAP Heap);
+/* Makes a slot of a destroyed heap new again. */
+VOID RtlpResetSlot(PHEAP_SLOT Slot, PHEAP Heap);
 /* The calling thread's slot, made or taken over now; NULL if there is no memory. */
 PHEAP_SLOT RtlpAttachThread(VOID);
 VOID RtlpDetachThread(VOID);
@@ -395,6 +423,10 @@ VOID RtlpUnlockAfterFork(BOOLEAN Child);
 VOID RtlpFreeBlockSlow(PHEAP_SLOT Slot, PVOID Block);
 /* Usable bytes of a block; 0 (and a report) if Block is none. */
 SIZE_T RtlpBlockSize(const VOID *Block);
+/* The same, silently: 0 if Block is no block of the span that Descriptor describes. */
+SIZE_T RtlpBlockSizeIn(PHEAP_DESCRIPTOR Descriptor, const VOID *Block);
+/* What is wrong with Block, which is no block of Heap. */
+HEAP_DAMAGE RtlpDiagnoseBlock(PHEAP Heap, const HEAP_DESCRIPTOR *Descriptor, const VOID *Block);
 PVOID RtlpAllocateAligned(PHEAP Heap, PHEAP_SLOT Slot, SIZE_T Size, SIZE_T Alignment);
 
 #endif

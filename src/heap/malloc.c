@@ -32,7 +32,7 @@ static DECLSPEC_NOINLINE PVOID RtlpMallocPages(SIZE_T Size, BOOLEAN *Zeroed)
         Slot = RtlpAttachThread();
     }
 
-    PVOID Block = Slot != NULL ? RtlpAllocateBig(&RtlpProcessHeap, Slot, Size, HEAP_PAGE, Zeroed) : NULL;
+    PVOID Block = Slot != NULL ? RtlpAllocateBig(&RtlpMallocHeap, Slot, Size, HEAP_PAGE, Zeroed) : NULL;
 
     return HEAP_LIKELY(Block != NULL) ? Block : RtlpNoMemory();
 }
@@ -119,7 +119,7 @@ HEAP_EXPORT void *realloc(void *block, size_t size)
 
     if (Descriptor->Kind == HeapKindPages)
     {
-        void *Same = RtlpResizeBig(&RtlpProcessHeap, Descriptor, size, FALSE);
+        void *Same = RtlpResizeBig(&RtlpMallocHeap, Descriptor, size, FALSE);
 
         if (Same != NULL)
         {
@@ -163,7 +163,7 @@ static void *RtlpMallocAligned(size_t Alignment, size_t Size)
         Slot = RtlpAttachThread();
     }
 
-    PVOID Block = Slot != NULL ? RtlpAllocateAligned(&RtlpProcessHeap, Slot, Size, Alignment) : NULL;
+    PVOID Block = Slot != NULL ? RtlpAllocateAligned(&RtlpMallocHeap, Slot, Size, Alignment) : NULL;
 
     return Block != NULL ? Block : RtlpNoMemory();
 }
@@ -241,15 +241,15 @@ HEAP_EXPORT size_t malloc_usable_size(void *block)
 
 HEAP_EXPORT int malloc_trim(size_t keep)
 {
-    const ULONG64 Before = RtlpProcessHeap.Counters.Purged;
+    const ULONG64 Before = RtlpMallocHeap.Counters.Purged;
 
     UNREFERENCED_PARAMETER(keep);
-    RtlpAcquireLock(&RtlpProcessHeap.BackLock);
-    RtlpPurge(&RtlpProcessHeap, HeapPoolSmall, 0);
-    RtlpPurge(&RtlpProcessHeap, HeapPoolLarge, 0);
-    RtlpReleaseLock(&RtlpProcessHeap.BackLock);
+    RtlpAcquireLock(&RtlpMallocHeap.BackLock);
+    RtlpPurge(&RtlpMallocHeap, HeapPoolSmall, 0);
+    RtlpPurge(&RtlpMallocHeap, HeapPoolLarge, 0);
+    RtlpReleaseLock(&RtlpMallocHeap.BackLock);
 
-    return RtlpProcessHeap.Counters.Purged != Before;
+    return RtlpMallocHeap.Counters.Purged != Before;
 }
 
 /* ---- fork ---- */

@@ -15,7 +15,7 @@
 
 #define HEAP_SLOT_UNITS ((sizeof(HEAP_SLOT) + HEAP_UNIT - 1) / HEAP_UNIT)
 
-HEAP RtlpProcessHeap = { .Signature = HEAP_SIGNATURE };
+HEAP RtlpMallocHeap = { .Signature = HEAP_SIGNATURE };
 HEAP_LOCK RtlpSlotLock;
 
 static PHEAP_SLOT RtlpIdleSlots;  /* RtlpSlotLock */
@@ -37,8 +37,7 @@ static ULONG64 RtlpEmptyWord;
     HEAP_EMPTY_8, HEAP_EMPTY_8, HEAP_EMPTY_8, HEAP_EMPTY_8, HEAP_EMPTY_8, HEAP_EMPTY_8, HEAP_EMPTY_8
 C_ASSERT(HEAP_BUCKETS == 113);
 
-HEAP_SLOT RtlpEmptySlot = { .Active = { HEAP_EMPTY_56, HEAP_EMPTY_56, HEAP_EMPTY },
-                            .Heap = &RtlpProcessHeap };
+HEAP_SLOT RtlpEmptySlot = { .Active = { HEAP_EMPTY_56, HEAP_EMPTY_56, HEAP_EMPTY }, .Heap = &RtlpMallocHeap };
 __thread PHEAP_SLOT RtlpThreadSlot = &RtlpEmptySlot;
 
 PHEAP_SLOT RtlpCreateSlot(PHEAP Heap)
@@ -50,6 +49,14 @@ PHEAP_SLOT RtlpCreateSlot(PHEAP Heap)
         return NULL;
     }
 
+    RtlpResetSlot(Slot, Heap);
+
+    return Slot;
+}
+
+VOID RtlpResetSlot(PHEAP_SLOT Slot, PHEAP Heap)
+{
+    __builtin_memset(Slot, 0, sizeof(*Slot));
     for (ULONG Bucket = 0; Bucket < HEAP_BUCKETS; Bucket += 1)
     {
         Slot->Active[Bucket].Word = &RtlpEmptyWord;
@@ -58,8 +65,6 @@ PHEAP_SLOT RtlpCreateSlot(PHEAP Heap)
     Slot->Heap = Heap;
     Slot->Random = RtlpGroundEntropy() | 1;
     Slot->State = HeapSlotOwned;
-
-    return Slot;
 }
 
 /* ---- threads come and go ---- */
@@ -75,6 +80,11 @@ PHEAP_SLOT RtlpAttachThread(VOID)
     if (!RtlpInitializeArena(&RtlpLinuxPageOperations))
     {
         return NULL;
+    }
+
+    if (RtlpPageHeap)
+    {
+        return &RtlpEmptySlot; /* no slot is used: every call takes the slow path, which knows the mode */
     }
 
     RtlpAcquireLock(&RtlpSlotLock);
@@ -93,7 +103,7 @@ PHEAP_SLOT RtlpAttachThread(VOID)
     }
     else
     {
-        Slot = RtlpCreateSlot(&RtlpProcessHeap);
+        Slot = RtlpCreateSlot(&RtlpMallocHeap);
         if (Slot != NULL)
         {
             Slot->NextAll = RtlpAllSlots;
@@ -146,7 +156,7 @@ BOOLEAN RtlpStealPartial(PHEAP_SLOT Slot, ULONG Bucket)
 {
     BOOLEAN Found = FALSE;
 
-    if (HEAP_LOAD(&RtlpIdleCount) == 0 || Slot->Heap != &RtlpProcessHeap)
+    if (HEAP_LOAD(&RtlpIdleCount) == 0 || Slot->Heap != &RtlpMallocHeap)
     {
         return FALSE;
     }
@@ -316,7 +326,7 @@ VOID RtlpReceive(PHEAP_SLOT Slot)
 VOID RtlpLockForFork(VOID)
 {
     RtlpAcquireLock(&RtlpSlotLock);
-    RtlpAcquireLock(&RtlpProcessHeap.BackLock);
+    RtlpAcquireLock(&RtlpMallocHeap.BackLock);
     RtlpAcquireLock(&RtlpArena.Lock);
 }
 
@@ -326,11 +336,11 @@ VOID RtlpUnlockAfterFork(BOOLEAN Child)
     {
         /* Other threads waited for these locks; in the child there are no others. */
         RtlpArena.Lock.State = 1;
-        RtlpProcessHeap.BackLock.State = 1;
+        RtlpMallocHeap.BackLock.State = 1;
         RtlpSlotLock.State = 1;
     }
 
     RtlpReleaseLock(&RtlpArena.Lock);
-    RtlpReleaseLock(&RtlpProcessHeap.BackLock);
+    RtlpReleaseLock(&RtlpMallocHeap.BackLock);
     RtlpReleaseLock(&RtlpSlotLock);
 }

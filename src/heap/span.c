@@ -99,17 +99,49 @@ static PHEAP_DESCRIPTOR RtlpAddRegion(PHEAP Heap, ULONG Pages, HEAP_POOL Pool)
     return Span;
 }
 
+static VOID RtlpDonateRegion(PHEAP_DESCRIPTOR Region)
+{
+    const ULONG Pages = (ULONG)(Region->Committed / HEAP_PAGE) - 1;
+
+    for (ULONG Page = 0; Page < Pages;)
+    {
+        PHEAP_DESCRIPTOR Span = RtlpLookup(Region->Base + (SIZE_T)Page * HEAP_PAGE);
+
+        if (RtlpDescriptorNumber(Span) == 0)
+        {
+            Page += 1; /* address space that was lost */
+            continue;
+        }
+
+        Page += Span->Pages;
+        RtlpDonateDescriptor(Span, RtlpDescriptorUnits(Span));
+    }
+
+    RtlpSetPageMap(Region->Base, Pages, 0);
+    RtlpArena.Operations->Decommit(Region->Base, (SIZE_T)Pages * HEAP_PAGE, TRUE);
+    RtlpFreeRegions(Region->Base, Region->Committed >> HEAP_REGION_SHIFT);
+    RtlpDonateDescriptor(Region, 1);
+}
+
 VOID RtlpReleaseAllRegions(PHEAP Heap)
 {
     while (Heap->Regions != 0)
     {
         PHEAP_DESCRIPTOR Region = HEAP_DESCRIPTOR_AT(Heap->Regions);
-        const SIZE_T Size = Region->Committed;
 
         Heap->Regions = Region->Next;
-        RtlpSetPageMap(Region->Base, Size / HEAP_PAGE, 0);
-        RtlpArena.Operations->Decommit(Region->Base, Size - HEAP_PAGE, TRUE);
-        RtlpFreeRegions(Region->Base, Size >> HEAP_REGION_SHIFT);
+        RtlpDonateRegion(Region);
+    }
+
+    for (ULONG Units = 0; Units < HEAP_SPARE_SIZES; Units += 1)
+    {
+        while (Heap->Spare[Units] != 0)
+        {
+            PHEAP_DESCRIPTOR Spare = HEAP_DESCRIPTOR_AT(Heap->Spare[Units]);
+
+            Heap->Spare[Units] = Spare->Next;
+            RtlpDonateDescriptor(Spare, Units);
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 
 #include "heap/heap.h"
 
+ULONG RtlpDescriptorUnits(const HEAP_DESCRIPTOR *Descriptor);
 /* Lets the first and the last page of a span lead to Number. */
 VOID RtlpMapEnds(const HEAP_DESCRIPTOR *Span, ULONG Number);
 VOID RtlpInsertFree(PHEAP Heap, PHEAP_DESCRIPTOR Span);

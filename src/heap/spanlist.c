@@ -15,22 +15,22 @@ VOID RtlpFreeDescriptor(PHEAP Heap, PHEAP_DESCRIPTOR Descriptor, ULONG Units)
 {
     Descriptor->Owner = HEAP_NO_OWNER;
     Descriptor->Kind = HeapKindNone;
-    if (Units < HEAP_SPARE_SIZES)
-    {
-        Descriptor->Next = Heap->Spare[Units];
-        Heap->Spare[Units] = RtlpDescriptorNumber(Descriptor);
-    }
+    Descriptor->Next = Heap->Spare[Units];
+    Heap->Spare[Units] = RtlpDescriptorNumber(Descriptor);
 }
 
 PHEAP_DESCRIPTOR RtlpAllocateDescriptor(PHEAP Heap, ULONG Units)
 {
     const ULONG Number = Heap->Spare[Units];
-    PHEAP_DESCRIPTOR Descriptor;
+    PHEAP_DESCRIPTOR Descriptor = Number != 0 ? HEAP_DESCRIPTOR_AT(Number) : RtlpAdoptDescriptor(Units);
 
     if (Number != 0)
     {
-        Descriptor = HEAP_DESCRIPTOR_AT(Number);
         Heap->Spare[Units] = Descriptor->Next;
+    }
+    else if (Descriptor != NULL)
+    {
+        /* a destroyed heap left it */
     }
     else if (Units == 1)
     {
@@ -60,6 +60,19 @@ PHEAP_DESCRIPTOR RtlpAllocateDescriptor(PHEAP Heap, ULONG Units)
     Descriptor->Heap = Heap;
 
     return Descriptor;
+}
+
+ULONG RtlpDescriptorUnits(const HEAP_DESCRIPTOR *Descriptor)
+{
+    switch ((HEAP_KIND)Descriptor->Kind)
+    {
+    case HeapKindSubsegment:
+        return RtlpMapUnits(Descriptor->Capacity);
+    case HeapKindChunk:
+        return HEAP_CHUNK_UNITS;
+    default:
+        return 1;
+    }
 }
 
 /* ---- the lists of free spans ---- */

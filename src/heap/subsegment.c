@@ -71,7 +71,7 @@ VOID RtlpRemovePartial(PHEAP_BUCKET Bucket, PHEAP_DESCRIPTOR Subsegment)
 
 /* ---- create, expose, release ---- */
 
-static ULONG RtlpMapUnits(ULONG Capacity)
+ULONG RtlpMapUnits(ULONG Capacity)
 {
     const SIZE_T Bytes = sizeof(HEAP_DESCRIPTOR) + (Capacity + 63) / 64 * sizeof(ULONG64);
 
@@ -357,6 +357,11 @@ PVOID RtlpAllocateSlow(PHEAP_SLOT Slot, ULONG Bucket, SIZE_T Size)
         if (Slot == NULL)
         {
             return NULL;
+        }
+
+        if (Slot == &RtlpEmptySlot)
+        {
+            return RtlpAllocateGuarded(Slot->Heap, Size, 16);
         }
     }
 

@@ -7,92 +7,16 @@
  * belong to a block, Start that a block begins there. The search reads all runs of a chunk, which takes some hundred
  * nanoseconds and is bought back by the bucket's activation after a few allocations. HEAP.BackLock is taken here.
  */
+#include "heap/granule.h"
 #include "heap/heap.h"
-
-#define HEAP_CHUNK_PAGES    16
-#define HEAP_CHUNK_GRANULES (HEAP_CHUNK_PAGES * (ULONG)HEAP_PAGE / 16)
-#define HEAP_CHUNK_WORDS    (HEAP_CHUNK_GRANULES / 64)
-#define HEAP_CHUNK_UNITS    ((ULONG)((sizeof(HEAP_DESCRIPTOR) + 2 * HEAP_CHUNK_WORDS * 8) / HEAP_UNIT))
 
 C_ASSERT(HEAP_CHUNK_UNITS < HEAP_SPARE_SIZES);
 
-/* The first granule at or after From that is busy (Busy TRUE) or not; HEAP_CHUNK_GRANULES if there is none. */
-static ULONG RtlpNextGranule(const ULONG64 *Map, ULONG From, BOOLEAN Busy)
+HEAP_GRANULES RtlpChunkGranules(PHEAP_DESCRIPTOR Chunk)
 {
-    const ULONG64 Flip = Busy ? 0 : ~0ull;
-    ULONG Word = From / 64;
-
-    if (From >= HEAP_CHUNK_GRANULES)
-    {
-        return HEAP_CHUNK_GRANULES;
-    }
-
-    ULONG64 Bits = (Map[Word] ^ Flip) >> (From % 64) << (From % 64);
-
-    while (Bits == 0)
-    {
-        Word += 1;
-        if (Word == HEAP_CHUNK_WORDS)
-        {
-            return HEAP_CHUNK_GRANULES;
-        }
-
-        Bits = Map[Word] ^ Flip;
-    }
-
-    return Word * 64 + (ULONG)__builtin_ctzll(Bits);
-}
-
-static VOID RtlpFillGranules(ULONG64 *Map, ULONG From, ULONG Count, BOOLEAN Busy)
-{
-    while (Count != 0)
-    {
-        const ULONG Shift = From % 64;
-        const ULONG Here = Count < 64 - Shift ? Count : 64 - Shift;
-        const ULONG64 Bits = (Here == 64 ? ~0ull : (1ull << Here) - 1) << Shift;
-
-        if (Busy)
-        {
-            Map[From / 64] |= Bits;
-        }
-        else
-        {
-            Map[From / 64] &= ~Bits;
-        }
-
-        From += Here;
-        Count -= Here;
-    }
-}
-
-/* The shortest free run of at least Count granules, and in *Longest the longest of all. */
-static ULONG RtlpFindRun(const ULONG64 *Busy, ULONG Count, ULONG *Longest)
-{
-    ULONG Best = HEAP_CHUNK_GRANULES;
-    ULONG BestLength = HEAP_CHUNK_GRANULES + 1;
-    ULONG Start = RtlpNextGranule(Busy, 0, FALSE);
-
-    *Longest = 0;
-    while (Start < HEAP_CHUNK_GRANULES)
-    {
-        const ULONG End = RtlpNextGranule(Busy, Start, TRUE);
-        const ULONG Length = End - Start;
-
-        if (Length >= Count && Length < BestLength)
-        {
-            Best = Start;
-            BestLength = Length;
-        }
-
-        if (Length > *Longest)
-        {
-            *Longest = Length;
-        }
-
-        Start = RtlpNextGranule(Busy, End, FALSE);
-    }
-
-    return Best;
+    return (HEAP_GRANULES){ .Busy = Chunk->Map,
+                            .Start = Chunk->Map + HEAP_CHUNK_WORDS,
+                            .Count = HEAP_CHUNK_GRANULES };
 }
 
 static PHEAP_DESCRIPTOR RtlpCreateChunk(PHEAP Heap)
@@ -167,18 +91,19 @@ PVOID RtlpAllocateVariable(PHEAP Heap, SIZE_T Size)
     RtlpAcquireLock(&Heap->BackLock);
 
     PHEAP_DESCRIPTOR Chunk = Heap->Chunks != 0 ? HEAP_DESCRIPTOR_AT(Heap->Chunks) : NULL;
-    ULONG Found = HEAP_CHUNK_GRANULES;
+    ULONG Found = HEAP_NO_GRANULE;
 
     while (Chunk != NULL)
     {
-        /* Granules is never less than the longest free run. */
+        /* Chunk->Granules is never less than the longest free run. */
         if (Chunk->Granules >= Count)
         {
+            const HEAP_GRANULES Range = RtlpChunkGranules(Chunk);
             ULONG Longest;
 
-            Found = RtlpFindRun(Chunk->Map, Count, &Longest);
+            Found = RtlpFindGranules(&Range, Count, &Longest);
             Chunk->Granules = Longest;
-            if (Found != HEAP_CHUNK_GRANULES)
+            if (Found != HEAP_NO_GRANULE)
             {
                 break;
             }
@@ -195,8 +120,9 @@ PVOID RtlpAllocateVariable(PHEAP Heap, SIZE_T Size)
 
     if (Chunk != NULL)
     {
-        RtlpFillGranules(Chunk->Map, Found, Count, TRUE);
-        Chunk->Map[HEAP_CHUNK_WORDS + Found / 64] |= 1ull << (Found % 64);
+        const HEAP_GRANULES Range = RtlpChunkGranules(Chunk);
+
+        RtlpTakeGranules(&Range, Found, Count);
         Chunk->Committed += Count * (SIZE_T)16;
         Block = Chunk->Base + (SIZE_T)Found * 16;
     }
@@ -206,26 +132,10 @@ PVOID RtlpAllocateVariable(PHEAP Heap, SIZE_T Size)
     return Block;
 }
 
-/* Granules of the block that begins at Start; 0 if none does. */
-static ULONG RtlpBlockGranules(PHEAP_DESCRIPTOR Chunk, ULONG Start)
-{
-    const ULONG64 *Busy = Chunk->Map;
-    const ULONG64 *Begin = Chunk->Map + HEAP_CHUNK_WORDS;
-
-    if ((Begin[Start / 64] >> (Start % 64) & 1) == 0)
-    {
-        return 0;
-    }
-
-    const ULONG NextBlock = RtlpNextGranule(Begin, Start + 1, TRUE);
-    const ULONG NextFree = RtlpNextGranule(Busy, Start + 1, FALSE);
-
-    return (NextBlock < NextFree ? NextBlock : NextFree) - Start;
-}
-
 SIZE_T RtlpVariableSize(PHEAP Heap, PHEAP_DESCRIPTOR Chunk, const VOID *Block)
 {
     const SIZE_T Offset = (SIZE_T)((const UCHAR *)Block - Chunk->Base);
+    const HEAP_GRANULES Range = RtlpChunkGranules(Chunk);
 
     if (Offset % 16 != 0)
     {
@@ -234,7 +144,7 @@ SIZE_T RtlpVariableSize(PHEAP Heap, PHEAP_DESCRIPTOR Chunk, const VOID *Block)
 
     RtlpAcquireLock(&Heap->BackLock);
 
-    const ULONG Count = RtlpBlockGranules(Chunk, (ULONG)(Offset / 16));
+    const ULONG Count = RtlpBlockGranules(&Range, (ULONG)(Offset / 16));
 
     RtlpReleaseLock(&Heap->BackLock);
 
@@ -245,16 +155,16 @@ VOID RtlpFreeVariable(PHEAP Heap, PHEAP_DESCRIPTOR Chunk, PVOID Block)
 {
     const SIZE_T Offset = (SIZE_T)((PUCHAR)Block - Chunk->Base);
     const ULONG Start = (ULONG)(Offset / 16);
+    const HEAP_GRANULES Range = RtlpChunkGranules(Chunk);
 
     RtlpAcquireLock(&Heap->BackLock);
 
-    const BOOLEAN Busy = (Chunk->Map[Start / 64] >> (Start % 64) & 1) != 0;
-    const ULONG Count = Offset % 16 == 0 ? RtlpBlockGranules(Chunk, Start) : 0;
+    const BOOLEAN Busy = (Range.Busy[Start / 64] >> (Start % 64) & 1) != 0;
+    const ULONG Count = Offset % 16 == 0 ? RtlpBlockGranules(&Range, Start) : 0;
 
     if (Count != 0)
     {
-        RtlpFillGranules(Chunk->Map, Start, Count, FALSE);
-        Chunk->Map[HEAP_CHUNK_WORDS + Start / 64] &= ~(1ull << (Start % 64));
+        RtlpReturnGranules(&Range, Start, Count);
         Chunk->Committed -= Count * (SIZE_T)16;
         Chunk->Granules = HEAP_CHUNK_GRANULES;
         if (Chunk->Committed == 0 && (Chunk->Next != 0 || Chunk->Previous != 0))

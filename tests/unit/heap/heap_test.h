@@ -67,7 +67,7 @@ static inline void *heap_malloc(size_t size)
     }
 
     return size <= HEAP_FRONT_END_LIMIT ? RtlpAllocateFront(slot, size)
-                                        : RtlpAllocateBig(&RtlpProcessHeap, slot, size, HEAP_PAGE, &zeroed);
+                                        : RtlpAllocateBig(&RtlpMallocHeap, slot, size, HEAP_PAGE, &zeroed);
 }
 
 static inline void heap_free(void *block)

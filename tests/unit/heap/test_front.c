@@ -107,7 +107,7 @@ static void freeing_everything_gives_every_subsegment_back(void **state)
         assert_non_null(blocks[i]);
     }
 
-    assert_true(RtlpProcessHeap.Counters.Subsegments > count / 200);
+    assert_true(RtlpMallocHeap.Counters.Subsegments > count / 200);
     for (int i = 0; i < count; i += 1)
     {
         heap_free(blocks[i]);
@@ -115,7 +115,7 @@ static void freeing_everything_gives_every_subsegment_back(void **state)
 
     RtlpTrimSlot(RtlpThreadSlot);
     RtlpFlushSpanCache(RtlpThreadSlot);
-    assert_int_equal(RtlpProcessHeap.Counters.Subsegments, 0);
+    assert_int_equal(RtlpMallocHeap.Counters.Subsegments, 0);
 }
 
 static void placement_within_a_subsegment_differs_between_subsegments(void **state)

@@ -5,6 +5,8 @@
  */
 #include "heap_test.h"
 
+#include "heap/api.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -152,7 +154,7 @@ static void blocks_freed_by_another_thread_come_back_to_their_slot(void **state)
     }
 
     /* 20 rounds of 1000 blocks without ever holding more than 1000: memory came back. */
-    assert_true(RtlpProcessHeap.Counters.Subsegments < 60 + 20);
+    assert_true(RtlpMallocHeap.Counters.Subsegments < 60 + 20);
 }
 
 static void a_link_overwritten_after_free_is_seen(void **state)
@@ -178,11 +180,83 @@ static void a_link_overwritten_after_free_is_seen(void **state)
     assert_int_equal(heap_damage.last, HeapDamageLink);
 }
 
+static PVOID shared_heap;
+
+static void *work_on_private_heap(void *argument)
+{
+    test_random random = { *(uint64_t *)argument };
+    uint8_t *own[50] = { 0 };
+
+    for (uint64_t turn = 0; turn < turns; turn += 1)
+    {
+        const size_t slot = (size_t)test_below(&random, 50);
+
+        if (own[slot] != NULL)
+        {
+            const SIZE_T size = RtlSizeHeap(shared_heap, 0, own[slot]);
+
+            if (size == (SIZE_T)-1 || own[slot][0] != (uint8_t)size ||
+                !RtlFreeHeap(shared_heap, 0, own[slot]))
+            {
+                abort();
+            }
+        }
+
+        const size_t size = 1 + (size_t)test_below(&random, 2000);
+
+        own[slot] = RtlAllocateHeap(shared_heap, HEAP_ZERO_MEMORY, size);
+        if (own[slot] == NULL)
+        {
+            abort();
+        }
+
+        own[slot][0] = (uint8_t)size;
+    }
+
+    return NULL;
+}
+
+static void a_private_heap_serializes_its_threads(void **state)
+{
+    enum
+    {
+        threads = 3
+    };
+    pthread_t ids[threads];
+    uint64_t seeds[threads];
+    test_random random = test_seed("a_private_heap_serializes_its_threads");
+
+    (void)state;
+    shared_heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0, 0, NULL, NULL);
+    assert_non_null(shared_heap);
+    turns = test_iterations(8000);
+    for (int i = 0; i < threads; i += 1)
+    {
+        seeds[i] = test_draw(&random);
+        assert_int_equal(pthread_create(&ids[i], NULL, work_on_private_heap, &seeds[i]), 0);
+    }
+
+    for (int i = 0; i < 20; i += 1)
+    {
+        assert_true(RtlLockHeap(shared_heap));
+        assert_true(RtlValidateHeap(shared_heap, 0, NULL));
+        assert_true(RtlUnlockHeap(shared_heap));
+    }
+
+    for (int i = 0; i < threads; i += 1)
+    {
+        pthread_join(ids[i], NULL);
+    }
+
+    assert_null(RtlDestroyHeap(shared_heap));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(threads_hand_blocks_to_each_other),
         cmocka_unit_test(blocks_freed_by_another_thread_come_back_to_their_slot),
+        cmocka_unit_test(a_private_heap_serializes_its_threads),
         cmocka_unit_test(a_link_overwritten_after_free_is_seen),
     };
 

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files of the RtlHeap family share: private heaps, their trailers, heaps of fixed size.
+ *
+ * A block of a private heap ends with a trailer of eight bytes: how many bytes of it were not asked for, its user flags,
+ * and a check value over both and the address. It is encoded, it lies behind the caller's bytes, and so it is also what
+ * an overrun damages first: free, size and validate find that out.
+ */
+#ifndef NTMM_HEAP_API_H
+#define NTMM_HEAP_API_H
+
+#include "heap/front.h"
+#include "heap/granule.h"
+
+#pragma GCC visibility push(default) /* the public functions are what libntheap.so shows */
+#include "nt/heap.h"
+#pragma GCC visibility pop
+
+/* The largest block of a heap of fixed size: slightly less than 1024 KB, as documented for 64-bit processes. */
+#define HEAP_FIXED_LARGEST ((SIZE_T)0xff000)
+
+/* A heap in one range of memory that does not grow beyond its reservation. HEAP.Lock or the caller serializes. */
+typedef struct _HEAP_FIXED
+{
+    PUCHAR Base;
+    SIZE_T Reserved;
+    SIZE_T Committed;
+    SIZE_T CommitStep;
+    SIZE_T Regions; /* of the arena; 0: the caller's memory */
+    HEAP_GRANULES Range;
+    ULONG MapUnits;
+    PRTL_HEAP_COMMIT_ROUTINE CommitRoutine;
+} HEAP_FIXED, *PHEAP_FIXED;
+
+typedef struct _HEAP_BLOCK_INFO
+{
+    SIZE_T Usable; /* all bytes of the block, trailer included */
+    SIZE_T Requested;
+    ULONG UserFlags; /* HEAP_SETTABLE_USER_* */
+    PVOID UserValue;
+} HEAP_BLOCK_INFO, *PHEAP_BLOCK_INFO;
+
+/* ---- fixed.c ---- */
+
+PHEAP_FIXED RtlpCreateFixed(PHEAP Heap, PVOID Base, SIZE_T Reserve, SIZE_T Commit,
+                            PRTL_HEAP_PARAMETERS Parameters);
+VOID RtlpDestroyFixed(PHEAP_FIXED Fixed);
+PVOID RtlpAllocateFixed(PHEAP_FIXED Fixed, SIZE_T Size);
+VOID RtlpFreeFixed(PHEAP Heap, PVOID Block);
+BOOLEAN RtlpResizeFixed(PHEAP_FIXED Fixed, PVOID Block, SIZE_T Size);
+SIZE_T RtlpFixedSize(const HEAP_FIXED *Fixed, const VOID *Block); /* 0: no block */
+
+/* ---- rtlheap.c ---- */
+
+/* The heap behind a handle, or NULL. */
+PHEAP RtlpHeapOf(PVOID HeapHandle);
+VOID RtlpEnterHeap(PHEAP Heap, ULONG Flags);
+VOID RtlpLeaveHeap(PHEAP Heap, ULONG Flags);
+/* FALSE if Block is no block of Heap or its trailer is damaged: *Damage says which. */
+BOOLEAN RtlpReadBlock(PHEAP Heap, const VOID *Block, PHEAP_BLOCK_INFO Info, HEAP_DAMAGE *Damage);
+VOID RtlpWriteTrailer(PHEAP Heap, PVOID Block, const HEAP_BLOCK_INFO *Info);
+/* Usable bytes of a block of Heap without looking at the trailer; 0 if there is none. */
+SIZE_T RtlpUsableSize(PHEAP Heap, const VOID *Block);
+
+extern HEAP_LOCK RtlpHeapListLock;
+extern PHEAP RtlpHeapList;
+
+/* ---- heapcheck.c ---- */
+
+/*
+ * HEAP_FREE_CHECKING_ENABLED: a freed block is filled with a pattern and waits; when it leaves the ring, the pattern must be
+ * whole. RtlpDelayFree returns the block that is to be freed now, or NULL; Info is that block's. Flush: none comes in.
+ */
+BOOLEAN RtlpCreateRing(PHEAP Heap);
+PVOID RtlpDelayFree(PHEAP Heap, PVOID Block, SIZE_T *Usable, BOOLEAN Flush);
+/* TRUE if Block waits in the ring. */
+BOOLEAN RtlpIsDelayed(PHEAP Heap, const VOID *Block, SIZE_T Usable);
+VOID RtlpFreeDelayed(PHEAP Heap);
+/* HEAP_GENERATE_EXCEPTIONS: tells the handler, or ends the process with STATUS_NO_MEMORY. */
+VOID RtlpRaiseNoMemory(PHEAP Heap);
+typedef VOID HEAP_EXCEPTION_HANDLER(PVOID Heap, NTSTATUS Status);
+extern HEAP_EXCEPTION_HANDLER *RtlpExceptionHandler;
+
+/* ---- walk.c: the heap is locked ---- */
+
+/* One thing in a heap: a region, a block in use, a free range, an uncommitted range. */
+typedef enum _HEAP_ITEM_KIND
+{
+    HeapItemRegion,
+    HeapItemBusy,
+    HeapItemFree,
+    HeapItemUncommitted,
+    HeapItemEnd
+} HEAP_ITEM_KIND;
+
+typedef struct _HEAP_ITEM
+{
+    HEAP_ITEM_KIND Kind;
+    PUCHAR Address;
+    SIZE_T Size;
+    ULONG Region;     /* counted in order of addresses */
+    SIZE_T Committed; /* of a region */
+    SIZE_T Uncommitted;
+} HEAP_ITEM, *PHEAP_ITEM;
+
+/* The item behind *Item, in order of addresses; start with Kind HeapItemEnd and Address NULL. */
+VOID RtlpNextItem(PHEAP Heap, PHEAP_ITEM Item);
+/* TRUE if the heap's structures agree with each other and every trailer is whole. */
+BOOLEAN RtlpCheckHeap(PHEAP Heap);
+/* TRUE if a subsegment's map, counts and summary agree. */
+BOOLEAN RtlpCheckSubsegment(const HEAP_DESCRIPTOR *Subsegment);
+
+#endif

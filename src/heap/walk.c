@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Going through a heap: every region, block, free range and uncommitted range in order of addresses, and the checks of
+ * RtlValidateHeap.
+ *
+ * A walk keeps no state but the last item, so the heap may be changed between two steps by the holder of its lock: the
+ * next item is found from the address where the last one ended.
+ */
+#include "heap/api.h"
+#include "heap/span.h"
+
+/* ---- items ---- */
+
+/* The region with the lowest base at or above Address, and how many regions lie below it. */
+static PHEAP_DESCRIPTOR RtlpRegionAtOrAbove(PHEAP Heap, const UCHAR *Address, PULONG Index)
+{
+    PHEAP_DESCRIPTOR Best = NULL;
+
+    *Index = 0;
+    for (ULONG Number = Heap->Regions; Number != 0; Number = HEAP_DESCRIPTOR_AT(Number)->Next)
+    {
+        PHEAP_DESCRIPTOR Region = HEAP_DESCRIPTOR_AT(Number);
+
+        if (Region->Base < Address)
+        {
+            *Index += 1;
+        }
+        else if (Best == NULL || Region->Base < Best->Base)
+        {
+            Best = Region;
+        }
+    }
+
+    return Best;
+}
+
+static PHEAP_DESCRIPTOR RtlpRegionOf(PHEAP Heap, const UCHAR *Address)
+{
+    for (ULONG Number = Heap->Regions; Number != 0; Number = HEAP_DESCRIPTOR_AT(Number)->Next)
+    {
+        PHEAP_DESCRIPTOR Region = HEAP_DESCRIPTOR_AT(Number);
+
+        if (Address >= Region->Base && Address < Region->Base + Region->Committed)
+        {
+            return Region;
+        }
+    }
+
+    return NULL;
+}
+
+static VOID RtlpItemInGranules(PCHEAP_GRANULES Range, PUCHAR Base, PUCHAR Address, PHEAP_ITEM Item)
+{
+    const ULONG First = (ULONG)((SIZE_T)(Address - Base) >> HEAP_GRANULE_SHIFT);
+    const ULONG Busy = RtlpBlockGranules(Range, First);
+    const ULONG Count = Busy != 0 ? Busy : RtlpNextGranule(Range->Busy, Range->Count, First, TRUE) - First;
+
+    Item->Kind = Busy != 0 ? HeapItemBusy : HeapItemFree;
+    Item->Address = Address;
+    Item->Size = (SIZE_T)Count << HEAP_GRANULE_SHIFT;
+}
+
+static VOID RtlpItemInSubsegment(PHEAP_DESCRIPTOR Subsegment, PUCHAR Address, PHEAP_ITEM Item)
+{
+    const ULONG Index = RtlpBlockIndex(Subsegment, (SIZE_T)(Address - Subsegment->Base));
+    PUCHAR End = Subsegment->Base + (SIZE_T)Subsegment->Pages * HEAP_PAGE;
+
+    Item->Kind = HeapItemFree;
+    Item->Address = Address;
+    Item->Size = Subsegment->BlockSize;
+    if (Index >= Subsegment->Exposed)
+    {
+        Item->Size = (SIZE_T)(End - Address); /* never handed out yet, and the rest that holds no block */
+    }
+    else if ((Subsegment->Map[Index / 64] >> ((Index ^ Subsegment->Scramble) & 63) & 1) == 0)
+    {
+        Item->Kind = HeapItemBusy;
+    }
+}
+
+/* The item that begins at Address inside Region. */
+static VOID RtlpItemAt(PHEAP_DESCRIPTOR Region, PUCHAR Address, PHEAP_ITEM Item)
+{
+    PUCHAR Guard = Region->Base + Region->Committed - HEAP_PAGE;
+    PHEAP_DESCRIPTOR Span = RtlpLookup(Address);
+
+    if (Address >= Guard)
+    {
+        Item->Kind = HeapItemUncommitted;
+        Item->Address = Address;
+        Item->Size = HEAP_PAGE;
+        return;
+    }
+
+    if (Span->Kind == HeapKindSubsegment)
+    {
+        RtlpItemInSubsegment(Span, Address, Item);
+        return;
+    }
+
+    if (Span->Kind == HeapKindChunk)
+    {
+        const HEAP_GRANULES Range = RtlpChunkGranules(Span);
+
+        RtlpItemInGranules(&Range, Span->Base, Address, Item);
+        return;
+    }
+
+    Item->Address = Address;
+    Item->Size = RtlpDescriptorNumber(Span) == 0 ? HEAP_PAGE : Span->Pages * HEAP_PAGE;
+    Item->Kind = Span->Kind == HeapKindPages || Span->Kind == HeapKindGuarded ? HeapItemBusy : HeapItemFree;
+}
+
+static VOID RtlpNextFixedItem(const HEAP_FIXED *Fixed, PHEAP_ITEM Item)
+{
+    PUCHAR Next = Item->Kind == HeapItemEnd ? NULL : Item->Address + Item->Size;
+
+    if (Item->Kind == HeapItemEnd)
+    {
+        *Item = (HEAP_ITEM){ .Kind = HeapItemRegion, .Address = Fixed->Base };
+        Item->Committed = Fixed->Committed;
+        Item->Uncommitted = Fixed->Reserved - Fixed->Committed;
+    }
+    else if (Next < Fixed->Base + Fixed->Committed)
+    {
+        RtlpItemInGranules(&Fixed->Range, Fixed->Base, Next, Item);
+    }
+    else if (Next < Fixed->Base + Fixed->Reserved)
+    {
+        Item->Kind = HeapItemUncommitted;
+        Item->Address = Next;
+        Item->Size = (SIZE_T)(Fixed->Base + Fixed->Reserved - Next);
+    }
+    else
+    {
+        *Item = (HEAP_ITEM){ .Kind = HeapItemEnd };
+    }
+}
+
+static VOID RtlpFindNextItem(PHEAP Heap, PHEAP_ITEM Item)
+{
+    PUCHAR Next = Item->Kind == HeapItemEnd ? NULL : Item->Address + Item->Size;
+
+    if (Heap->Fixed != NULL)
+    {
+        RtlpNextFixedItem(Heap->Fixed, Item);
+        return;
+    }
+
+    if (Item->Kind != HeapItemEnd)
+    {
+        /* A region's own item has no size: its first block follows at the same address. */
+        PHEAP_DESCRIPTOR Region = RtlpRegionOf(Heap, Item->Address);
+
+        if (Region != NULL && Next < Region->Base + Region->Committed)
+        {
+            RtlpItemAt(Region, Next, Item);
+            return;
+        }
+    }
+
+    ULONG Index;
+    PHEAP_DESCRIPTOR Region = RtlpRegionAtOrAbove(Heap, Next, &Index);
+
+    *Item = (HEAP_ITEM){ .Kind = HeapItemEnd };
+    if (Region != NULL)
+    {
+        Item->Kind = HeapItemRegion;
+        Item->Address = Region->Base;
+        Item->Region = Index;
+        Item->Committed = Region->Committed - HEAP_PAGE;
+        Item->Uncommitted = HEAP_PAGE;
+    }
+}
+
+VOID RtlpNextItem(PHEAP Heap, PHEAP_ITEM Item)
+{
+    RtlpFindNextItem(Heap, Item);
+    if (Item->Kind == HeapItemBusy && RtlpIsDelayed(Heap, Item->Address, RtlpUsableSize(Heap, Item->Address)))
+    {
+        Item->Kind = HeapItemFree;
+    }
+}
+
+/* ---- checks ---- */
+
+BOOLEAN RtlpCheckSubsegment(const HEAP_DESCRIPTOR *Subsegment)
+{
+    const ULONG Words = (Subsegment->Capacity + 63u) / 64;
+    ULONG Free = 0;
+
+    for (ULONG Word = 0; Word < Words; Word += 1)
+    {
+        const ULONG64 Bits = HEAP_LOAD(&Subsegment->Map[Word]);
+
+        Free += (ULONG)__builtin_popcountll(Bits);
+        if (Bits != 0 && (Subsegment->Summary >> Word & 1) == 0)
+        {
+            return FALSE;
+        }
+    }
+
+    return Subsegment->Exposed <= Subsegment->Capacity && Free + Subsegment->Used == Subsegment->Exposed &&
+           (SIZE_T)Subsegment->Capacity * Subsegment->BlockSize <= Subsegment->Pages * HEAP_PAGE &&
+           Subsegment->BlockSize == RtlpBucketSize(Subsegment->Bucket);
+}
+
+static BOOLEAN RtlpCheckRegion(PHEAP Heap, PHEAP_DESCRIPTOR Region, PSIZE_T InUse, PSIZE_T Dirty)
+{
+    const ULONG Pages = (ULONG)(Region->Committed / HEAP_PAGE) - 1;
+
+    for (ULONG Page = 0; Page < Pages;)
+    {
+        PUCHAR Address = Region->Base + (SIZE_T)Page * HEAP_PAGE;
+        PHEAP_DESCRIPTOR Span = RtlpLookup(Address);
+
+        if (Span == NULL || RtlpDescriptorNumber(Span) == 0 || Span->Base != Address || Span->Heap != Heap ||
+            Span->Pages == 0 || Page + Span->Pages > Pages ||
+            RtlpLookup(Address + (SIZE_T)(Span->Pages - 1) * HEAP_PAGE) != Span ||
+            (Span->Kind == HeapKindSubsegment && !RtlpCheckSubsegment(Span)))
+        {
+            return FALSE;
+        }
+
+        if (Span->Kind == HeapKindFree)
+        {
+            *Dirty += Span->Dirty ? Span->Pages : 0;
+        }
+        else
+        {
+            *InUse += Span->Pages;
+        }
+
+        Page += Span->Pages;
+    }
+
+    return TRUE;
+}
+
+BOOLEAN RtlpCheckHeap(PHEAP Heap)
+{
+    HEAP_ITEM Item = { .Kind = HeapItemEnd };
+    SIZE_T InUse = 0;
+    SIZE_T Dirty = 0;
+
+    for (ULONG Number = Heap->Regions; Number != 0; Number = HEAP_DESCRIPTOR_AT(Number)->Next)
+    {
+        if (!RtlpCheckRegion(Heap, HEAP_DESCRIPTOR_AT(Number), &InUse, &Dirty))
+        {
+            return FALSE;
+        }
+    }
+
+    if (InUse != Heap->Counters.InUsePages ||
+        Dirty != Heap->Pools[HeapPoolSmall].DirtyPages + Heap->Pools[HeapPoolLarge].DirtyPages)
+    {
+        return FALSE;
+    }
+
+    for (RtlpNextItem(Heap, &Item); Heap->Private && Item.Kind != HeapItemEnd; RtlpNextItem(Heap, &Item))
+    {
+        HEAP_BLOCK_INFO Info;
+        HEAP_DAMAGE Damage;
+
+        if (Item.Kind == HeapItemBusy && !RtlpReadBlock(Heap, Item.Address, &Info, &Damage))
+        {
+            return FALSE;
+        }
+    }
+
+    return TRUE;
+}

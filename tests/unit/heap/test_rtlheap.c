@@ -1,0 +1,470 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The RtlHeap family: what the documentation says of flags, sizes, failures, walking and validation.
+ */
+#include "heap_test.h"
+
+#include "heap/api.h"
+#include "nt/heapapi.h"
+
+static void sizes_are_the_requested_ones(void **state)
+{
+    PVOID heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0, 0, NULL, NULL);
+    static const size_t sizes[] = { 0, 1, 15, 16, 17, 100, 4095, 16384, 16385, 524288, 524289, 3000000 };
+
+    (void)state;
+    assert_non_null(heap);
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i += 1)
+    {
+        char *block = RtlAllocateHeap(heap, HEAP_ZERO_MEMORY, sizes[i]);
+
+        assert_non_null(block);
+        assert_int_equal((uintptr_t)block % 16, 0);
+        assert_int_equal(RtlSizeHeap(heap, 0, block), sizes[i]);
+        for (size_t at = 0; at < sizes[i]; at += 1)
+        {
+            assert_int_equal(block[at], 0);
+        }
+
+        memset(block, 0x55, sizes[i]);
+        assert_true(RtlValidateHeap(heap, 0, block));
+        assert_true(RtlFreeHeap(heap, 0, block));
+    }
+
+    assert_int_equal(RtlSizeHeap(heap, 0, (char *)heap + 64), (SIZE_T)-1);
+    assert_true(RtlFreeHeap(heap, 0, NULL));
+    assert_null(RtlDestroyHeap(heap));
+    assert_null(RtlAllocateHeap(heap, 0, 16)); /* the handle is dead */
+}
+
+static void realloc_in_place_only_fails_rather_than_move(void **state)
+{
+    PVOID heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0, 0, NULL, NULL);
+    char *block = RtlAllocateHeap(heap, 0, 100);
+    char *next = RtlAllocateHeap(heap, 0, 100);
+
+    (void)state;
+    memset(block, 7, 100);
+    assert_null(RtlReAllocateHeap(heap, HEAP_REALLOC_IN_PLACE_ONLY, block, 100000));
+    assert_int_equal(RtlSizeHeap(heap, 0, block), 100);
+    assert_ptr_equal(RtlReAllocateHeap(heap, HEAP_REALLOC_IN_PLACE_ONLY, block, 60), block);
+    assert_int_equal(RtlSizeHeap(heap, 0, block), 60);
+    block = RtlReAllocateHeap(heap, HEAP_ZERO_MEMORY, block, 100000);
+    assert_non_null(block);
+    for (int i = 0; i < 100000; i += 1)
+    {
+        assert_int_equal(block[i], i < 60 ? 7 : 0);
+    }
+
+    block = RtlReAllocateHeap(heap, 0, block, 0);
+    assert_non_null(block);
+    assert_int_equal(RtlSizeHeap(heap, 0, block), 0);
+    assert_true(RtlFreeHeap(heap, 0, next));
+    assert_null(RtlDestroyHeap(heap));
+}
+
+static void fixed_heaps_end_where_they_were_told(void **state)
+{
+    HANDLE heap = HeapCreate(0, 4096, 65536);
+    void *blocks[70];
+    int count = 0;
+
+    (void)state;
+    assert_non_null(heap);
+    while (count < 70 && (blocks[count] = HeapAlloc(heap, 0, 1000)) != NULL)
+    {
+        memset(blocks[count], count, 1000);
+        count += 1;
+    }
+
+    assert_in_range(count, 60, 65);
+    assert_true(HeapValidate(heap, 0, NULL));
+    for (int i = 0; i < count; i += 2)
+    {
+        assert_true(HeapFree(heap, 0, blocks[i]));
+    }
+
+    assert_null(HeapAlloc(heap, 0, 1500)); /* every gap is 1008 bytes */
+    assert_true(HeapFree(heap, 0, blocks[1]));
+    assert_non_null(HeapAlloc(heap, 0, 3000)); /* three of them coalesced */
+    assert_true(HeapValidate(heap, 0, NULL));
+    assert_true(HeapDestroy(heap));
+
+    /* Slightly less than 1024 KB is the largest block of such a heap, whatever its size. */
+    heap = HeapCreate(0, 0, 16 << 20);
+    assert_null(HeapAlloc(heap, 0, 1024 * 1024));
+    assert_non_null(HeapAlloc(heap, 0, 1000 * 1024));
+    assert_true(HeapDestroy(heap));
+    assert_null(HeapCreate(0, 100000, 4096));
+}
+
+static int commits;
+
+static NTSTATUS NTAPI commit_routine(PVOID base, PVOID *address, PSIZE_T size)
+{
+    (void)base;
+    (void)address;
+    commits += 1;
+    *size = (*size + 4095) & ~(SIZE_T)4095;
+
+    return commits <= 3 ? STATUS_SUCCESS : STATUS_NO_MEMORY;
+}
+
+static void memory_of_the_caller_is_used_and_its_commit_routine_asked(void **state)
+{
+    static DECLSPEC_ALIGN(4096) UCHAR memory[65536];
+    RTL_HEAP_PARAMETERS parameters = { .Length = sizeof(parameters), .CommitRoutine = commit_routine };
+    PVOID heap = RtlCreateHeap(0, memory, sizeof(memory), 4096, NULL, &parameters);
+    int count = 0;
+
+    (void)state;
+    assert_non_null(heap);
+    for (UCHAR *block; (block = RtlAllocateHeap(heap, 0, 500)) != NULL; count += 1)
+    {
+        assert_true(block >= memory && block + 500 <= memory + sizeof(memory));
+    }
+
+    assert_int_equal(commits, 4);
+    assert_in_range(count, 4 * 4096 / 512 - 1, 4 * 4096 / 512);
+    assert_true(RtlValidateHeap(heap, 0, NULL));
+    assert_null(RtlDestroyHeap(heap));
+
+    parameters.Length = 8;
+    assert_null(RtlCreateHeap(0, memory, sizeof(memory), 4096, NULL, &parameters));
+    parameters.Length = sizeof(parameters);
+    assert_null(RtlCreateHeap(HEAP_GROWABLE, NULL, 0, 0, NULL,
+                              &parameters)); /* a routine needs memory and no growth */
+}
+
+static void the_maximum_allocation_size_is_kept(void **state)
+{
+    RTL_HEAP_PARAMETERS parameters = { .Length = sizeof(parameters), .MaximumAllocationSize = 1000 };
+    PVOID heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0, 0, NULL, &parameters);
+    void *block = RtlAllocateHeap(heap, 0, 1000);
+
+    (void)state;
+    assert_non_null(block);
+    assert_null(RtlAllocateHeap(heap, 0, 1001));
+    assert_null(RtlReAllocateHeap(heap, 0, block, 1001));
+    assert_int_equal(RtlSizeHeap(heap, 0, block), 1000);
+    assert_null(RtlDestroyHeap(heap));
+}
+
+static int exceptions;
+
+static VOID count_exception(PVOID heap, NTSTATUS status)
+{
+    (void)heap;
+    exceptions += status == STATUS_NO_MEMORY;
+}
+
+static void generate_exceptions_raises_no_memory(void **state)
+{
+    HANDLE heap = HeapCreate(HEAP_GENERATE_EXCEPTIONS, 0, 65536);
+
+    (void)state;
+    RtlpExceptionHandler = count_exception;
+    assert_null(HeapAlloc(heap, 0, 100000));
+    assert_int_equal(exceptions, 1);
+    RtlpExceptionHandler = NULL;
+    assert_true(HeapDestroy(heap));
+}
+
+static void user_values_and_flags_travel_with_the_block(void **state)
+{
+    PVOID heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0, 0, NULL, NULL);
+    PVOID block = RtlAllocateHeap(heap, HEAP_SETTABLE_USER_VALUE | HEAP_SETTABLE_USER_FLAG1, 24);
+    PVOID plain = RtlAllocateHeap(heap, 0, 24);
+    PVOID value;
+    ULONG flags;
+
+    (void)state;
+    assert_false(RtlSetUserValueHeap(heap, 0, plain, &value));
+    assert_true(RtlSetUserValueHeap(heap, 0, block, (PVOID)0x1234));
+    assert_true(RtlSetUserFlagsHeap(heap, 0, block, HEAP_SETTABLE_USER_FLAG1, HEAP_SETTABLE_USER_FLAG3));
+    assert_false(RtlSetUserFlagsHeap(heap, 0, block, 1, 0));
+    block = RtlReAllocateHeap(heap, 0, block, 5000);
+    assert_non_null(block);
+    assert_true(RtlGetUserInfoHeap(heap, 0, block, &value, &flags));
+    assert_ptr_equal(value, (PVOID)0x1234);
+    assert_int_equal(flags, HEAP_SETTABLE_USER_FLAG3);
+    assert_int_equal(RtlSizeHeap(heap, 0, block), 5000);
+    assert_null(RtlDestroyHeap(heap));
+}
+
+static void a_walk_meets_every_block_once(void **state)
+{
+    HANDLE heaps[2] = { HeapCreate(0, 0, 0), HeapCreate(0, 0, 1 << 20) };
+
+    (void)state;
+    for (int h = 0; h < 2; h += 1)
+    {
+        void *blocks[200];
+        int seen[200] = { 0 };
+        int busy = 0;
+        int regions = 0;
+        PROCESS_HEAP_ENTRY entry = { 0 };
+        HEAP_SUMMARY summary = { .cb = sizeof(summary) };
+
+        for (int i = 0; i < 200; i += 1)
+        {
+            blocks[i] = HeapAlloc(heaps[h], 0, (size_t)(i * 7 + (h == 0 && i % 50 == 0 ? 40000 : 0)));
+            assert_non_null(blocks[i]);
+        }
+
+        assert_true(HeapLock(heaps[h]));
+        while (HeapWalk(heaps[h], &entry))
+        {
+            regions += (entry.wFlags & PROCESS_HEAP_REGION) != 0;
+            if ((entry.wFlags & PROCESS_HEAP_ENTRY_BUSY) != 0)
+            {
+                busy += 1;
+                for (int i = 0; i < 200; i += 1)
+                {
+                    if (blocks[i] == entry.lpData)
+                    {
+                        seen[i] += 1;
+                        assert_int_equal(entry.cbData, HeapSize(heaps[h], 0, blocks[i]));
+                    }
+                }
+            }
+        }
+
+        assert_int_equal(GetLastError(), 259 /* ERROR_NO_MORE_ITEMS */);
+        assert_true(HeapUnlock(heaps[h]));
+        assert_false(HeapUnlock(heaps[h]));
+        assert_int_equal(busy, 200);
+        assert_true(regions >= 1);
+        for (int i = 0; i < 200; i += 1)
+        {
+            assert_int_equal(seen[i], 1);
+        }
+
+        assert_true(HeapSummary(heaps[h], 0, &summary));
+        assert_true(summary.cbAllocated > 200 * 7 * 100 / 2 && summary.cbAllocated <= summary.cbCommitted);
+        assert_true(summary.cbCommitted <= summary.cbReserved);
+        assert_true(HeapDestroy(heaps[h]));
+    }
+}
+
+static void information_classes_answer_as_documented(void **state)
+{
+    HANDLE heap = HeapCreate(0, 0, 0);
+    HANDLE unserialized = HeapCreate(HEAP_NO_SERIALIZE, 0, 0);
+    HANDLE fixed = HeapCreate(0, 0, 65536);
+    ULONG value = 99;
+    SIZE_T length = 0;
+    HEAP_OPTIMIZE_RESOURCES_INFORMATION optimize = { HEAP_OPTIMIZE_RESOURCES_CURRENT_VERSION, 0 };
+
+    (void)state;
+    assert_true(HeapQueryInformation(heap, HeapCompatibilityInformation, &value, sizeof(value), &length));
+    assert_int_equal(value, 2);
+    assert_int_equal(length, sizeof(ULONG));
+    assert_true(HeapSetInformation(heap, HeapCompatibilityInformation, &value, sizeof(value)));
+    assert_false(HeapSetInformation(unserialized, HeapCompatibilityInformation, &value, sizeof(value)));
+    assert_true(
+        HeapQueryInformation(unserialized, HeapCompatibilityInformation, &value, sizeof(value), NULL));
+    assert_int_equal(value, 0);
+    assert_true(HeapQueryInformation(fixed, HeapCompatibilityInformation, &value, sizeof(value), NULL));
+    assert_int_equal(value, 0);
+    assert_false(HeapQueryInformation(heap, HeapCompatibilityInformation, &value, 2, &length));
+    assert_int_equal(GetLastError(), 122 /* ERROR_INSUFFICIENT_BUFFER */);
+    assert_true(HeapSetInformation(NULL, HeapEnableTerminationOnCorruption, NULL, 0));
+    assert_true(HeapSetInformation(heap, HeapOptimizeResources, &optimize, sizeof(optimize)));
+    optimize.Version = 7;
+    assert_false(HeapSetInformation(heap, HeapOptimizeResources, &optimize, sizeof(optimize)));
+    assert_int_equal(RtlSetHeapInformation(heap, HeapTag, &value, sizeof(value)), STATUS_NOT_IMPLEMENTED);
+    assert_true(HeapDestroy(heap));
+    assert_true(HeapDestroy(unserialized));
+    assert_true(HeapDestroy(fixed));
+}
+
+static void the_process_has_a_heap_that_stays(void **state)
+{
+    HANDLE heaps[16];
+    const DWORD before = GetProcessHeaps(0, NULL);
+    HANDLE heap = HeapCreate(0, 0, 0);
+    const DWORD count = GetProcessHeaps(16, heaps);
+    int found = 0;
+
+    (void)state;
+    assert_int_equal(count, before + 1);
+    for (DWORD i = 0; i < count; i += 1)
+    {
+        found += heaps[i] == heap;
+        found += heaps[i] == GetProcessHeap();
+    }
+
+    assert_int_equal(found, 2);
+    assert_false(HeapDestroy(GetProcessHeap()));
+    assert_true(HeapDestroy(heap));
+    assert_int_equal(GetProcessHeaps(0, NULL), before);
+    assert_false(HeapLock((HANDLE)0x123));
+}
+
+static void many_blocks_at_a_time(void **state)
+{
+    PVOID heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0, 0, NULL, NULL);
+    PVOID blocks[100];
+
+    (void)state;
+    assert_int_equal(RtlMultipleAllocateHeap(heap, 0, 48, 100, blocks), 100);
+    assert_int_equal(RtlMultipleFreeHeap(heap, 0, 100, blocks), 100);
+    assert_true(RtlValidateHeap(heap, 0, NULL));
+    assert_null(RtlDestroyHeap(heap));
+}
+
+static void destroyed_heaps_leave_nothing(void **state)
+{
+    SIZE_T used = 0;
+
+    (void)state;
+    for (int round = 0; round < 60; round += 1)
+    {
+        PVOID heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0, 0, NULL, NULL);
+
+        for (int i = 0; i < 3000; i += 1)
+        {
+            assert_non_null(RtlAllocateHeap(heap, 0, (size_t)(i % 700) * (i % 11)));
+        }
+
+        assert_null(RtlDestroyHeap(heap));
+        if (round == 20)
+        {
+            used = RtlpArena.MetadataUsed;
+        }
+    }
+
+    assert_int_equal(RtlpArena.MetadataUsed, used);
+}
+
+static int misuse(PVOID heap, char *block, size_t size, int kind, PVOID other)
+{
+    heap_damage.count = 0;
+    switch (kind)
+    {
+    case 0: /* overrun by one byte, into the trailer if no slack is left */
+        block[size] ^= 0x5a;
+        RtlFreeHeap(heap, 0, block);
+        break;
+    case 1: /* double free */
+        RtlFreeHeap(heap, 0, block);
+        RtlFreeHeap(heap, 0, block);
+        break;
+    case 2: /* interior */
+        RtlFreeHeap(heap, 0, block + 16);
+        RtlFreeHeap(heap, 0, block);
+        break;
+    case 3: /* misaligned */
+        RtlFreeHeap(heap, 0, block + 1);
+        RtlFreeHeap(heap, 0, block);
+        break;
+    case 4: /* another heap's block */
+        RtlFreeHeap(other, 0, block);
+        RtlFreeHeap(heap, 0, block);
+        break;
+    default: /* realloc after free */
+        RtlFreeHeap(heap, 0, block);
+        assert_null(RtlReAllocateHeap(heap, 0, block, size * 2));
+        break;
+    }
+
+    return heap_damage.count;
+}
+
+static void every_misuse_is_caught(void **state)
+{
+    PVOID heaps[2] = { RtlCreateHeap(HEAP_GROWABLE | HEAP_TAIL_CHECKING_ENABLED, NULL, 0, 0, NULL, NULL),
+                       RtlCreateHeap(HEAP_TAIL_CHECKING_ENABLED, NULL, 4 << 20, 0, NULL, NULL) };
+    PVOID other = RtlCreateHeap(HEAP_GROWABLE, NULL, 0, 0, NULL, NULL);
+    int caught = 0;
+    int made = 0;
+
+    (void)state;
+    RtlpDamageHandler = heap_collect_damage;
+    for (int h = 0; h < 2; h += 1)
+    {
+        for (int round = 0; round < 40; round += 1)
+        {
+            for (size_t size = 24; size < 40000; size = size * 3 + 1)
+            {
+                for (int kind = 0; kind < 6; kind += 1)
+                {
+                    char *block = RtlAllocateHeap(heaps[h], 0, size);
+
+                    assert_non_null(block);
+                    const int count = misuse(heaps[h], block, size, kind, other);
+
+                    if (count != 1)
+                    {
+                        print_message("heap %d size %zu kind %d: %d reports\n", h, size, kind, count);
+                    }
+
+                    caught += count == 1;
+                    made += 1;
+                }
+            }
+        }
+    }
+
+    RtlpDamageHandler = NULL;
+    print_message("caught %d of %d misuses\n", caught, made);
+    assert_int_equal(caught, made);
+    assert_null(RtlDestroyHeap(heaps[0]));
+    assert_null(RtlDestroyHeap(heaps[1]));
+    assert_null(RtlDestroyHeap(other));
+}
+
+static void free_checking_sees_writes_to_freed_blocks(void **state)
+{
+    PVOID heap = RtlCreateHeap(HEAP_GROWABLE | HEAP_FREE_CHECKING_ENABLED, NULL, 0, 0, NULL, NULL);
+    char *blocks[64];
+    int reports = 0;
+
+    (void)state;
+    for (int i = 0; i < 64; i += 1)
+    {
+        blocks[i] = RtlAllocateHeap(heap, 0, 200);
+    }
+
+    for (int i = 0; i < 64; i += 1)
+    {
+        assert_true(RtlFreeHeap(heap, 0, blocks[i]));
+    }
+
+    blocks[17][33] = 1;
+    RtlpDamageHandler = heap_collect_damage;
+    heap_damage.count = 0;
+    assert_false(RtlFreeHeap(heap, 0, blocks[20])); /* it waits: a double free */
+    assert_int_equal(heap_damage.count, 1);
+    assert_int_equal(heap_damage.last, HeapDamageDoubleFree);
+    heap_damage.count = 0;
+    (void)RtlCompactHeap(heap, 0);
+    RtlpDamageHandler = NULL;
+    reports = heap_damage.count;
+    assert_int_equal(reports, 1);
+    assert_int_equal(heap_damage.last, HeapDamageFreed);
+    assert_null(RtlDestroyHeap(heap));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sizes_are_the_requested_ones),
+        cmocka_unit_test(realloc_in_place_only_fails_rather_than_move),
+        cmocka_unit_test(fixed_heaps_end_where_they_were_told),
+        cmocka_unit_test(memory_of_the_caller_is_used_and_its_commit_routine_asked),
+        cmocka_unit_test(the_maximum_allocation_size_is_kept),
+        cmocka_unit_test(generate_exceptions_raises_no_memory),
+        cmocka_unit_test(user_values_and_flags_travel_with_the_block),
+        cmocka_unit_test(a_walk_meets_every_block_once),
+        cmocka_unit_test(information_classes_answer_as_documented),
+        cmocka_unit_test(the_process_has_a_heap_that_stays),
+        cmocka_unit_test(many_blocks_at_a_time),
+        cmocka_unit_test(destroyed_heaps_leave_nothing),
+        cmocka_unit_test(every_misuse_is_caught),
+        cmocka_unit_test(free_checking_sees_writes_to_freed_blocks),
+    };
+
+    return cmocka_run_group_tests_name("heap.rtlheap", tests, NULL, NULL);
+}

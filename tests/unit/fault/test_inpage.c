@@ -313,16 +313,16 @@ static void clean_pages_are_found_although_the_paging_file_is_full_of_errors(voi
     };
 
     (void)State;
-    /* 500 pages that are in the paging file, read back in: clean; then 800 new ones, which nobody can write out. */
+    /* 500 pages that are in the paging file, read back in: clean; then 800 new ones below them, where the hand begins. */
     MakeOut(500, 76);
     assert_true(HostStorageInject(&Fault));
     TestEnter(Process);
     TestComparePages(BASE, 500, 76);
-    TestCommit(Process, BASE + 0x10000000, 800, MM_READWRITE);
-    TestFillPages(BASE + 0x10000000, 800, 77);
+    TestCommit(Process, BASE - 0x10000000, 800, MM_READWRITE);
+    TestFillPages(BASE - 0x10000000, 800, 77);
     HostStorageClearFaults();
     TestComparePages(BASE, 500, 76);
-    TestComparePages(BASE + 0x10000000, 800, 77);
+    TestComparePages(BASE - 0x10000000, 800, 77);
 }
 
 int main(void)

@@ -259,7 +259,7 @@ static NTSTATUS NtmmpStartHost(const NTMM_PARAMETERS *Parameters)
         return NtmmpFail(
             Status,
             "Linux does not give %llu MiB of address space and memory: choose less RAM, or raise "
-            "the limits (ulimit -v, vm.overcommit_memory)",
+            "the limits (ulimit -v and -f, vm.overcommit_memory)",
             (unsigned long long)(Parameters->RamBytes >> 20));
     default:
         return NtmmpFail(Status, "the host port refuses these parameters");

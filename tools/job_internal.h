@@ -46,6 +46,7 @@ typedef struct _JOB_ARENA
 {
     PUCHAR Base;
     SIZE_T Reserved;
+    SIZE_T BlockBytes; /* records of a word are kept together in blocks of so many bytes, or a multiple */
     volatile SIZE_T Used; /* atomic */
 } JOB_ARENA, *PJOB_ARENA;
 

@@ -291,8 +291,9 @@ static BOOLEAN JobPrepare(PJOB_STATE State)
     State->PieceBytes = (SIZE_T)Job->RamBytes / 8 / (Job->Processors < 2 ? 2 : Job->Processors);
     State->PieceBytes = State->PieceBytes < 65536 ? 65536 : State->PieceBytes;
     State->Text = JobAllocate(State, Bytes + 1, "the text");
-    /* Every word could be new and come with its head: one letter, one space, twelve bytes. Blocks are rounded up. */
-    State->Words.Reserved = 8 * Bytes + Job->Processors * JOB_PARTITIONS * (SIZE_T)131072;
+    State->Words.BlockBytes = State->PieceBytes / 64 < 65536 ? 4096 : 65536;
+    /* Every word could be new and come with its head: one letter, one space, twelve bytes. Blocks are not filled to the end. */
+    State->Words.Reserved = 8 * Bytes + Job->Processors * JOB_PARTITIONS * 2 * State->Words.BlockBytes;
     State->Words.Base = JobReserve(State, State->Words.Reserved, "the collected words");
     for (ULONG Index = 0; Index < Job->Processors; Index++)
     {

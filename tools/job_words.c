@@ -9,8 +9,6 @@
 
 #include <string.h>
 
-#define JOB_BLOCK_BYTES ((SIZE_T)64 * 1024)
-
 /* A record: hash, length, bytes, without alignment. */
 #define JOB_RECORD_HEAD (sizeof(ULONG64) + sizeof(ULONG))
 
@@ -64,7 +62,7 @@ static JOB_WORD_ENTRY *JobFindWord(JOB_WORD_ENTRY *Table, SIZE_T Slots, ULONG64 
 
 static PJOB_BLOCK JobNewBlock(PJOB_STATE State, PJOB_ARENA Arena, SIZE_T Needed, PJOB_BLOCK Next)
 {
-    SIZE_T Bytes = ROUND_TO_SIZE(Needed + sizeof(JOB_BLOCK), JOB_BLOCK_BYTES);
+    SIZE_T Bytes = ROUND_TO_SIZE(Needed + sizeof(JOB_BLOCK), Arena->BlockBytes);
     SIZE_T Offset = __atomic_fetch_add(&Arena->Used, Bytes, __ATOMIC_RELAXED);
     PJOB_BLOCK Block;
 

@@ -86,7 +86,8 @@ static NTSTATUS NtpQueryMemoryLists(NT_SYSTEM_QUERY *Query)
                                                    .ModifiedPageCountPageFile =
                                                        MiListTotal(&Physical->ModifiedList) };
 
-    Information.ModifiedPageCount = MiListTotal(&Physical->ModifiedList) + MiListTotal(&Physical->ModifiedMappedList);
+    Information.ModifiedPageCount =
+        MiListTotal(&Physical->ModifiedList) + MiListTotal(&Physical->ModifiedMappedList);
     for (ULONG Priority = 0; Priority < MI_PRIORITIES; Priority++)
     {
         Information.PageCountByPriority[Priority] = Physical->StandbyList[Priority].Total;
@@ -224,7 +225,7 @@ static BOOLEAN NtpListProcess(PEPROCESS Process, PVOID Context)
     NT_PROCESS_LIST *List = Context;
     NT_SYSTEM_QUERY *Query = List->Query;
     ULONG Offset = Query->Needed;
-    PUCHAR Entry = (PUCHAR)Query->Buffer + Offset;
+    PUCHAR Entry = (PUCHAR)((ULONG_PTR)Query->Buffer + Offset); /* the buffer may be NULL: only asking */
     SYSTEM_PROCESS_INFORMATION Information;
     WCHAR Name[RTL_FIELD_SIZE(EPROCESS, ImageFileName)];
     ULONG Characters = 0;

@@ -67,14 +67,15 @@ static NTSTATUS MiCopySpace(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PUCHAR Buffer
         }
         Part = Part < Length - *Copied ? Part : Length - *Copied;
         Slot = MiLockSpaceShared(Space);
-        Done = !Space->Deleting && MiCopyInPage(Space, Va, Buffer + *Copied, Part, Write);
+        Status = Space->Deleting ? STATUS_PROCESS_IS_TERMINATING : STATUS_SUCCESS;
+        Done = NT_SUCCESS(Status) && MiCopyInPage(Space, Va, Buffer + *Copied, Part, Write);
         MiUnlockSpaceShared(Space, Slot);
         if (Done)
         {
             *Copied += Part;
             Va += Part;
         }
-        else
+        else if (NT_SUCCESS(Status))
         {
             Status = MiFaultAddress(Space, Va, Write ? MiAccessWrite : MiAccessRead, Mode, NULL);
         }

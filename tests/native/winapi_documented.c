@@ -217,17 +217,35 @@ static VOID RaiseOne(PVOID Context)
     RaiseException(0xe0000007, 0, 2, Arguments);
 }
 
-/* RaiseException; and what ntmm does not have says so. */
+/* RaiseException. */
 static void Exceptions(void)
 {
     EXCEPTION_RECORD Record;
-    ULONG_PTR Pages = 1, Frame;
 
     CHECK((ULONG)NtmmGuardedCall(RaiseOne, NULL, &Record) == 0xe0000007);
     CHECK(Record.NumberParameters == 2 && Record.ExceptionInformation[0] == 11 &&
           Record.ExceptionInformation[1] == 22);
+}
+
+/* No stub returns success: what ntmm does not have says so (docs/winapi.md, section 2). */
+static void Missing(void)
+{
+    HANDLE Self = GetCurrentProcess();
+    HANDLE Copy;
+    ULONG_PTR Pages = 1, Frame;
+    PSAPI_WS_WATCH_INFORMATION Watch;
+
     CHECK_ERROR(AddVectoredExceptionHandler(1, NULL) != NULL, ERROR_CALL_NOT_IMPLEMENTED);
-    CHECK_ERROR(AllocateUserPhysicalPages(GetCurrentProcess(), &Pages, &Frame), ERROR_CALL_NOT_IMPLEMENTED);
+    CHECK_ERROR(RemoveVectoredExceptionHandler(NULL), ERROR_CALL_NOT_IMPLEMENTED);
+    CHECK_ERROR(AllocateUserPhysicalPages(Self, &Pages, &Frame), ERROR_CALL_NOT_IMPLEMENTED);
+    CHECK_ERROR(VirtualAlloc(NULL, PAGE, MEM_RESERVE | MEM_PHYSICAL, PAGE_READWRITE),
+                ERROR_CALL_NOT_IMPLEMENTED);
+    CHECK_ERROR(InitializeProcessForWsWatch(Self), ERROR_CALL_NOT_IMPLEMENTED);
+    CHECK_ERROR(GetWsChanges(Self, &Watch, sizeof(Watch)), ERROR_CALL_NOT_IMPLEMENTED);
+    CHECK_ERROR(SetSystemFileCacheSize(1u << 20, 2u << 20, 0), ERROR_CALL_NOT_IMPLEMENTED);
+    CHECK_ERROR(OpenProcess(PROCESS_VM_READ, TRUE, GetCurrentProcessId()), ERROR_CALL_NOT_IMPLEMENTED);
+    CHECK_ERROR(DuplicateHandle(Self, Self, Self, &Copy, 0, TRUE, DUPLICATE_SAME_ACCESS),
+                ERROR_CALL_NOT_IMPLEMENTED);
     CHECK(GetLargePageMinimum() == 0);
 }
 
@@ -244,6 +262,7 @@ static void Documented(void)
     FromApp();
     RegionInformation();
     Exceptions();
+    Missing();
 }
 
 static void virtual_alloc_family_does_what_its_pages_say(void **State)

@@ -183,8 +183,8 @@ static void WorkingSet(void)
 }
 
 /*
- * CreateMemoryResourceNotification: "If available memory is neither low nor high, both are nonsignaled". Locked memory makes
- * it low and keeps it low.
+ * CreateMemoryResourceNotification: "If available memory is neither low nor high, both are nonsignaled".
+ * Locked memory makes it low and keeps it low.
  */
 static void Notifications(void)
 {

@@ -147,6 +147,30 @@ static VOID MiGiveFrameToPrototype(PMMPFN Pfn, PMMPTE Prototype, ULONG Protectio
     Pfn->OriginalPte.Soft.Protection = Protection & 31u;
 }
 
+/*
+ * A page that was given up by MEM_RESET is shared as it is: from now on it has a second owner, who never gave it up and
+ * could not be told that it is lost. Frame locked.
+ */
+static VOID MiKeepContents(PMMPFN Pfn)
+{
+    BOOLEAN Listed = Pfn->e1.PageLocation == StandbyPageList;
+
+    if (!Pfn->OriginalPte.Soft.ColdPage)
+    {
+        return;
+    }
+    if (Listed)
+    {
+        MiUnlinkPage(Pfn);
+    }
+    Pfn->OriginalPte.Soft.ColdPage = 0;
+    MiSetFrameModified(Pfn);
+    if (Listed)
+    {
+        MiInsertPageInList(Pfn);
+    }
+}
+
 static MMPTE MiShareValid(PMMPTE PointerPte, ULONG_PTR Va, PMMCLONE_BLOCK Block, MI_FLUSH_LIST *Flush)
 {
     MMPTE Pte = MiReadPte(PointerPte);
@@ -167,6 +191,7 @@ static MMPTE MiShareValid(PMMPTE PointerPte, ULONG_PTR Va, PMMCLONE_BLOCK Block,
     {
         MiSetFrameModified(Pfn);
     }
+    MiKeepContents(Pfn);
     MiUnlockPfn(Pfn);
     MiAddToFlushList(Flush, Va, 1);
     return MiMakePrototypePte(&Block->ProtoPte, Shared);
@@ -186,6 +211,7 @@ static BOOLEAN MiShareTransition(PMMPTE PointerPte, MMPTE Pte, PMMCLONE_BLOCK Bl
     MiGiveFrameToPrototype(Pfn, &Block->ProtoPte, (ULONG)Pfn->OriginalPte.Soft.Protection);
     MiWritePte(&Block->ProtoPte, Pte);
     MiWritePte(PointerPte, New);
+    MiKeepContents(Pfn);
     MiUnlockPfn(Pfn);
     MiDecrementPageTableShare(PointerPte);
     return TRUE;

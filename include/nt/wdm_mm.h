@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The memory manager for kernel clients, as far as private memory of processes goes: securing ranges, copying memory that may not be
- * there, copying between processes.
+ * The memory manager for kernel clients, as far as private memory of processes goes: securing ranges, copying
+ * memory that may not be there, copying between processes.
  *
- * Sources: Microsoft Learn, the MmXxx pages of ntddk.h; MmCopyVirtualMemory has no page there and is named by the public symbols.
+ * Sources: Microsoft Learn, the MmXxx pages of ntddk.h; MmCopyVirtualMemory has no page there and is named by
+ * the public symbols.
  */
 #ifndef NTMM_NT_WDM_MM_H
 #define NTMM_NT_WDM_MM_H
@@ -21,8 +22,9 @@ EXTERN_C_START
 #define MM_SECURE_VALID_FLAGS    0x0000000F
 
 /*
- * The range cannot be freed, nor its protection be made more restrictive than ProbeMode (PAGE_READONLY: readable; PAGE_READWRITE:
- * writable, too), until MmUnsecureVirtualMemory. NULL: not committed, not accessible, invalid parameters. IRQL <= APC_LEVEL
+ * The range cannot be freed, nor its protection be made more restrictive than ProbeMode (PAGE_READONLY:
+ * readable; PAGE_READWRITE: writable, too), until MmUnsecureVirtualMemory. NULL: not committed, not
+ * accessible, invalid parameters. IRQL <= APC_LEVEL
  */
 NTKERNELAPI HANDLE NTAPI MmSecureVirtualMemory(_In_ PVOID Address, _In_ SIZE_T Size, _In_ ULONG ProbeMode);
 NTKERNELAPI HANDLE NTAPI MmSecureVirtualMemoryEx(_In_ PVOID Address, _In_ SIZE_T Size, _In_ ULONG ProbeMode,
@@ -52,8 +54,8 @@ NTKERNELAPI NTSTATUS NTAPI MmCopyMemory(_In_ PVOID TargetAddress, _In_ MM_COPY_A
                                         _Out_ PSIZE_T NumberOfBytesTransferred);
 
 /*
- * Copies between two processes; one may be the current one, whose side may then be kernel memory when PreviousMode is KernelMode.
- * PASSIVE_LEVEL.   STATUS_PARTIAL_COPY, STATUS_ACCESS_VIOLATION
+ * Copies between two processes; one may be the current one, whose side may then be kernel memory when
+ * PreviousMode is KernelMode. PASSIVE_LEVEL.   STATUS_PARTIAL_COPY, STATUS_ACCESS_VIOLATION
  */
 NTKERNELAPI NTSTATUS NTAPI MmCopyVirtualMemory(_In_ PEPROCESS SourceProcess, _In_ PVOID SourceAddress,
                                                _In_ PEPROCESS TargetProcess, _In_ PVOID TargetAddress,

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Parameters of services: probing, capturing and storing through guarded copies, so that a bad pointer is a status of its caller's call. */
+/*
+ * Parameters of services: probing, capturing and storing through guarded copies, so that a bad pointer is a
+ * status of its caller's call.
+ */
 #include "nt/nt.h"
 
 #define NT_TAG_CAPTURE MI_TAG('N', 't', 'C', 'p')

@@ -2,7 +2,7 @@
 /* Events with handles, and waiting. */
 #include "nt/nt.h"
 
-/* ---- Creating and opening -------------------------------------------------------------------------------------------------- */
+/* ---- Creating and opening ------------------------------------------------------------------------------ */
 
 /* An object that exists already under the name, for OBJ_OPENIF and NtOpenEvent. */
 static NTSTATUS NtpOpenNamedEvent(PHANDLE EventHandle, ACCESS_MASK DesiredAccess,
@@ -110,7 +110,7 @@ static NTSTATUS NtpOpenEvent(PHANDLE EventHandle, ACCESS_MASK DesiredAccess,
     return Status;
 }
 
-/* ---- Setting ---------------------------------------------------------------------------------------------------------------- */
+/* ---- Setting ------------------------------------------------------------------------------------------- */
 
 static NTSTATUS NtpReferenceEvent(HANDLE Handle, ACCESS_MASK Access, PNT_EVENT *Event)
 {
@@ -223,7 +223,7 @@ static NTSTATUS NtpQueryEvent(HANDLE EventHandle, EVENT_INFORMATION_CLASS EventI
     return Status;
 }
 
-/* ---- Waiting ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Waiting ------------------------------------------------------------------------------------------- */
 
 static NTSTATUS NtpCaptureTimeout(PLARGE_INTEGER Source, PLARGE_INTEGER Value, PLARGE_INTEGER *Timeout)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * From handles to objects. A handle belongs to the table of the process whose address space is current; kernel handles (OBJ_KERNEL_HANDLE) have
- * their high bits set and mean the kernel's own table, which user mode cannot use.
+ * From handles to objects. A handle belongs to the table of the process whose address space is current;
+ * kernel handles (OBJ_KERNEL_HANDLE) have their high bits set and mean the kernel's own table, which user
+ * mode cannot use.
  */
 #include "nt/nt.h"
 
@@ -96,7 +97,10 @@ ACCESS_MASK NtMapAccess(ACCESS_MASK Desired, const OB_TYPE *Type)
     {
         Desired |= Type->AllAccess;
     }
-    /* Documented ("Process Security and Access Rights"): who may see or change all of it may do so with a part. */
+    /*
+     * Documented ("Process Security and Access Rights"): who may see or change all of it may do so with a
+     * part.
+     */
     if (Type == &MiState.Space->ProcessType)
     {
         Desired |= (Desired & PROCESS_QUERY_INFORMATION) != 0 ? PROCESS_QUERY_LIMITED_INFORMATION : 0;

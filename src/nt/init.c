@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The room's own beginning and end: the memory manager's notification events get their documented names. They stay the memory manager's;
- * the named objects only point at them.
+ * The room's own beginning and end: the memory manager's notification events get their documented names. They
+ * stay the memory manager's; the named objects only point at them.
  */
 #include "nt/nt.h"
 

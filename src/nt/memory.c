@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Private memory: allocate, free, protect, lock. Capture, find the process, let the room `virtual` work, store what comes back. */
+/*
+ * Private memory: allocate, free, protect, lock. Capture, find the process, let the room `virtual` work,
+ * store what comes back.
+ */
 #include "nt/nt.h"
 
 #define NT_MAXIMUM_EXTENDED_PARAMETERS 16u
@@ -42,7 +45,7 @@ static VOID NtStoreRange(PVOID *BaseAddress, PSIZE_T RegionSize, const NT_RANGE 
     (VOID) NtStore(RegionSize, &Range->Size, sizeof(Range->Size));
 }
 
-/* ---- Allocate ---------------------------------------------------------------------------------------------------------- */
+/* ---- Allocate ------------------------------------------------------------------------------------------ */
 
 static NTSTATUS NtpAllocate(HANDLE ProcessHandle, PVOID *BaseAddress, PSIZE_T RegionSize,
                             PMI_ALLOCATION Allocation)
@@ -166,7 +169,7 @@ static NTSTATUS NtpAllocateVirtualMemoryEx(HANDLE ProcessHandle, PVOID *BaseAddr
     return NT_SUCCESS(Status) ? NtpAllocate(ProcessHandle, BaseAddress, RegionSize, &Allocation) : Status;
 }
 
-/* ---- Free, protect, lock --------------------------------------------------------------------------------------------------- */
+/* ---- Free, protect, lock ------------------------------------------------------------------------------- */
 
 static NTSTATUS NtpFreeVirtualMemory(HANDLE ProcessHandle, PVOID *BaseAddress, PSIZE_T RegionSize,
                                      ULONG FreeType)
@@ -265,7 +268,7 @@ static NTSTATUS NtpUnlockVirtualMemory(HANDLE ProcessHandle, PVOID *BaseAddress,
     return NtpChangeLock(ProcessHandle, BaseAddress, RegionSize, MapType, FALSE);
 }
 
-/* ---- Paging files ------------------------------------------------------------------------------------------------------------ */
+/* ---- Paging files -------------------------------------------------------------------------------------- */
 
 static NTSTATUS NtpCreatePagingFile(PUNICODE_STRING PageFileName, PLARGE_INTEGER MinimumSize,
                                     PLARGE_INTEGER MaximumSize, ULONG Priority)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The system services: entry, previous mode, captured parameters, handles. Every service has a body, Ntp..., and two entries around it: Nt...,
- * whose previous mode is the mode of its caller, and Zw..., whose caller is trusted. Theory: docs/nt.md.
+ * The system services: entry, previous mode, captured parameters, handles. Every service has a body, Ntp...,
+ * and two entries around it: Nt..., whose previous mode is the mode of its caller, and Zw..., whose caller is
+ * trusted. Theory: docs/nt.md.
  */
 #ifndef NTMM_NT_H
 #define NTMM_NT_H
@@ -12,7 +13,9 @@
 #include "nt/zwapi.h"
 #include "virtual/virtual.h"
 
-/* An event that has a handle. Target is its own Event, or one of the memory manager's (\KernelObjects\...). */
+/*
+ * An event that has a handle. Target is its own Event, or one of the memory manager's (\KernelObjects\...).
+ */
 typedef struct _NT_EVENT
 {
     KEVENT Event;
@@ -37,7 +40,7 @@ typedef struct _MI_NT_STATE
 NTSTATUS NtInitializeServices(void);
 VOID NtShutdownServices(void);
 
-/* ---- Entry and exit ------------------------------------------------------------------------------------------------- */
+/* ---- Entry and exit ------------------------------------------------------------------------------------ */
 
 typedef struct _NT_ENTRY
 {
@@ -65,8 +68,8 @@ static FORCEINLINE NTSTATUS NtLeaveService(NT_ENTRY Entry, NTSTATUS Status)
 }
 
 /*
- * The two entries of a service around its body Ntp<Name>. Arguments repeats the names of Parameters. The port's part of the way in
- * comes first (PORT_SERVICE_ENTRY): a user stack in pageable memory is left.
+ * The two entries of a service around its body Ntp<Name>. Arguments repeats the names of Parameters. The
+ * port's part of the way in comes first (PORT_SERVICE_ENTRY): a user stack in pageable memory is left.
  */
 #define NT_SERVICE(Name, Parameters, Arguments)                                                              \
     PORT_SERVICE_BODY NTSTATUS NTAPI NtService##Name Parameters;                                             \
@@ -89,11 +92,11 @@ static FORCEINLINE KPROCESSOR_MODE NtPreviousMode(void)
     return KiCurrentThread()->PreviousMode;
 }
 
-/* ---- Parameters (capture.c) ------------------------------------------------------------------------------------------- */
+/* ---- Parameters (capture.c) ---------------------------------------------------------------------------- */
 
 /*
- * Memory of the caller. From user mode it must not lie in the system window or the direct map; it may lie anywhere
- * else, a Linux stack included. STATUS_ACCESS_VIOLATION or the status of the fault.
+ * Memory of the caller. From user mode it must not lie in the system window or the direct map; it may lie
+ * anywhere else, a Linux stack included. STATUS_ACCESS_VIOLATION or the status of the fault.
  */
 NTSTATUS NtProbe(const VOID *Address, SIZE_T Length);
 NTSTATUS NtCapture(PVOID Target, const VOID *Source, SIZE_T Length);
@@ -116,7 +119,7 @@ typedef struct _NT_ATTRIBUTES
 
 NTSTATUS NtCaptureAttributes(const OBJECT_ATTRIBUTES *Source, PNT_ATTRIBUTES Target);
 
-/* ---- Handles (handle.c) ------------------------------------------------------------------------------------------------ */
+/* ---- Handles (handle.c) -------------------------------------------------------------------------------- */
 
 #define NT_KERNEL_HANDLE ((ULONG_PTR)0xffffffff80000000ull)
 
@@ -132,7 +135,10 @@ NTSTATUS NtReferenceWaitable(HANDLE Handle, PVOID *Object, PVOID *Header);
 /* Generic and MAXIMUM_ALLOWED rights resolved for Type. */
 ACCESS_MASK NtMapAccess(ACCESS_MASK Desired, const OB_TYPE *Type);
 
-/* Inserts a new handle of the caller's table and writes it to *Handle; on failure nothing remains. Object keeps the caller's reference. */
+/*
+ * Inserts a new handle of the caller's table and writes it to *Handle; on failure nothing remains. Object
+ * keeps the caller's reference.
+ */
 NTSTATUS NtInsertHandle(PVOID Object, ACCESS_MASK Access, ULONG Attributes, PHANDLE Handle);
 
 #endif

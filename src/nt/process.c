@@ -2,7 +2,7 @@
 /* Processes and handles: create (clone), open, terminate, close, duplicate. */
 #include "nt/nt.h"
 
-/* ---- Creating --------------------------------------------------------------------------------------------------------------- */
+/* ---- Creating ------------------------------------------------------------------------------------------ */
 
 static VOID NtpInheritFromParent(PEPROCESS Child, PEPROCESS Parent)
 {
@@ -37,8 +37,8 @@ static NTSTATUS NtpCloneProcess(PHANDLE ProcessHandle, ACCESS_MASK DesiredAccess
 }
 
 /*
- * Handles that a child could inherit cannot be made yet (OBJ_INHERIT is refused), so that inheriting all of them is done by
- * doing nothing.
+ * Handles that a child could inherit cannot be made yet (OBJ_INHERIT is refused), so that inheriting all of
+ * them is done by doing nothing.
  */
 static NTSTATUS NtpCreateProcessEx(PHANDLE ProcessHandle, ACCESS_MASK DesiredAccess,
                                    POBJECT_ATTRIBUTES ObjectAttributes, HANDLE ParentProcess, ULONG Flags,
@@ -91,7 +91,7 @@ static NTSTATUS NtpCreateProcess(PHANDLE ProcessHandle, ACCESS_MASK DesiredAcces
                               DebugPort, TokenHandle, 0);
 }
 
-/* ---- Opening, ending ---------------------------------------------------------------------------------------------------------- */
+/* ---- Opening, ending ----------------------------------------------------------------------------------- */
 
 static NTSTATUS NtpOpenProcess(PHANDLE ProcessHandle, ACCESS_MASK DesiredAccess,
                                POBJECT_ATTRIBUTES ObjectAttributes, PCLIENT_ID ClientId)
@@ -140,7 +140,10 @@ static NTSTATUS NtpTerminateProcess(HANDLE ProcessHandle, NTSTATUS ExitStatus)
 
     if (ProcessHandle == NULL)
     {
-        /* All threads but the caller's: they cannot be ended from outside, so this is done only when there are none. */
+        /*
+         * All threads but the caller's: they cannot be ended from outside, so this is done only when there
+         * are none.
+         */
         Process = PsGetCurrentProcess();
         return Process != NULL && Process->ActiveThreads <= 1 ? STATUS_SUCCESS : STATUS_NOT_IMPLEMENTED;
     }
@@ -165,7 +168,7 @@ static NTSTATUS NtpTerminateProcess(HANDLE ProcessHandle, NTSTATUS ExitStatus)
     return Status;
 }
 
-/* ---- Handles --------------------------------------------------------------------------------------------------------------------- */
+/* ---- Handles ------------------------------------------------------------------------------------------- */
 
 static NTSTATUS NtpClose(HANDLE Handle)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * NtQueryInformationProcess and NtSetInformationProcess: the classes that concern memory. Structures that grew over time are told apart by
- * the length of the buffer.
+ * NtQueryInformationProcess and NtSetInformationProcess: the classes that concern memory. Structures that
+ * grew over time are told apart by the length of the buffer.
  */
 #include "nt/nt.h"
 #include "rtl/memory.h"
@@ -26,7 +26,10 @@ static SIZE_T NtpBytes(SIZE_T Pages)
     return Pages << PAGE_SHIFT;
 }
 
-/* Each fills Information and returns its size; 0: Length is wrong. Buffer is the caller's, for strings that point into it. */
+/*
+ * Each fills Information and returns its size; 0: Length is wrong. Buffer is the caller's, for strings that
+ * point into it.
+ */
 static ULONG NtpQueryProcessBasic(PEPROCESS Process, NT_PROCESS_INFORMATION *Information, ULONG Length,
                                   PVOID Buffer)
 {
@@ -199,7 +202,7 @@ static NTSTATUS NtpQueryInformationProcess(HANDLE ProcessHandle, PROCESSINFOCLAS
     return Status;
 }
 
-/* ---- Set ------------------------------------------------------------------------------------------------------------------------ */
+/* ---- Set ----------------------------------------------------------------------------------------------- */
 
 static NTSTATUS NtpSetQuota(HANDLE ProcessHandle, PVOID Buffer, ULONG Length)
 {

@@ -183,7 +183,7 @@ static NTSTATUS NtpQueryVirtualMemory(HANDLE ProcessHandle, PVOID BaseAddress,
     return Status;
 }
 
-/* ---- Set --------------------------------------------------------------------------------------------------------------- */
+/* ---- Set ----------------------------------------------------------------------------------------------- */
 
 #define NT_MAXIMUM_RANGES 0x10000u
 #define NT_RANGE_BATCH    32u

@@ -2,7 +2,10 @@
 /* NtSetSystemInformation: commands to the page lists. */
 #include "nt/nt.h"
 
-/* How far low-priority standby reaches (documented by the tools that use the command: priorities 0 and 1 are "low"). */
+/*
+ * How far low-priority standby reaches (documented by the tools that use the command: priorities 0 and 1 are
+ * "low").
+ */
 #define NT_LOW_PRIORITY 1u
 
 static BOOLEAN NtpEmptyWorkingSet(PEPROCESS Process, PVOID Context)

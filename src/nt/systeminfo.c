@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* NtQuerySystemInformation: the classes that concern memory, each a view of counters that other rooms keep. */
+/*
+ * NtQuerySystemInformation: the classes that concern memory, each a view of counters that other rooms keep.
+ */
 #include "nt/nt.h"
 #include "rtl/memory.h"
 
@@ -118,7 +120,7 @@ static NTSTATUS NtpQueryFileCache(NT_SYSTEM_QUERY *Query)
     return NtpStoreFixed(Query, &Information, sizeof(Information));
 }
 
-/* ---- Paging files ---------------------------------------------------------------------------------------------------------------- */
+/* ---- Paging files -------------------------------------------------------------------------------------- */
 
 static ULONG NtpPagingFileEntrySize(const MMPAGING_FILE *File, ULONG Header)
 {
@@ -189,7 +191,7 @@ static NTSTATUS NtpQueryPagingFilesEx(NT_SYSTEM_QUERY *Query)
     return NtpQueryPagingFilesAs(Query, sizeof(SYSTEM_PAGEFILE_INFORMATION_EX));
 }
 
-/* ---- Processes ------------------------------------------------------------------------------------------------------------------- */
+/* ---- Processes ----------------------------------------------------------------------------------------- */
 
 typedef struct _NT_PROCESS_LIST
 {
@@ -270,7 +272,7 @@ static NTSTATUS NtpQueryProcesses(NT_SYSTEM_QUERY *Query)
     return Query->Length < Query->Needed ? STATUS_INFO_LENGTH_MISMATCH : List.Status;
 }
 
-/* ---- The service --------------------------------------------------------------------------------------------------------------------- */
+/* ---- The service --------------------------------------------------------------------------------------- */
 
 static const struct
 {

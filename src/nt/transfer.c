@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Copying between processes, and write watch: services whose results may be long and are handed over in pieces. */
+/*
+ * Copying between processes, and write watch: services whose results may be long and are handed over in
+ * pieces.
+ */
 #include "nt/nt.h"
 
 #define NT_WATCH_BATCH 64u
@@ -50,7 +53,7 @@ static NTSTATUS NtpWriteVirtualMemory(HANDLE ProcessHandle, PVOID BaseAddress, P
     return NtpTransfer(ProcessHandle, BaseAddress, Buffer, BufferSize, NumberOfBytesWritten, TRUE);
 }
 
-/* ---- Write watch ------------------------------------------------------------------------------------------------------------ */
+/* ---- Write watch --------------------------------------------------------------------------------------- */
 
 static NTSTATUS NtpCheckWatchRange(PVOID BaseAddress, SIZE_T RegionSize, NTSTATUS BadBase, NTSTATUS BadSize)
 {
@@ -64,8 +67,8 @@ static NTSTATUS NtpCheckWatchRange(PVOID BaseAddress, SIZE_T RegionSize, NTSTATU
 }
 
 /*
- * Batch after batch: first to the caller, then forgotten. A write in between is a write before the call returns, which the caller
- * sees when he looks at the page.
+ * Batch after batch: first to the caller, then forgotten. A write in between is a write before the call
+ * returns, which the caller sees when he looks at the page.
  */
 static NTSTATUS NtpListWrites(PMI_ADDRESS_SPACE Space, ULONG Flags, PVOID BaseAddress, SIZE_T RegionSize,
                               PVOID *UserAddressArray, ULONG_PTR Room, PULONG_PTR Listed)

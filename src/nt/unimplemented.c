@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Services whose subject is not there yet: sections and their views, physical pages of user mode. They say so, after nothing but the question
- * whether anything could be meant at all.
+ * Services whose subject is not there yet: sections and their views, physical pages of user mode. They say
+ * so, after nothing but the question whether anything could be meant at all.
  */
 #include "nt/nt.h"
 

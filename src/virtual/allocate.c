@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Allocation: which requests are legal, and reserving addresses. A region that is committed when it is reserved costs one VAD: MemCommit
- * says that every entry which is still zero is committed, so no page table is touched before a page is. Everything that can fail
- * (commitment, VAD, write-watch bitmap) is had before the space is locked.
+ * Allocation: which requests are legal, and reserving addresses. A region that is committed when it is
+ * reserved costs one VAD: MemCommit says that every entry which is still zero is committed, so no page table
+ * is touched before a page is. Everything that can fail (commitment, VAD, write-watch bitmap) is had before
+ * the space is locked.
  */
 #include "virtual/range.h"
 

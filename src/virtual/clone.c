@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Cloning an address space (fork). Every private page of the parent, whatever its state, gets a clone block with a prototype PTE, and both
- * spaces refer to it copy-on-write; nothing is read or copied. The child's commitment is charged in full first, because in
- * the end it may write every page.
+ * Cloning an address space (fork). Every private page of the parent, whatever its state, gets a clone block
+ * with a prototype PTE, and both spaces refer to it copy-on-write; nothing is read or copied. The child's
+ * commitment is charged in full first, because in the end it may write every page.
  *
- * The parent stays locked from the first look to the last entry, so that the child is an image of one moment. Nothing can be waited for
- * meanwhile (trimming needs the parent's lock): whatever is missing, commitment, a page table of the child, is had with both
- * spaces unlocked, and the attempt begins again.
+ * The parent stays locked from the first look to the last entry, so that the child is an image of one moment.
+ * Nothing can be waited for meanwhile (trimming needs the parent's lock): whatever is missing, commitment, a
+ * page table of the child, is had with both spaces unlocked, and the attempt begins again.
  */
 #include "nt/wdm_mm.h"
 #include "virtual/range.h"
@@ -26,7 +26,7 @@ typedef struct _MI_CLONE
     NTSTATUS Status;
 } MI_CLONE;
 
-/* ---- VADs ---------------------------------------------------------------------------------------------------------------- */
+/* ---- VADs ---------------------------------------------------------------------------------------------- */
 
 static BOOLEAN MiCopySecured(PMMVAD Copy, const MMVAD *Vad)
 {
@@ -97,7 +97,7 @@ static NTSTATUS MiCopyVads(MI_CLONE *Clone)
     return STATUS_SUCCESS;
 }
 
-/* ---- Pages ---------------------------------------------------------------------------------------------------------------- */
+/* ---- Pages --------------------------------------------------------------------------------------------- */
 
 static VOID MiCloneBegin(PMI_VISITOR Visitor)
 {
@@ -163,7 +163,7 @@ static VOID MiCloneVisit(PMI_VISITOR Visitor, PMMPTE PointerPte, ULONG_PTR Vpn, 
     MiAddUsedEntries(ChildPte, 1);
 }
 
-/* ---- One attempt -------------------------------------------------------------------------------------------------------------- */
+/* ---- One attempt --------------------------------------------------------------------------------------- */
 
 /* Notes the page tables that the child lacks (a batch of them). Both spaces locked. TRUE: none. */
 static BOOLEAN MiHasChildTables(MI_CLONE *Clone)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Committing pages inside a reservation. A part of it gets demand-zero entries; the whole of it becomes MemCommit, which costs no page
- * table. Pages that are committed already are not charged again and take the new protection. Commitment is charged exactly: the
- * missing pages are counted under the lock, and when the charge needs a paging file to grow, it is made with the lock
- * dropped and the count is checked again.
+ * Committing pages inside a reservation. A part of it gets demand-zero entries; the whole of it becomes
+ * MemCommit, which costs no page table. Pages that are committed already are not charged again and take the
+ * new protection. Commitment is charged exactly: the missing pages are counted under the lock, and when the
+ * charge needs a paging file to grow, it is made with the lock dropped and the count is checked again.
  */
 #include "virtual/range.h"
 
@@ -102,8 +102,9 @@ static NTSTATUS MiCheckCommit(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG
 }
 
 /*
- * One attempt, space locked. *Charged is what is charged already and comes back as what is still the caller's. *Wanted: the whole
- * charge that it takes; STATUS_RETRY: charge it without the lock, or just begin again.
+ * One attempt, space locked. *Charged is what is charged already and comes back as what is still the
+ * caller's. *Wanted: the whole charge that it takes; STATUS_RETRY: charge it without the lock, or just begin
+ * again.
  */
 static NTSTATUS MiTryCommit(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn, ULONG Protection,
                             PSIZE_T Charged, PSIZE_T Wanted)

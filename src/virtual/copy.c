@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Copying from and to any address space. Each page is faulted in as its owner would, then, under its page table's lock, copied through
- * the direct map: while that lock is held the entry cannot be taken away, and a write sets the dirty bit in it as the processor
- * would. The other end is kernel memory (a bounce buffer for callers' buffers), so that no fault can happen inside.
+ * Copying from and to any address space. Each page is faulted in as its owner would, then, under its page
+ * table's lock, copied through the direct map: while that lock is held the entry cannot be taken away, and a
+ * write sets the dirty bit in it as the processor would. The other end is kernel memory (a bounce buffer for
+ * callers' buffers), so that no fault can happen inside.
  */
 #include "nt/wdm_mm.h"
 #include "rtl/memory.h"
@@ -95,9 +96,12 @@ NTSTATUS MiWriteSpace(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, const VOID *Buffer,
     return MiCopySpace(Space, Va, (PUCHAR)(ULONG_PTR)Buffer, Length, TRUE, Mode, Copied);
 }
 
-/* ---- Transfers of callers ------------------------------------------------------------------------------------------------ */
+/* ---- Transfers of callers ------------------------------------------------------------------------------ */
 
-/* One of the two ends of a transfer. Space NULL: memory of the current process or kernel, accessed by pointer. */
+/*
+ * One of the two ends of a transfer. Space NULL: memory of the current process or kernel, accessed by
+ * pointer.
+ */
 typedef struct _MI_COPY_END
 {
     PMI_ADDRESS_SPACE Space;
@@ -124,7 +128,10 @@ static NTSTATUS MiWriteEnd(const MI_COPY_END *End, SIZE_T Offset, const VOID *Bo
     return KiGuardedCopy((PVOID)(End->Va + Offset), Bounce, Length, Copied);
 }
 
-/* Through Bounce, in pieces that never cross a page of either side more than once. STATUS_PARTIAL_COPY where a space was the reason. */
+/*
+ * Through Bounce, in pieces that never cross a page of either side more than once. STATUS_PARTIAL_COPY where
+ * a space was the reason.
+ */
 static NTSTATUS MiCopyThrough(const MI_COPY_END *From, const MI_COPY_END *To, SIZE_T Length, PVOID Bounce,
                               SIZE_T Room, KPROCESSOR_MODE Mode, PSIZE_T Copied)
 {
@@ -187,7 +194,10 @@ NTSTATUS MiTransferSpace(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PVOID Buffer, SI
                  : MiCopyEnds(&Remote, &Local, Length, Mode, Copied);
 }
 
-/* The current process's side may lie anywhere that the caller can reach: only what is its NT memory goes through the tables. */
+/*
+ * The current process's side may lie anywhere that the caller can reach: only what is its NT memory goes
+ * through the tables.
+ */
 static MI_COPY_END MiMakeEnd(PEPROCESS Process, ULONG_PTR Va)
 {
     MI_COPY_END End = { .Space = &Process->Space, .Va = Va };
@@ -216,7 +226,10 @@ NTSTATUS NTAPI MmCopyVirtualMemory(PEPROCESS SourceProcess, PVOID SourceAddress,
     return MiCopyEnds(&From, &To, BufferSize, PreviousMode, ReturnSize);
 }
 
-/* System addresses: faulted in by their own rules, never by touching them, since a bad one would be a bug check. */
+/*
+ * System addresses: faulted in by their own rules, never by touching them, since a bad one would be a bug
+ * check.
+ */
 static NTSTATUS MiReadSystemSpace(ULONG_PTR Va, PUCHAR Buffer, SIZE_T Length, PSIZE_T Copied)
 {
     PMI_ADDRESS_SPACE Space = &MiState.Space->System;
@@ -249,7 +262,7 @@ static NTSTATUS MiReadSystemSpace(ULONG_PTR Va, PUCHAR Buffer, SIZE_T Length, PS
     return Status;
 }
 
-/* ---- MmCopyMemory ----------------------------------------------------------------------------------------------------------- */
+/* ---- MmCopyMemory -------------------------------------------------------------------------------------- */
 
 static BOOLEAN MiIsRam(PFN_NUMBER Frame)
 {

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The end of an address space, and the birth of this room. All pages go by walking the tables that exist, one table after the other, each
- * freed as soon as it is empty; then the VADs; then all commitment at once.
+ * The end of an address space, and the birth of this room. All pages go by walking the tables that exist, one
+ * table after the other, each freed as soon as it is empty; then the VADs; then all commitment at once.
  */
 #include "virtual/range.h"
 
 /*
- * A page table that cannot be read in any more: what it stood for cannot be given back (its slots in the paging file stay taken), the
- * rest of the space can.
+ * A page table that cannot be read in any more: what it stood for cannot be given back (its slots in the
+ * paging file stay taken), the rest of the space can.
  */
 static VOID MiAbandonTable(PMMPTE Entry)
 {

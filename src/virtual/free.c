@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Giving memory back: decommitting pages and releasing addresses. A part that is decommitted inside a MemCommit VAD must say so in its
- * entries, because zero means committed there; a whole VAD just loses its MemCommit. Releasing a part shrinks the VAD at an end
- * or splits it. Page tables that become empty go, and their commitment with them.
+ * Giving memory back: decommitting pages and releasing addresses. A part that is decommitted inside a
+ * MemCommit VAD must say so in its entries, because zero means committed there; a whole VAD just loses its
+ * MemCommit. Releasing a part shrinks the VAD at an end or splits it. Page tables that become empty go, and
+ * their commitment with them.
  */
 #include "virtual/range.h"
 
@@ -104,7 +105,7 @@ static NTSTATUS MiLocateFree(PMI_ADDRESS_SPACE Space, ULONG_PTR Base, SIZE_T Siz
     return STATUS_SUCCESS;
 }
 
-/* ---- Decommit ------------------------------------------------------------------------------------------------------ */
+/* ---- Decommit ------------------------------------------------------------------------------------------ */
 
 /* One attempt, space locked. STATUS_RETRY: it was unlocked meanwhile. */
 static NTSTATUS MiTryDecommit(PMI_ADDRESS_SPACE Space, ULONG_PTR Base, SIZE_T Size, PULONG_PTR StartVpn,
@@ -146,7 +147,7 @@ static NTSTATUS MiTryDecommit(PMI_ADDRESS_SPACE Space, ULONG_PTR Base, SIZE_T Si
     return STATUS_SUCCESS;
 }
 
-/* ---- Release ------------------------------------------------------------------------------------------------------- */
+/* ---- Release ------------------------------------------------------------------------------------------- */
 
 /* The right part of a VAD that is split: everything behind EndVpn. Spare becomes it. */
 static VOID MiSplitOffRight(PMI_ADDRESS_SPACE Space, PMMVAD Vad, PMMVAD Spare, ULONG_PTR EndVpn,
@@ -183,7 +184,10 @@ static VOID MiSplitOffRight(PMI_ADDRESS_SPACE Space, PMMVAD Vad, PMMVAD Spare, U
     MiLinkVad(Space, Spare);
 }
 
-/* The range goes out of the VAD; its pages are gone already. *Spare is used for the right part of a split; what is left over is freed by the caller. */
+/*
+ * The range goes out of the VAD; its pages are gone already. *Spare is used for the right part of a split;
+ * what is left over is freed by the caller.
+ */
 static VOID MiCutVad(PMI_ADDRESS_SPACE Space, PMMVAD Vad, ULONG_PTR StartVpn, ULONG_PTR EndVpn,
                      SIZE_T RightCommit, PMMVAD *Spare)
 {
@@ -213,7 +217,10 @@ static VOID MiCutVad(PMI_ADDRESS_SPACE Space, PMMVAD Vad, ULONG_PTR StartVpn, UL
     }
 }
 
-/* One attempt, space locked. *Spare: a VAD in case of a split (NULL: STATUS_RETRY asks for one of *SpareWatch pages). */
+/*
+ * One attempt, space locked. *Spare: a VAD in case of a split (NULL: STATUS_RETRY asks for one of *SpareWatch
+ * pages).
+ */
 static NTSTATUS MiTryRelease(PMI_ADDRESS_SPACE Space, ULONG_PTR Base, SIZE_T Size, PULONG_PTR StartVpn,
                              PULONG_PTR EndVpn, PSIZE_T Returned, PMMVAD *Spare, PSIZE_T SpareWatch)
 {
@@ -278,7 +285,7 @@ static PMMVAD MiMakeSpare(PMMVAD Old, SIZE_T Watch)
     return Spare;
 }
 
-/* ---- The service --------------------------------------------------------------------------------------------------- */
+/* ---- The service --------------------------------------------------------------------------------------- */
 
 static NTSTATUS MiRunFree(PMI_ADDRESS_SPACE Space, PULONG_PTR Base, PSIZE_T Size, BOOLEAN Release)
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * VirtualLock: pages stay in the working set (MAP_PROCESS) or in memory (MAP_SYSTEM) by bits in their valid entries, which trimming
- * respects. Locking faults page after page in, so it may have to wait in the middle; what it has locked until then is
- * remembered in a bitmap and undone if a later page cannot be locked.
+ * VirtualLock: pages stay in the working set (MAP_PROCESS) or in memory (MAP_SYSTEM) by bits in their valid
+ * entries, which trimming respects. Locking faults page after page in, so it may have to wait in the middle;
+ * what it has locked until then is remembered in a bitmap and undone if a later page cannot be locked.
  */
 #include "virtual/range.h"
 
@@ -92,8 +92,8 @@ static NTSTATUS MiCheckLockQuota(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, UL
 }
 
 /*
- * Locks pages from *Vpn on that are valid, and moves *Vpn to the first that is not. Space locked exclusively, because locks are
- * counted.
+ * Locks pages from *Vpn on that are valid, and moves *Vpn to the first that is not. Space locked exclusively,
+ * because locks are counted.
  */
 static NTSTATUS MiLockValidPages(MI_LOCKING *Locking, ULONG_PTR *Vpn)
 {
@@ -222,7 +222,7 @@ NTSTATUS MiLockVirtualMemory(PMI_ADDRESS_SPACE Space, PULONG_PTR Base, PSIZE_T S
     return Locking.WasLocked ? STATUS_WAS_LOCKED : STATUS_SUCCESS;
 }
 
-/* ---- Unlock ---------------------------------------------------------------------------------------------------------------- */
+/* ---- Unlock -------------------------------------------------------------------------------------------- */
 
 /* Every page valid and locked by all of Bits. Space locked. */
 static BOOLEAN MiIsRangeLocked(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn, ULONG64 Bits)

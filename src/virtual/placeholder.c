@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Placeholders: reservations that can be split, joined, and replaced in place by an allocation without a moment in which the addresses
- * are free. A placeholder never holds a page, so all of this is work on VADs alone.
+ * Placeholders: reservations that can be split, joined, and replaced in place by an allocation without a
+ * moment in which the addresses are free. A placeholder never holds a page, so all of this is work on VADs
+ * alone.
  */
 #include "virtual/range.h"
 
-/* ---- Replacing ------------------------------------------------------------------------------------------------------- */
+/* ---- Replacing ----------------------------------------------------------------------------------------- */
 
 static NTSTATUS MiTryReplace(PMI_ADDRESS_SPACE Space, const MI_ALLOCATION *Allocation, ULONG Protection,
                              struct _MI_WRITE_WATCH *Watch)
@@ -80,9 +81,12 @@ NTSTATUS MiReplacePlaceholder(PMI_ADDRESS_SPACE Space, PMI_ALLOCATION Allocation
     return Status;
 }
 
-/* ---- Back to a placeholder --------------------------------------------------------------------------------------------- */
+/* ---- Back to a placeholder ----------------------------------------------------------------------------- */
 
-/* An allocation that had replaced a placeholder becomes one again. STATUS_RETRY: the space was unlocked meanwhile. */
+/*
+ * An allocation that had replaced a placeholder becomes one again. STATUS_RETRY: the space was unlocked
+ * meanwhile.
+ */
 static NTSTATUS MiRestorePlaceholder(PMI_ADDRESS_SPACE Space, PMMVAD Vad, PSIZE_T Returned,
                                      struct _MI_WRITE_WATCH **Watch)
 {
@@ -116,7 +120,7 @@ static NTSTATUS MiRestorePlaceholder(PMI_ADDRESS_SPACE Space, PMMVAD Vad, PSIZE_
     return STATUS_SUCCESS;
 }
 
-/* ---- Splitting and joining --------------------------------------------------------------------------------------------- */
+/* ---- Splitting and joining ----------------------------------------------------------------------------- */
 
 static VOID MiMakePlaceholder(PMMVAD Spare, const MMVAD *Model, ULONG_PTR StartVpn, ULONG_PTR EndVpn)
 {
@@ -150,7 +154,10 @@ static VOID MiSplitPlaceholder(PMI_ADDRESS_SPACE Space, PMMVAD Vad, ULONG_PTR St
     }
 }
 
-/* The placeholders that exactly fill the range become one: the first; the others are chained in *Unused by u1.Section. */
+/*
+ * The placeholders that exactly fill the range become one: the first; the others are chained in *Unused by
+ * u1.Section.
+ */
 static NTSTATUS MiCoalescePlaceholders(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn,
                                        PMMVAD *Unused)
 {

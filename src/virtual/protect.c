@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * NtProtectVirtualMemory on private memory. First the whole range is looked at (committed, one allocation, not secured), then every
- * entry is changed where it stands, whatever its state; a change of a whole MemCommit VAD changes what its zero entries mean
- * and touches only the entries that exist.
+ * NtProtectVirtualMemory on private memory. First the whole range is looked at (committed, one allocation,
+ * not secured), then every entry is changed where it stands, whatever its state; a change of a whole
+ * MemCommit VAD changes what its zero entries mean and touches only the entries that exist.
  */
 #include "virtual/range.h"
 

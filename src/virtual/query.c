@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What is at an address: regions of pages alike (MemoryBasicInformation) and whole allocations (MemoryRegionInformation). A region is
- * found by walking the tables that exist; a hole of any size is one step. Works under the shared lock; only a page table
- * that is not in memory needs the exclusive one for a moment.
+ * What is at an address: regions of pages alike (MemoryBasicInformation) and whole allocations
+ * (MemoryRegionInformation). A region is found by walking the tables that exist; a hole of any size is one
+ * step. Works under the shared lock; only a page table that is not in memory needs the exclusive one for a
+ * moment.
  */
 #include "virtual/range.h"
 
@@ -31,8 +32,8 @@ static BOOLEAN MiIsSameState(MI_PAGE_STATE First, MI_PAGE_STATE Second)
 }
 
 /*
- * The pages from Vpn on that are alike, inside Vad. STATUS_RETRY: the page table of *AbsentVpn must be brought in first. Space
- * locked.
+ * The pages from Vpn on that are alike, inside Vad. STATUS_RETRY: the page table of *AbsentVpn must be
+ * brought in first. Space locked.
  */
 static NTSTATUS MiMeasureRegion(PMI_ADDRESS_SPACE Space, const MMVAD *Vad, ULONG_PTR Vpn,
                                 MI_PAGE_STATE *State, PULONG_PTR EndVpn, PULONG_PTR AbsentVpn)

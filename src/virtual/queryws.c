@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Working sets as clients see them: all resident pages of a process, or what is known of single addresses. The encoding of protections
- * in these blocks (PSAPI_WORKING_SET_BLOCK) is that of the five MM_* bits.
+ * Working sets as clients see them: all resident pages of a process, or what is known of single addresses.
+ * The encoding of protections in these blocks (PSAPI_WORKING_SET_BLOCK) is that of the five MM_* bits.
  */
 #include "virtual/range.h"
 

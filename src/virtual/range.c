@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Ranges: the walk in chunks, visiting entries in batches, getting page tables into memory and giving empty ones back. */
+/*
+ * Ranges: the walk in chunks, visiting entries in batches, getting page tables into memory and giving empty
+ * ones back.
+ */
 #include "virtual/range.h"
 
 MI_CHUNK MiNextChunk(PMI_RANGE Range)
@@ -125,7 +128,10 @@ VOID MiFreeEmptyTables(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR En
     {
         PMMPFN Table = MiPtePage(Range.PointerPte);
 
-        /* In front of a hole an interior table may be empty, too: one that was made for a leaf which could not be had. */
+        /*
+         * In front of a hole an interior table may be empty, too: one that was made for a leaf which could
+         * not be had.
+         */
         if (Chunk != MiChunkAbsent && MiPfnFrame(Table) != Space->TopLevel &&
             Table->u1.UsedPageTableEntries == 0)
         {

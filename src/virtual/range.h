@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Walking ranges of an address space, for the files of this room. A range falls into chunks: pieces of one leaf page table, holes
- * where no table exists (as large as the empty upper-level entries are), and tables that are not in memory. So cost
- * follows what exists, not how large the range is. Space locked; entries are changed under the exclusive lock only.
+ * Walking ranges of an address space, for the files of this room. A range falls into chunks: pieces of one
+ * leaf page table, holes where no table exists (as large as the empty upper-level entries are), and tables
+ * that are not in memory. So cost follows what exists, not how large the range is. Space locked; entries are
+ * changed under the exclusive lock only.
  */
 #ifndef NTMM_VIRTUAL_RANGE_H
 #define NTMM_VIRTUAL_RANGE_H
@@ -51,8 +52,9 @@ static FORCEINLINE VOID MiBeginRange(PMI_RANGE Range, PMI_ADDRESS_SPACE Space, U
 MI_CHUNK MiNextChunk(PMI_RANGE Range);
 
 /*
- * Calls Visit for the entries of all tables in the range, at DISPATCH_LEVEL in batches; Begin and End bracket each batch. Zero entries
- * are left out when SkipZero. The tables must be in memory (MiMakeTablesResident). Space locked exclusively.
+ * Calls Visit for the entries of all tables in the range, at DISPATCH_LEVEL in batches; Begin and End bracket
+ * each batch. Zero entries are left out when SkipZero. The tables must be in memory (MiMakeTablesResident).
+ * Space locked exclusively.
  */
 typedef struct _MI_VISITOR
 {
@@ -66,19 +68,25 @@ typedef struct _MI_VISITOR
 VOID MiVisitEntries(PMI_VISITOR Visitor, ULONG_PTR StartVpn, ULONG_PTR EndVpn);
 
 /*
- * Brings the page tables of the range into memory, and makes those that are missing when Create. Space locked exclusively; when it
- * had to be unlocked meanwhile, *Dropped is TRUE and the caller begins again.
+ * Brings the page tables of the range into memory, and makes those that are missing when Create. Space locked
+ * exclusively; when it had to be unlocked meanwhile, *Dropped is TRUE and the caller begins again.
  */
 NTSTATUS MiMakeTablesResident(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn, BOOLEAN Create,
                               PBOOLEAN Dropped);
 
-/* Frees the page tables of the range that became empty and returns their commitment. Space locked exclusively. */
+/*
+ * Frees the page tables of the range that became empty and returns their commitment. Space locked
+ * exclusively.
+ */
 VOID MiFreeEmptyTables(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn);
 
-/* How often an operation begins again because its space had to be unlocked before it gives up with STATUS_NO_MEMORY. */
+/*
+ * How often an operation begins again because its space had to be unlocked before it gives up with
+ * STATUS_NO_MEMORY.
+ */
 #define MI_MAXIMUM_RESTARTS 1000u
 
-/* ---- What one entry means ------------------------------------------------------------------------------------------- */
+/* ---- What one entry means ------------------------------------------------------------------------------ */
 
 /* TRUE: committed, with *Protection (MM_*). The entry of a private VAD. */
 BOOLEAN MiIsEntryCommitted(const MMVAD *Vad, MMPTE Pte, PULONG Protection);
@@ -96,7 +104,7 @@ static FORCEINLINE VOID MiForgetPageLock(PMI_ADDRESS_SPACE Space, PMMPTE Pointer
     }
 }
 
-/* ---- VADs ----------------------------------------------------------------------------------------------------------- */
+/* ---- VADs ---------------------------------------------------------------------------------------------- */
 
 static FORCEINLINE BOOLEAN MiIsWholeVad(const MMVAD *Vad, ULONG_PTR StartVpn, ULONG_PTR EndVpn)
 {
@@ -119,7 +127,10 @@ VOID MiFreeWriteWatch(struct _MI_WRITE_WATCH *Watch);
 VOID MiCopyWriteWatch(struct _MI_WRITE_WATCH *Target, const struct _MI_WRITE_WATCH *Source, SIZE_T First,
                       SIZE_T Pages);
 
-/* The VAD comes into / leaves the tree, and the count of write-watch regions that faults look at follows. Space exclusive. */
+/*
+ * The VAD comes into / leaves the tree, and the count of write-watch regions that faults look at follows.
+ * Space exclusive.
+ */
 static FORCEINLINE VOID MiLinkVad(PMI_ADDRESS_SPACE Space, PMMVAD Vad)
 {
     MiInsertVad(Space, Vad);
@@ -135,7 +146,10 @@ static FORCEINLINE VOID MiUnlinkVad(PMI_ADDRESS_SPACE Space, PMMVAD Vad)
 /* Frees a VAD that is in no tree any more, with what hangs on it. No locks needed. */
 VOID MiDestroyVad(PMMVAD Vad);
 
-/* free.c: deletes all pages of a part of a private VAD (entries become zero). Returns nothing to commitment. Space exclusive. */
+/*
+ * free.c: deletes all pages of a part of a private VAD (entries become zero). Returns nothing to commitment.
+ * Space exclusive.
+ */
 VOID MiDeletePages(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn);
 
 /* commit.c, reset.c, placeholder.c: the kinds of allocation. */
@@ -144,7 +158,10 @@ NTSTATUS MiResetPages(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR End
 NTSTATUS MiReplacePlaceholder(PMI_ADDRESS_SPACE Space, PMI_ALLOCATION Allocation, ULONG Protection);
 NTSTATUS MiFreePlaceholder(PMI_ADDRESS_SPACE Space, ULONG_PTR Base, SIZE_T Size, ULONG FreeType);
 
-/* The VAD that contains the whole range: STATUS_CONFLICTING_ADDRESSES; a space that dies: STATUS_PROCESS_IS_TERMINATING. */
+/*
+ * The VAD that contains the whole range: STATUS_CONFLICTING_ADDRESSES; a space that dies:
+ * STATUS_PROCESS_IS_TERMINATING.
+ */
 NTSTATUS MiLocateRange(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn, PMMVAD *Vad);
 
 #define MI_TAG_WRITE_WATCH MI_TAG('M', 'm', 'W', 'w')

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * MEM_RESET: the contents of pages are of no interest for now, so they are neither written to nor read from a paging file. A resident
- * page becomes clean with nothing behind it; when its frame is taken, its entry goes back to demand zero with ColdPage set, which
- * is how MEM_RESET_UNDO finds out that something was lost. Pages in the paging file give their slot back at once. Pages
- * that are locked, shared with a clone, or in I/O stay as they are: resetting is permission, not duty.
+ * MEM_RESET: the contents of pages are of no interest for now, so they are neither written to nor read from a
+ * paging file. A resident page becomes clean with nothing behind it; when its frame is taken, its entry goes
+ * back to demand zero with ColdPage set, which is how MEM_RESET_UNDO finds out that something was lost. Pages
+ * in the paging file give their slot back at once. Pages that are locked, shared with a clone, or in I/O stay
+ * as they are: resetting is permission, not duty.
  */
 #include "virtual/range.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Securing ranges (MmSecureVirtualMemory): a driver that uses a buffer of a process keeps the process from freeing it or taking access
- * away. Each secured range is an entry on its VAD; the handle is the entry's address.
+ * Securing ranges (MmSecureVirtualMemory): a driver that uses a buffer of a process keeps the process from
+ * freeing it or taking access away. Each secured range is an entry on its VAD; the handle is the entry's
+ * address.
  */
 #include "nt/wdm_mm.h"
 #include "virtual/range.h"

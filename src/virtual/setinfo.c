@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What NtSetInformationVirtualMemory does with ranges: prefetching, page priority, removal from the working set. All of it is advice: pages that
- * do not exist are passed over.
+ * What NtSetInformationVirtualMemory does with ranges: prefetching, page priority, removal from the working
+ * set. All of it is advice: pages that do not exist are passed over.
  */
 #include "virtual/range.h"
 
@@ -41,7 +41,7 @@ NTSTATUS MiPrefetchRange(PMI_ADDRESS_SPACE Space, ULONG_PTR Base, SIZE_T Size)
     return STATUS_SUCCESS;
 }
 
-/* ---- Priority ---------------------------------------------------------------------------------------------------------------- */
+/* ---- Priority ------------------------------------------------------------------------------------------ */
 
 typedef struct _MI_PRIORITY_CHANGE
 {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * User stacks: a reservation whose upper end is committed, with a guard page below. Touching the guard page commits the page under it as
- * the new guard page; the lowest page of the reservation is never committed, so that running out ends in STATUS_STACK_OVERFLOW with
- * the old guard page as the room in which to handle it.
+ * User stacks: a reservation whose upper end is committed, with a guard page below. Touching the guard page
+ * commits the page under it as the new guard page; the lowest page of the reservation is never committed, so
+ * that running out ends in STATUS_STACK_OVERFLOW with the old guard page as the room in which to handle it.
  */
 #include "virtual/range.h"
 

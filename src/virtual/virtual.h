@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Private memory: everything between the system services and the page tables that concerns memory which belongs to one process alone.
- * Every function works on any space, whoever the caller is; parameters are captured kernel values. Each validates first and performs
- * then: a call that fails has changed nothing. Theory: docs/virtual.md.
+ * Private memory: everything between the system services and the page tables that concerns memory which
+ * belongs to one process alone. Every function works on any space, whoever the caller is; parameters are
+ * captured kernel values. Each validates first and performs then: a call that fails has changed nothing.
+ * Theory: docs/virtual.md.
  *
  * Locks: all of them take the space's lock themselves (IRQL PASSIVE_LEVEL, no lock held on entry).
  */
@@ -15,7 +16,7 @@
 NTSTATUS MiInitializeVirtual(void);
 VOID MiShutdownVirtual(void);
 
-/* ---- Allocate, free, protect (allocate.c, commit.c, reset.c, placeholder.c, free.c, protect.c) --------------------- */
+/* ---- Allocate, free, protect (allocate.c, commit.c, reset.c, placeholder.c, free.c, protect.c) --------- */
 
 #define MI_ALLOCATION_GRANULARITY 0x10000ull
 
@@ -38,29 +39,32 @@ NTSTATUS MiFreeVirtualMemory(PMI_ADDRESS_SPACE Space, PULONG_PTR Base, PSIZE_T S
 NTSTATUS MiProtectVirtualMemory(PMI_ADDRESS_SPACE Space, PULONG_PTR Base, PSIZE_T Size, ULONG NewProtect,
                                 PULONG OldProtect);
 
-/* ---- Query (query.c, queryws.c) -------------------------------------------------------------------------------------- */
+/* ---- Query (query.c, queryws.c) ------------------------------------------------------------------------ */
 
 NTSTATUS MiQueryBasicInformation(PMI_ADDRESS_SPACE Space, ULONG_PTR Va,
                                  PMEMORY_BASIC_INFORMATION Information);
 NTSTATUS MiQueryRegionInformation(PMI_ADDRESS_SPACE Space, ULONG_PTR Va,
                                   PMEMORY_REGION_INFORMATION Information);
 
-/* Writes at most Count blocks for the valid pages from *Vpn on and moves *Vpn behind what was looked at; fewer than Count: the end. */
+/*
+ * Writes at most Count blocks for the valid pages from *Vpn on and moves *Vpn behind what was looked at;
+ * fewer than Count: the end.
+ */
 ULONG MiQueryWorkingSetBlocks(PMI_ADDRESS_SPACE Space, PULONG_PTR Vpn, PMEMORY_WORKING_SET_BLOCK Blocks,
                               ULONG Count);
 MEMORY_WORKING_SET_EX_BLOCK MiQueryWorkingSetExBlock(PMI_ADDRESS_SPACE Space, ULONG_PTR Va);
 
-/* ---- Lock (lock.c) ----------------------------------------------------------------------------------------------------- */
+/* ---- Lock (lock.c) ------------------------------------------------------------------------------------- */
 
 NTSTATUS MiLockVirtualMemory(PMI_ADDRESS_SPACE Space, PULONG_PTR Base, PSIZE_T Size, ULONG MapType,
                              KPROCESSOR_MODE Mode);
 NTSTATUS MiUnlockVirtualMemory(PMI_ADDRESS_SPACE Space, PULONG_PTR Base, PSIZE_T Size, ULONG MapType);
 
-/* ---- Copy (copy.c) ------------------------------------------------------------------------------------------------------ */
+/* ---- Copy (copy.c) ------------------------------------------------------------------------------------- */
 
 /*
- * Between kernel memory and any space, whatever state its pages are in. *Copied says how far it came; a fault of the space ends
- * it with the fault's status.
+ * Between kernel memory and any space, whatever state its pages are in. *Copied says how far it came; a fault
+ * of the space ends it with the fault's status.
  */
 NTSTATUS MiReadSpace(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PVOID Buffer, SIZE_T Length, KPROCESSOR_MODE Mode,
                      PSIZE_T Copied);
@@ -68,17 +72,17 @@ NTSTATUS MiWriteSpace(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, const VOID *Buffer,
                       KPROCESSOR_MODE Mode, PSIZE_T Copied);
 
 /*
- * Between a buffer of the caller (captured access) and another space. STATUS_PARTIAL_COPY: the space was not accessible all the
- * way; STATUS_ACCESS_VIOLATION: the buffer was not.
+ * Between a buffer of the caller (captured access) and another space. STATUS_PARTIAL_COPY: the space was not
+ * accessible all the way; STATUS_ACCESS_VIOLATION: the buffer was not.
  */
 NTSTATUS MiTransferSpace(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PVOID Buffer, SIZE_T Length, BOOLEAN Write,
                          KPROCESSOR_MODE Mode, PSIZE_T Copied);
 
-/* ---- Write watch (writewatch.c) ------------------------------------------------------------------------------------------ */
+/* ---- Write watch (writewatch.c) ------------------------------------------------------------------------ */
 
 /*
- * Up to Count written pages from *Va on (ascending) of the write-watch region in [Base, Base + Size); *Va moves on. Nothing is
- * reset. STATUS_INVALID_PARAMETER_1.
+ * Up to Count written pages from *Va on (ascending) of the write-watch region in [Base, Base + Size); *Va
+ * moves on. Nothing is reset. STATUS_INVALID_PARAMETER_1.
  */
 NTSTATUS MiCollectWrites(PMI_ADDRESS_SPACE Space, ULONG_PTR Base, SIZE_T Size, PULONG_PTR Va,
                          PVOID *Addresses, ULONG Count, PULONG Got);
@@ -86,15 +90,18 @@ NTSTATUS MiCollectWrites(PMI_ADDRESS_SPACE Space, ULONG_PTR Base, SIZE_T Size, P
 NTSTATUS MiForgetWrites(PMI_ADDRESS_SPACE Space, PVOID *Addresses, ULONG Count);
 NTSTATUS MiResetWriteWatch(PMI_ADDRESS_SPACE Space, ULONG_PTR Base, SIZE_T Size);
 
-/* ---- Ranges of NtSetInformationVirtualMemory (setinfo.c) ------------------------------------------------------------------ */
+/* ---- Ranges of NtSetInformationVirtualMemory (setinfo.c) ----------------------------------------------- */
 
 NTSTATUS MiPrefetchRange(PMI_ADDRESS_SPACE Space, ULONG_PTR Base, SIZE_T Size);
 NTSTATUS MiSetPriorityRange(PMI_ADDRESS_SPACE Space, ULONG_PTR Base, SIZE_T Size, ULONG Priority);
 NTSTATUS MiRemoveRangeFromWorkingSet(PMI_ADDRESS_SPACE Space, ULONG_PTR Base, SIZE_T Size);
 
-/* ---- Stacks (stack.c) ------------------------------------------------------------------------------------------------------ */
+/* ---- Stacks (stack.c) ---------------------------------------------------------------------------------- */
 
-/* A user stack: [DeallocationStack, StackBase) is reserved, [StackLimit, StackBase) committed, the page below StackLimit a guard page. */
+/*
+ * A user stack: [DeallocationStack, StackBase) is reserved, [StackLimit, StackBase) committed, the page below
+ * StackLimit a guard page.
+ */
 typedef struct _MI_USER_STACK
 {
     PVOID StackBase;
@@ -107,9 +114,12 @@ NTSTATUS MmCreateUserStack(PMI_ADDRESS_SPACE Space, SIZE_T Reserve, SIZE_T Commi
 NTSTATUS MmDeleteUserStack(PMI_ADDRESS_SPACE Space, PMI_USER_STACK Stack);
 NTSTATUS MiGrowUserStack(PMI_ADDRESS_SPACE Space, ULONG_PTR Va);
 
-/* ---- Whole spaces (clone.c, delete.c) -------------------------------------------------------------------------------------- */
+/* ---- Whole spaces (clone.c, delete.c) ------------------------------------------------------------------ */
 
-/* Fills the empty Child with a copy-on-write image of Parent. On failure Child may hold a part and is to be terminated. */
+/*
+ * Fills the empty Child with a copy-on-write image of Parent. On failure Child may hold a part and is to be
+ * terminated.
+ */
 NTSTATUS MiCloneAddressSpace(PMI_ADDRESS_SPACE Parent, PMI_ADDRESS_SPACE Child);
 VOID MiDeleteAddressSpace(PMI_ADDRESS_SPACE Space);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Write watch: one bit for each page of a MEM_WRITE_WATCH region, set by the fault of its first write. Forgetting a write takes the
- * processor's write permission (Dirty1) from the entry again, so that the next write faults; the dirty bit stays, for
- * the paging file's sake.
+ * Write watch: one bit for each page of a MEM_WRITE_WATCH region, set by the fault of its first write.
+ * Forgetting a write takes the processor's write permission (Dirty1) from the entry again, so that the next
+ * write faults; the dirty bit stays, for the paging file's sake.
  */
 #include "virtual/range.h"
 #include "rtl/memory.h"
@@ -89,7 +89,7 @@ NTSTATUS MiCollectWrites(PMI_ADDRESS_SPACE Space, ULONG_PTR Base, SIZE_T Size, P
     return Vad == NULL ? STATUS_INVALID_PARAMETER_1 : STATUS_SUCCESS;
 }
 
-/* ---- Forgetting ----------------------------------------------------------------------------------------------------- */
+/* ---- Forgetting ---------------------------------------------------------------------------------------- */
 
 typedef struct _MI_WATCH_RESET
 {

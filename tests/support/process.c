@@ -90,7 +90,7 @@ HANDLE TestOpenProcess(PEPROCESS Process, ACCESS_MASK Access)
     return Handle;
 }
 
-/* ---- Memory ------------------------------------------------------------------------------------------------- */
+/* ---- Memory -------------------------------------------------------------------------------------------- */
 
 NTSTATUS TestVmTryGet(ULONG_PTR Va, UCHAR *Value)
 {
@@ -156,7 +156,7 @@ void TestVmCheckZero(ULONG_PTR Va, SIZE_T Pages)
     }
 }
 
-/* ---- Services ------------------------------------------------------------------------------------------------ */
+/* ---- Services ------------------------------------------------------------------------------------------ */
 
 NTSTATUS TestVmTryAllocate(ULONG_PTR Base, SIZE_T Size, ULONG Type, ULONG Protect)
 {
@@ -245,7 +245,7 @@ SIZE_T TestVmCharge(void)
     return Space->CommitCharge - Space->PageTablePages;
 }
 
-/* ---- Out of memory --------------------------------------------------------------------------------------------- */
+/* ---- Out of memory ------------------------------------------------------------------------------------- */
 
 void TestVmTrimAll(void)
 {
@@ -271,7 +271,7 @@ void TestVmPageOut(void)
     assert_int_equal(KeGetCurrentIrql(), PASSIVE_LEVEL);
 }
 
-/* ---- Failures ------------------------------------------------------------------------------------------------------ */
+/* ---- Failures ------------------------------------------------------------------------------------------ */
 
 void TestWithFailures(KI_INJECT Kind, NTSTATUS (*Routine)(ULONG_PTR Context), ULONG_PTR Context)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A process for tests of the services: the calling thread becomes a user-mode thread of it on a simulated processor, so that the native
- * services (NtCurrentProcess()) and TestVmPut/TestVmGet work on its memory.
+ * A process for tests of the services: the calling thread becomes a user-mode thread of it on a simulated
+ * processor, so that the native services (NtCurrentProcess()) and TestVmPut/TestVmGet work on its memory.
  */
 #ifndef NTMM_TESTS_PROCESS_H
 #define NTMM_TESTS_PROCESS_H
@@ -11,7 +11,10 @@
 #include "host_sim.h"
 #include "nt/nt.h"
 
-/* Boots Machine (NULL: deterministic defaults) and enters a new process / leaves, ends it and shuts the machine down, looking for leaks. */
+/*
+ * Boots Machine (NULL: deterministic defaults) and enters a new process / leaves, ends it and shuts the
+ * machine down, looking for leaks.
+ */
 void TestEnterProcess(const TEST_MACHINE *Machine);
 void TestLeaveProcess(void);
 
@@ -23,8 +26,8 @@ int TestLeaveFixture(void **State);
 #define TEST_IN_PROCESS(Name) cmocka_unit_test_setup_teardown(Name, TestEnterFixture, TestLeaveFixture)
 
 /*
- * Runs Routine(Context) again and again, each time with the next failure of Kind injected, until there is none left to inject. After each failed run
- * charge, VADs and pool are as before.
+ * Runs Routine(Context) again and again, each time with the next failure of Kind injected, until there is
+ * none left to inject. After each failed run charge, VADs and pool are as before.
  */
 void TestWithFailures(KI_INJECT Kind, NTSTATUS (*Routine)(ULONG_PTR Context), ULONG_PTR Context);
 
@@ -65,7 +68,10 @@ NTSTATUS TestVmTryProtect(ULONG_PTR Base, SIZE_T Size, ULONG Protect);
 /* Pages charged to the current process for its memory, page tables left out. */
 SIZE_T TestVmCharge(void);
 
-/* All pages of the current process out of its working set; then out to the paging file; then off the standby list. */
+/*
+ * All pages of the current process out of its working set; then out to the paging file; then off the standby
+ * list.
+ */
 void TestVmTrimAll(void);
 void TestVmWriteOut(void);
 void TestVmPageOut(void);

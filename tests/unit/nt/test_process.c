@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Process services: handles and rights, opening, duplicating, ending, what a process tells about its memory. */
+/*
+ * Process services: handles and rights, opening, duplicating, ending, what a process tells about its memory.
+ */
 #include "process.h"
 
 static NTSTATUS open_id(ULONG64 id, HANDLE *handle)

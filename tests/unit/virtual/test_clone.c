@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Clones: pages in every state are shared copy-on-write, charges are full, nothing is left when all are gone. */
+/*
+ * Clones: pages in every state are shared copy-on-write, charges are full, nothing is left when all are gone.
+ */
 #include "process.h"
 
 #include "nt/wdm_mm.h"

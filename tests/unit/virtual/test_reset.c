@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* MEM_RESET and MEM_RESET_UNDO: what is not of interest is not written, and whether it is still there can be found out. */
+/*
+ * MEM_RESET and MEM_RESET_UNDO: what is not of interest is not written, and whether it is still there can be
+ * found out.
+ */
 #include "process.h"
 
 static NTSTATUS reset(ULONG_PTR base, SIZE_T pages)

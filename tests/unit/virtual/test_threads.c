@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Services of one process called from several processors at once, over memory that is too small: no page is lost, no charge is wrong, nothing
- * is left. Run under the thread sanitizer, too.
+ * Services of one process called from several processors at once, over memory that is too small: no page is
+ * lost, no charge is wrong, nothing is left. Run under the thread sanitizer, too.
  */
 #include "process.h"
 

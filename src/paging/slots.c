@@ -92,7 +92,13 @@ VOID MiFreeSlots(PMMPAGING_FILE File, SIZE_T First, ULONG Count)
 {
     KIRQL OldIrql = KiAcquireSpinLock(&File->Lock);
 
-    KiRequire(First != 0 && First + Count <= File->Size && RtlSummaryAreBitsSet(&File->Bitmap, First, Count));
+    if (First == 0 || First + Count > File->Size || !RtlSummaryAreBitsSet(&File->Bitmap, First, Count))
+    {
+        KiBugCheckMessage(MEMORY_MANAGEMENT, 0x3453, File->PageFileNumber, First, Count,
+                          "slots %llx to %llx of paging file %u (%llx pages) are freed and not in use",
+                          (ULONG64)First, (ULONG64)First + Count - 1, File->PageFileNumber,
+                          (ULONG64)File->Size);
+    }
     RtlSummaryClearBits(&File->Bitmap, First, Count);
     __atomic_store_n(&File->FreeSpace, File->FreeSpace + Count, __ATOMIC_RELAXED);
     KiReleaseSpinLock(&File->Lock, OldIrql);

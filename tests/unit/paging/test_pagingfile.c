@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: MIT */
+/* Paging files: creation and its statuses, the commit limit, growth within what the disk has, slots. */
+#include "pages.h"
+
+#include <errno.h>
+
+#define MEGABYTE 256u /* pages */
+
+static int setup(void **State)
+{
+    static const TEST_MACHINE Machine = { .RamMegabytes = 4,
+                                          .Deterministic = TRUE,
+                                          .Seed = 4,
+                                          .PagingFiles = 1,
+                                          .PagingMegabytes = 1,
+                                          .PagingMaximum = 64 };
+
+    (void)State;
+    TestBootMachine(&Machine);
+    return 0;
+}
+
+static int teardown(void **State)
+{
+    (void)State;
+    HostStorageClearFaults();
+    TestShutdownMachine();
+    return 0;
+}
+
+static NTSTATUS Create(const WCHAR *Name, ULONG64 MinimumPages, ULONG64 MaximumPages)
+{
+    UNICODE_STRING String = { .Buffer = (PWCH)(ULONG_PTR)Name };
+
+    while (Name[String.Length / sizeof(WCHAR)] != 0)
+    {
+        String.Length += sizeof(WCHAR);
+    }
+    String.MaximumLength = String.Length;
+    return MiCreatePagingFile(&String, MinimumPages << PAGE_SHIFT, MaximumPages << PAGE_SHIFT);
+}
+
+/* ---- Creation ------------------------------------------------------------------------------------------------ */
+
+static void a_paging_file_raises_the_commit_limit_by_its_slots(void **State)
+{
+    SIZE_T Limit = MiState.Physical->CommitLimit;
+    SIZE_T Maximum = MiState.Physical->CommitMaximum;
+
+    (void)State;
+    assert_int_equal(Create(u"\\\\.\\Memory\\two", 2 * MEGABYTE, 5 * MEGABYTE), STATUS_SUCCESS);
+    assert_int_equal(MiState.Physical->CommitLimit, Limit + 2 * MEGABYTE - 1); /* slot 0 names nothing */
+    assert_int_equal(MiState.Physical->CommitMaximum, Maximum + 5 * MEGABYTE - 1);
+    assert_int_equal(MiState.Paging->FileCount, 2);
+}
+
+static void sizes_and_names_that_make_no_sense_are_refused_and_change_nothing(void **State)
+{
+    SIZE_T Limit = MiState.Physical->CommitLimit;
+
+    (void)State;
+    assert_int_equal(Create(u"\\\\.\\Memory\\x", MEGABYTE - 1, 2 * MEGABYTE), STATUS_INVALID_PARAMETER_2);
+    assert_int_equal(Create(u"\\\\.\\Memory\\x", 2 * MEGABYTE, 2 * MEGABYTE - 1), STATUS_INVALID_PARAMETER_3);
+    assert_int_equal(Create(u"\\\\.\\Memory\\x", MEGABYTE, 0x100000000ull), STATUS_INVALID_PARAMETER_3);
+    assert_int_equal(Create(u"", MEGABYTE, MEGABYTE), STATUS_OBJECT_NAME_INVALID);
+    assert_int_equal(Create(u"/there/is/no/such/folder/file", MEGABYTE, MEGABYTE),
+                     STATUS_OBJECT_PATH_NOT_FOUND);
+    assert_int_equal(Create(u"/proc", MEGABYTE, MEGABYTE), STATUS_INVALID_PARAMETER);
+    assert_int_equal(MiState.Physical->CommitLimit, Limit);
+    assert_int_equal(MiState.Paging->FileCount, 1);
+}
+
+static void a_full_disk_refuses_a_paging_file_and_nothing_is_left(void **State)
+{
+    SIZE_T Limit = MiState.Physical->CommitLimit;
+
+    (void)State;
+    HostStorageSetCapacity(NULL, 512 << PAGE_SHIFT);
+    assert_int_equal(Create(u"\\\\.\\Memory\\full", 3 * MEGABYTE, 3 * MEGABYTE), STATUS_DISK_FULL);
+    assert_int_equal(MiState.Physical->CommitLimit, Limit);
+    assert_int_equal(MiState.Paging->FileCount, 1);
+    HostStorageClearFaults();
+    assert_int_equal(Create(u"\\\\.\\Memory\\full", 3 * MEGABYTE, 3 * MEGABYTE), STATUS_SUCCESS);
+}
+
+static void there_are_sixteen_paging_files_at_most(void **State)
+{
+    WCHAR Name[] = u"\\\\.\\Memory\\many?";
+
+    (void)State;
+    for (ULONG Index = 1; Index < MI_MAXIMUM_PAGING_FILES; Index++)
+    {
+        Name[RTL_NUMBER_OF(Name) - 2] = (WCHAR)(u'a' + Index);
+        assert_int_equal(Create(Name, MEGABYTE, MEGABYTE), STATUS_SUCCESS);
+    }
+    assert_int_equal(Create(u"\\\\.\\Memory\\toomany", MEGABYTE, MEGABYTE), STATUS_INSUFFICIENT_RESOURCES);
+}
+
+static void creating_a_file_again_grows_it_to_its_new_minimum(void **State)
+{
+    SIZE_T Limit = MiState.Physical->CommitLimit;
+
+    (void)State;
+    assert_int_equal(Create(u"\\\\.\\Memory\\page0", 3 * MEGABYTE, 64 * MEGABYTE), STATUS_SUCCESS);
+    assert_int_equal(MiState.Paging->Files[0]->Size, 3 * MEGABYTE);
+    assert_int_equal(MiState.Physical->CommitLimit, Limit + 2 * MEGABYTE);
+    assert_int_equal(Create(u"\\\\.\\Memory\\page0", 2 * MEGABYTE, 64 * MEGABYTE), STATUS_SUCCESS);
+    assert_int_equal(MiState.Paging->Files[0]->Size, 3 * MEGABYTE);
+    assert_int_equal(Create(u"\\\\.\\Memory\\page0", 2 * MEGABYTE, 65 * MEGABYTE),
+                     STATUS_INVALID_PARAMETER_3);
+    assert_int_equal(MiState.Paging->FileCount, 1);
+}
+
+/* ---- Growth -------------------------------------------------------------------------------------------------- */
+
+static SIZE_T Room(void)
+{
+    return MiState.Physical->CommitLimit - MiState.Physical->CommittedPages;
+}
+
+static void commitment_beyond_the_limit_grows_the_file_up_to_its_maximum(void **State)
+{
+    ULONG64 Grown = 0, Bytes = 0;
+    SIZE_T First = Room() + 1;
+    SIZE_T Rest;
+
+    (void)State;
+    TestCounted(MiCounterPagingFileExtensions, &Grown);
+    assert_false(MiChargeCommitment(First, MI_COMMIT_NO_EXTEND));
+    assert_true(MiChargeCommitment(First, 0));
+    assert_int_equal(TestCounted(MiCounterPagingFileExtensions, &Grown), 1);
+    assert_int_equal(PortQueryStorageSize(TestStorage(0), &Bytes), STATUS_SUCCESS);
+    assert_int_equal(Bytes, MiState.Paging->Files[0]->Size << PAGE_SHIFT);
+    Rest = MiState.Physical->CommitMaximum - MiState.Physical->CommittedPages;
+    assert_true(MiChargeCommitment(Rest, 0));
+    assert_int_equal(MiState.Paging->Files[0]->Size, 64 * MEGABYTE);
+    assert_false(MiChargeCommitment(1, 0));
+    MiReturnCommitment(First + Rest);
+}
+
+static void commitment_beyond_the_maximum_fails_and_changes_nothing(void **State)
+{
+    PEPROCESS Process = TestCreateProcess();
+    SIZE_T Pages = MiState.Physical->CommitMaximum - MiState.Physical->CommittedPages + 1;
+    SIZE_T Charged = MiState.Physical->CommittedPages;
+    SIZE_T Space = Process->Space.CommitCharge;
+    SIZE_T Size = MiState.Paging->Files[0]->Size;
+
+    (void)State;
+    assert_int_equal(MiChargeSpaceCommit(&Process->Space, Pages, 0), STATUS_COMMITMENT_LIMIT);
+    assert_int_equal(MiState.Physical->CommittedPages, Charged);
+    assert_int_equal(Process->Space.CommitCharge, Space);
+    assert_int_equal(MiState.Paging->Files[0]->Size, Size);
+    TestDeleteProcess(Process);
+}
+
+static void a_file_grows_by_what_is_needed_when_the_disk_has_no_more(void **State)
+{
+    SIZE_T Limit = MiState.Physical->CommitLimit;
+    SIZE_T Pages = Room() + 10;
+
+    (void)State;
+    HostStorageSetCapacity(TestStorage(0), (ULONG64)(MEGABYTE + Pages) << PAGE_SHIFT);
+    assert_true(MiChargeCommitment(Pages, 0));
+    assert_true(MiState.Physical->CommitLimit > Limit);
+    assert_true(MiState.Paging->Files[0]->Size <= MEGABYTE + Pages);
+    MiReturnCommitment(Pages);
+}
+
+static void a_disk_that_is_full_refuses_commitment(void **State)
+{
+    SIZE_T Limit = MiState.Physical->CommitLimit;
+    SIZE_T Pages = Room() + 10;
+    ULONG64 Failures = 0;
+
+    (void)State;
+    TestCounted(MiCounterCommitFailures, &Failures);
+    HostStorageSetCapacity(TestStorage(0), MEGABYTE << PAGE_SHIFT);
+    assert_false(MiChargeCommitment(Pages, 0));
+    assert_int_equal(TestCounted(MiCounterCommitFailures, &Failures), 1);
+    assert_int_equal(MiState.Physical->CommitLimit, Limit);
+    assert_int_equal(MiState.Paging->Files[0]->Size, MEGABYTE);
+}
+
+/* ---- Slots --------------------------------------------------------------------------------------------------- */
+
+static void slots_come_in_clusters_never_slot_zero_and_all_of_them(void **State)
+{
+    static UCHAR Owned[MEGABYTE];
+    SIZE_T Left = MEGABYTE - 1;
+    PMMPAGING_FILE File;
+    ULONG Got;
+
+    (void)State;
+    memset(Owned, 0, sizeof(Owned));
+    while (Left != 0)
+    {
+        SIZE_T First = MiAllocateSlots(30, &File, &Got);
+
+        assert_true(First != 0 && Got != 0 && Got <= 30 && First + Got <= MEGABYTE);
+        assert_true(File == MiState.Paging->Files[0]);
+        for (ULONG Index = 0; Index < Got; Index++)
+        {
+            assert_int_equal(Owned[First + Index], 0);
+            Owned[First + Index] = 1;
+        }
+        Left -= Got;
+        assert_int_equal(File->FreeSpace, Left);
+    }
+    assert_int_equal(MiAllocateSlots(1, &File, &Got), 0);
+    assert_int_equal(MiState.Paging->Files[0]->PeakUsage, MEGABYTE - 1);
+    MiFreeSlots(MiState.Paging->Files[0], 100, 7);
+    assert_int_equal(MiAllocateSlots(30, &File, &Got), 100);
+    assert_int_equal(Got, 7);
+    MiFreeSlots(MiState.Paging->Files[0], 1, MEGABYTE - 1);
+    MiCheckPaging(2);
+}
+
+static void FreeTwice(void *Context)
+{
+    MiFreeSlots(MiState.Paging->Files[0], *(SIZE_T *)Context, 1);
+}
+
+static void freeing_a_slot_twice_stops_the_machine(void **State)
+{
+    PMMPAGING_FILE File;
+    ULONG Got;
+    SIZE_T Slot = MiAllocateSlots(1, &File, &Got);
+
+    (void)State;
+    MiFreeSlots(File, Slot, 1);
+    TestExpectBugCheck(MEMORY_MANAGEMENT, FreeTwice, &Slot);
+    TestAbandonMachine();
+    setup(NULL);
+}
+
+static void files_take_turns_by_the_room_they_have(void **State)
+{
+    ULONG Count[2] = { 0, 0 };
+    PMMPAGING_FILE Files[10];
+    SIZE_T Slots[10];
+    ULONG Got;
+
+    (void)State;
+    assert_int_equal(Create(u"\\\\.\\Memory\\second", MEGABYTE, MEGABYTE), STATUS_SUCCESS);
+    for (ULONG Index = 0; Index < 10; Index++)
+    {
+        Slots[Index] = MiAllocateSlots(20, &Files[Index], &Got);
+        assert_int_equal(Got, 20);
+        Count[Files[Index]->PageFileNumber]++;
+    }
+    assert_int_equal(Count[0], 5);
+    assert_int_equal(Count[1], 5);
+    for (ULONG Index = 0; Index < 10; Index++)
+    {
+        MiFreeSlots(Files[Index], Slots[Index], 20);
+    }
+}
+
+static void a_slot_can_be_made_to_fail(void **State)
+{
+    PMMPAGING_FILE File;
+    ULONG Got;
+
+    (void)State;
+    KiSetInjection(KiInjectSlot, 1, FALSE);
+    assert_int_equal(MiAllocateSlots(1, &File, &Got), 0);
+    assert_int_equal(MiAllocateSlots(1, &File, &Got), 1);
+    KiSetInjection(KiInjectSlot, 0, FALSE);
+    MiFreeSlots(File, 1, 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest Tests[] = {
+#define TEST(Name) cmocka_unit_test_setup_teardown(Name, setup, teardown)
+        TEST(a_paging_file_raises_the_commit_limit_by_its_slots),
+        TEST(sizes_and_names_that_make_no_sense_are_refused_and_change_nothing),
+        TEST(a_full_disk_refuses_a_paging_file_and_nothing_is_left),
+        TEST(there_are_sixteen_paging_files_at_most),
+        TEST(creating_a_file_again_grows_it_to_its_new_minimum),
+        TEST(commitment_beyond_the_limit_grows_the_file_up_to_its_maximum),
+        TEST(commitment_beyond_the_maximum_fails_and_changes_nothing),
+        TEST(a_file_grows_by_what_is_needed_when_the_disk_has_no_more),
+        TEST(a_disk_that_is_full_refuses_commitment),
+        TEST(slots_come_in_clusters_never_slot_zero_and_all_of_them),
+        TEST(freeing_a_slot_twice_stops_the_machine),
+        TEST(files_take_turns_by_the_room_they_have),
+        TEST(a_slot_can_be_made_to_fail),
+    };
+
+    return cmocka_run_group_tests_name("paging files", Tests, NULL, NULL);
+}

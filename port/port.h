@@ -57,6 +57,12 @@ PVOID PortAllocateBootMemory(SIZE_T Bytes);
 VOID PortFreeBootMemory(PVOID Address, SIZE_T Bytes);
 
 /*
+ * RAM appears while the machine runs: makes these frames usable like those of PortQueryMemoryRuns. *Zeroed as in PORT_MEMORY_RUN.
+ * STATUS_INVALID_PARAMETER (beyond the direct map), STATUS_INSUFFICIENT_RESOURCES. IRQL PASSIVE_LEVEL.
+ */
+NTSTATUS PortAddMemory(PFN_NUMBER BasePage, PFN_NUMBER PageCount, BOOLEAN *Zeroed);
+
+/*
  * Gives frames back to the outside if the port can (host: punches a hole into the RAM file); afterwards they
  * read as zero. Optional work: returns FALSE when nothing was done and the contents are unchanged.
  */

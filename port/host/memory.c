@@ -91,6 +91,43 @@ static NTSTATUS HostCreateRam(void)
     return STATUS_SUCCESS;
 }
 
+/* The RAM file and its direct map grow; what lies below the top is mapped already (a hole, or memory that was removed). */
+NTSTATUS PortAddMemory(PFN_NUMBER BasePage, PFN_NUMBER PageCount, BOOLEAN *Zeroed)
+{
+    PFN_NUMBER End = BasePage + PageCount;
+    PFN_NUMBER Top = HostMachine.TopFrame;
+    ULONG_PTR Start = PORT_DIRECT_MAP_BASE + ((ULONG_PTR)Top << PAGE_SHIFT);
+    long Address;
+
+    if (PageCount == 0 || End < BasePage || End > PORT_DIRECT_MAP_SIZE >> PAGE_SHIFT)
+    {
+        return STATUS_INVALID_PARAMETER;
+    }
+    if (End > Top)
+    {
+        SIZE_T Bytes = (SIZE_T)(End - Top) << PAGE_SHIFT;
+
+        if (ftruncate(HostMachine.RamFile, (off_t)((ULONG64)End << PAGE_SHIFT)) != 0)
+        {
+            return STATUS_INSUFFICIENT_RESOURCES;
+        }
+        Address =
+            HostMap(Start, Bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE | MAP_FIXED_NOREPLACE,
+                    HostMachine.RamFile, (off_t)Top << PAGE_SHIFT);
+        if (Address != (long)Start)
+        {
+            if (Address > 0)
+            {
+                HostUnmap((ULONG_PTR)Address, Bytes);
+            }
+            return STATUS_INSUFFICIENT_RESOURCES;
+        }
+        HostMachine.TopFrame = End;
+    }
+    *Zeroed = PortDiscardFrames(BasePage, PageCount);
+    return STATUS_SUCCESS;
+}
+
 static VOID HostDeleteRam(void)
 {
     HostUnmap(PORT_DIRECT_MAP_BASE, (SIZE_T)HostMachine.TopFrame << PAGE_SHIFT);

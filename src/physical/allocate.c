@@ -216,6 +216,37 @@ static PFN_NUMBER MiPop(MI_PAGE_CACHE *Cache, BOOLEAN Zeroed)
     return Frame;
 }
 
+VOID MiDrainPageCaches(void)
+{
+    for (ULONG Processor = 0; Processor < MiState.Ke->ProcessorCount; Processor++)
+    {
+        MI_PAGE_CACHE *Cache = &MiState.Physical->PageCache[Processor];
+
+        for (ULONG Kind = 0; Kind < 2; Kind++)
+        {
+            KIRQL OldIrql = KiRaiseIrqlToDispatch();
+            PFN_NUMBER Frame;
+
+            while ((Frame = MiPop(Cache, Kind == 1)) != 0)
+            {
+                PMMPFN Pfn = MiPfn(Frame);
+
+                MiLockPfn(Pfn);
+                if (Kind == 1)
+                {
+                    MiInsertZeroedPage(Pfn);
+                    MiUnlockPfn(Pfn);
+                }
+                else
+                {
+                    MiFreeLockedPage(Pfn);
+                }
+            }
+            KiLowerIrqlFromDispatch(OldIrql);
+        }
+    }
+}
+
 /* The lists are empty: what other processors hold ready. */
 static PFN_NUMBER MiTakeFromOthers(BOOLEAN Zeroed)
 {

@@ -92,8 +92,7 @@ MiMayBeAvailable(const MMPFN *Pfn)
     return MiIsOnAvailableList(*(const volatile MMPFNENTRY *)&Pfn->e1);
 }
 
-/* Takes this very frame off the free, zeroed or a standby list. FALSE: it is in use. */
-static BOOLEAN MiTakeThisFrame(PFN_NUMBER Frame)
+BOOLEAN MiTakeThisFrame(PFN_NUMBER Frame)
 {
     PMMPFN Pfn = MiPfn(Frame);
     BOOLEAN Taken = FALSE;

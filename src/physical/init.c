@@ -2,9 +2,21 @@
 /* Birth and death of the room: memory runs, PFN database, thresholds, the zero-page thread. */
 #include "physical/physical.h"
 
-static SIZE_T MiDatabaseBytes(PFN_NUMBER HighestPage)
+static SIZE_T MiDatabaseBytes(PFN_NUMBER Frames)
 {
-    return ((HighestPage + 1) * sizeof(MMPFN) + PAGE_SIZE - 1) & ~(SIZE_T)(PAGE_SIZE - 1);
+    return (Frames * sizeof(MMPFN) + PAGE_SIZE - 1) & ~(SIZE_T)(PAGE_SIZE - 1);
+}
+
+/* Descriptors for memory that may be added while the machine runs: up to three times as much as there is, 1 GiB at least. Costs nothing untouched. */
+static PFN_NUMBER MiComputeDatabaseFrames(PFN_NUMBER HighestPage)
+{
+    PFN_NUMBER Frames = 4 * (HighestPage + 1);
+    PFN_NUMBER Least = HighestPage + 1 + (1u << 18);
+    PFN_NUMBER Most = PORT_DIRECT_MAP_SIZE >> PAGE_SHIFT;
+
+    Frames = Frames > Least ? Frames : Least;
+    Most = Most < 0xffffffffull ? Most : 0xffffffffull;
+    return Frames < Most ? Frames : Most;
 }
 
 static VOID MiInitializeList(PMMPFNLIST List, MMLISTS Name, ULONG Priority)
@@ -98,7 +110,8 @@ NTSTATUS MiInitializePhysical(void)
     Status = MiReadMemoryRuns(Physical);
     if (NT_SUCCESS(Status))
     {
-        Physical->PfnDatabase = PortAllocateBootMemory(MiDatabaseBytes(Physical->HighestPage));
+        Physical->DatabaseFrames = MiComputeDatabaseFrames(Physical->HighestPage);
+        Physical->PfnDatabase = PortAllocateBootMemory(MiDatabaseBytes(Physical->DatabaseFrames));
         Physical->PageCache = PortAllocateBootMemory(Processors * sizeof(MI_PAGE_CACHE));
         Physical->Counters = PortAllocateBootMemory(Processors * sizeof(MI_COUNTER_BLOCK));
         if (Physical->PfnDatabase == NULL || Physical->PageCache == NULL || Physical->Counters == NULL)
@@ -149,7 +162,7 @@ VOID MiShutdownPhysical(void)
     }
     if (Physical->PfnDatabase != NULL)
     {
-        PortFreeBootMemory(Physical->PfnDatabase, MiDatabaseBytes(Physical->HighestPage));
+        PortFreeBootMemory(Physical->PfnDatabase, MiDatabaseBytes(Physical->DatabaseFrames));
     }
     PortFreeBootMemory(Physical, sizeof(*Physical));
     MiState.Physical = NULL;

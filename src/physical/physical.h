@@ -132,7 +132,8 @@ typedef struct _MI_PHYSICAL_OPERATIONS
 typedef struct _MI_PHYSICAL_STATE
 {
     MMPFN *PfnDatabase;
-    PFN_NUMBER HighestPage;
+    PFN_NUMBER HighestPage;    /* grows when memory is added. FreshLock, read anywhere */
+    PFN_NUMBER DatabaseFrames; /* frames for which there are descriptors */
     PFN_NUMBER NumberOfPages;
     MI_MEMORY_RUN Runs[MI_MAXIMUM_RUNS];
     ULONG RunCount;
@@ -251,6 +252,28 @@ NTSTATUS MiInitializePhysical(void); /* after KiInitializeSystem */
 VOID MiStartPhysicalWorkers(void);   /* the zero-page thread */
 VOID MiStopPhysicalWorkers(void);
 VOID MiShutdownPhysical(void);
+
+/* ---- Memory that comes and goes (runs.c) ------------------------------------------------------------------- */
+
+/*
+ * A new run of RAM: its frames are free at once. STATUS_CONFLICTING_ADDRESSES (overlaps), STATUS_INVALID_PARAMETER (the port cannot reach it, or there are
+ * no descriptors for it), STATUS_INSUFFICIENT_RESOURCES (too many runs). PASSIVE_LEVEL.
+ */
+NTSTATUS MiAddMemoryRun(PFN_NUMBER BasePage, PFN_NUMBER PageCount);
+
+/*
+ * Takes the frames of the range, which lies inside one run, out of use as far as they are available; returns how many are still in use. Call again after
+ * trimming and writing; MiRemoveMemoryRun when it is 0, MiReleaseClaimedFrames to give up. One caller at a time.
+ */
+PFN_NUMBER MiClaimFrames(PFN_NUMBER BasePage, PFN_NUMBER PageCount);
+VOID MiReleaseClaimedFrames(PFN_NUMBER BasePage, PFN_NUMBER PageCount);
+/* All frames are claimed: the run loses them, and the commit limit. STATUS_INSUFFICIENT_RESOURCES (commitment needs them; too many runs). */
+NTSTATUS MiRemoveMemoryRun(PFN_NUMBER BasePage, PFN_NUMBER PageCount);
+
+/* Takes this very frame off the free, zeroed or a standby list; it is active then, with one reference. FALSE: it is in use. */
+BOOLEAN MiTakeThisFrame(PFN_NUMBER Frame);
+/* What the processors hold ready goes back to the lists. */
+VOID MiDrainPageCaches(void);
 
 /* ---- Taking and giving frames (allocate.c) --------------------------------------------------------------- */
 

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * MmAddPhysicalMemory and MmRemovePhysicalMemory: RAM that is plugged in and taken out while the machine runs. Before memory is removed everything that
+ * lives in it has to move: working sets are emptied, modified pages written, and the then idle frames claimed, in a few rounds, because
+ * processes go on meanwhile. What is locked, belongs to the kernel or finds no room in the paging files stays, and then the removal fails
+ * without effect.
+ */
+#include "nt/mm.h"
+#include "virtual/virtual.h"
+
+#define MI_REMOVAL_ROUNDS 12u
+
+static NTSTATUS MiCheckPhysicalRange(const PHYSICAL_ADDRESS *Start, const LARGE_INTEGER *Bytes)
+{
+    if (((ULONG64)Start->QuadPart & (PAGE_SIZE - 1)) != 0 || Start->QuadPart <= 0)
+    {
+        return STATUS_INVALID_PARAMETER_1;
+    }
+    if (((ULONG64)Bytes->QuadPart & (PAGE_SIZE - 1)) != 0 || Bytes->QuadPart <= 0 ||
+        Bytes->QuadPart > 0x7fffffffffffffffll - Start->QuadPart)
+    {
+        return STATUS_INVALID_PARAMETER_2;
+    }
+    return STATUS_SUCCESS;
+}
+
+NTSTATUS NTAPI MmAddPhysicalMemory(PPHYSICAL_ADDRESS StartAddress, PLARGE_INTEGER NumberOfBytes)
+{
+    NTSTATUS Status = MiCheckPhysicalRange(StartAddress, NumberOfBytes);
+
+    if (!NT_SUCCESS(Status))
+    {
+        return Status;
+    }
+    return MiAddMemoryRun((PFN_NUMBER)(StartAddress->QuadPart >> PAGE_SHIFT),
+                          (PFN_NUMBER)(NumberOfBytes->QuadPart >> PAGE_SHIFT));
+}
+
+static BOOLEAN MiEmptyOneWorkingSet(PEPROCESS Process, PVOID Context)
+{
+    UNREFERENCED_PARAMETER(Context);
+    if (Process->Space.TopLevel != 0 && !Process->SpaceDeleted)
+    {
+        MiEmptyWorkingSet(&Process->Space);
+    }
+    return TRUE;
+}
+
+static BOOLEAN MiIsInOneRun(PFN_NUMBER BasePage, PFN_NUMBER PageCount)
+{
+    MI_PHYSICAL_STATE *Physical = MiState.Physical;
+
+    for (ULONG Index = 0; Index < Physical->RunCount; Index++)
+    {
+        const MI_MEMORY_RUN *Run = &Physical->Runs[Index];
+
+        if (BasePage >= Run->BasePage && BasePage + PageCount <= Run->BasePage + Run->PageCount)
+        {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
+NTSTATUS NTAPI MmRemovePhysicalMemory(PPHYSICAL_ADDRESS StartAddress, PLARGE_INTEGER NumberOfBytes)
+{
+    PFN_NUMBER BasePage = (PFN_NUMBER)(StartAddress->QuadPart >> PAGE_SHIFT);
+    PFN_NUMBER PageCount = (PFN_NUMBER)(NumberOfBytes->QuadPart >> PAGE_SHIFT);
+    NTSTATUS Status = MiCheckPhysicalRange(StartAddress, NumberOfBytes);
+
+    if (!NT_SUCCESS(Status))
+    {
+        return Status;
+    }
+    if (!MiIsInOneRun(BasePage, PageCount))
+    {
+        return STATUS_CONFLICTING_ADDRESSES;
+    }
+    for (ULONG Round = 0; Round < MI_REMOVAL_ROUNDS; Round++)
+    {
+        if (MiClaimFrames(BasePage, PageCount) == 0)
+        {
+            Status = MiRemoveMemoryRun(BasePage, PageCount);
+            if (!NT_SUCCESS(Status))
+            {
+                MiReleaseClaimedFrames(BasePage, PageCount);
+            }
+            return Status;
+        }
+        if (Round != 0)
+        {
+            /* A page table leaves memory when nothing below it is there, standby included; then the table above it may follow. */
+            MiPurgeStandby(MI_PRIORITIES - 1);
+        }
+        PsForEachProcess(MiEmptyOneWorkingSet, NULL);
+        MiEmptyWorkingSet(&MiState.Space->System);
+        MiFlushModifiedPages();
+    }
+    MiReleaseClaimedFrames(BasePage, PageCount);
+    return STATUS_INSUFFICIENT_RESOURCES;
+}

@@ -198,21 +198,49 @@ void TestProtect(PEPROCESS Process, ULONG_PTR Va, SIZE_T Pages, ULONG Protection
     MiUnlockSpaceExclusive(Space);
 }
 
+static void LockBoth(PEPROCESS First, PEPROCESS Second)
+{
+    MiLockSpaceExclusive(First < Second ? &First->Space : &Second->Space);
+    MiLockSpaceExclusive(First < Second ? &Second->Space : &First->Space);
+}
+
+static void UnlockBoth(PEPROCESS First, PEPROCESS Second)
+{
+    MiUnlockSpaceExclusive(&First->Space);
+    MiUnlockSpaceExclusive(&Second->Space);
+}
+
+static void MakeTable(PMI_ADDRESS_SPACE Space, ULONG_PTR Va)
+{
+    PMMPTE PointerPte;
+    BOOLEAN Dropped = FALSE;
+
+    MiLockSpaceExclusive(Space);
+    assert_int_equal(MiMakePageTableResident(Space, Va, &PointerPte, &Dropped), STATUS_SUCCESS);
+    MiUnlockSpaceExclusive(Space);
+}
+
 static void ShareOne(PEPROCESS Parent, PEPROCESS Child, ULONG_PTR Va)
 {
     PMMCLONE_BLOCK Block = NULL;
     PMMPTE From, To;
-    BOOLEAN Dropped = FALSE;
     MI_FLUSH_LIST Flush;
     MMPTE Entry;
     KIRQL OldIrql;
 
-    assert_int_equal(MiMakePageTableResident(&Parent->Space, Va, &From, &Dropped), STATUS_SUCCESS);
-    assert_int_equal(MiMakePageTableResident(&Child->Space, Va, &To, &Dropped), STATUS_SUCCESS);
-    assert_false(Dropped);
+    LockBoth(Parent, Child);
+    while (MiWalk(Parent->Space.TopLevel, Va, &From) != 0 || MiWalk(Child->Space.TopLevel, Va, &To) != 0)
+    {
+        /* Waiting for a table drops its space's lock; so no other may be held. */
+        UnlockBoth(Parent, Child);
+        MakeTable(&Parent->Space, Va);
+        MakeTable(&Child->Space, Va);
+        LockBoth(Parent, Child);
+    }
     Entry = MiReadPte(From);
     if (Entry.Long == 0)
     {
+        UnlockBoth(Parent, Child);
         return;
     }
     OldIrql = KiRaiseIrqlToDispatch();
@@ -234,6 +262,7 @@ static void ShareOne(PEPROCESS Parent, PEPROCESS Child, ULONG_PTR Va)
         if (Block == NULL)
         {
             KiLowerIrqlFromDispatch(OldIrql);
+            UnlockBoth(Parent, Child);
             fail_msg("no clone block");
         }
         Entry = MiShareEntryForClone(&Parent->Space, From, Va, Block, &Flush);
@@ -243,6 +272,7 @@ static void ShareOne(PEPROCESS Parent, PEPROCESS Child, ULONG_PTR Va)
     MiWritePte(To, Entry);
     MiFlushTb(&Flush);
     KiLowerIrqlFromDispatch(OldIrql);
+    UnlockBoth(Parent, Child);
 }
 
 void TestShare(PEPROCESS Parent, PEPROCESS Child, ULONG_PTR Va, SIZE_T Pages)
@@ -251,22 +281,10 @@ void TestShare(PEPROCESS Parent, PEPROCESS Child, ULONG_PTR Va, SIZE_T Pages)
 
     assert_non_null(Vad);
     TestCommit(Child, Va, Pages, Vad->u.Protection);
-    if (Parent < Child)
-    {
-        MiLockSpaceExclusive(&Parent->Space);
-        MiLockSpaceExclusive(&Child->Space);
-    }
-    else
-    {
-        MiLockSpaceExclusive(&Child->Space);
-        MiLockSpaceExclusive(&Parent->Space);
-    }
     for (SIZE_T Index = 0; Index < Pages; Index++)
     {
         ShareOne(Parent, Child, Va + (Index << PAGE_SHIFT));
     }
-    MiUnlockSpaceExclusive(&Child->Space);
-    MiUnlockSpaceExclusive(&Parent->Space);
 }
 
 /* ---- Accesses ---------------------------------------------------------------------------------------------- */

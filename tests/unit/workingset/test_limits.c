@@ -181,6 +181,37 @@ static void a_hard_minimum_stays_while_others_are_trimmed(void **State)
     TestDeleteProcess(Other);
 }
 
+static void the_manager_goes_below_a_soft_minimum_and_never_below_a_hard_one(void **State)
+{
+    static PFN_NUMBER Frames[2048];
+    PFN_NUMBER Count = 0;
+
+    (void)State;
+    TestCommit(Process, BASE, 120, MM_READWRITE);
+    TestFillPages(BASE, 120, 8);
+    assert_int_equal(SetLimits(120, 200, QUOTA_LIMITS_HARDWS_MIN_ENABLE), STATUS_SUCCESS);
+    while ((Frames[Count] = MiAllocatePage(0)) != 0)
+    {
+        Count++;
+    }
+    for (ULONG Step = 0; Step < 20; Step++)
+    {
+        MiWorkingSetManagerStep(NULL);
+    }
+    assert_int_equal(MiWorkingSetPages(&Process->Space), 120);
+    assert_int_equal(SetLimits(120, 200, QUOTA_LIMITS_HARDWS_MIN_DISABLE), STATUS_SUCCESS);
+    for (ULONG Step = 0; Step < 20; Step++)
+    {
+        MiWorkingSetManagerStep(NULL);
+    }
+    assert_true(MiWorkingSetPages(&Process->Space) < 60);
+    while (Count != 0)
+    {
+        MiFreePage(Frames[--Count]);
+    }
+    TestComparePages(BASE, 120, 8);
+}
+
 static void two_processes_larger_than_memory_both_go_on(void **State)
 {
     PEPROCESS Other = TestCreateProcess();
@@ -263,6 +294,7 @@ int main(void)
         TEST(an_access_across_pages_gets_through_the_smallest_hard_maximum),
         TEST(a_hard_minimum_is_charged_and_comes_back),
         TEST(a_hard_minimum_stays_while_others_are_trimmed),
+        TEST(the_manager_goes_below_a_soft_minimum_and_never_below_a_hard_one),
         TEST(two_processes_larger_than_memory_both_go_on),
         TEST(the_low_and_high_memory_events_follow_the_available_pages),
         TEST(the_commit_events_follow_the_charge),

@@ -13,7 +13,9 @@ static PEPROCESS Owner;
 
 static int Setup(void **State)
 {
-    static const TEST_MACHINE Machine = { .RamMegabytes = 4, .Deterministic = TRUE, .Seed = 1, .PagingFiles = 1, .Workers = TRUE };
+    static const TEST_MACHINE Machine = {
+        .RamMegabytes = 4, .Deterministic = TRUE, .Seed = 1, .PagingFiles = 1, .Workers = TRUE
+    };
 
     (void)State;
     memset(&Model, 0, sizeof(Model));
@@ -52,7 +54,8 @@ static NTSTATUS Allocate(HANDLE Process, ULONG_PTR Address, SIZE_T Size, ULONG T
 
 static void Command(ULONG Value)
 {
-    assert_int_equal(ZwSetSystemInformation(SystemMemoryListInformation, &Value, sizeof(Value)), STATUS_SUCCESS);
+    assert_int_equal(ZwSetSystemInformation(SystemMemoryListInformation, &Value, sizeof(Value)),
+                     STATUS_SUCCESS);
 }
 
 /* Seed 62: the child could not know that the page was given up, and MEM_RESET_UNDO said that all was intact. */
@@ -64,20 +67,23 @@ static void cloning_loses_pages_that_were_reset(void **State)
     SIZE_T Done;
 
     (void)State;
-    assert_int_equal(Allocate(Parent->Handle, BASE, PAGES * PAGE_SIZE, MEM_RESERVE | MEM_COMMIT), STATUS_SUCCESS);
+    assert_int_equal(Allocate(Parent->Handle, BASE, PAGES * PAGE_SIZE, MEM_RESERVE | MEM_COMMIT),
+                     STATUS_SUCCESS);
     for (ULONG Page = 0; Page < PAGES; Page++)
     {
-        assert_int_equal(
-            ZwWriteVirtualMemory(Parent->Handle, (PVOID)(BASE + Page * PAGE_SIZE), &Byte, sizeof(Byte), &Done),
-            STATUS_SUCCESS);
+        assert_int_equal(ZwWriteVirtualMemory(Parent->Handle, (PVOID)(BASE + Page * PAGE_SIZE), &Byte,
+                                              sizeof(Byte), &Done),
+                         STATUS_SUCCESS);
     }
     /* Half of them valid, half on the standby list. */
     assert_int_equal(Allocate(Parent->Handle, BASE, PAGES / 2 * PAGE_SIZE, MEM_RESET), STATUS_SUCCESS);
     Command(MemoryEmptyWorkingSets);
     assert_int_equal(Allocate(Parent->Handle, BASE, PAGES * PAGE_SIZE, MEM_RESET), STATUS_SUCCESS);
-    assert_int_equal(ZwReadVirtualMemory(Parent->Handle, (PVOID)BASE, &Byte, sizeof(Byte), &Done), STATUS_SUCCESS);
+    assert_int_equal(ZwReadVirtualMemory(Parent->Handle, (PVOID)BASE, &Byte, sizeof(Byte), &Done),
+                     STATUS_SUCCESS);
     assert_int_equal(
-        ZwCreateProcessEx(&Child, PROCESS_ALL_ACCESS, NULL, Parent->Handle, 0, NULL, NULL, NULL, 0), STATUS_SUCCESS);
+        ZwCreateProcessEx(&Child, PROCESS_ALL_ACCESS, NULL, Parent->Handle, 0, NULL, NULL, NULL, 0),
+        STATUS_SUCCESS);
     assert_int_equal(Allocate(Parent->Handle, BASE, PAGES * PAGE_SIZE, MEM_RESET_UNDO), STATUS_SUCCESS);
     Command(MemoryEmptyWorkingSets);
     Command(MemoryFlushModifiedList);

@@ -36,7 +36,7 @@ static BOOLEAN Trace;
 /* How much really happened: what to look at when the weights of operations change. */
 static void PrintCounters(void)
 {
-#define PRINT_COUNTER(Identifier, Name, Meaning)                                                                      \
+#define PRINT_COUNTER(Identifier, Name, Meaning)                                                             \
     fprintf(stderr, "%12llu %s\n", MiQueryCounter(MiCounter##Identifier), Name);
     MI_COUNTERS(PRINT_COUNTER)
 #undef PRINT_COUNTER
@@ -65,7 +65,12 @@ static void the_services_do_what_the_model_says(void **State)
     ModelTakeBaseline(Model);
     Model->Seed = RoundSeed;
     Model->Trace = Trace;
+    Model->MaximumRegions = 4u << (RoundSeed % 6);
     Model->PagingFiles = Machine.PagingFiles;
+    for (ULONG Index = 0; Index < Machine.PagingFiles; Index++)
+    {
+        Model->PagingMaximum[Index] = (ULONG64)Machine.PagingMaximum << 20;
+    }
     for (ULONG Count = 0; Count < 3; Count++)
     {
         ModelCreateSpace(Model);
@@ -144,7 +149,8 @@ static BOOLEAN RunRound(BOOLEAN Quiet)
     }
     if (WIFSIGNALED(Status) && !Quiet)
     {
-        fprintf(stderr, "model: the round died of signal %d (%s)\n", WTERMSIG(Status), strsignal(WTERMSIG(Status)));
+        fprintf(stderr, "model: the round died of signal %d (%s)\n", WTERMSIG(Status),
+                strsignal(WTERMSIG(Status)));
     }
     if (WIFEXITED(Status) && WEXITSTATUS(Status) == 0)
     {
@@ -206,7 +212,8 @@ static void ReportFailure(void)
     memcpy(FirstSignature, ModelSignature, sizeof(FirstSignature));
     fprintf(stderr, "model: shrinking (%u s at most)\n", SHRINK_SECONDS);
     Shrink();
-    fprintf(stderr, "model: %zu operations are enough. Again with:\n  NTMM_SEED=%llu NTMM_MODEL_ONLY=", ChosenCount,
+    fprintf(stderr,
+            "model: %zu operations are enough. Again with:\n  NTMM_SEED=%llu NTMM_MODEL_ONLY=", ChosenCount,
             RoundSeed);
     for (SIZE_T Index = 0; Index < ChosenCount; Index++)
     {
@@ -248,7 +255,8 @@ int main(void)
 
     Count = Count == 0 ? 1 : Count;
     Operations = calloc(Count, sizeof(*Operations));
-    ModelSignature = mmap(NULL, MODEL_SIGNATURE_LENGTH, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    ModelSignature =
+        mmap(NULL, MODEL_SIGNATURE_LENGTH, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (Operations == NULL || ModelSignature == MAP_FAILED)
     {
         return 2;

@@ -46,9 +46,9 @@ typedef struct _MODEL_SPACE
 {
     HANDLE Handle;
     PEPROCESS Process; /* referenced */
-    ULONG_PTR Low;     /* addresses that this model accounts for; others may belong to another thread's model */
-    ULONG_PTR High;    /* last byte */
-    BOOLEAN Shared;    /* there are others */
+    ULONG_PTR Low;  /* addresses that this model accounts for; others may belong to another thread's model */
+    ULONG_PTR High; /* last byte */
+    BOOLEAN Shared; /* there are others */
     ULONG Count;
     MODEL_REGION *Region[MODEL_MAXIMUM_REGIONS]; /* ascending */
     SIZE_T Minimum;                              /* working-set limits, pages */
@@ -61,11 +61,21 @@ typedef struct _MODEL_SPACE
 typedef struct _MODEL_MACHINE
 {
     SIZE_T Room;
+    SIZE_T RoomNow; /* without growing paging files: what pool can have */
+    SIZE_T Frames;  /* available before the call */
     NTSTATUS Actual;
 } MODEL_MACHINE;
 
 /* Page tables and pool are charged, too; this near to the limit a call may fail that needs only little. */
 #define MODEL_COMMIT_SLACK 96u
+#define MODEL_FEW_FRAMES   96u
+
+/* Pool does not wait for frames and does not grow paging files: a call may be refused that needs a block. */
+static inline BOOLEAN ModelIsRefused(const MODEL_MACHINE *Machine, SIZE_T Pages)
+{
+    return Machine->Actual == STATUS_INSUFFICIENT_RESOURCES &&
+           (Machine->Frames < MODEL_FEW_FRAMES || Machine->RoomNow < Pages + MODEL_COMMIT_SLACK);
+}
 
 typedef struct _MODEL_ALLOCATION
 {
@@ -141,7 +151,9 @@ typedef struct _MODEL
     BOOLEAN Trace;  /* print every operation */
     BOOLEAN Native; /* threads with their own regions: no whole-space operations */
     ULONG PagingFiles;
-    SIZE_T Baseline; /* commitment of the machine that belongs to no process and no pool */
+    ULONG64 PagingMaximum[4]; /* bytes; fixed when a file is created */
+    ULONG MaximumRegions;     /* of a process; few are touched more often, many collide more often */
+    SIZE_T Baseline;          /* commitment of the machine that belongs to no process and no pool */
     ULONG LogNext;
     char Log[MODEL_LOG_LINES][MODEL_LOG_LENGTH];
     UCHAR Buffer[MODEL_MAXIMUM_IO];
@@ -164,12 +176,15 @@ VOID ModelGenerate(ULONG64 Seed, MODEL_OPERATION *Operations, SIZE_T Count);
 
 VOID ModelRunOperation(MODEL *Model, const MODEL_OPERATION *Operation, ULONG64 Number);
 VOID ModelTakeBaseline(MODEL *Model);
-VOID ModelCheck(MODEL *Model, BOOLEAN Pages); /* all invariants and charges; Pages: contents and regions of every space, too */
+VOID ModelCheck(
+    MODEL *Model,
+    BOOLEAN Pages); /* all invariants and charges; Pages: contents and regions of every space, too */
 
 VOID ModelLog(MODEL *Model, const char *Format, ...) __attribute__((format(printf, 2, 3)));
 /* Prints why, the seed and the last operations, and ends the process. */
 VOID ModelFail(MODEL *Model, const char *Format, ...) __attribute__((format(printf, 2, 3), noreturn));
-extern char *ModelSignature; /* of MODEL_SIGNATURE_LENGTH; what failed, without numbers, so that runs can be compared */
+extern char *
+    ModelSignature; /* of MODEL_SIGNATURE_LENGTH; what failed, without numbers, so that runs can be compared */
 #define MODEL_SIGNATURE_LENGTH 128u
 VOID ModelExpect(MODEL *Model, const char *What, ULONG64 Expected, ULONG64 Actual);
 
@@ -177,7 +192,8 @@ VOID ModelExpect(MODEL *Model, const char *What, ULONG64 Expected, ULONG64 Actua
 MODEL_SPACE *ModelCreateSpace(MODEL *Model);
 VOID ModelDeleteSpace(MODEL *Model, ULONG Slot);
 MODEL_SPACE *ModelPickSpace(MODEL *Model, TEST_RANDOM *Random);
-ULONG_PTR ModelPickAddress(MODEL_SPACE *Space, TEST_RANDOM *Random); /* mostly in a region, mostly page-aligned */
+ULONG_PTR ModelPickAddress(MODEL_SPACE *Space,
+                           TEST_RANDOM *Random); /* mostly in a region, mostly page-aligned */
 MODEL_REGION *ModelPickRegion(MODEL_SPACE *Space, TEST_RANDOM *Random);
 
 MODEL_MACHINE ModelLookAtMachine(VOID);
@@ -186,9 +202,9 @@ MODEL_MACHINE ModelLookAtMachine(VOID);
 NTSTATUS ModelAccess(MODEL_SPACE *Space, ULONG_PTR Va, SIZE_T Length, MI_ACCESS Access, UCHAR *Bytes,
                      EXCEPTION_RECORD *Record);
 
-MODEL_ROUTINE ModelRunAllocate, ModelRunCommit, ModelRunPlaceholder, ModelRunFree, ModelRunProtect, ModelRunLock,
-    ModelRunReset, ModelRunTouch, ModelRunTransfer, ModelRunCopy, ModelRunQuery, ModelRunWalk, ModelRunWatch,
-    ModelRunBadCall, ModelRunFork, ModelRunEnd, ModelRunLimits, ModelRunCommand, ModelRunAdvice, ModelRunTime,
-    ModelRunPagingFile, ModelRunQueryWs;
+MODEL_ROUTINE ModelRunAllocate, ModelRunCommit, ModelRunPlaceholder, ModelRunFree, ModelRunProtect,
+    ModelRunLock, ModelRunReset, ModelRunTouch, ModelRunTransfer, ModelRunCopy, ModelRunQuery, ModelRunWalk,
+    ModelRunWatch, ModelRunBadCall, ModelRunFork, ModelRunEnd, ModelRunLimits, ModelRunCommand,
+    ModelRunAdvice, ModelRunTime, ModelRunPagingFile, ModelRunQueryWs;
 
 #endif

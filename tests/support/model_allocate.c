@@ -239,6 +239,10 @@ static NTSTATUS ModelCommit(MODEL_SPACE *Space, MODEL_ALLOCATION *Allocation, co
 
 NTSTATUS ModelAllocate(MODEL_SPACE *Space, MODEL_ALLOCATION *Allocation, const MODEL_MACHINE *Machine)
 {
+    if (ModelIsRefused(Machine, Allocation->Size / PAGE_SIZE))
+    {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
     if ((Allocation->Type & (MEM_RESET | MEM_RESET_UNDO)) != 0)
     {
         return ModelReset(Space, &Allocation->Base, &Allocation->Size, Allocation->Type == MEM_RESET_UNDO,
@@ -418,6 +422,10 @@ NTSTATUS ModelFree(MODEL_SPACE *Space, ULONG_PTR *Base, SIZE_T *Size, ULONG Type
     SIZE_T OldSize = *Size;
     NTSTATUS Status;
 
+    if (ModelIsRefused(Machine, 0))
+    {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
     if (Type == MEM_RELEASE || Type == MEM_DECOMMIT)
     {
         Status = ModelFreePlain(Space, Base, Size, Type, Machine);

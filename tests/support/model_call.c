@@ -3,9 +3,19 @@
 #include "model.h"
 
 static const ULONG Protections[] = {
-    PAGE_READWRITE, PAGE_READWRITE, PAGE_READWRITE, PAGE_READONLY, PAGE_NOACCESS, PAGE_EXECUTE, PAGE_EXECUTE_READ,
-    PAGE_EXECUTE_READWRITE, PAGE_READWRITE | PAGE_GUARD, PAGE_READONLY | PAGE_GUARD,
-    PAGE_EXECUTE_READWRITE | PAGE_GUARD, PAGE_READWRITE | PAGE_NOCACHE, PAGE_READWRITE | PAGE_WRITECOMBINE,
+    PAGE_READWRITE,
+    PAGE_READWRITE,
+    PAGE_READWRITE,
+    PAGE_READONLY,
+    PAGE_NOACCESS,
+    PAGE_EXECUTE,
+    PAGE_EXECUTE_READ,
+    PAGE_EXECUTE_READWRITE,
+    PAGE_READWRITE | PAGE_GUARD,
+    PAGE_READONLY | PAGE_GUARD,
+    PAGE_EXECUTE_READWRITE | PAGE_GUARD,
+    PAGE_READWRITE | PAGE_NOCACHE,
+    PAGE_READWRITE | PAGE_WRITECOMBINE,
 };
 
 static ULONG ModelPickProtection(TEST_RANDOM *Random)
@@ -61,26 +71,28 @@ static VOID ModelDoAllocate(MODEL *Model, MODEL_SPACE *Space, MODEL_ALLOCATION *
 
     Parameter.Type = MemExtendedParameterAddressRequirements;
     Parameter.Pointer = &Allocation->Requirements;
-    ModelLog(Model, "process %llu allocate%s base %p size 0x%llx type 0x%x protect 0x%x bits 0x%llx (%p..%p/0x%llx)",
+    ModelLog(Model,
+             "process %llu allocate%s base %p size 0x%llx type 0x%x protect 0x%x bits 0x%llx (%p..%p/0x%llx)",
              Space->Process->UniqueProcessId, Allocation->Extended ? "Ex" : "", Base, (ULONG64)Size,
              Allocation->Type, Allocation->Protect, (ULONG64)Allocation->ZeroBits,
              Allocation->Requirements.LowestStartingAddress, Allocation->Requirements.HighestEndingAddress,
              (ULONG64)Allocation->Requirements.Alignment);
-    Machine.Actual = Allocation->Extended
-                         ? ZwAllocateVirtualMemoryEx(Space->Handle, &Base, &Size, Allocation->Type, Allocation->Protect,
-                                                     Required ? &Parameter : NULL, Required ? 1 : 0)
-                         : ZwAllocateVirtualMemory(Space->Handle, &Base, Allocation->ZeroBits, &Size, Allocation->Type,
-                                                   Allocation->Protect);
+    Machine.Actual =
+        Allocation->Extended
+            ? ZwAllocateVirtualMemoryEx(Space->Handle, &Base, &Size, Allocation->Type, Allocation->Protect,
+                                        Required ? &Parameter : NULL, Required ? 1 : 0)
+            : ZwAllocateVirtualMemory(Space->Handle, &Base, Allocation->ZeroBits, &Size, Allocation->Type,
+                                      Allocation->Protect);
     Expected = ModelAllocate(Space, Allocation, &Machine);
     ModelExpect(Model, "the status", (ULONG)Expected, (ULONG)Machine.Actual);
     ModelExpect(Model, "the base", Allocation->Base, (ULONG_PTR)Base);
     ModelExpect(Model, "the size", Allocation->Size, Size);
 }
 
-static BOOLEAN ModelIsFull(const MODEL_SPACE *Space)
+static BOOLEAN ModelIsFull(const MODEL *Model, const MODEL_SPACE *Space)
 {
     /* One call makes at most two more reservations. */
-    return Space->Count + 2 > MODEL_MAXIMUM_REGIONS;
+    return Space->Count + 2 > Model->MaximumRegions;
 }
 
 /* Where the system shall choose, a thread of several says: in my part of the addresses. */
@@ -102,19 +114,21 @@ static VOID ModelPickRequirements(MODEL_SPACE *Space, MODEL_ALLOCATION *Allocati
         ULONG_PTR First = Space->Low + (TestBelow(Random, Span / 4) & ~(ULONG_PTR)0xffff);
 
         Wanted->LowestStartingAddress = (PVOID)First;
-        Wanted->HighestEndingAddress = (PVOID)(First + Span / 2 + TestBelow(Random, Span / 65536) * PAGE_SIZE - 1);
+        Wanted->HighestEndingAddress =
+            (PVOID)(First + Span / 2 + TestBelow(Random, Span / 65536) * PAGE_SIZE - 1);
     }
 }
 
 VOID ModelRunAllocate(MODEL *Model, TEST_RANDOM *Random)
 {
-    static const ULONG Types[] = { MEM_RESERVE, MEM_COMMIT | MEM_RESERVE, MEM_COMMIT | MEM_RESERVE,
-                                   MEM_COMMIT,  MEM_RESERVE | MEM_WRITE_WATCH,
-                                   MEM_COMMIT | MEM_RESERVE | MEM_WRITE_WATCH };
+    static const ULONG Types[] = {
+        MEM_RESERVE, MEM_COMMIT | MEM_RESERVE,      MEM_COMMIT | MEM_RESERVE,
+        MEM_COMMIT,  MEM_RESERVE | MEM_WRITE_WATCH, MEM_COMMIT | MEM_RESERVE | MEM_WRITE_WATCH
+    };
     MODEL_SPACE *Space = ModelPickSpace(Model, Random);
     MODEL_ALLOCATION Allocation = { .Protect = ModelPickProtection(Random), .Size = ModelPickSize(Random) };
 
-    if (ModelIsFull(Space))
+    if (ModelIsFull(Model, Space))
     {
         return;
     }
@@ -175,8 +189,8 @@ static VOID ModelDoFree(MODEL *Model, MODEL_SPACE *Space, ULONG_PTR Base, SIZE_T
 
     Size = Size <= Space->High - Base ? Size : 1;
     RealSize = Size;
-    ModelLog(Model, "process %llu free base %p size 0x%llx type 0x%x", Space->Process->UniqueProcessId, RealBase,
-             (ULONG64)Size, Type);
+    ModelLog(Model, "process %llu free base %p size 0x%llx type 0x%x", Space->Process->UniqueProcessId,
+             RealBase, (ULONG64)Size, Type);
     Machine.Actual = ZwFreeVirtualMemory(Space->Handle, &RealBase, &RealSize, Type);
     Expected = ModelFree(Space, &Base, &Size, Type, &Machine);
     ModelExpect(Model, "the status", (ULONG)Expected, (ULONG)Machine.Actual);
@@ -191,7 +205,7 @@ VOID ModelRunFree(MODEL *Model, TEST_RANDOM *Random)
     ULONG Type = TestBelow(Random, 2) == 0 ? MEM_DECOMMIT : MEM_RELEASE;
     SIZE_T Size = ModelPickLength(Space, Base, Random);
 
-    if (Type == MEM_RELEASE && (TestBelow(Random, 3) != 0 || ModelIsFull(Space)))
+    if (Type == MEM_RELEASE && (TestBelow(Random, 3) != 0 || ModelIsFull(Model, Space)))
     {
         MODEL_REGION *Region = ModelRegionAt(Space, Base);
 
@@ -213,7 +227,7 @@ VOID ModelRunPlaceholder(MODEL *Model, TEST_RANDOM *Random)
     MODEL_ALLOCATION Allocation = { .Extended = TRUE, .Base = Base, .Protect = ModelPickProtection(Random) };
     ULONG64 Way = TestBelow(Random, 8);
 
-    if (ModelIsFull(Space))
+    if (ModelIsFull(Model, Space))
     {
         return;
     }
@@ -224,7 +238,8 @@ VOID ModelRunPlaceholder(MODEL *Model, TEST_RANDOM *Random)
 
         if (Region != NULL && (Region->Placeholder || (Way == 7 && Region->WasPlaceholder)))
         {
-            Base = Way == 2 || Way == 3 ? Region->Base + TestBelow(Random, Region->Pages) * PAGE_SIZE : Region->Base;
+            Base = Way == 2 || Way == 3 ? Region->Base + TestBelow(Random, Region->Pages) * PAGE_SIZE
+                                        : Region->Base;
             Allocation.Base = Region->Base;
             Allocation.Size = Region->Pages * PAGE_SIZE;
             break;
@@ -241,7 +256,8 @@ VOID ModelRunPlaceholder(MODEL *Model, TEST_RANDOM *Random)
     }
     else if (Way < 4)
     {
-        ModelDoFree(Model, Space, Base, ModelPickLength(Space, Base, Random), MEM_RELEASE | MEM_PRESERVE_PLACEHOLDER);
+        ModelDoFree(Model, Space, Base, ModelPickLength(Space, Base, Random),
+                    MEM_RELEASE | MEM_PRESERVE_PLACEHOLDER);
     }
     else if (Way == 4)
     {
@@ -256,7 +272,8 @@ VOID ModelRunPlaceholder(MODEL *Model, TEST_RANDOM *Random)
         Allocation.Size = Allocation.Size != 0 ? Allocation.Size : PAGE_SIZE;
         Allocation.Base = Allocation.Base & ~(ULONG_PTR)(PAGE_SIZE - 1);
         Allocation.Size -= TestBelow(Random, 6) == 0 && Allocation.Size > PAGE_SIZE ? PAGE_SIZE : 0;
-        Allocation.Type = MEM_RESERVE | MEM_REPLACE_PLACEHOLDER | (TestBelow(Random, 2) == 0 ? MEM_COMMIT : 0) |
+        Allocation.Type = MEM_RESERVE | MEM_REPLACE_PLACEHOLDER |
+                          (TestBelow(Random, 2) == 0 ? MEM_COMMIT : 0) |
                           (TestBelow(Random, 3) == 0 ? MEM_WRITE_WATCH : 0);
         ModelDoAllocate(Model, Space, &Allocation);
     }
@@ -283,8 +300,8 @@ VOID ModelRunProtect(MODEL *Model, TEST_RANDOM *Random)
     ULONG RealOld = 0x12345;
     NTSTATUS Expected;
 
-    ModelLog(Model, "process %llu protect base %p size 0x%llx protect 0x%x", Space->Process->UniqueProcessId, RealBase,
-             (ULONG64)Size, Protect);
+    ModelLog(Model, "process %llu protect base %p size 0x%llx protect 0x%x", Space->Process->UniqueProcessId,
+             RealBase, (ULONG64)Size, Protect);
     Machine.Actual = ZwProtectVirtualMemory(Space->Handle, &RealBase, &RealSize, Protect, &RealOld);
     Expected = ModelProtect(Space, &Base, &Size, Protect, &Old, &Machine);
     ModelExpect(Model, "the status", (ULONG)Expected, (ULONG)Machine.Actual);
@@ -338,7 +355,8 @@ static SIZE_T ModelPickTransfer(TEST_RANDOM *Random)
 {
     ULONG64 Way = TestBelow(Random, 16);
 
-    return Way == 0 ? 1 + TestBelow(Random, MODEL_MAXIMUM_IO) : (Way == 1 ? PAGE_SIZE : 1 + TestBelow(Random, 64));
+    return Way == 0 ? 1 + TestBelow(Random, MODEL_MAXIMUM_IO)
+                    : (Way == 1 ? PAGE_SIZE : 1 + TestBelow(Random, 64));
 }
 
 static VOID ModelFillBuffer(MODEL *Model, SIZE_T Length, TEST_RANDOM *Random)
@@ -347,14 +365,15 @@ static VOID ModelFillBuffer(MODEL *Model, SIZE_T Length, TEST_RANDOM *Random)
     {
         ULONG64 Value = TestDraw(Random);
 
-        memcpy(Model->Buffer + Index, &Value, Length - Index < sizeof(Value) ? Length - Index : sizeof(Value));
+        memcpy(Model->Buffer + Index, &Value,
+               Length - Index < sizeof(Value) ? Length - Index : sizeof(Value));
     }
 }
 
 VOID ModelRunTouch(MODEL *Model, TEST_RANDOM *Random)
 {
-    static const MI_ACCESS Kinds[] = { MiAccessRead, MiAccessRead, MiAccessWrite, MiAccessWrite, MiAccessWrite,
-                                       MiAccessExecute };
+    static const MI_ACCESS Kinds[] = { MiAccessRead,  MiAccessRead,  MiAccessWrite,
+                                       MiAccessWrite, MiAccessWrite, MiAccessExecute };
     MODEL_SPACE *Space = ModelPickSpace(Model, Random);
     ULONG_PTR Va = ModelPickAddress(Space, Random);
     MI_ACCESS Access = Kinds[TestBelow(Random, RTL_NUMBER_OF(Kinds))];
@@ -371,8 +390,8 @@ VOID ModelRunTouch(MODEL *Model, TEST_RANDOM *Random)
         Length = Space->High + 1 - Va;
     }
     ModelFillBuffer(Model, Length, Random);
-    ModelLog(Model, "process %llu access %u at %p length 0x%llx", Space->Process->UniqueProcessId, (ULONG)Access,
-             (PVOID)Va, (ULONG64)Length);
+    ModelLog(Model, "process %llu access %u at %p length 0x%llx", Space->Process->UniqueProcessId,
+             (ULONG)Access, (PVOID)Va, (ULONG64)Length);
     Expected = ModelTouch(Space, Va, Length, Access, Model->Buffer, &Done, &FaultVa);
     Actual = ModelAccess(Space, Va, Length, Access, Model->Buffer, &Record);
     ModelExpect(Model, "the exception", (ULONG)Expected, (ULONG)Actual);
@@ -408,7 +427,8 @@ VOID ModelRunTransfer(MODEL *Model, TEST_RANDOM *Random)
     ModelFillBuffer(Model, Length, Random);
     ModelLog(Model, "process %llu %s %p length 0x%llx", Space->Process->UniqueProcessId,
              Write ? "is written at" : "is read at", (PVOID)Va, (ULONG64)Length);
-    Expected = ModelTouch(Space, Va, Length, Write ? MiAccessWrite : MiAccessRead, Model->Buffer, &Done, &FaultVa);
+    Expected =
+        ModelTouch(Space, Va, Length, Write ? MiAccessWrite : MiAccessRead, Model->Buffer, &Done, &FaultVa);
     Actual = Write ? ZwWriteVirtualMemory(Space->Handle, (PVOID)Va, Model->Buffer, Length, &RealDone)
                    : ZwReadVirtualMemory(Space->Handle, (PVOID)Va, Model->Buffer, Length, &RealDone);
     Expected = NT_SUCCESS(Expected) ? STATUS_SUCCESS : STATUS_PARTIAL_COPY;

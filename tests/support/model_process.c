@@ -40,8 +40,9 @@ MODEL_SPACE *ModelCreateSpace(MODEL *Model)
 
     ModelExpect(Model, "the status of a new process", STATUS_SUCCESS,
                 (ULONG)PsCreateProcessObject("model", &Process));
-    ModelExpect(Model, "the status of a handle", STATUS_SUCCESS,
-                (ULONG)ObInsertHandle(PsGetCurrentProcess()->HandleTable, Process, PROCESS_ALL_ACCESS, &Handle));
+    ModelExpect(
+        Model, "the status of a handle", STATUS_SUCCESS,
+        (ULONG)ObInsertHandle(PsGetCurrentProcess()->HandleTable, Process, PROCESS_ALL_ACCESS, &Handle));
     return ModelAdoptSpace(Model, ModelFreeSlot(Model), Handle, Process);
 }
 
@@ -75,13 +76,18 @@ VOID ModelRunFork(MODEL *Model, TEST_RANDOM *Random)
         return;
     }
     ModelLog(Model, "process %llu is cloned", Parent->Process->UniqueProcessId);
-    Machine.Actual = ZwCreateProcessEx(&Handle, PROCESS_ALL_ACCESS, NULL, Parent->Handle, 0, NULL, NULL, NULL, 0);
+    Machine.Actual =
+        ZwCreateProcessEx(&Handle, PROCESS_ALL_ACCESS, NULL, Parent->Handle, 0, NULL, NULL, NULL, 0);
     if (Needed > Machine.Room ||
         (Machine.Actual == STATUS_COMMITMENT_LIMIT && Needed + 4 * MODEL_COMMIT_SLACK > Machine.Room))
     {
         ModelExpect(Model, "the status", (ULONG)STATUS_COMMITMENT_LIMIT, (ULONG)Machine.Actual);
         ModelExpect(Model, "the handle", 0, (ULONG_PTR)Handle);
         return;
+    }
+    if (ModelIsRefused(&Machine, Needed + 4 * MODEL_COMMIT_SLACK))
+    {
+        return; /* clone blocks are pool */
     }
     ModelExpect(Model, "the status", STATUS_SUCCESS, (ULONG)Machine.Actual);
     ModelExpect(Model, "the status of the handle", STATUS_SUCCESS,
@@ -129,8 +135,8 @@ VOID ModelRunLimits(MODEL *Model, TEST_RANDOM *Random)
     Quota.MinimumWorkingSetSize = Empty ? MAXSIZE_T : Minimum * PAGE_SIZE;
     Quota.MaximumWorkingSetSize = Empty ? MAXSIZE_T : Maximum * PAGE_SIZE;
     Quota.Flags = Hard ? QUOTA_LIMITS_HARDWS_MAX_ENABLE : QUOTA_LIMITS_HARDWS_MAX_DISABLE;
-    ModelLog(Model, "process %llu limits %llu..%llu flags 0x%x", Space->Process->UniqueProcessId, (ULONG64)Minimum,
-             (ULONG64)Maximum, Quota.Flags);
+    ModelLog(Model, "process %llu limits %llu..%llu flags 0x%x", Space->Process->UniqueProcessId,
+             (ULONG64)Minimum, (ULONG64)Maximum, Quota.Flags);
     Actual = ZwSetInformationProcess(Space->Handle, ProcessQuotaLimits, &Quota, sizeof(Quota));
     if (!Empty && (Minimum < 20 || Maximum < Minimum))
     {
@@ -144,8 +150,9 @@ VOID ModelRunLimits(MODEL *Model, TEST_RANDOM *Random)
         Space->MaximumHard = Hard;
     }
     memset(&Quota, 0, sizeof(Quota));
-    ModelExpect(Model, "the status of the query", STATUS_SUCCESS,
-                (ULONG)ZwQueryInformationProcess(Space->Handle, ProcessQuotaLimits, &Quota, sizeof(Quota), NULL));
+    ModelExpect(
+        Model, "the status of the query", STATUS_SUCCESS,
+        (ULONG)ZwQueryInformationProcess(Space->Handle, ProcessQuotaLimits, &Quota, sizeof(Quota), NULL));
     ModelExpect(Model, "the minimum", Space->Minimum * PAGE_SIZE, Quota.MinimumWorkingSetSize);
     ModelExpect(Model, "the maximum", Space->Maximum * PAGE_SIZE, Quota.MaximumWorkingSetSize);
     ModelExpect(Model, "whether the maximum is hard", Space->MaximumHard,
@@ -156,9 +163,10 @@ VOID ModelRunLimits(MODEL *Model, TEST_RANDOM *Random)
 
 VOID ModelRunCommand(MODEL *Model, TEST_RANDOM *Random)
 {
-    static const ULONG Commands[] = { MemoryCaptureAndResetAccessedBits, MemoryEmptyWorkingSets,
-                                      MemoryFlushModifiedList,           MemoryFlushModifiedList,
-                                      MemoryPurgeStandbyList,            MemoryPurgeLowPriorityStandbyList };
+    static const ULONG Commands[] = {
+        MemoryCaptureAndResetAccessedBits, MemoryEmptyWorkingSets, MemoryFlushModifiedList,
+        MemoryFlushModifiedList,           MemoryPurgeStandbyList, MemoryPurgeLowPriorityStandbyList
+    };
     ULONG Command = Commands[TestBelow(Random, RTL_NUMBER_OF(Commands))];
 
     ModelLog(Model, "memory list command %u", Command);
@@ -187,29 +195,35 @@ VOID ModelRunPagingFile(MODEL *Model, TEST_RANDOM *Random)
     {
         return;
     }
+    if (Index < Model->PagingFiles && TestBelow(Random, 2) == 0 &&
+        Model->PagingMaximum[Index] >= (ULONG64)Minimum.QuadPart)
+    {
+        Maximum.QuadPart = (LONGLONG)Model->PagingMaximum[Index];
+    }
     Text[RTL_NUMBER_OF(Text) - 2] = (WCHAR)(u'0' + Index);
-    ModelLog(Model, "paging file %u: %llu..%llu", Index, (ULONG64)Minimum.QuadPart, (ULONG64)Maximum.QuadPart);
+    ModelLog(Model, "paging file %u: %llu..%llu", Index, (ULONG64)Minimum.QuadPart,
+             (ULONG64)Maximum.QuadPart);
     if (Index < Model->PagingFiles)
     {
-        /* Growing one that exists: smaller values are refused, larger ones honoured. Commitment room says which. */
-        NTSTATUS Status = ZwCreatePagingFile(&Name, &Minimum, &Maximum, 0);
+        /* Growing one that exists; its maximum stays what it is. */
+        BOOLEAN Same = (ULONG64)Maximum.QuadPart == Model->PagingMaximum[Index];
 
-        if (Status != STATUS_SUCCESS && Status != STATUS_INVALID_PARAMETER_2 && Status != STATUS_INVALID_PARAMETER_3)
-        {
-            ModelFail(Model, "growing a paging file returns 0x%x", (ULONG)Status);
-        }
-        return;
+        ModelExpect(Model, "the status", (ULONG)(Same ? STATUS_SUCCESS : STATUS_INVALID_PARAMETER_3),
+                    (ULONG)ZwCreatePagingFile(&Name, &Minimum, &Maximum, 0));
     }
-    if (Index == Model->PagingFiles)
+    else if (Index == Model->PagingFiles)
     {
-        ModelExpect(Model, "the status", STATUS_SUCCESS, (ULONG)ZwCreatePagingFile(&Name, &Minimum, &Maximum, 0));
+        ModelExpect(Model, "the status", STATUS_SUCCESS,
+                    (ULONG)ZwCreatePagingFile(&Name, &Minimum, &Maximum, 0));
+        Model->PagingMaximum[Index] = (ULONG64)Maximum.QuadPart;
         Model->PagingFiles++;
     }
 }
 
 VOID ModelRunAdvice(MODEL *Model, TEST_RANDOM *Random)
 {
-    static const VIRTUAL_MEMORY_INFORMATION_CLASS Classes[] = { VmPrefetchInformation, VmPagePriorityInformation,
+    static const VIRTUAL_MEMORY_INFORMATION_CLASS Classes[] = { VmPrefetchInformation,
+                                                                VmPagePriorityInformation,
                                                                 VmRemoveFromWorkingSetInformation };
     MODEL_SPACE *Space = ModelPickSpace(Model, Random);
     VIRTUAL_MEMORY_INFORMATION_CLASS Class = Classes[TestBelow(Random, RTL_NUMBER_OF(Classes))];
@@ -225,9 +239,10 @@ VOID ModelRunAdvice(MODEL *Model, TEST_RANDOM *Random)
             Ranges[Index].NumberOfBytes = 1;
         }
     }
-    ModelLog(Model, "process %llu advice %u value %u at %p, %p, %p", Space->Process->UniqueProcessId, (ULONG)Class,
-             Value, Ranges[0].VirtualAddress, Ranges[1].VirtualAddress, Ranges[2].VirtualAddress);
+    ModelLog(Model, "process %llu advice %u value %u at %p, %p, %p", Space->Process->UniqueProcessId,
+             (ULONG)Class, Value, Ranges[0].VirtualAddress, Ranges[1].VirtualAddress,
+             Ranges[2].VirtualAddress);
     ModelExpect(Model, "the status", STATUS_SUCCESS,
-                (ULONG)ZwSetInformationVirtualMemory(Space->Handle, Class, RTL_NUMBER_OF(Ranges), Ranges, &Value,
-                                                     sizeof(Value)));
+                (ULONG)ZwSetInformationVirtualMemory(Space->Handle, Class, RTL_NUMBER_OF(Ranges), Ranges,
+                                                     &Value, sizeof(Value)));
 }

@@ -11,8 +11,8 @@ static SIZE_T ModelQueryOne(MODEL *Model, MODEL_SPACE *Space, ULONG_PTR Va)
     MEMORY_BASIC_INFORMATION Expected;
     MEMORY_BASIC_INFORMATION Actual;
     SIZE_T Length = 0;
-    NTSTATUS Status = ZwQueryVirtualMemory(Space->Handle, (PVOID)Va, MemoryBasicInformation, &Actual, sizeof(Actual),
-                                           &Length);
+    NTSTATUS Status = ZwQueryVirtualMemory(Space->Handle, (PVOID)Va, MemoryBasicInformation, &Actual,
+                                           sizeof(Actual), &Length);
 
     ModelExpect(Model, "the status of a query", (ULONG)ModelQuery(Space, Va, &Expected), (ULONG)Status);
     if (Space->Shared && Expected.State == MEM_FREE)
@@ -21,7 +21,8 @@ static SIZE_T ModelQueryOne(MODEL *Model, MODEL_SPACE *Space, ULONG_PTR Va)
     }
     ModelExpect(Model, "the length returned", sizeof(Actual), Length);
     ModelExpect(Model, "BaseAddress", (ULONG_PTR)Expected.BaseAddress, (ULONG_PTR)Actual.BaseAddress);
-    ModelExpect(Model, "AllocationBase", (ULONG_PTR)Expected.AllocationBase, (ULONG_PTR)Actual.AllocationBase);
+    ModelExpect(Model, "AllocationBase", (ULONG_PTR)Expected.AllocationBase,
+                (ULONG_PTR)Actual.AllocationBase);
     ModelExpect(Model, "AllocationProtect", Expected.AllocationProtect, Actual.AllocationProtect);
     ModelExpect(Model, "State", Expected.State, Actual.State);
     ModelExpect(Model, "Protect", Expected.Protect, Actual.Protect);
@@ -34,8 +35,8 @@ static VOID ModelQueryAllocation(MODEL *Model, MODEL_SPACE *Space, ULONG_PTR Va)
 {
     MODEL_REGION *Region = ModelRegionAt(Space, Va);
     MEMORY_REGION_INFORMATION Actual;
-    NTSTATUS Status = ZwQueryVirtualMemory(Space->Handle, (PVOID)Va, MemoryRegionInformation, &Actual, sizeof(Actual),
-                                           NULL);
+    NTSTATUS Status = ZwQueryVirtualMemory(Space->Handle, (PVOID)Va, MemoryRegionInformation, &Actual,
+                                           sizeof(Actual), NULL);
 
     if (Region == NULL)
     {
@@ -88,7 +89,8 @@ VOID ModelRunWalk(MODEL *Model, TEST_RANDOM *Random)
         Reserved += Space->Region[Index]->Pages * PAGE_SIZE;
     }
     ModelExpect(Model, "the status of counters", STATUS_SUCCESS,
-                (ULONG)ZwQueryInformationProcess(Space->Handle, ProcessVmCounters, &Counters, sizeof(Counters), NULL));
+                (ULONG)ZwQueryInformationProcess(Space->Handle, ProcessVmCounters, &Counters,
+                                                 sizeof(Counters), NULL));
     ModelExpect(Model, "VirtualSize", Reserved, Counters.VirtualSize);
     ModelExpect(Model, "PagefileUsage",
                 (ModelCommittedInSpace(Space) + Space->Process->Space.PageTablePages) * PAGE_SIZE,
@@ -105,7 +107,8 @@ VOID ModelRunQueryWs(MODEL *Model, TEST_RANDOM *Random)
     {
         Entries[Index].VirtualAddress = (PVOID)ModelPickAddress(Space, Random);
     }
-    ModelLog(Model, "process %llu working set of %p...", Space->Process->UniqueProcessId, Entries[0].VirtualAddress);
+    ModelLog(Model, "process %llu working set of %p...", Space->Process->UniqueProcessId,
+             Entries[0].VirtualAddress);
     ModelExpect(Model, "the status", STATUS_SUCCESS,
                 (ULONG)ZwQueryVirtualMemory(Space->Handle, NULL, MemoryWorkingSetExInformation, Entries,
                                             sizeof(Entries), NULL));
@@ -171,7 +174,8 @@ VOID ModelRunWatch(MODEL *Model, TEST_RANDOM *Random)
     if (!Get)
     {
         Status = ModelGetWrites(Space, Base, Size, TRUE, ~(ULONG_PTR)0, NULL, &Count);
-        ModelExpect(Model, "the status", (ULONG)Status, (ULONG)ZwResetWriteWatch(Space->Handle, (PVOID)Base, Size));
+        ModelExpect(Model, "the status", (ULONG)Status,
+                    (ULONG)ZwResetWriteWatch(Space->Handle, (PVOID)Base, Size));
         return;
     }
     Status = ModelGetWrites(Space, Base, Size, Reset, Room, Expected, &Count);
@@ -194,7 +198,9 @@ VOID ModelRunCopy(MODEL *Model, TEST_RANDOM *Random)
     MODEL_SPACE *To = ModelPickSpace(Model, Random);
     ULONG_PTR FromVa = ModelPickAddress(From, Random);
     ULONG_PTR ToVa = ModelPickAddress(To, Random);
-    SIZE_T Length = 1 + TestBelow(Random, PAGE_SIZE); /* a page: one piece, so that what was read first is what is written */
+    SIZE_T Length =
+        1 +
+        TestBelow(Random, PAGE_SIZE); /* a page: one piece, so that what was read first is what is written */
     ULONG_PTR FaultVa;
     ULONG_PTR BadVa;
     SIZE_T Read;
@@ -223,10 +229,12 @@ VOID ModelRunCopy(MODEL *Model, TEST_RANDOM *Random)
         }
         WriteStatus = ModelTouch(To, ToVa, Read, MiAccessWrite, Model->Shadow, &Written, &FaultVa);
     }
-    Actual = MmCopyVirtualMemory(From->Process, (PVOID)FromVa, To->Process, (PVOID)ToVa, Length, KernelMode, &RealDone);
-    ModelExpect(Model, "the status",
-                (ULONG)(NT_SUCCESS(ReadStatus) && NT_SUCCESS(WriteStatus) ? STATUS_SUCCESS : STATUS_PARTIAL_COPY),
-                (ULONG)Actual);
+    Actual = MmCopyVirtualMemory(From->Process, (PVOID)FromVa, To->Process, (PVOID)ToVa, Length, KernelMode,
+                                 &RealDone);
+    ModelExpect(
+        Model, "the status",
+        (ULONG)(NT_SUCCESS(ReadStatus) && NT_SUCCESS(WriteStatus) ? STATUS_SUCCESS : STATUS_PARTIAL_COPY),
+        (ULONG)Actual);
     ModelExpect(Model, "the number of bytes", Written, RealDone);
 }
 
@@ -250,7 +258,8 @@ VOID ModelRunBadCall(MODEL *Model, TEST_RANDOM *Random)
         { MEM_COMMIT | MEM_RESERVE, PAGE_WRITECOPY, STATUS_INVALID_PAGE_PROTECTION },
         { MEM_COMMIT | MEM_RESERVE, PAGE_EXECUTE_WRITECOPY, STATUS_INVALID_PAGE_PROTECTION },
         { MEM_COMMIT | MEM_RESERVE, PAGE_NOACCESS | PAGE_GUARD, STATUS_INVALID_PAGE_PROTECTION },
-        { MEM_COMMIT | MEM_RESERVE, PAGE_READWRITE | PAGE_GUARD | PAGE_NOCACHE, STATUS_INVALID_PAGE_PROTECTION },
+        { MEM_COMMIT | MEM_RESERVE, PAGE_READWRITE | PAGE_GUARD | PAGE_NOCACHE,
+          STATUS_INVALID_PAGE_PROTECTION },
         { MEM_COMMIT | MEM_RESERVE, 0x800 | PAGE_READWRITE, STATUS_INVALID_PAGE_PROTECTION },
     };
     MODEL_SPACE *Space = ModelPickSpace(Model, Random);
@@ -264,7 +273,8 @@ VOID ModelRunBadCall(MODEL *Model, TEST_RANDOM *Random)
     if (Which < RTL_NUMBER_OF(Bad))
     {
         ModelExpect(Model, "the status", (ULONG)Bad[Which].Status,
-                    (ULONG)ZwAllocateVirtualMemory(Space->Handle, &Base, 0, &Size, Bad[Which].Type, Bad[Which].Protect));
+                    (ULONG)ZwAllocateVirtualMemory(Space->Handle, &Base, 0, &Size, Bad[Which].Type,
+                                                   Bad[Which].Protect));
     }
     else
     {
@@ -280,7 +290,8 @@ VOID ModelRunBadCall(MODEL *Model, TEST_RANDOM *Random)
             break;
         case 1:
             ModelExpect(Model, "the status", (ULONG)STATUS_INVALID_PAGE_PROTECTION,
-                        (ULONG)ZwProtectVirtualMemory(Space->Handle, &Base, &Size, PAGE_READWRITE | PAGE_EXECUTE, &Old));
+                        (ULONG)ZwProtectVirtualMemory(Space->Handle, &Base, &Size,
+                                                      PAGE_READWRITE | PAGE_EXECUTE, &Old));
             break;
         case 2:
             ModelExpect(Model, "the status", (ULONG)STATUS_INVALID_HANDLE,

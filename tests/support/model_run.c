@@ -13,17 +13,28 @@
 #include <unistd.h>
 
 const MODEL_KIND ModelKinds[] = {
-    { "allocate", 10, ModelRunAllocate },  { "commit", 8, ModelRunCommit },
-    { "placeholder", 6, ModelRunPlaceholder }, { "free", 12, ModelRunFree },
-    { "protect", 10, ModelRunProtect },    { "lock", 5, ModelRunLock },
-    { "reset", 5, ModelRunReset },         { "touch", 70, ModelRunTouch },
-    { "transfer", 12, ModelRunTransfer },  { "copy", 4, ModelRunCopy },
-    { "query", 10, ModelRunQuery },        { "walk", 1, ModelRunWalk },
-    { "query-ws", 4, ModelRunQueryWs },    { "watch", 6, ModelRunWatch },
-    { "bad-call", 4, ModelRunBadCall },    { "fork", 2, ModelRunFork },
-    { "end", 2, ModelRunEnd },             { "limits", 3, ModelRunLimits },
-    { "command", 5, ModelRunCommand },     { "advice", 5, ModelRunAdvice },
-    { "time", 6, ModelRunTime },           { "paging-file", 1, ModelRunPagingFile },
+    { "allocate", 10, ModelRunAllocate },
+    { "commit", 8, ModelRunCommit },
+    { "placeholder", 6, ModelRunPlaceholder },
+    { "free", 12, ModelRunFree },
+    { "protect", 10, ModelRunProtect },
+    { "lock", 5, ModelRunLock },
+    { "reset", 5, ModelRunReset },
+    { "touch", 70, ModelRunTouch },
+    { "transfer", 12, ModelRunTransfer },
+    { "copy", 4, ModelRunCopy },
+    { "query", 10, ModelRunQuery },
+    { "walk", 1, ModelRunWalk },
+    { "query-ws", 4, ModelRunQueryWs },
+    { "watch", 12, ModelRunWatch },
+    { "bad-call", 4, ModelRunBadCall },
+    { "fork", 4, ModelRunFork },
+    { "end", 2, ModelRunEnd },
+    { "limits", 3, ModelRunLimits },
+    { "command", 5, ModelRunCommand },
+    { "advice", 5, ModelRunAdvice },
+    { "time", 6, ModelRunTime },
+    { "paging-file", 1, ModelRunPagingFile },
     { NULL, 0, NULL },
 };
 
@@ -152,7 +163,8 @@ ULONG_PTR ModelPickAddress(MODEL_SPACE *Space, TEST_RANDOM *Random)
     if (Region == NULL || Way == 0)
     {
         /* Anywhere: mostly free. */
-        return Space->Low + (TestDraw(Random) % ((Space->High - Space->Low) / PAGE_SIZE)) * PAGE_SIZE + Offset;
+        return Space->Low + (TestDraw(Random) % ((Space->High - Space->Low) / PAGE_SIZE)) * PAGE_SIZE +
+               Offset;
     }
     if (Way == 1 && Region->Base + Region->Pages * PAGE_SIZE < Space->High)
     {
@@ -202,8 +214,11 @@ static VOID ModelCheckContents(MODEL *Model, MODEL_SPACE *Space, MODEL_REGION *R
                     (ULONG)ZwReadVirtualMemory(Space->Handle, (PVOID)Va, Model->Buffer, PAGE_SIZE, &Copied));
         if (!ModelVerify(Space, Va, PAGE_SIZE, Model->Buffer, &BadVa))
         {
-            ModelFail(Model, "process %llu has wrong contents at %p", Space->Process->UniqueProcessId,
-                      (PVOID)BadVa);
+            const UCHAR *Expected = Region->Page[Page].Bytes;
+
+            ModelFail(Model, "process %llu has wrong contents at %p: 0x%02x, not 0x%02x",
+                      Space->Process->UniqueProcessId, (PVOID)BadVa, Model->Buffer[BadVa - Va],
+                      Expected != NULL ? Expected[BadVa - Va] : 0);
         }
     }
 }
@@ -255,9 +270,12 @@ VOID ModelCheck(MODEL *Model, BOOLEAN Pages)
 MODEL_MACHINE ModelLookAtMachine(VOID)
 {
     SIZE_T Maximum = MiState.Physical->CommitMaximum;
+    SIZE_T Limit = __atomic_load_n(&MiState.Physical->CommitLimit, __ATOMIC_RELAXED);
     SIZE_T Charged = __atomic_load_n(&MiState.Physical->CommittedPages, __ATOMIC_RELAXED);
 
-    return (MODEL_MACHINE){ .Room = Charged < Maximum ? Maximum - Charged : 0 };
+    return (MODEL_MACHINE){ .Room = Charged < Maximum ? Maximum - Charged : 0,
+                            .RoomNow = Charged < Limit ? Limit - Charged : 0,
+                            .Frames = MiAvailablePages() };
 }
 
 /* ---- Accesses of processes -------------------------------------------------------------------------------------------------------------- */

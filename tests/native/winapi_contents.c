@@ -201,11 +201,17 @@ static void Notifications(void)
     Pages = (SIZE_T)(Status.ullAvailPhys / PAGE);
     Base = Allocate(Pages);
     CHECK(SetProcessWorkingSetSize(GetCurrentProcess(), Pages * PAGE, Pages * PAGE));
-    for (SIZE_T Page = 0; Page < Pages && !IsLow; Page++)
+    /* Leaves a few pages, and gives the memory manager time to notice. */
+    for (SIZE_T Page = 0, Round = 0; Page < Pages && Round < 10000 && !IsLow; Round++)
     {
-        if (!VirtualLock(Base + Page * PAGE, PAGE))
+        CHECK(GlobalMemoryStatusEx(&Status));
+        if (Status.ullAvailPhys <= 24 * PAGE)
         {
-            break;
+            Sleep(1);
+        }
+        else if (VirtualLock(Base + Page * PAGE, PAGE))
+        {
+            Page++;
         }
         CHECK(QueryMemoryResourceNotification(Low, &IsLow));
     }

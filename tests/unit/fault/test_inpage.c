@@ -89,8 +89,19 @@ static void Slow(int Error)
 static BOOLEAN IsBeingRead(ULONG_PTR Va)
 {
     MMPTE Pte = TestPte(Process, Va);
+    BOOLEAN Reading = FALSE;
 
-    return MiIsTransition(Pte) && MiReadPfnEntry(MiPfn(Pte.Trans.PageFrameNumber)).ReadInProgress;
+    if (MiIsTransition(Pte))
+    {
+        PMMPFN Pfn = MiPfn(Pte.Trans.PageFrameNumber);
+        KIRQL OldIrql = KiRaiseIrqlToDispatch();
+
+        MiLockPfn(Pfn);
+        Reading = Pfn->e1.ReadInProgress;
+        MiUnlockPfn(Pfn);
+        KiLowerIrqlFromDispatch(OldIrql);
+    }
+    return Reading;
 }
 
 static void WaitUntilRead(ULONG_PTR Va)

@@ -20,6 +20,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define HOST_VALID_STORAGE_FLAGS                                                                             \
@@ -442,11 +443,34 @@ static int HostAllocate(PORT_STORAGE *Storage, ULONG64 Old, ULONG64 New)
     return Error;
 }
 
+/*
+ * What the disk cannot hold is not even tried: an allocation takes all that is free before it fails, and everybody else on
+ * that disk would meet a full one meanwhile.
+ */
+static int HostCheckRoom(PORT_STORAGE *Storage, ULONG64 New)
+{
+    struct statvfs Disk;
+    struct stat File;
+    ULONG64 Needed, Allocated;
+
+    if (fstatvfs(Storage->Descriptor, &Disk) != 0 || fstat(Storage->Descriptor, &File) != 0 || Disk.f_blocks == 0)
+    {
+        return 0; /* a file system that does not tell */
+    }
+    Allocated = (ULONG64)File.st_blocks * 512;
+    Needed = New > Allocated ? New - Allocated : 0;
+    return Needed / Disk.f_frsize > Disk.f_bavail ? ENOSPC : 0;
+}
+
 static NTSTATUS HostGrowStorage(PORT_STORAGE *Storage, ULONG64 Old, ULONG64 New)
 {
     int Error = HostFaultConsultSize(Storage, New);
 
     HostCount(Storage, Grows, 1);
+    if (Error == 0)
+    {
+        Error = HostCheckRoom(Storage, New);
+    }
     if (Error == 0)
     {
         Error = HostAllocate(Storage, Old, New);

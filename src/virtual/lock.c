@@ -9,6 +9,8 @@
 /* A process cannot lock its whole minimum working set (documented: "minus a small overhead"). */
 #define MI_LOCK_OVERHEAD 8u
 
+#define MI_LOCK_PAGES 32u /* described by one word of MI_LOCKING.New */
+
 typedef struct _MI_LOCKING
 {
     PMI_ADDRESS_SPACE Space;
@@ -16,7 +18,7 @@ typedef struct _MI_LOCKING
     ULONG_PTR EndVpn;
     ULONG64 Bits; /* in the entry */
     BOOLEAN WasLocked;
-    ULONG64 *New; /* pages that had none of Bits */
+    ULONG64 *New; /* two bits for each page: the locks that it got from this call */
 } MI_LOCKING;
 
 static ULONG64 MiLockBits(ULONG MapType)
@@ -127,10 +129,8 @@ static NTSTATUS MiLockValidPages(MI_LOCKING *Locking, ULONG_PTR *Vpn)
             Locking->WasLocked = TRUE;
             continue;
         }
-        if ((Pte.Long & Locking->Bits) == 0)
-        {
-            Locking->New[Page / 64] |= 1ull << (Page % 64);
-        }
+        Locking->New[Page / MI_LOCK_PAGES] |= ((Locking->Bits & ~Pte.Long) >> MM_PTE_LOCKED_SHIFT)
+                                              << (Page % MI_LOCK_PAGES * 2);
         MiSetPteBits(PointerPte, Locking->Bits);
     }
     return STATUS_SUCCESS;
@@ -153,13 +153,13 @@ static VOID MiUndoLocking(MI_LOCKING *Locking)
     for (ULONG_PTR Vpn = Locking->StartVpn; Vpn <= Locking->EndVpn && !Locking->Space->Deleting; Vpn++)
     {
         SIZE_T Page = Vpn - Locking->StartVpn;
+        ULONG64 New = (Locking->New[Page / MI_LOCK_PAGES] >> (Page % MI_LOCK_PAGES * 2)) & 3;
         PMMPTE PointerPte;
 
-        if (((Locking->New[Page / 64] >> (Page % 64)) & 1) != 0 &&
-            MiWalk(Locking->Space->TopLevel, MiVaOf(Vpn), &PointerPte) == 0 &&
+        if (New != 0 && MiWalk(Locking->Space->TopLevel, MiVaOf(Vpn), &PointerPte) == 0 &&
             MiReadPte(PointerPte).Hard.Valid)
         {
-            MiUnlockEntry(Locking->Space, PointerPte, Locking->Bits);
+            MiUnlockEntry(Locking->Space, PointerPte, New << MM_PTE_LOCKED_SHIFT);
         }
     }
     MiUnlockSpaceExclusive(Locking->Space);
@@ -202,7 +202,7 @@ NTSTATUS MiLockVirtualMemory(PMI_ADDRESS_SPACE Space, PULONG_PTR Base, PSIZE_T S
     {
         return Status;
     }
-    Locking.New = MiAllocatePool((Pages + 63) / 64 * sizeof(ULONG64), MI_TAG_LOCK);
+    Locking.New = MiAllocatePool((Pages + MI_LOCK_PAGES - 1) / MI_LOCK_PAGES * sizeof(ULONG64), MI_TAG_LOCK);
     if (Locking.New == NULL)
     {
         return STATUS_INSUFFICIENT_RESOURCES;

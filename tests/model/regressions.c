@@ -100,10 +100,37 @@ static void cloning_loses_pages_that_were_reset(void **State)
     assert_int_equal(ZwClose(Child), STATUS_SUCCESS);
 }
 
+/* Seed 2000379: what a page had before was remembered only when it had nothing. */
+static void a_lock_that_fails_leaves_the_second_kind_of_lock(void **State)
+{
+    MODEL_SPACE *Space = Model.Space[0];
+    PVOID Base = (PVOID)BASE;
+    SIZE_T Size = 2 * PAGE_SIZE;
+    ULONG Old;
+
+    (void)State;
+    assert_int_equal(Allocate(Space->Handle, BASE, PAGES * PAGE_SIZE, MEM_RESERVE | MEM_COMMIT),
+                     STATUS_SUCCESS);
+    assert_int_equal(ZwLockVirtualMemory(Space->Handle, &Base, &Size, MAP_PROCESS), STATUS_SUCCESS);
+    Base = (PVOID)(BASE + 2 * PAGE_SIZE);
+    Size = PAGE_SIZE;
+    assert_int_equal(ZwProtectVirtualMemory(Space->Handle, &Base, &Size, PAGE_NOACCESS, &Old),
+                     STATUS_SUCCESS);
+    Base = (PVOID)BASE;
+    Size = 3 * PAGE_SIZE;
+    assert_int_equal(ZwLockVirtualMemory(Space->Handle, &Base, &Size, MAP_PROCESS | MAP_SYSTEM),
+                     STATUS_ACCESS_VIOLATION);
+    Size = 2 * PAGE_SIZE;
+    assert_int_equal(ZwUnlockVirtualMemory(Space->Handle, &Base, &Size, MAP_SYSTEM), STATUS_NOT_LOCKED);
+    assert_int_equal(ZwUnlockVirtualMemory(Space->Handle, &Base, &Size, MAP_PROCESS), STATUS_SUCCESS);
+    assert_int_equal(Space->Process->Space.Vm.LockedPages, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest Tests[] = {
         cmocka_unit_test_setup_teardown(cloning_loses_pages_that_were_reset, Setup, Teardown),
+        cmocka_unit_test_setup_teardown(a_lock_that_fails_leaves_the_second_kind_of_lock, Setup, Teardown),
     };
 
     return cmocka_run_group_tests_name("model.regressions", Tests, NULL, NULL);

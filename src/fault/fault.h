@@ -100,7 +100,7 @@ VOID MiProtectEntry(MI_TRIM_BATCH_LIST *Batch, PMMPTE PointerPte, ULONG_PTR Va, 
 
 /* ---- Clone prototype PTEs (clone.c) ------------------------------------------------------------------------------ */
 
-/* A page shared by clones: its prototype PTE and how many entries refer to it. Blocks live in pool pages of 255. */
+/* A page shared by clones: its prototype PTE and how many entries refer to it. Blocks live in pool pages of 252. */
 typedef struct _MMCLONE_BLOCK
 {
     MMPTE ProtoPte;

@@ -248,7 +248,8 @@ typedef enum _HOST_TARGET
 static HOST_TARGET HostClassify(HOST_FAULT *Fault)
 {
     const greg_t *Registers = Fault->Context->uc_mcontext.gregs;
-    BOOLEAN Framed = Fault->Ours && KiQueryExceptionScope() != KiExceptionUnframed;
+    KI_EXCEPTION_SCOPE Scope = Fault->Ours ? KiQueryExceptionScope() : KiExceptionUnframed;
+    BOOLEAN Framed = Scope != KiExceptionUnframed;
 
     if (!Fault->Ours || Fault->Info->si_code <= 0)
     {
@@ -269,10 +270,13 @@ static HOST_TARGET HostClassify(HOST_FAULT *Fault)
     {
         return HostTargetPaged;
     }
-    /* A null pointer, the process's own part of the user window, Linux's kernel, or a wild pointer of a client. */
-    if (Framed &&
-        (Fault->Address <= PORT_USER_HIGHEST || Fault->Address >> 47 != 0 ||
-         (Fault->Mode == UserMode && Fault->Signal == SIGSEGV && Fault->Info->si_code == SEGV_MAPERR)))
+    /*
+     * A null pointer, the process's own part of the user window, Linux's kernel, or a wild pointer of a client: one that
+     * he uses himself, or one that he gave to a service, which looks at it inside a frame.
+     */
+    if (Framed && (Fault->Address <= PORT_USER_HIGHEST || Fault->Address >> 47 != 0 ||
+                   ((Fault->Mode == UserMode || Scope == KiExceptionFramed) && Fault->Signal == SIGSEGV &&
+                    Fault->Info->si_code == SEGV_MAPERR)))
     {
         return HostTargetInvalid;
     }

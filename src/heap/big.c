@@ -43,8 +43,9 @@ PVOID RtlpAllocateBig(PHEAP Heap, PHEAP_SLOT Slot, SIZE_T Size, SIZE_T Alignment
 
         if (Cached->Pages == Pages)
         {
-            Slot->Cached[Place] = 0;
+            Slot->Cached[Place] = Cached->Next;
             Slot->CachedPages -= (ULONG)Pages;
+            Cached->Next = 0;
             Cached->Requested = Size;
             HEAP_STORE(&Cached->Kind, HeapKindPages);
             *Zeroed = FALSE;
@@ -73,9 +74,12 @@ VOID RtlpFreeBig(PHEAP Heap, PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Descriptor)
     const ULONG Pages = Descriptor->Pages;
     const ULONG Place = Pages % HEAP_SPAN_CACHE;
 
-    if (Slot != &RtlpEmptySlot && Slot->Cached[Place] == 0 && Pages <= HEAP_CACHE_SPAN_PAGES &&
-        Slot->CachedPages + Pages <= HEAP_CACHE_SLOT_PAGES)
+    /* Each place holds a chain of spans of one length. */
+    if (Slot != &RtlpEmptySlot && Pages <= HEAP_CACHE_SPAN_PAGES &&
+        Slot->CachedPages + Pages <= HEAP_CACHE_SLOT_PAGES &&
+        (Slot->Cached[Place] == 0 || HEAP_DESCRIPTOR_AT(Slot->Cached[Place])->Pages == Pages))
     {
+        Descriptor->Next = Slot->Cached[Place];
         HEAP_STORE(&Descriptor->Kind, HeapKindNone); /* nobody's neighbour, no block */
         Slot->Cached[Place] = RtlpDescriptorNumber(Descriptor);
         Slot->CachedPages += Pages;
@@ -92,10 +96,12 @@ VOID RtlpFlushSpanCache(PHEAP_SLOT Slot)
     RtlpAcquireLock(&Slot->Heap->BackLock);
     for (ULONG Place = 0; Place < HEAP_SPAN_CACHE; Place += 1)
     {
-        if (Slot->Cached[Place] != 0)
+        while (Slot->Cached[Place] != 0)
         {
-            RtlpFreeSpan(Slot->Heap, HEAP_DESCRIPTOR_AT(Slot->Cached[Place]));
-            Slot->Cached[Place] = 0;
+            PHEAP_DESCRIPTOR Span = HEAP_DESCRIPTOR_AT(Slot->Cached[Place]);
+
+            Slot->Cached[Place] = Span->Next;
+            RtlpFreeSpan(Slot->Heap, Span);
         }
     }
 

@@ -28,12 +28,17 @@ static BOOLEAN RtlpIsBlock(const HEAP_DESCRIPTOR *Subsegment, const VOID *Block)
     const ULONG Index = RtlpBlockIndex(Subsegment, Offset);
 
     return (SIZE_T)Index * Subsegment->BlockSize == Offset && Index < HEAP_LOAD(&Subsegment->Exposed) &&
-           (HEAP_LOAD(&Subsegment->Map[Index >> 6]) >> ((Index ^ Subsegment->Scramble) & 63) & 1) == 0;
+           (HEAP_LOAD(&RtlpMap(Subsegment)[Index >> 6]) >> ((Index ^ Subsegment->Scramble) & 63) & 1) == 0;
 }
 
 VOID RtlpFreeBlockSlow(PHEAP_SLOT Slot, PVOID Block)
 {
     PHEAP_DESCRIPTOR Descriptor = RtlpLookup(Block);
+
+    if (Block == NULL)
+    {
+        return;
+    }
 
     if (Descriptor == NULL)
     {
@@ -49,7 +54,7 @@ VOID RtlpFreeBlockSlow(PHEAP_SLOT Slot, PVOID Block)
 
         if (Owner == Slot || !RtlpIsBlock(Descriptor, Block))
         {
-            RtlpReportDamage(RtlpDiagnose(Descriptor, Block), Descriptor->Heap, Block);
+            RtlpReportDamage(RtlpDiagnose(Descriptor, Block), RtlpHeapOfSpan(Descriptor), Block);
             return;
         }
 
@@ -92,7 +97,7 @@ HEAP_DAMAGE RtlpDiagnoseBlock(PHEAP Heap, const HEAP_DESCRIPTOR *Descriptor, con
         return HeapDamageInvalidFree;
     }
 
-    if (Descriptor->Heap != Heap)
+    if (RtlpHeapOfSpan(Descriptor) != Heap)
     {
         return HeapDamageWrongHeap;
     }
@@ -138,7 +143,8 @@ SIZE_T RtlpBlockSize(const VOID *Block)
 
     if (HEAP_UNLIKELY(Size == 0))
     {
-        RtlpReportDamage(HeapDamageInvalidFree, Descriptor != NULL ? Descriptor->Heap : NULL, Block);
+        RtlpReportDamage(HeapDamageInvalidFree, Descriptor != NULL ? RtlpHeapOfSpan(Descriptor) : NULL,
+                         Block);
     }
 
     return Size;

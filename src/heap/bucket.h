@@ -56,24 +56,28 @@ static inline ULONG RtlpDocumentedBucket(ULONG Bucket)
 }
 
 /*
- * Pages of a bucket's subsegments: enough blocks to be worth a descriptor, little enough to fall empty. A block of 16 KiB
- * gets eight to a subsegment.
+ * Pages of a bucket's subsegments: enough blocks to be worth a descriptor, few enough to fall empty. Four pages, or as many as
+ * hold HEAP_LEAST_BLOCKS blocks with at most a sixteenth left over at the end.
  */
+#define HEAP_LEAST_PAGES  4
+#define HEAP_LEAST_BLOCKS 4
+
 static inline ULONG RtlpBucketPages(ULONG Bucket)
 {
     const ULONG Size = RtlpBucketSize(Bucket);
+    ULONG Pages = (HEAP_LEAST_BLOCKS * Size + 4095) / 4096;
 
-    if (Size <= 128)
+    if (Pages < HEAP_LEAST_PAGES)
     {
-        return 4;
+        Pages = HEAP_LEAST_PAGES;
     }
 
-    if (Size <= 512)
+    while (Pages * 4096 % Size > Pages * 4096 / 16)
     {
-        return 8;
+        Pages += 1;
     }
 
-    return Size <= 4096 ? 16 : 32;
+    return Pages;
 }
 
 #endif

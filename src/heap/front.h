@@ -10,16 +10,9 @@
 
 #include "heap/heap.h"
 
-/* A block of the active subsegment's current word, or NULL if that has none. */
-static inline PVOID RtlpTakeBlock(PHEAP_ACTIVE Active)
+/* A block of the active subsegment's current word, whose value is Bits, not 0. */
+static inline PVOID RtlpTakeBlock(PHEAP_ACTIVE Active, ULONG64 Bits)
 {
-    const ULONG64 Bits = *Active->Word;
-
-    if (HEAP_UNLIKELY(Bits == 0))
-    {
-        return NULL;
-    }
-
     const ULONG Index = (ULONG)__builtin_ctzll(Bits) ^ Active->Scramble;
 
     HEAP_STORE(Active->Word, Bits & (Bits - 1));
@@ -32,9 +25,10 @@ static inline PVOID RtlpTakeBlock(PHEAP_ACTIVE Active)
 static inline PVOID RtlpAllocateFront(PHEAP_SLOT Slot, SIZE_T Size)
 {
     const ULONG Bucket = RtlpBucketOf(Size);
-    PVOID Block = RtlpTakeBlock(&Slot->Active[Bucket]);
+    PHEAP_ACTIVE Active = &Slot->Active[Bucket];
+    const ULONG64 Bits = *Active->Word;
 
-    return HEAP_LIKELY(Block != NULL) ? Block : RtlpAllocateSlow(Slot, Bucket, Size);
+    return HEAP_LIKELY(Bits != 0) ? RtlpTakeBlock(Active, Bits) : RtlpAllocateSlow(Slot, Bucket, Size);
 }
 
 /* Offset is inside the subsegment. The index of the block that Offset lies in. */
@@ -43,45 +37,59 @@ static inline ULONG RtlpBlockIndex(const HEAP_DESCRIPTOR *Subsegment, SIZE_T Off
     return (ULONG)((Offset * Subsegment->Reciprocal) >> 32);
 }
 
-/* Frees a block of a subsegment that Slot owns. FALSE, and nothing is done, if no block in use starts there. */
+/*
+ * Frees a block of a subsegment that Slot owns. FALSE, and nothing is done, if no block in use starts there. One product
+ * gives both the index (its upper half) and whether Offset is a multiple of the block size: it is exactly if the lower half
+ * is less than the reciprocal (Lemire, Kaser, Kurz, "Faster remainder by direct computation", 2019).
+ */
 static inline BOOLEAN RtlpFreeLocal(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment, PVOID Block)
 {
-    const SIZE_T Offset = (SIZE_T)((PUCHAR)Block - Subsegment->Base);
-    const ULONG Index = RtlpBlockIndex(Subsegment, Offset);
+    const ULONG64 Product = (SIZE_T)((PUCHAR)Block - Subsegment->Base) * Subsegment->Reciprocal;
+    const ULONG Index = (ULONG)(Product >> 32);
     const ULONG Word = Index >> 6;
     const ULONG64 Bit = 1ull << ((Index ^ Subsegment->Scramble) & 63);
 
-    if (HEAP_UNLIKELY((SIZE_T)Index * Subsegment->BlockSize != Offset || Index >= Subsegment->Exposed))
+    if (HEAP_UNLIKELY((ULONG)Product >= Subsegment->Reciprocal || Index >= Subsegment->Exposed))
     {
         return FALSE;
     }
 
-    const ULONG64 Old = Subsegment->Map[Word];
+    const ULONG64 Old = RtlpMap(Subsegment)[Word];
+    const ULONG Used = Subsegment->Used;
 
     if (HEAP_UNLIKELY((Old & Bit) != 0))
     {
         return FALSE;
     }
 
-    HEAP_STORE(&Subsegment->Map[Word], Old | Bit);
-    Subsegment->Used -= 1;
-    if (HEAP_UNLIKELY(Old == 0 || Subsegment->Used == 0))
+    HEAP_STORE(&RtlpMap(Subsegment)[Word], Old | Bit);
+    Subsegment->Used = Used - 1;
+    if (HEAP_UNLIKELY((Used == Subsegment->Capacity) | (Used == 1)))
     {
-        RtlpFreeTransition(Slot, Subsegment, Word, Old);
+        RtlpFreeTransition(Slot, Subsegment, Word);
     }
 
     return TRUE;
 }
 
+/* NULL is outside of every arena: the slow path sorts it out. */
 static inline VOID RtlpFreeFront(PHEAP_SLOT Slot, PVOID Block)
 {
-    PHEAP_DESCRIPTOR Descriptor = RtlpLookup(Block);
+    const SIZE_T Offset = (SIZE_T)((ULONG_PTR)Block - (ULONG_PTR)RtlpArena.Base);
 
-    if (HEAP_UNLIKELY(Descriptor == NULL || HEAP_LOAD(&Descriptor->Owner) != Slot ||
-                      !RtlpFreeLocal(Slot, Descriptor, Block)))
+    if (HEAP_LIKELY(Offset < HEAP_LOAD(&RtlpArena.Limit)))
     {
-        RtlpFreeBlockSlow(Slot, Block);
+        PHEAP_DESCRIPTOR Descriptor =
+            HEAP_DESCRIPTOR_AT(HEAP_LOAD(&RtlpArena.PageMap[Offset >> HEAP_PAGE_SHIFT]));
+
+        if (HEAP_LIKELY(HEAP_LOAD(&Descriptor->Owner) == Slot) &&
+            HEAP_LIKELY(RtlpFreeLocal(Slot, Descriptor, Block)))
+        {
+            return;
+        }
     }
+
+    RtlpFreeBlockSlow(Slot, Block);
 }
 
 #endif

@@ -83,8 +83,9 @@ typedef struct _HEAP HEAP, *PHEAP;
 typedef struct _HEAP_SLOT HEAP_SLOT, *PHEAP_SLOT;
 
 /*
- * 64 bytes in the metadata area; a subsegment's map follows. Lists are made of descriptor numbers. Who changes it: a
- * subsegment's descriptor the owner of its slot, every other the holder of HEAP.BackLock.
+ * 64 bytes in the metadata area. A subsegment's map begins in the descriptor's last sixteen bytes and goes on behind it, so
+ * that all that a free of one of up to 128 blocks touches is one cache line. Lists are made of descriptor numbers. Who
+ * changes it: a subsegment's descriptor the owner of its slot, every other the holder of HEAP.BackLock.
  */
 typedef struct _HEAP_DESCRIPTOR
 {
@@ -99,17 +100,12 @@ typedef struct _HEAP_DESCRIPTOR
             ULONG Used;
             USHORT Exposed; /* blocks that exist by now; the pages behind them are still untouched */
             USHORT Capacity;
-            ULONG64 Summary; /* which words of the map have a free block */
         };
         __extension__ struct
         {
-            SIZE_T Requested; /* medium, large: the size that the caller asked for */
+            SIZE_T
+            Requested; /* pages: the size that the caller asked for; chunk: no less than its longest free run */
             SIZE_T Committed; /* chunk: bytes in use; region: its bytes */
-            ULONG Granules;   /* chunk */
-            BOOLEAN Dirty;    /* free span: pages were touched */
-            BOOLEAN Zeroed;   /* span handed out: every byte reads zero */
-            UCHAR Pool;       /* HEAP_POOL */
-            UCHAR Reserved;
         };
     };
     ULONG Next;
@@ -119,11 +115,27 @@ typedef struct _HEAP_DESCRIPTOR
     UCHAR Bucket;
     UCHAR Scramble; /* subsegment: block index exclusive-or this is the place in the map */
     UCHAR State;
-    PHEAP Heap;
-    ULONG64 Map[]; /* subsegment: 1 is free */
+    __extension__ union
+    {
+        ULONG64 FirstWords[2]; /* subsegment: use RtlpMap */
+        __extension__ struct
+        {
+            PHEAP Heap;
+            BOOLEAN Dirty;  /* free span: pages were touched */
+            BOOLEAN Zeroed; /* span handed out: every byte reads zero */
+            UCHAR Pool;     /* HEAP_POOL */
+        };
+    };
 } HEAP_DESCRIPTOR, *PHEAP_DESCRIPTOR;
 
 C_ASSERT(sizeof(HEAP_DESCRIPTOR) == HEAP_UNIT);
+C_ASSERT(offsetof(HEAP_DESCRIPTOR, FirstWords) == 48);
+
+/* A subsegment's map: 1 is free. */
+static inline PULONG64 RtlpMap(const HEAP_DESCRIPTOR *Subsegment)
+{
+    return (PULONG64)((ULONG_PTR)Subsegment + offsetof(HEAP_DESCRIPTOR, FirstWords));
+}
 
 #define HEAP_NO_OWNER ((PHEAP_SLOT)1)
 
@@ -173,6 +185,7 @@ struct _HEAP_SLOT
     ULONG64 Random;
     ULONG Cached[HEAP_SPAN_CACHE]; /* descriptor numbers of medium spans ready for reuse */
     ULONG CachedPages;
+    ULONG ParcelBlocks; /* in all parcels */
     HEAP_PARCEL Parcels[HEAP_PARCELS];
     PHEAP_SLOT NextIdle;               /* RtlpSlotLock */
     PHEAP_SLOT NextAll;                /* written once */
@@ -241,10 +254,12 @@ typedef struct _HEAP_SPANS
 
 typedef struct _HEAP_COUNTERS
 {
-    SIZE_T InUsePages; /* pages of spans handed out */
+    SIZE_T InUsePages;     /* pages of spans handed out */
+    SIZE_T PeakPages;      /* most of InUsePages */
+    SIZE_T PeakDirtyPages; /* dirty free pages at that time */
     ULONG64 Subsegments;
-    ULONG64 Purged;
-    ULONG64 Stolen;
+    ULONG64 SubsegmentsMade;
+    ULONG64 Purged; /* pages */
 } HEAP_COUNTERS, *PHEAP_COUNTERS;
 
 #define HEAP_SPARE_SIZES 20
@@ -277,6 +292,11 @@ struct _HEAP
     HEAP_COUNTERS Counters;
     HEAP_SPANS Pools[HeapPools];
 };
+
+static inline PHEAP RtlpHeapOfSpan(const HEAP_DESCRIPTOR *Descriptor)
+{
+    return Descriptor->Kind == HeapKindSubsegment ? HEAP_LOAD(&Descriptor->Owner)->Heap : Descriptor->Heap;
+}
 
 /* ---- lock.c ---- */
 VOID RtlpAcquireLockSlow(PHEAP_LOCK Lock);
@@ -388,7 +408,7 @@ SIZE_T RtlpGuardedSize(const HEAP_DESCRIPTOR *Descriptor, const VOID *Block);
 PVOID RtlpAllocateSlow(PHEAP_SLOT Slot, ULONG Bucket, SIZE_T Size);
 ULONG RtlpMapUnits(ULONG Capacity);
 /* What a local free may have to do after the map changed. */
-VOID RtlpFreeTransition(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment, ULONG Word, ULONG64 Old);
+VOID RtlpFreeTransition(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment, ULONG Word);
 VOID RtlpReleaseSubsegment(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment);
 VOID RtlpAppendPartial(PHEAP_BUCKET Bucket, PHEAP_DESCRIPTOR Subsegment);
 VOID RtlpRemovePartial(PHEAP_BUCKET Bucket, PHEAP_DESCRIPTOR Subsegment);
@@ -417,6 +437,10 @@ VOID RtlpReceive(PHEAP_SLOT Slot);
 BOOLEAN RtlpStealPartial(PHEAP_SLOT Slot, ULONG Bucket);
 VOID RtlpLockForFork(VOID);
 VOID RtlpUnlockAfterFork(BOOLEAN Child);
+
+/* ---- statistics.c ---- */
+
+VOID RtlpPrintStatistics(VOID);
 
 /* ---- block.c: any block, whatever holds it ---- */
 

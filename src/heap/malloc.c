@@ -44,34 +44,47 @@ static DECLSPEC_NOINLINE PVOID RtlpMallocBig(SIZE_T Size)
     return RtlpMallocPages(Size, &Zeroed);
 }
 
-static DECLSPEC_NOINLINE PVOID RtlpMallocSlow(PHEAP_SLOT Slot, ULONG Bucket, SIZE_T Size)
+static DECLSPEC_NOINLINE PVOID RtlpMallocSlow(PHEAP_SLOT Slot, SIZE_T Size)
 {
-    PVOID Block = RtlpAllocateSlow(Slot, Bucket, Size);
+    PVOID Block = RtlpAllocateSlow(Slot, RtlpBucketOf(Size), Size);
 
     return HEAP_LIKELY(Block != NULL) ? Block : RtlpNoMemory();
 }
 
-/* Size is at most HEAP_FRONT_END_LIMIT. Both calls are the last thing it does: the fast path needs no stack. */
+/* Every call is the last thing it does: the fast path needs no stack. */
 static inline PVOID RtlpMallocFront(SIZE_T Size)
 {
     PHEAP_SLOT Slot = RtlpThreadSlot;
-    const ULONG Bucket = RtlpBucketOf(Size);
-    PVOID Block = RtlpTakeBlock(&Slot->Active[Bucket]);
+    PHEAP_ACTIVE Active;
 
-    return HEAP_LIKELY(Block != NULL) ? Block : RtlpMallocSlow(Slot, Bucket, Size);
+    if (HEAP_LIKELY(Size <= 512))
+    {
+        /* The bucket's number is Size rounded up and divided by 16; here it is an offset at once. */
+        Active = (PHEAP_ACTIVE)((ULONG_PTR)Slot->Active +
+                                ((Size + 15) & ~(SIZE_T)15) * (sizeof(HEAP_ACTIVE) / 16));
+    }
+    else if (HEAP_UNLIKELY(Size > HEAP_FRONT_END_LIMIT))
+    {
+        return RtlpMallocBig(Size);
+    }
+    else
+    {
+        Active = &Slot->Active[RtlpBucketOf(Size)];
+    }
+
+    const ULONG64 Bits = *Active->Word;
+
+    return HEAP_LIKELY(Bits != 0) ? RtlpTakeBlock(Active, Bits) : RtlpMallocSlow(Slot, Size);
 }
 
 HEAP_EXPORT void *malloc(size_t size)
 {
-    return HEAP_LIKELY(size <= HEAP_FRONT_END_LIMIT) ? RtlpMallocFront(size) : RtlpMallocBig(size);
+    return RtlpMallocFront(size);
 }
 
 HEAP_EXPORT void free(void *block)
 {
-    if (HEAP_LIKELY(block != NULL))
-    {
-        RtlpFreeFront(RtlpThreadSlot, block);
-    }
+    RtlpFreeFront(RtlpThreadSlot, block);
 }
 
 HEAP_EXPORT void *calloc(size_t count, size_t size)
@@ -272,4 +285,9 @@ static void RtlpAfterForkChild(void)
 __attribute__((constructor)) static void RtlpMallocStarts(void)
 {
     (void)pthread_atfork(RtlpBeforeFork, RtlpAfterForkParent, RtlpAfterForkChild);
+}
+
+__attribute__((destructor)) static void RtlpMallocEnds(void)
+{
+    RtlpPrintStatistics();
 }

@@ -220,17 +220,21 @@ static BOOLEAN RtlpReadLink(PVOID Block, PVOID *Next)
     return Link->Check == RtlpLinkCheck(Block, Value);
 }
 
-static VOID RtlpSend(PHEAP_PARCEL Parcel)
+static VOID RtlpPushChain(PHEAP_SLOT Receiver, PVOID First, PVOID Last)
 {
-    PHEAP_SLOT Receiver = Parcel->Receiver;
     PVOID Head = HEAP_LOAD(&Receiver->Incoming);
 
     do
     {
-        RtlpWriteLink(Parcel->Last, Head);
-    } while (!__atomic_compare_exchange_n(&Receiver->Incoming, &Head, Parcel->First, FALSE, __ATOMIC_RELEASE,
+        RtlpWriteLink(Last, Head);
+    } while (!__atomic_compare_exchange_n(&Receiver->Incoming, &Head, First, FALSE, __ATOMIC_RELEASE,
                                           __ATOMIC_RELAXED));
+}
 
+static VOID RtlpSend(PHEAP_SLOT Slot, PHEAP_PARCEL Parcel)
+{
+    RtlpPushChain(Parcel->Receiver, Parcel->First, Parcel->Last);
+    Slot->ParcelBlocks -= Parcel->Count;
     Parcel->Receiver = NULL;
     Parcel->Count = 0;
     Parcel->Bytes = 0;
@@ -238,27 +242,29 @@ static VOID RtlpSend(PHEAP_PARCEL Parcel)
 
 VOID RtlpFlushParcels(PHEAP_SLOT Slot)
 {
-    for (ULONG Index = 0; Index < HEAP_PARCELS; Index += 1)
+    for (ULONG Index = 0; Slot->ParcelBlocks != 0 && Index < HEAP_PARCELS; Index += 1)
     {
         if (Slot->Parcels[Index].Count != 0)
         {
-            RtlpSend(&Slot->Parcels[Index]);
+            RtlpSend(Slot, &Slot->Parcels[Index]);
         }
     }
 }
 
 VOID RtlpFreeRemote(PHEAP_SLOT Slot, PHEAP_SLOT Receiver, PVOID Block, ULONG Bytes)
 {
-    HEAP_PARCEL Single = { 0 };
-    PHEAP_PARCEL Parcel = &Single;
+    PHEAP_PARCEL Parcel = &Slot->Parcels[((ULONG_PTR)Receiver / sizeof(HEAP_SLOT)) % HEAP_PARCELS];
 
-    if (Slot != &RtlpEmptySlot)
+    if (Slot == &RtlpEmptySlot)
     {
-        Parcel = &Slot->Parcels[((ULONG_PTR)Receiver / sizeof(HEAP_SLOT)) % HEAP_PARCELS];
-        if (Parcel->Count != 0 && Parcel->Receiver != Receiver)
-        {
-            RtlpSend(Parcel);
-        }
+        /* A thread without a slot sends each block by itself. */
+        RtlpPushChain(Receiver, Block, Block);
+        return;
+    }
+
+    if (Parcel->Count != 0 && Parcel->Receiver != Receiver)
+    {
+        RtlpSend(Slot, Parcel);
     }
 
     if (Parcel->Count == 0)
@@ -275,9 +281,10 @@ VOID RtlpFreeRemote(PHEAP_SLOT Slot, PHEAP_SLOT Receiver, PVOID Block, ULONG Byt
     Parcel->First = Block;
     Parcel->Count += 1;
     Parcel->Bytes += Bytes;
-    if (Parcel == &Single || Parcel->Count >= HEAP_PARCEL_BLOCKS || Parcel->Bytes >= HEAP_PARCEL_BYTES)
+    Slot->ParcelBlocks += 1;
+    if (Parcel->Count >= HEAP_PARCEL_BLOCKS || Parcel->Bytes >= HEAP_PARCEL_BYTES)
     {
-        RtlpSend(Parcel);
+        RtlpSend(Slot, Parcel);
     }
 }
 

@@ -235,6 +235,12 @@ PHEAP_DESCRIPTOR RtlpAllocateSpan(PHEAP Heap, ULONG Pages, SIZE_T Alignment, HEA
     Span->Previous = 0;
     RtlpMapEnds(Span, RtlpDescriptorNumber(Span));
     Heap->Counters.InUsePages += Pages;
+    if (Heap->Counters.InUsePages > Heap->Counters.PeakPages)
+    {
+        Heap->Counters.PeakPages = Heap->Counters.InUsePages;
+        Heap->Counters.PeakDirtyPages =
+            Heap->Pools[HeapPoolSmall].DirtyPages + Heap->Pools[HeapPoolLarge].DirtyPages;
+    }
 
     return Span;
 }

@@ -73,7 +73,7 @@ VOID RtlpRemovePartial(PHEAP_BUCKET Bucket, PHEAP_DESCRIPTOR Subsegment)
 
 ULONG RtlpMapUnits(ULONG Capacity)
 {
-    const SIZE_T Bytes = sizeof(HEAP_DESCRIPTOR) + (Capacity + 63) / 64 * sizeof(ULONG64);
+    const SIZE_T Bytes = offsetof(HEAP_DESCRIPTOR, FirstWords) + (Capacity + 63) / 64 * sizeof(ULONG64);
 
     return (ULONG)((Bytes + HEAP_UNIT - 1) >> HEAP_UNIT_SHIFT);
 }
@@ -108,8 +108,7 @@ static VOID RtlpExpose(PHEAP_DESCRIPTOR Subsegment, ULONG Count)
             } while (Index < End && Index % 64 != 0);
         }
 
-        HEAP_STORE(&Subsegment->Map[Word], Subsegment->Map[Word] | Bits);
-        Subsegment->Summary |= 1ull << Word;
+        HEAP_STORE(&RtlpMap(Subsegment)[Word], RtlpMap(Subsegment)[Word] | Bits);
     }
 
     HEAP_STORE(&Subsegment->Exposed, (USHORT)End);
@@ -141,11 +140,12 @@ static PHEAP_DESCRIPTOR RtlpCreateSubsegment(PHEAP_SLOT Slot, ULONG Bucket)
         Subsegment->Reciprocal = (ULONG)(((1ull << 32) + Size - 1) / Size);
         Subsegment->Capacity = (USHORT)Capacity;
         Subsegment->Scramble = (UCHAR)(RtlpRandom(Slot) & 63);
-        __builtin_memset(Subsegment->Map, 0, (Capacity + 63) / 64 * sizeof(ULONG64));
+        __builtin_memset(RtlpMap(Subsegment), 0, (Capacity + 63) / 64 * sizeof(ULONG64));
         HEAP_STORE(&Subsegment->Owner, Slot);
         RtlpSetPageMap(Span->Base, Pages, RtlpDescriptorNumber(Subsegment));
         RtlpFreeDescriptor(Heap, Span, 1);
         Heap->Counters.Subsegments += 1;
+        Heap->Counters.SubsegmentsMade += 1;
     }
     else if (Subsegment != NULL)
     {
@@ -192,32 +192,58 @@ VOID RtlpReleaseSubsegment(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment)
     RtlpReleaseLock(&Heap->BackLock);
 }
 
-VOID RtlpFreeTransition(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment, ULONG Word, ULONG64 Old)
+static VOID RtlpActivateWord(PHEAP_ACTIVE Active, PHEAP_DESCRIPTOR Subsegment, ULONG Word)
 {
-    if (Old == 0)
+    Active->Word = &RtlpMap(Subsegment)[Word];
+    Active->WordBase = Subsegment->Base + (SIZE_T)Word * 64 * Subsegment->BlockSize;
+}
+
+static VOID RtlpActivate(PHEAP_ACTIVE Active, PHEAP_DESCRIPTOR Subsegment)
+{
+    Subsegment->State = HeapSubsegmentActive;
+    Active->Subsegment = Subsegment;
+    Active->BlockSize = Subsegment->BlockSize;
+    Active->Scramble = Subsegment->Scramble;
+}
+
+VOID RtlpFreeTransition(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment, ULONG Word)
+{
+    PHEAP_ACTIVE Active = &Slot->Active[Subsegment->Bucket];
+
+    if (Subsegment->State == HeapSubsegmentActive)
     {
-        Subsegment->Summary |= 1ull << Word;
-        if (Subsegment->State == HeapSubsegmentFull)
+        if (*Active->Word == 0)
+        {
+            RtlpActivateWord(Active, Subsegment, Word);
+        }
+    }
+    else if (Subsegment->State == HeapSubsegmentFull)
+    {
+        PHEAP_DESCRIPTOR Old = Active->Subsegment;
+
+        if (Old == NULL || Old->Used == Old->Capacity)
+        {
+            /* Nothing is left in the active one: the block just freed is the next to be used, and is in the cache. */
+            if (Old != NULL)
+            {
+                Old->State = HeapSubsegmentFull;
+            }
+
+            RtlpActivate(Active, Subsegment);
+            RtlpActivateWord(Active, Subsegment, Word);
+        }
+        else
         {
             RtlpAppendPartial(&Slot->Buckets[Subsegment->Bucket], Subsegment);
         }
     }
-
-    if (Subsegment->Used == 0 && Subsegment->State == HeapSubsegmentPartial)
+    else if (Subsegment->Used == 0)
     {
         RtlpReleaseSubsegment(Slot, Subsegment);
     }
 }
 
 /* ---- the active subsegment ---- */
-
-static VOID RtlpActivateWord(PHEAP_ACTIVE Active, PHEAP_DESCRIPTOR Subsegment)
-{
-    const ULONG Word = (ULONG)__builtin_ctzll(Subsegment->Summary);
-
-    Active->Word = &Subsegment->Map[Word];
-    Active->WordBase = Subsegment->Base + (SIZE_T)Word * 64 * Subsegment->BlockSize;
-}
 
 static VOID RtlpDeactivate(PHEAP_SLOT Slot, ULONG Bucket)
 {
@@ -226,7 +252,7 @@ static VOID RtlpDeactivate(PHEAP_SLOT Slot, ULONG Bucket)
 
     Active->Word = &RtlpNothing;
     Active->Subsegment = NULL;
-    if (Subsegment->Summary != 0 || Subsegment->Exposed != Subsegment->Capacity)
+    if (Subsegment->Used != Subsegment->Capacity)
     {
         RtlpAppendPartial(&Slot->Buckets[Bucket], Subsegment);
     }
@@ -236,20 +262,25 @@ static VOID RtlpDeactivate(PHEAP_SLOT Slot, ULONG Bucket)
     }
 }
 
-/* Looks for a free block in the active subsegment. Summary may name words that were emptied since. */
+/* Looks for a free block in the active subsegment: the lowest addresses first. */
 static BOOLEAN RtlpNextWord(PHEAP_ACTIVE Active)
 {
     PHEAP_DESCRIPTOR Subsegment = Active->Subsegment;
+    PULONG64 Map = RtlpMap(Subsegment);
+    const ULONG Words = (Subsegment->Exposed + 63u) / 64;
 
-    while (Subsegment->Summary != 0)
+    if (Subsegment->Used == Subsegment->Exposed)
     {
-        RtlpActivateWord(Active, Subsegment);
-        if (*Active->Word != 0)
+        return FALSE;
+    }
+
+    for (ULONG Word = 0; Word < Words; Word += 1)
+    {
+        if (Map[Word] != 0)
         {
+            RtlpActivateWord(Active, Subsegment, Word);
             return TRUE;
         }
-
-        Subsegment->Summary &= Subsegment->Summary - 1;
     }
 
     return FALSE;
@@ -284,10 +315,7 @@ static BOOLEAN RtlpTakePartial(PHEAP_SLOT Slot, ULONG Bucket)
         PHEAP_DESCRIPTOR Subsegment = HEAP_DESCRIPTOR_AT(List->First);
 
         RtlpRemovePartial(List, Subsegment);
-        Subsegment->State = HeapSubsegmentActive;
-        Active->Subsegment = Subsegment;
-        Active->BlockSize = Subsegment->BlockSize;
-        Active->Scramble = Subsegment->Scramble;
+        RtlpActivate(Active, Subsegment);
         if (RtlpNextWord(Active) || RtlpExposePage(Active))
         {
             return TRUE;
@@ -387,7 +415,7 @@ PVOID RtlpAllocateSlow(PHEAP_SLOT Slot, ULONG Bucket, SIZE_T Size)
         return NULL;
     }
 
-    return RtlpTakeBlock(Active);
+    return RtlpTakeBlock(Active, *Active->Word);
 }
 
 VOID RtlpTrimSlot(PHEAP_SLOT Slot)

@@ -14,8 +14,8 @@ C_ASSERT(HEAP_CHUNK_UNITS < HEAP_SPARE_SIZES);
 
 HEAP_GRANULES RtlpChunkGranules(PHEAP_DESCRIPTOR Chunk)
 {
-    return (HEAP_GRANULES){ .Busy = Chunk->Map,
-                            .Start = Chunk->Map + HEAP_CHUNK_WORDS,
+    return (HEAP_GRANULES){ .Busy = (PULONG64)(Chunk + 1),
+                            .Start = (PULONG64)(Chunk + 1) + HEAP_CHUNK_WORDS,
                             .Count = HEAP_CHUNK_GRANULES };
 }
 
@@ -38,8 +38,8 @@ static PHEAP_DESCRIPTOR RtlpCreateChunk(PHEAP Heap)
     Chunk->Base = Span->Base;
     Chunk->Pages = HEAP_CHUNK_PAGES;
     Chunk->Kind = HeapKindChunk;
-    Chunk->Granules = HEAP_CHUNK_GRANULES;
-    __builtin_memset(Chunk->Map, 0, 2 * HEAP_CHUNK_WORDS * sizeof(ULONG64));
+    Chunk->Requested = HEAP_CHUNK_GRANULES;
+    __builtin_memset(Chunk + 1, 0, 2 * HEAP_CHUNK_WORDS * sizeof(ULONG64));
     RtlpSetPageMap(Span->Base, HEAP_CHUNK_PAGES, RtlpDescriptorNumber(Chunk));
     RtlpFreeDescriptor(Heap, Span, 1);
     Chunk->Next = Heap->Chunks;
@@ -95,14 +95,14 @@ PVOID RtlpAllocateVariable(PHEAP Heap, SIZE_T Size)
 
     while (Chunk != NULL)
     {
-        /* Chunk->Granules is never less than the longest free run. */
-        if (Chunk->Granules >= Count)
+        /* Chunk->Requested is never less than the longest free run. */
+        if (Chunk->Requested >= Count)
         {
             const HEAP_GRANULES Range = RtlpChunkGranules(Chunk);
             ULONG Longest;
 
             Found = RtlpFindGranules(&Range, Count, &Longest);
-            Chunk->Granules = Longest;
+            Chunk->Requested = Longest;
             if (Found != HEAP_NO_GRANULE)
             {
                 break;
@@ -166,7 +166,7 @@ VOID RtlpFreeVariable(PHEAP Heap, PHEAP_DESCRIPTOR Chunk, PVOID Block)
     {
         RtlpReturnGranules(&Range, Start, Count);
         Chunk->Committed -= Count * (SIZE_T)16;
-        Chunk->Granules = HEAP_CHUNK_GRANULES;
+        Chunk->Requested = HEAP_CHUNK_GRANULES;
         if (Chunk->Committed == 0 && (Chunk->Next != 0 || Chunk->Previous != 0))
         {
             RtlpReleaseChunk(Heap, Chunk);

@@ -72,7 +72,7 @@ static VOID RtlpItemInSubsegment(PHEAP_DESCRIPTOR Subsegment, PUCHAR Address, PH
     {
         Item->Size = (SIZE_T)(End - Address); /* never handed out yet, and the rest that holds no block */
     }
-    else if ((Subsegment->Map[Index / 64] >> ((Index ^ Subsegment->Scramble) & 63) & 1) == 0)
+    else if ((RtlpMap(Subsegment)[Index / 64] >> ((Index ^ Subsegment->Scramble) & 63) & 1) == 0)
     {
         Item->Kind = HeapItemBusy;
     }
@@ -191,13 +191,7 @@ BOOLEAN RtlpCheckSubsegment(const HEAP_DESCRIPTOR *Subsegment)
 
     for (ULONG Word = 0; Word < Words; Word += 1)
     {
-        const ULONG64 Bits = HEAP_LOAD(&Subsegment->Map[Word]);
-
-        Free += (ULONG)__builtin_popcountll(Bits);
-        if (Bits != 0 && (Subsegment->Summary >> Word & 1) == 0)
-        {
-            return FALSE;
-        }
+        Free += (ULONG)__builtin_popcountll(HEAP_LOAD(&RtlpMap(Subsegment)[Word]));
     }
 
     return Subsegment->Exposed <= Subsegment->Capacity && Free + Subsegment->Used == Subsegment->Exposed &&
@@ -214,8 +208,8 @@ static BOOLEAN RtlpCheckRegion(PHEAP Heap, PHEAP_DESCRIPTOR Region, PSIZE_T InUs
         PUCHAR Address = Region->Base + (SIZE_T)Page * HEAP_PAGE;
         PHEAP_DESCRIPTOR Span = RtlpLookup(Address);
 
-        if (Span == NULL || RtlpDescriptorNumber(Span) == 0 || Span->Base != Address || Span->Heap != Heap ||
-            Span->Pages == 0 || Page + Span->Pages > Pages ||
+        if (Span == NULL || RtlpDescriptorNumber(Span) == 0 || Span->Base != Address ||
+            RtlpHeapOfSpan(Span) != Heap || Span->Pages == 0 || Page + Span->Pages > Pages ||
             RtlpLookup(Address + (SIZE_T)(Span->Pages - 1) * HEAP_PAGE) != Span ||
             (Span->Kind == HeapKindSubsegment && !RtlpCheckSubsegment(Span)))
         {

@@ -1,0 +1,257 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Private heaps as a whole: handles, the lock, creation and destruction, the process heap.
+ *
+ * A growable heap has regions of the arena and one slot, used with the heap's lock held (the lock is what HEAP_NO_SERIALIZE
+ * leaves out, and what RtlLockHeap takes: it may be taken again by its owner). A heap of fixed size is one range (fixed.c).
+ * Destroyed heaps leave their metadata to later ones.
+ */
+#include "heap/api.h"
+
+#define HEAP_UNITS ((sizeof(HEAP) + HEAP_UNIT - 1) / HEAP_UNIT)
+
+HEAP_LOCK RtlpHeapListLock;
+PHEAP RtlpHeapList;
+static PHEAP RtlpDestroyedHeaps; /* RtlpHeapListLock: structures to use again, each with its slot */
+static PHEAP RtlpFirstHeap;      /* (atomic) what RtlProcessHeap returns */
+
+/* ---- the lock ---- */
+
+PHEAP RtlpHeapOf(PVOID HeapHandle)
+{
+    PHEAP Heap = HeapHandle;
+
+    return Heap != NULL && ((ULONG_PTR)Heap & (HEAP_UNIT - 1)) == 0 && Heap->Signature == HEAP_SIGNATURE
+               ? Heap
+               : NULL;
+}
+
+VOID RtlpEnterHeap(PHEAP Heap, ULONG Flags)
+{
+    const ULONG_PTR Thread = RtlpGroundThread();
+
+    if (((Heap->Flags | Flags) & HEAP_NO_SERIALIZE) != 0)
+    {
+        return;
+    }
+
+    if (HEAP_LOAD(&Heap->LockOwner) != Thread)
+    {
+        RtlpAcquireLock(&Heap->Lock);
+        HEAP_STORE(&Heap->LockOwner, Thread);
+    }
+
+    Heap->LockDepth += 1;
+}
+
+VOID RtlpLeaveHeap(PHEAP Heap, ULONG Flags)
+{
+    if (((Heap->Flags | Flags) & HEAP_NO_SERIALIZE) != 0)
+    {
+        return;
+    }
+
+    Heap->LockDepth -= 1;
+    if (Heap->LockDepth == 0)
+    {
+        HEAP_STORE(&Heap->LockOwner, 0);
+        RtlpReleaseLock(&Heap->Lock);
+    }
+}
+
+BOOLEAN NTAPI RtlLockHeap(PVOID HeapHandle)
+{
+    PHEAP Heap = RtlpHeapOf(HeapHandle);
+
+    if (Heap == NULL || (Heap->Flags & HEAP_NO_SERIALIZE) != 0)
+    {
+        return FALSE;
+    }
+
+    RtlpEnterHeap(Heap, 0);
+
+    return TRUE;
+}
+
+BOOLEAN NTAPI RtlUnlockHeap(PVOID HeapHandle)
+{
+    PHEAP Heap = RtlpHeapOf(HeapHandle);
+
+    if (Heap == NULL || (Heap->Flags & HEAP_NO_SERIALIZE) != 0 ||
+        HEAP_LOAD(&Heap->LockOwner) != RtlpGroundThread())
+    {
+        return FALSE;
+    }
+
+    RtlpLeaveHeap(Heap, 0);
+
+    return TRUE;
+}
+
+/* ---- create and destroy ---- */
+
+static PHEAP RtlpNewHeap(VOID)
+{
+    RtlpAcquireLock(&RtlpHeapListLock);
+
+    PHEAP Heap = RtlpDestroyedHeaps;
+    PHEAP_SLOT Slot = NULL;
+
+    if (Heap != NULL)
+    {
+        RtlpDestroyedHeaps = Heap->NextHeap;
+        Slot = Heap->Slot;
+    }
+
+    RtlpReleaseLock(&RtlpHeapListLock);
+    if (Heap == NULL)
+    {
+        Heap = RtlpAllocateMetadata(HEAP_UNITS);
+        Slot = Heap != NULL ? RtlpCreateSlot(Heap) : NULL;
+        if (Slot == NULL)
+        {
+            return NULL;
+        }
+    }
+
+    /* What a destroyed heap had of metadata serves the next one. */
+    const HEAP Old = { .Ring = Heap->Ring,
+                       .SpareFixed = Heap->Fixed != NULL ? Heap->Fixed : Heap->SpareFixed };
+
+    __builtin_memset(Heap, 0, sizeof(*Heap));
+    RtlpResetSlot(Slot, Heap);
+    Heap->Ring = Old.Ring;
+    Heap->SpareFixed = Old.SpareFixed;
+    Heap->Slot = Slot;
+    Heap->Private = TRUE;
+
+    return Heap;
+}
+
+static VOID RtlpRetireHeap(PHEAP Heap)
+{
+    Heap->Signature = 0;
+    RtlpAcquireLock(&RtlpHeapListLock);
+    Heap->NextHeap = RtlpDestroyedHeaps;
+    RtlpDestroyedHeaps = Heap;
+    RtlpReleaseLock(&RtlpHeapListLock);
+}
+
+PVOID NTAPI RtlCreateHeap(ULONG Flags, PVOID HeapBase, SIZE_T ReserveSize, SIZE_T CommitSize, PVOID Lock,
+                          PRTL_HEAP_PARAMETERS Parameters)
+{
+    const BOOLEAN Fixed = HeapBase != NULL || (Flags & HEAP_GROWABLE) == 0;
+
+    /* A lock of the caller's would be a critical section of the system: there is none here. */
+    if (Lock != NULL || !RtlpInitializeArena(&RtlpLinuxPageOperations))
+    {
+        return NULL;
+    }
+
+    if (Parameters != NULL &&
+        (Parameters->Length != sizeof(RTL_HEAP_PARAMETERS) ||
+         (Parameters->CommitRoutine != NULL && (HeapBase == NULL || (Flags & HEAP_GROWABLE) != 0))))
+    {
+        return NULL;
+    }
+
+    /* As documented: with one size missing, the other decides. */
+    if (ReserveSize == 0)
+    {
+        ReserveSize = CommitSize != 0 ? (CommitSize + 0xffff) & ~(SIZE_T)0xffff : 64 * HEAP_PAGE;
+    }
+
+    if (CommitSize > ReserveSize)
+    {
+        return NULL;
+    }
+
+    PHEAP Heap = RtlpNewHeap();
+
+    if (Heap == NULL)
+    {
+        return NULL;
+    }
+
+    Heap->Flags = Flags;
+    Heap->Executable = (Flags & HEAP_CREATE_ENABLE_EXECUTE) != 0;
+    Heap->MaximumAllocation = Parameters != NULL ? Parameters->MaximumAllocationSize : 0;
+    if ((Flags & HEAP_FREE_CHECKING_ENABLED) != 0 && !RtlpCreateRing(Heap))
+    {
+        RtlpRetireHeap(Heap);
+        return NULL;
+    }
+
+    if (Fixed)
+    {
+        Heap->Fixed = RtlpCreateFixed(Heap, HeapBase, ReserveSize, CommitSize != 0 ? CommitSize : HEAP_PAGE,
+                                      Parameters);
+        if (Heap->Fixed == NULL)
+        {
+            RtlpRetireHeap(Heap);
+            return NULL;
+        }
+    }
+
+    Heap->Signature = HEAP_SIGNATURE;
+    RtlpAcquireLock(&RtlpHeapListLock);
+    Heap->NextHeap = RtlpHeapList;
+    RtlpHeapList = Heap;
+    RtlpReleaseLock(&RtlpHeapListLock);
+
+    return Heap;
+}
+
+PVOID NTAPI RtlDestroyHeap(PVOID HeapHandle)
+{
+    PHEAP Heap = RtlpHeapOf(HeapHandle);
+
+    /* As documented: the process heap cannot be destroyed. */
+    if (Heap == NULL || !Heap->Private || Heap == HEAP_LOAD(&RtlpFirstHeap))
+    {
+        return HeapHandle;
+    }
+
+    RtlpAcquireLock(&RtlpHeapListLock);
+    for (PHEAP *Place = &RtlpHeapList; *Place != NULL; Place = &(*Place)->NextHeap)
+    {
+        if (*Place == Heap)
+        {
+            *Place = Heap->NextHeap;
+            break;
+        }
+    }
+
+    RtlpReleaseLock(&RtlpHeapListLock);
+    if (Heap->Fixed != NULL)
+    {
+        RtlpDestroyFixed(Heap->Fixed);
+    }
+
+    RtlpAcquireLock(&Heap->BackLock);
+    RtlpReleaseAllRegions(Heap);
+    RtlpReleaseLock(&Heap->BackLock);
+    RtlpRetireHeap(Heap);
+
+    return NULL;
+}
+
+PVOID NTAPI RtlProcessHeap(VOID)
+{
+    PHEAP Heap = __atomic_load_n(&RtlpFirstHeap, __ATOMIC_ACQUIRE);
+
+    if (Heap == NULL)
+    {
+        PHEAP Expected = NULL;
+
+        Heap = RtlCreateHeap(HEAP_GROWABLE | HEAP_CLASS_0, NULL, 0, 0, NULL, NULL);
+        if (Heap != NULL && !__atomic_compare_exchange_n(&RtlpFirstHeap, &Expected, Heap, FALSE,
+                                                         __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+        {
+            (VOID) RtlDestroyHeap(Heap);
+            Heap = Expected;
+        }
+    }
+
+    return Heap;
+}

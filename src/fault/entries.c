@@ -88,6 +88,7 @@ static VOID MiDeleteValid(MI_DELETE_BATCH *Batch, PMMPTE PointerPte, ULONG_PTR V
     if ((Old.Long & MM_PTE_LOCKED_MASK) != 0)
     {
         Batch->Space->Vm.LockedPages--;
+        MiReturnResidentAvailable(1);
     }
     Batch->Frames[Batch->Count++] = MiPfnFrame(Pfn);
     MiAddToFlushList(&Batch->Flush, Va, 1);

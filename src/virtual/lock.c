@@ -118,7 +118,9 @@ static NTSTATUS MiLockValidPages(MI_LOCKING *Locking, ULONG_PTR *Vpn)
         }
         if ((Pte.Long & MM_PTE_LOCKED_MASK) == 0)
         {
-            if (Space->Vm.LockedPages + 1 + MI_LOCK_OVERHEAD > Space->Vm.MinimumWorkingSetSize)
+            /* A frame that cannot be taken away any more is the machine's affair as well as the process's. */
+            if (Space->Vm.LockedPages + 1 + MI_LOCK_OVERHEAD > Space->Vm.MinimumWorkingSetSize ||
+                !MiChargeResidentAvailable(1))
             {
                 return STATUS_WORKING_SET_QUOTA;
             }
@@ -143,6 +145,7 @@ static VOID MiUnlockEntry(PMI_ADDRESS_SPACE Space, PMMPTE PointerPte, ULONG64 Bi
     if ((Old & MM_PTE_LOCKED_MASK) != 0 && (Old & ~Bits & MM_PTE_LOCKED_MASK) == 0)
     {
         Space->Vm.LockedPages--;
+        MiReturnResidentAvailable(1);
     }
 }
 

@@ -101,6 +101,7 @@ static FORCEINLINE VOID MiForgetPageLock(PMI_ADDRESS_SPACE Space, PMMPTE Pointer
     {
         MiClearPteBits(PointerPte, MM_PTE_LOCKED_MASK);
         Space->Vm.LockedPages--;
+        MiReturnResidentAvailable(1);
     }
 }
 

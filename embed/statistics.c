@@ -113,6 +113,7 @@ static BOOLEAN NtmmpQueryProcess(PEPROCESS Process, PVOID Context)
     PNTMM_STATISTICS Statistics = Context;
     PMI_ADDRESS_SPACE Space = &Process->Space;
     NTMM_PROCESS_STATISTICS *Out;
+    MI_SPACE_SLOT *Slot;
 
     Statistics->ProcessCount++;
     if (Statistics->ReportedProcessCount == NTMM_MAXIMUM_REPORTED_PROCESSES)
@@ -121,6 +122,7 @@ static BOOLEAN NtmmpQueryProcess(PEPROCESS Process, PVOID Context)
     }
     Out = &Statistics->Processes[Statistics->ReportedProcessCount++];
     MiUpdatePeakWorkingSet(Space);
+    Slot = MiLockSpaceShared(Space);
     *Out = (NTMM_PROCESS_STATISTICS){ .ProcessId = Process->UniqueProcessId,
                                       .ExitStatus = NTMM_READ(Process->ExitStatus),
                                       .Threads = (ULONG)NTMM_READ(Process->ActiveThreads),
@@ -137,6 +139,7 @@ static BOOLEAN NtmmpQueryProcess(PEPROCESS Process, PVOID Context)
                                       .Regions = NTMM_READ(Space->VadCount),
                                       .PageFaults = MiSpaceFaultCount(Space),
                                       .HardFaults = MiSpaceHardFaultCount(Space) };
+    MiUnlockSpaceShared(Space, Slot);
     memcpy(Out->Name, Process->ImageFileName, sizeof(Out->Name));
     return TRUE;
 }

@@ -34,7 +34,7 @@ typedef struct _SORT_JOB
     ULONG64 InputBytes;
     ULONG64 RamBytes; /* of the machine: pieces are made to fit */
     ULONG Processors;
-    volatile int *Cancel; /* becomes nonzero: stop */
+    const int *Cancel; /* becomes nonzero: stop */
     /* out */
     volatile JOB_PHASE Phase;
     volatile ULONG64 Done, Total; /* bytes of the phase */

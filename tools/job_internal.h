@@ -46,7 +46,7 @@ typedef struct _JOB_ARENA
 {
     PUCHAR Base;
     SIZE_T Reserved;
-    SIZE_T BlockBytes; /* records of a word are kept together in blocks of so many bytes, or a multiple */
+    SIZE_T BlockBytes;    /* records of a word are kept together in blocks of so many bytes, or a multiple */
     volatile SIZE_T Used; /* atomic */
 } JOB_ARENA, *PJOB_ARENA;
 
@@ -97,7 +97,8 @@ BOOLEAN JobFail(PJOB_STATE State, NTSTATUS Status, PCSTR Format, ...) __attribut
 
 static inline BOOLEAN JobIsOver(PJOB_STATE State)
 {
-    return __atomic_load_n(&State->Failed, __ATOMIC_RELAXED) != STATUS_SUCCESS || *State->Job->Cancel != 0;
+    return __atomic_load_n(&State->Failed, __ATOMIC_RELAXED) != STATUS_SUCCESS ||
+           __atomic_load_n(State->Job->Cancel, __ATOMIC_RELAXED) != 0;
 }
 
 static inline VOID JobProgress(PJOB_STATE State, ULONG64 Bytes)

@@ -321,7 +321,7 @@ NTSTATUS SortJobMain(PVOID Context)
     Job->Sorted = State.RunCount != 0 ? State.Runs[0].Sorted : NULL;
     Job->Phase = JobDone;
     Job->Seconds[JobDone] = JobClock() - Job->Seconds[JobDone];
-    if (State.Failed == STATUS_SUCCESS && *Job->Cancel != 0)
+    if (State.Failed == STATUS_SUCCESS && __atomic_load_n(Job->Cancel, __ATOMIC_RELAXED) != 0)
     {
         JobFail(&State, STATUS_CANCELLED, "stopped");
     }

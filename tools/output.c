@@ -18,10 +18,10 @@
 
 #define TOOL_SLOTS 24
 
-volatile int ToolCancelled;
+int ToolCancelled;
 
 static CHAR ToolUnfinished[TOOL_SLOTS][PATH_MAX];
-static volatile sig_atomic_t ToolUnfinishedUsed[TOOL_SLOTS];
+static int ToolUnfinishedUsed[TOOL_SLOTS]; /* atomic */
 
 /* ---- Signals ------------------------------------------------------------------------------------------------------------ */
 
@@ -29,10 +29,10 @@ ULONG ToolRemoveOnSignal(PCSTR Path)
 {
     for (ULONG Slot = 0; Slot < TOOL_SLOTS; Slot++)
     {
-        if (!ToolUnfinishedUsed[Slot] && strlen(Path) < PATH_MAX)
+        if (!__atomic_load_n(&ToolUnfinishedUsed[Slot], __ATOMIC_RELAXED) && strlen(Path) < PATH_MAX)
         {
             strcpy(ToolUnfinished[Slot], Path);
-            ToolUnfinishedUsed[Slot] = 1;
+            __atomic_store_n(&ToolUnfinishedUsed[Slot], 1, __ATOMIC_RELEASE);
             return Slot;
         }
     }
@@ -43,20 +43,21 @@ VOID ToolKeepOnSignal(ULONG Slot)
 {
     if (Slot < TOOL_SLOTS)
     {
-        ToolUnfinishedUsed[Slot] = 0;
+        __atomic_store_n(&ToolUnfinishedUsed[Slot], 0, __ATOMIC_RELEASE);
     }
 }
 
 static void ToolHandleSignal(int Signal)
 {
-    if (!ToolCancelled)
+    int Nothing = 0;
+
+    if (__atomic_compare_exchange_n(&ToolCancelled, &Nothing, Signal, 0, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
     {
-        ToolCancelled = Signal;
         return;
     }
     for (ULONG Slot = 0; Slot < TOOL_SLOTS; Slot++)
     {
-        if (ToolUnfinishedUsed[Slot])
+        if (__atomic_load_n(&ToolUnfinishedUsed[Slot], __ATOMIC_ACQUIRE))
         {
             unlink(ToolUnfinished[Slot]);
         }

@@ -196,6 +196,7 @@ int ToolRun(int ArgumentCount, const char **Arguments)
 {
     static TOOL_RUN Run; /* large */
     int Code = ToolParseRun(ArgumentCount, Arguments, &Run.Options);
+    int Signal;
 
     if (Code == TOOL_OK)
     {
@@ -203,5 +204,6 @@ int ToolRun(int ArgumentCount, const char **Arguments)
         Code = ToolRunWithFiles(&Run);
     }
     ToolFreeOptions(&Run.Options);
-    return Code < 0 ? TOOL_OK : ToolCancelled != 0 && Code != TOOL_OK ? 128 + ToolCancelled : Code;
+    Signal = __atomic_load_n(&ToolCancelled, __ATOMIC_RELAXED);
+    return Code < 0 ? TOOL_OK : Signal != 0 && Code != TOOL_OK ? 128 + Signal : Code;
 }

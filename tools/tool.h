@@ -60,8 +60,8 @@ VOID ToolDiscardOutput(PTOOL_OUTPUT Output);
 ULONG ToolRemoveOnSignal(PCSTR Path);
 VOID ToolKeepOnSignal(ULONG Slot);
 
-/* Nonzero after SIGINT, SIGTERM or SIGHUP; a second one ends the process at once. */
-extern volatile int ToolCancelled;
+/* Nonzero after SIGINT, SIGTERM or SIGHUP; a second one ends the process at once. Atomic. */
+extern int ToolCancelled;
 VOID ToolCatchSignals(VOID);
 
 /* ---- Commands ------------------------------------------------------------------------------------------------------ */

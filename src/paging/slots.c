@@ -76,7 +76,10 @@ SIZE_T MiAllocateSlots(ULONG Count, PMMPAGING_FILE *File, PULONG Got)
         Chosen->Hint = First + Found;
         __atomic_store_n(&Chosen->FreeSpace, Chosen->FreeSpace - Found, __ATOMIC_RELAXED);
         Used = Chosen->Size - 1 - Chosen->FreeSpace;
-        Chosen->PeakUsage = Used > Chosen->PeakUsage ? Used : Chosen->PeakUsage;
+        if (Used > Chosen->PeakUsage)
+        {
+            __atomic_store_n(&Chosen->PeakUsage, Used, __ATOMIC_RELAXED); /* statistics read it without the lock */
+        }
     }
     KiReleaseSpinLock(&Chosen->Lock, OldIrql);
     if (Found == 0)

@@ -98,7 +98,7 @@ static void paging_files_that_cannot_be_had_leave_nothing_behind(void **state)
     assert_int_equal(BootWithPagingFile("/tmp", 4 * MIB), STATUS_INVALID_PARAMETER);
     assert_non_null(strstr(NtmmLastMessage(), "regular file"));
     /* More than any disk here has. */
-    assert_int_equal(BootWithPagingFile("ntmm-native-full.page", (ULONG64)200 << 40), STATUS_DISK_FULL);
+    assert_int_equal(BootWithPagingFile("ntmm-native-full.page", (ULONG64)15 << 40), STATUS_DISK_FULL);
     assert_non_null(strstr(NtmmLastMessage(), "no room"));
     assert_int_equal(access("ntmm-native-full.page", F_OK), -1);
     NativeBoot(8, 1, 0);

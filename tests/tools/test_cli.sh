@@ -166,7 +166,7 @@ refuse "output to a device" 1 'no regular file' run sort input -o /dev/null
 refuse "words in no folder" 1 'does not exist' run sort input -o out --words none/out
 refuse "paging file in no folder" 1 'folder does not exist' run --pagefile none/swap:2M sort input -o out
 refuse "paging file is a folder" 1 'no regular file' run --pagefile .:2M sort input -o out
-refuse "disk too small for the paging file" 1 'no room' run --pagefile swap:200T sort input -o out
+refuse "disk too small for the paging file" 1 'no room' run --pagefile swap:15T sort input -o out
 make_text 60000 >more
 mv more input
 refuse "too little memory" 1 'larger paging file' run -q --ram 2M sort input -o out

@@ -4,6 +4,7 @@
  * is left. What is wrong is said with class, frame and tag.
  */
 #include "pool/pool.h"
+#include "pool/expool.h"
 #include "pool/slab.h"
 
 #define MI_POOL_REPORTED_TAGS 8u
@@ -71,6 +72,7 @@ static SIZE_T MiCheckSlabs(const MI_POOL_CLASS *Class, PFN_NUMBER Head, PSIZE_T 
 
 VOID MiCheckPool(void)
 {
+    ExpCheckPools();
     for (ULONG Index = 0; Index < MI_POOL_CLASSES; Index++)
     {
         MI_POOL_CLASS *Class = &MiState.Pool->Classes[Index];

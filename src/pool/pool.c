@@ -6,7 +6,7 @@
  * keep the natural alignment of their size. A slab ends with one tag for each block: wrong tags and double frees are found in
  * every build, and a machine that ends with blocks left can say whose they are.
  */
-#include "pool/pool.h"
+#include "pool/expool.h"
 #include "pool/slab.h"
 
 /* Chosen so that little is left over at the end of a page; from 64 on multiples of 64. */
@@ -403,6 +403,10 @@ VOID MiFreePool(PVOID Block, ULONG Tag)
 
 VOID MiTrimPool(void)
 {
+    if (ExpPool() != NULL)
+    {
+        ExpTrimPools();
+    }
     for (ULONG Index = 0; Index < MI_POOL_CLASSES; Index++)
     {
         MI_POOL_CLASS *Class = &MiState.Pool->Classes[Index];
@@ -438,6 +442,13 @@ SIZE_T MiPoolBlocksInUse(void)
 {
     SIZE_T Sum = __atomic_load_n(&MiState.Pool->RunCount, __ATOMIC_RELAXED);
 
+    for (ULONG Paged = 0; Paged < 2 && ExpPool() != NULL; Paged++)
+    {
+        EX_POOL_USAGE Usage;
+
+        ExQueryPoolUsage(Paged != 0, &Usage);
+        Sum += Usage.Blocks;
+    }
     for (ULONG Index = 0; Index < MI_POOL_CLASSES; Index++)
     {
         Sum += __atomic_load_n(&MiState.Pool->Classes[Index].InUse, __ATOMIC_RELAXED);
@@ -449,6 +460,10 @@ SIZE_T MiPoolPagesInUse(void)
 {
     SIZE_T Sum = __atomic_load_n(&MiState.Pool->RunPages, __ATOMIC_RELAXED);
 
+    if (ExpPool() != NULL)
+    {
+        Sum += __atomic_load_n(&ExpPool()->Sources[0].PagesInUse, __ATOMIC_RELAXED);
+    }
     for (ULONG Index = 0; Index < MI_POOL_CLASSES; Index++)
     {
         Sum += __atomic_load_n(&MiState.Pool->Classes[Index].Slabs, __ATOMIC_RELAXED);
@@ -480,6 +495,12 @@ NTSTATUS MiInitializePool(void)
         }
     }
     MiState.Pool = Pool;
+    if (!NT_SUCCESS(ExpInitializePools()))
+    {
+        PortFreeBootMemory(Pool, sizeof(*Pool));
+        MiState.Pool = NULL;
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
     return STATUS_SUCCESS;
 }
 
@@ -491,10 +512,12 @@ VOID MiShutdownPool(void)
     {
         return;
     }
+    ExpRequireNoBlocks();
     if (MiPoolBlocksInUse() != 0)
     {
         MiReportLeaks();
     }
+    ExpShutdownPools();
     MiTrimPool();
     PortFreeBootMemory(Pool, sizeof(*Pool));
     MiState.Pool = NULL;

@@ -65,6 +65,7 @@ typedef struct _MI_POOL_STATE
     ULONG Runs;               /* list of first frames. RunLock */
     volatile SIZE_T RunCount; /* RunLock, read anywhere */
     volatile SIZE_T RunPages;
+    struct _EX_POOL *Ex; /* the pools of ExAllocatePool (expool.h) */
 } MI_POOL_STATE;
 
 /* ---- Pages ---------------------------------------------------------------------------------------------- */

@@ -3,6 +3,7 @@
  * The end of an address space, and the birth of this room. All pages go by walking the tables that exist, one
  * table after the other, each freed as soon as it is empty; then the VADs; then all commitment at once.
  */
+#include "virtual/pagedpool.h"
 #include "virtual/range.h"
 
 /*
@@ -82,11 +83,12 @@ NTSTATUS MiInitializeVirtual(void)
 {
     MiState.Space->DeleteAddressSpace = MiDeleteAddressSpace;
     MiState.Fault->GrowUserStack = MiGrowUserStack;
-    return STATUS_SUCCESS;
+    return MiInitializePagedPool();
 }
 
 VOID MiShutdownVirtual(void)
 {
+    MiShutdownPagedPool();
     if (MiState.Space != NULL)
     {
         MiState.Space->DeleteAddressSpace = NULL;

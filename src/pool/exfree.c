@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ExFreePool and its family. The descriptor of the page tells what the address is, the header whether it is what the caller says; nothing
+ * is changed before everything has been checked. The block goes into the processor's bin, whoever allocated it.
+ */
+#include "pool/expool.h"
+
+static DECLSPEC_NOINLINE DECLSPEC_NORETURN VOID ExpReportFreeIrql(ULONG Paged, PVOID Address)
+{
+    KIRQL Irql = KiCurrentThread()->Irql;
+
+    KiBugCheckMessage(BAD_POOL_CALLER, 0x09, Irql, Paged, (ULONG_PTR)Address,
+                      "%s pool block %p is freed at IRQL %u", Paged != 0 ? "paged" : "nonpaged", Address,
+                      Irql);
+}
+
+/* The bin of the processor is full: half of it goes back. */
+static DECLSPEC_NOINLINE VOID ExpMakeRoom(EX_POOL *Pool, ULONG Paged, ULONG Number)
+{
+    ULONG Empty[EX_BIN_DEPTH];
+    ULONG Count = 0;
+    KIRQL OldIrql = KiRaiseIrqlToDispatch();
+    EX_POOL_BIN *Bin = &Pool->Processors[KiCurrentProcessor()].Bins[Paged][Number];
+
+    if (Bin->Count == Bin->Depth)
+    {
+        Count = ExpFlushBin(&Pool->Sources[Paged], Number, Bin, Bin->Depth / 2, Empty);
+    }
+    KiLowerIrqlFromDispatch(OldIrql);
+    ExpReleasePages(&Pool->Sources[Paged], Count, Empty);
+}
+
+static FORCEINLINE VOID ExpPushBlock(EX_POOL *Pool, ULONG Paged, ULONG Number, ULONG Tag, PUCHAR Block)
+{
+    for (BOOLEAN Counted = FALSE;;)
+    {
+        KIRQL OldIrql = KiRaiseIrqlToDispatch();
+        EX_POOL_PROCESSOR *Processor = &Pool->Processors[KiCurrentProcessor()];
+        EX_POOL_BIN *Bin = &Processor->Bins[Paged][Number];
+        BOOLEAN Done = Bin->Count < Bin->Depth;
+
+        if (!Counted)
+        {
+            ExpCountFree(ExpTagRow(Processor, Tag), Paged, Pool->Sources[Paged].Classes[Number].Size);
+            Counted = TRUE;
+        }
+        if (__builtin_expect(Done, 1))
+        {
+            Bin->Blocks[Bin->Count++] = Block;
+        }
+        KiLowerIrqlFromDispatch(OldIrql);
+        if (__builtin_expect(Done, 1))
+        {
+            return;
+        }
+        ExpMakeRoom(Pool, Paged, Number);
+    }
+}
+
+/* The header that stands right after a block must still be one: its sizes are known without looking. */
+static FORCEINLINE BOOLEAN ExpIsNeighbourIntact(const EX_POOL *Pool, const EX_POOL_CLASS *Class,
+                                                const UCHAR *Block, ULONG Number)
+{
+    const POOL_HEADER *Next = (const POOL_HEADER *)(const VOID *)(Block + Class->Size);
+
+    UNREFERENCED_PARAMETER(Pool);
+    return Number + 1 == Class->Blocks || (ExpReadQuad(Next) & EX_HEADER_SIZES) == ExpSizesOf(Class, 1);
+}
+
+/* Whom the quota of a block goes back to; a bug check when that is nobody. */
+static DECLSPEC_NOINLINE EX_QUOTA_BLOCK *ExpTakeBilled(PVOID Address, ULONG Type, ULONG Tag, ULONG64 Billed)
+{
+    if ((Type & EX_HEADER_QUOTA) == 0 || !ExpIsQuotaBlock((PVOID)(ULONG_PTR)Billed))
+    {
+        KiBugCheckMessage(BAD_POOL_CALLER, 0x0D, (ULONG_PTR)Address, Tag, (ULONG_PTR)Billed,
+                          "the header of pool block %p names %p as charged, which is nobody", Address,
+                          (PVOID)(ULONG_PTR)Billed);
+    }
+    return (EX_QUOTA_BLOCK *)(ULONG_PTR)Billed;
+}
+
+static FORCEINLINE VOID ExpFreeBlock(EX_POOL *Pool, PEX_POOL_SOURCE Source, ULONG Page, PVOID Address,
+                                     ULONG Tag)
+{
+    ULONG Paged = Source->Paged;
+    ULONG Number = Source->Pages[Page].Class;
+    EX_POOL_CLASS *Class = &Source->Classes[Number];
+    PPOOL_HEADER Header = (PPOOL_HEADER)Address - 1;
+    ULONG Index = ExpBlockNumber(Class, Header);
+    PUCHAR Block = ExpPageAddress(Source, Page) + (SIZE_T)Index * Class->Size;
+    ULONG64 Quad = ExpReadQuad(Header);
+    ULONG64 Billed = ExpEncodeBilled(Pool, Header, 0) ^ ExpReadBilled(Header);
+    ULONG Type = (ULONG)(Quad >> EX_HEADER_TYPE_SHIFT) & 0xff;
+    ULONG Found = (ULONG)(Quad >> 32);
+    EX_QUOTA_BLOCK *Charged = NULL;
+
+    if (__builtin_expect((Quad & EX_HEADER_SIZES) != ExpSizesOf(Class, Index) ||
+                             (Type & ~(ULONG)EX_HEADER_SESSION) != (EX_HEADER_IN_USE | Paged) ||
+                             (PUCHAR)Header != Block || Billed != 0 ||
+                             !ExpIsNeighbourIntact(Pool, Class, Block, Index),
+                         0))
+    {
+        ULONG Rest = (ULONG)((PUCHAR)Header - Block);
+        BOOLEAN Aligned = (Type & EX_HEADER_CACHE_ALIGNED) != 0 ? BYTE_OFFSET(Address) % EX_CACHE_LINE == 0 &&
+                                                                      Rest <= EX_CACHE_LINE - EX_POOL_UNIT
+                                                                : Rest == 0;
+
+        if ((Quad & EX_HEADER_SIZES) != ExpSizesOf(Class, Index) || !Aligned ||
+            (Type & ~(ULONG)(EX_HEADER_SESSION | EX_HEADER_CACHE_ALIGNED | EX_HEADER_QUOTA)) !=
+                (EX_HEADER_IN_USE | Paged) ||
+            !ExpIsNeighbourIntact(Pool, Class, Block, Index))
+        {
+            ExpReportBadBlock(Source, Page, Address);
+        }
+        if (Billed != 0)
+        {
+            Charged = ExpTakeBilled(Address, Type, Found, Billed);
+        }
+    }
+    if (__builtin_expect(Found != Tag, 0) && (Tag != 0 || (Found & EX_PROTECTED_TAG) != 0))
+    {
+        ExpReportWrongTag(Address, Found, Tag);
+    }
+    if (Charged != NULL)
+    {
+        ExpReturnQuota(Charged, Paged, Class->Size - sizeof(POOL_HEADER));
+    }
+    if ((PUCHAR)Header != Block)
+    {
+        ExpWriteHeader(Header, 0, 0);
+    }
+    Header = (PPOOL_HEADER)(PVOID)Block;
+    ExpWriteHeader(Header, (Quad & EX_HEADER_SIZES) | (ULONG64)Found << 32, ExpEncodeBilled(Pool, Header, 0));
+    ExpPoison(Block, Class->Size);
+    ExpPushBlock(Pool, Paged, Number, Found, Block);
+}
+
+VOID NTAPI ExFreePoolWithTag(PVOID P, ULONG Tag)
+{
+    EX_POOL *Pool = ExpPool();
+    PEX_POOL_SOURCE Source = &Pool->Sources[0];
+    ULONG_PTR Offset = (ULONG_PTR)P - Source->Base;
+    ULONG Page;
+    UCHAR Kind;
+
+    if (Offset >= Source->Span)
+    {
+        Source = &Pool->Sources[1];
+        Offset = (ULONG_PTR)P - Source->Base;
+        if (Offset >= Source->Span)
+        {
+            ExpReportBadAddress(P);
+        }
+    }
+    Page = (ULONG)(Offset >> PAGE_SHIFT);
+    Kind = __atomic_load_n(&Source->Pages[Page].Kind, __ATOMIC_ACQUIRE);
+    if (__builtin_expect(KiCurrentThread()->Irql > (Source->Paged ? APC_LEVEL : DISPATCH_LEVEL), 0))
+    {
+        ExpReportFreeIrql(Source->Paged, P);
+    }
+    if (__builtin_expect(Kind == ExPageSlab && BYTE_OFFSET(P) >= sizeof(POOL_HEADER) &&
+                             ((ULONG_PTR)P & (EX_POOL_UNIT - 1)) == 0,
+                         1))
+    {
+        ExpFreeBlock(Pool, Source, Page, P, Tag);
+    }
+    else if (Kind == ExPageRun)
+    {
+        ExpFreeRun(Source, Page, P, Tag);
+    }
+    else if (Kind == ExPageSlab)
+    {
+        ExpReportBadBlock(Source, Page, P);
+    }
+    else
+    {
+        ExpReportBadAddress(P);
+    }
+}
+
+VOID NTAPI ExFreePool(PVOID P)
+{
+    ExFreePoolWithTag(P, 0);
+}
+
+VOID NTAPI ExFreePool2(PVOID P, ULONG Tag, PCPOOL_EXTENDED_PARAMETER ExtendedParameters,
+                       ULONG ExtendedParametersCount)
+{
+    for (ULONG Index = 0; Index < ExtendedParametersCount; Index++)
+    {
+        if (!ExtendedParameters[Index].Optional)
+        {
+            KiBugCheckMessage(BAD_POOL_CALLER, 0x99, (ULONG_PTR)P, Index, ExtendedParameters[Index].Type,
+                              "pool block %p is freed with a required parameter that no block here has", P);
+        }
+    }
+    ExFreePoolWithTag(P, Tag);
+}

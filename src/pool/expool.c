@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ExAllocatePool and its family: what the parameters mean, the fast path, and the checks of what is freed. The fast path works on data of
+ * the current processor at DISPATCH_LEVEL: a bin of free blocks of the size class and the tag's row of sums, without a locked instruction
+ * besides the one that raising the IRQL costs on the host. Blocks are touched (header, zeroing) only afterwards, at the caller's IRQL.
+ */
+#include "pool/expool.h"
+
+/* One request, whatever function it came through. */
+typedef struct _EX_REQUEST
+{
+    SIZE_T Bytes;
+    ULONG Tag;
+    ULONG Paged; /* 0, 1: index of the source */
+    ULONG Type;  /* EX_HEADER_*, without IN_USE */
+    BOOLEAN Zero;
+    BOOLEAN Raise;
+    UCHAR Priority; /* 0 low, 1 normal, 2 high */
+    ULONG Caller;   /* the old POOL_TYPE, for bug checks */
+    EX_QUOTA_BLOCK *Billed;
+} EX_REQUEST;
+
+/* ---- Taking ------------------------------------------------------------------------------------------------------------ */
+
+/* A free block, counted for Tag; or NULL. */
+static FORCEINLINE PUCHAR ExpPopBlock(EX_POOL *Pool, ULONG Paged, ULONG Number, ULONG Tag)
+{
+    KIRQL OldIrql = KiRaiseIrqlToDispatch();
+    EX_POOL_PROCESSOR *Processor = &Pool->Processors[KiCurrentProcessor()];
+    EX_POOL_BIN *Bin = &Processor->Bins[Paged][Number];
+    PUCHAR Block = NULL;
+
+    if (__builtin_expect(Bin->Count != 0, 1) || ExpRefillBin(&Pool->Sources[Paged], Number, Bin))
+    {
+        Block = Bin->Blocks[--Bin->Count];
+        ExpCountAllocation(ExpTagRow(Processor, Tag), Paged, Pool->Sources[Paged].Classes[Number].Size);
+    }
+    KiLowerIrqlFromDispatch(OldIrql);
+    return Block;
+}
+
+/* No free block at hand: new slabs, as long as somebody else takes them away before us. */
+static DECLSPEC_NOINLINE PUCHAR ExpPopNewBlock(EX_POOL *Pool, ULONG Paged, ULONG Number, ULONG Tag)
+{
+    PUCHAR Block = NULL;
+
+    while (Block == NULL && ExpGrowClass(&Pool->Sources[Paged], Number))
+    {
+        Block = ExpPopBlock(Pool, Paged, Number, Tag);
+    }
+    return Block;
+}
+
+/* The free block becomes the caller's. It must be as it was left. */
+static FORCEINLINE PVOID ExpDressBlock(const EX_POOL *Pool, const EX_POOL_CLASS *Class, PUCHAR Block,
+                                       ULONG Type, ULONG Tag, EX_QUOTA_BLOCK *Billed)
+{
+    PPOOL_HEADER Header = (PPOOL_HEADER)(PVOID)Block;
+    ULONG64 Sizes = ExpSizesOf(Class, ExpBlockNumber(Class, Block));
+    ULONG64 Quad = Sizes | (ULONG64)(Type | EX_HEADER_IN_USE) << EX_HEADER_TYPE_SHIFT | (ULONG64)Tag << 32;
+
+    if (__builtin_expect((ExpReadQuad(Header) & 0xffffffffull) != Sizes ||
+                             ExpReadBilled(Header) != ExpEncodeBilled(Pool, Header, 0),
+                         0))
+    {
+        ExpReportFreeBlockDamage(Header);
+    }
+    ExpWriteHeader(Header, Quad, ExpEncodeBilled(Pool, Header, (ULONG_PTR)Billed));
+    if ((Type & EX_HEADER_CACHE_ALIGNED) != 0)
+    {
+        ULONG_PTR Start = ((ULONG_PTR)(Header + 1) + EX_CACHE_LINE - 1) & ~(ULONG_PTR)(EX_CACHE_LINE - 1);
+
+        Header = (PPOOL_HEADER)(PVOID)Start - 1; /* a second header, right before the data */
+        ExpWriteHeader(Header, Quad, ExpEncodeBilled(Pool, Header, (ULONG_PTR)Billed));
+    }
+    return Header + 1;
+}
+
+/* What aligning a block to a cache line may cost. */
+static FORCEINLINE SIZE_T ExpSlack(ULONG Type)
+{
+    return (Type & EX_HEADER_CACHE_ALIGNED) != 0 ? EX_CACHE_LINE - EX_POOL_UNIT : 0;
+}
+
+static FORCEINLINE ULONG ExpClassFor(const EX_POOL *Pool, SIZE_T Bytes)
+{
+    return Pool->ClassOf[(Bytes + sizeof(POOL_HEADER) + EX_POOL_UNIT - 1) / EX_POOL_UNIT];
+}
+
+/* What a block costs its process: a small one all of its size class, because its header does not tell what was asked for. */
+static SIZE_T ExpQuotaOf(const EX_POOL *Pool, const EX_REQUEST *Request)
+{
+    SIZE_T Bytes = Request->Bytes + ExpSlack(Request->Type);
+
+    return Bytes > EX_POOL_LARGEST
+               ? Request->Bytes
+               : Pool->Sources[0].Classes[ExpClassFor(Pool, Bytes)].Size - sizeof(POOL_HEADER);
+}
+
+/* Bytes and what alignment may cost are at most EX_POOL_LARGEST; everything is checked. */
+static FORCEINLINE PVOID ExpAllocateBlock(EX_POOL *Pool, ULONG Paged, ULONG Type, SIZE_T Bytes, ULONG Tag,
+                                          EX_QUOTA_BLOCK *Billed)
+{
+    ULONG Number = ExpClassFor(Pool, Bytes + ExpSlack(Type));
+    PUCHAR Block = ExpPopBlock(Pool, Paged, Number, Tag);
+    PVOID Address;
+
+    if (__builtin_expect(Block == NULL, 0))
+    {
+        Block = ExpPopNewBlock(Pool, Paged, Number, Tag);
+        if (Block == NULL)
+        {
+            return NULL;
+        }
+    }
+    Address = ExpDressBlock(Pool, &Pool->Sources[Paged].Classes[Number], Block, Type, Tag, Billed);
+    ExpUnpoison(Address, Bytes);
+    return Address;
+}
+
+/* ---- The slow way: every kind of request --------------------------------------------------------------------------- */
+
+static VOID ExpCheckRequest(const EX_REQUEST *Request)
+{
+    KIRQL Irql = KiCurrentThread()->Irql;
+
+    if (Irql > (Request->Paged != 0 ? APC_LEVEL : DISPATCH_LEVEL))
+    {
+        KiBugCheckMessage(BAD_POOL_CALLER, 0x08, Irql, Request->Caller, Request->Bytes,
+                          "%s pool is allocated at IRQL %u", Request->Paged != 0 ? "paged" : "nonpaged",
+                          Irql);
+    }
+    if (Request->Tag == 0)
+    {
+        KiBugCheckMessage(BAD_POOL_CALLER, 0x9B, Request->Caller, Request->Bytes,
+                          (ULONG_PTR)__builtin_return_address(0),
+                          "a pool block without a tag could not be traced");
+    }
+    if (Request->Tag == MI_TAG('B', 'I', 'G', ' '))
+    {
+        KiBugCheckMessage(BAD_POOL_CALLER, 0x9C, Request->Caller, Request->Bytes,
+                          (ULONG_PTR)__builtin_return_address(0), "the tag 'BIG ' is the system's");
+    }
+}
+
+/* EX_POOL_PRIORITY: low requests fail while memory is low, normal ones when it is nearly gone. */
+static BOOLEAN ExpIsPriorityServed(const EX_REQUEST *Request, const EX_POOL_SOURCE *Source)
+{
+    const MI_PHYSICAL_STATE *Physical = MiState.Physical;
+    SIZE_T Pages = BYTES_TO_PAGES(Request->Bytes);
+    SIZE_T Left = Source->PageLimit - __atomic_load_n(&Source->PagesInUse, __ATOMIC_RELAXED);
+
+    if (Request->Priority == 2)
+    {
+        return TRUE;
+    }
+    if (Request->Priority == 0)
+    {
+        return MiAvailablePages() > Physical->LowMemoryThreshold + Pages && Left > Source->PageLimit / 8;
+    }
+    return MiAvailablePages() > Physical->MinimumReserve && Left > Source->PageLimit / 64;
+}
+
+static PVOID ExpAllocateFrom(EX_POOL *Pool, EX_REQUEST *Request)
+{
+    PEX_POOL_SOURCE Source = &Pool->Sources[Request->Paged];
+
+    if (Source->Operations == NULL || !ExpIsPriorityServed(Request, Source))
+    {
+        return NULL;
+    }
+    if (Request->Bytes + ExpSlack(Request->Type) > EX_POOL_LARGEST)
+    {
+        return ExpAllocateRun(Source, Request->Bytes, Request->Tag, Request->Type, Request->Billed);
+    }
+    return ExpAllocateBlock(Pool, Request->Paged, Request->Type, Request->Bytes, Request->Tag,
+                            Request->Billed);
+}
+
+static PVOID ExpAllocate(EX_REQUEST *Request)
+{
+    EX_POOL *Pool = ExpPool();
+    PVOID Address = NULL;
+    NTSTATUS Status = STATUS_INSUFFICIENT_RESOURCES;
+
+    ExpCheckRequest(Request);
+    if (!KiInject(KiInjectPool))
+    {
+        Status = STATUS_SUCCESS;
+        if ((Request->Type & EX_HEADER_QUOTA) != 0)
+        {
+            Status = ExpChargeQuota(Request->Paged, ExpQuotaOf(Pool, Request), &Request->Billed);
+        }
+        if (NT_SUCCESS(Status))
+        {
+            Address = ExpAllocateFrom(Pool, Request);
+            if (Address == NULL)
+            {
+                Status = STATUS_INSUFFICIENT_RESOURCES;
+                if (Request->Billed != NULL)
+                {
+                    ExpReturnQuota(Request->Billed, Request->Paged, ExpQuotaOf(Pool, Request));
+                }
+            }
+        }
+    }
+    if (Address == NULL)
+    {
+        if (Request->Raise)
+        {
+            ExRaiseStatus(Status);
+        }
+        return NULL;
+    }
+    if (Request->Zero)
+    {
+        __builtin_memset(Address, 0, Request->Bytes);
+    }
+    return Address;
+}
+
+/* What the bits of a POOL_TYPE say. */
+static VOID ExpReadPoolType(EX_REQUEST *Request, POOL_TYPE PoolType, SIZE_T Bytes, ULONG Tag)
+{
+    ULONG Type = (ULONG)PoolType;
+
+    *Request = (EX_REQUEST){ .Bytes = Bytes, .Tag = Tag, .Paged = Type & 1, .Priority = 2, .Caller = Type };
+    Request->Type = Request->Paged != 0 ? EX_HEADER_PAGED : 0;
+    if ((Type & 4) != 0)
+    {
+        Request->Type |= EX_HEADER_CACHE_ALIGNED;
+    }
+    if ((Type & 32) != 0)
+    {
+        Request->Type |= EX_HEADER_SESSION;
+    }
+    Request->Raise = (Type & POOL_RAISE_IF_ALLOCATION_FAILURE) != 0;
+    Request->Zero = (Type & POOL_ZERO_ALLOCATION) != 0;
+    if ((Type & 2) != 0)
+    {
+        KiBugCheckMessage(BAD_POOL_CALLER, 0x9A, Type, Bytes, Tag,
+                          "must-succeed pool does not exist any more: pool type %u", Type);
+    }
+}
+
+/* ---- The older functions ---------------------------------------------------------------------------------------------- */
+
+static DECLSPEC_NOINLINE PVOID ExpAllocateSlow(POOL_TYPE PoolType, SIZE_T Bytes, ULONG Tag)
+{
+    EX_REQUEST Request;
+
+    ExpReadPoolType(&Request, PoolType, Bytes, Tag);
+    return ExpAllocate(&Request);
+}
+
+PVOID NTAPI ExAllocatePoolWithTag(POOL_TYPE PoolType, SIZE_T NumberOfBytes, ULONG Tag)
+{
+    EX_POOL *Pool = ExpPool();
+    ULONG Type = (ULONG)PoolType & ~(ULONG)(POOL_NX_ALLOCATION | POOL_COLD_ALLOCATION);
+
+    /* Nonpaged or paged pool and nothing else, small, and nothing of the kind that the slow way must know. */
+    if (__builtin_expect(Type <= 1 && NumberOfBytes <= EX_POOL_LARGEST && Tag != 0 &&
+                             Tag != MI_TAG('B', 'I', 'G', ' ') &&
+                             KiCurrentThread()->Irql <= (Type != 0 ? APC_LEVEL : DISPATCH_LEVEL) &&
+                             Pool->Sources[Type].Operations != NULL &&
+                             __atomic_load_n(&MiState.Ke->Injection, __ATOMIC_RELAXED) == NULL,
+                         1))
+    {
+        return ExpAllocateBlock(Pool, Type, Type, NumberOfBytes, Tag, NULL);
+    }
+    return ExpAllocateSlow(PoolType, NumberOfBytes, Tag);
+}
+
+PVOID NTAPI ExAllocatePool(POOL_TYPE PoolType, SIZE_T NumberOfBytes)
+{
+    return ExAllocatePoolWithTag(PoolType, NumberOfBytes, MI_TAG('N', 'o', 'n', 'e'));
+}
+
+PVOID NTAPI ExAllocatePoolWithTagPriority(POOL_TYPE PoolType, SIZE_T NumberOfBytes, ULONG Tag,
+                                          EX_POOL_PRIORITY Priority)
+{
+    EX_REQUEST Request;
+
+    ExpReadPoolType(&Request, PoolType, NumberOfBytes, Tag);
+    Request.Priority = (UCHAR)(((ULONG)Priority >> 4) & 3);
+    return ExpAllocate(&Request);
+}
+
+PVOID NTAPI ExAllocatePoolWithQuotaTag(POOL_TYPE PoolType, SIZE_T NumberOfBytes, ULONG Tag)
+{
+    EX_REQUEST Request;
+
+    ExpReadPoolType(&Request, PoolType, NumberOfBytes, Tag);
+    Request.Type |= EX_HEADER_QUOTA;
+    Request.Raise = ((ULONG)PoolType & POOL_QUOTA_FAIL_INSTEAD_OF_RAISE) == 0;
+    return ExpAllocate(&Request);
+}
+
+PVOID NTAPI ExAllocatePoolWithQuota(POOL_TYPE PoolType, SIZE_T NumberOfBytes)
+{
+    return ExAllocatePoolWithQuotaTag(PoolType, NumberOfBytes, MI_TAG('N', 'o', 'n', 'e'));
+}
+
+/* ---- ExAllocatePool2 and 3 --------------------------------------------------------------------------------------------- */
+
+#define EX_KIND_FLAGS (POOL_FLAG_NON_PAGED | POOL_FLAG_NON_PAGED_EXECUTE | POOL_FLAG_PAGED)
+#define EX_KNOWN_FLAGS                                                                                       \
+    (POOL_FLAG_USE_QUOTA | POOL_FLAG_UNINITIALIZED | POOL_FLAG_SESSION | POOL_FLAG_CACHE_ALIGNED |           \
+     POOL_FLAG_RAISE_ON_FAILURE | EX_KIND_FLAGS)
+
+/* FALSE: the flags contradict each other, or require what is unknown. */
+static BOOLEAN ExpReadPoolFlags(EX_REQUEST *Request, POOL_FLAGS Flags, SIZE_T Bytes, ULONG Tag)
+{
+    ULONG64 Kind = Flags & EX_KIND_FLAGS;
+    ULONG64 Required = Flags & (POOL_FLAG_OPTIONAL_START - 1);
+
+    *Request = (EX_REQUEST){ .Bytes = Bytes,
+                             .Tag = Tag,
+                             .Paged = Kind == POOL_FLAG_PAGED,
+                             .Priority = 2,
+                             .Caller = (ULONG)Flags,
+                             .Zero = (Flags & POOL_FLAG_UNINITIALIZED) == 0,
+                             .Raise = (Flags & POOL_FLAG_RAISE_ON_FAILURE) != 0 };
+    Request->Type = (Request->Paged != 0 ? EX_HEADER_PAGED : 0) |
+                    ((Flags & POOL_FLAG_CACHE_ALIGNED) != 0 ? EX_HEADER_CACHE_ALIGNED : 0) |
+                    ((Flags & POOL_FLAG_SESSION) != 0 ? EX_HEADER_SESSION : 0) |
+                    ((Flags & POOL_FLAG_USE_QUOTA) != 0 ? EX_HEADER_QUOTA : 0);
+    return Tag != 0 && (Required & ~(ULONG64)EX_KNOWN_FLAGS) == 0 && Kind != 0 && (Kind & (Kind - 1)) == 0;
+}
+
+/* FALSE: a required parameter that is unknown or cannot be served. */
+static BOOLEAN ExpReadParameters(EX_REQUEST *Request, PCPOOL_EXTENDED_PARAMETER Parameters, ULONG Count)
+{
+    for (ULONG Index = 0; Index < Count; Index++)
+    {
+        const POOL_EXTENDED_PARAMETER *Parameter = &Parameters[Index];
+
+        switch (Parameter->Type)
+        {
+        case PoolExtendedParameterPriority:
+            Request->Priority = (UCHAR)(((ULONG)Parameter->Priority >> 4) & 3);
+            break;
+        case PoolExtendedParameterNumaNode: /* a preference; there is one node */
+            break;
+        default: /* secure pool lives with a hypervisor */
+            if (!Parameter->Optional)
+            {
+                return FALSE;
+            }
+        }
+    }
+    return TRUE;
+}
+
+static PVOID ExpRefuse(const EX_REQUEST *Request)
+{
+    if (Request->Raise)
+    {
+        ExRaiseStatus(STATUS_INVALID_PARAMETER);
+    }
+    return NULL;
+}
+
+PVOID NTAPI ExAllocatePool3(POOL_FLAGS Flags, SIZE_T NumberOfBytes, ULONG Tag,
+                            PCPOOL_EXTENDED_PARAMETER ExtendedParameters, ULONG ExtendedParametersCount)
+{
+    EX_REQUEST Request;
+
+    if (!ExpReadPoolFlags(&Request, Flags, NumberOfBytes, Tag) ||
+        !ExpReadParameters(&Request, ExtendedParameters, ExtendedParametersCount))
+    {
+        return ExpRefuse(&Request);
+    }
+    return ExpAllocate(&Request);
+}
+
+PVOID NTAPI ExAllocatePool2(POOL_FLAGS Flags, SIZE_T NumberOfBytes, ULONG Tag)
+{
+    return ExAllocatePool3(Flags, NumberOfBytes, Tag, NULL, 0);
+}

@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The pools behind ExAllocatePool and its family: what the files of the room share. One allocator serves nonpaged and paged
+ * pool; what differs is the source of the pages. What the allocator must know of a page stands in descriptors beside the pages, so that
+ * nothing pageable is touched while a lock is held. Theory: docs/pool.md.
+ *
+ * Locks: [C] the class's lock, [R] the source's RunLock, [D] at DISPATCH_LEVEL on the processor that it belongs to.
+ */
+#ifndef NTMM_POOL_EXPOOL_H
+#define NTMM_POOL_EXPOOL_H
+
+#include "nt/expool.h"
+#include "nt/sysinfo.h"
+#include "pool/pool.h"
+
+/* ---- The header of a block (public symbols; x64) ------------------------------------------------------------------ */
+
+typedef struct _POOL_HEADER
+{
+    _ANONYMOUS_UNION union
+    {
+        _ANONYMOUS_STRUCT struct
+        {
+            ULONG
+            PreviousSize : 8; /* of the block before it in the page, in units of 16 bytes; 0: it is the first */
+            ULONG PoolIndex : 8;
+            ULONG BlockSize : 8; /* with the header, in the same units */
+            ULONG PoolType : 8;  /* EX_HEADER_*; 0: free */
+            ULONG PoolTag;
+        } DUMMYSTRUCTNAME;
+        ULONG64 Quad; /* the same eight bytes, for reading and writing them at once */
+    } DUMMYUNIONNAME;
+    _ANONYMOUS_UNION union
+    {
+        ULONG64
+        ProcessBilled; /* the quota block that is charged, or 0; encoded with the cookie and the address */
+        _ANONYMOUS_STRUCT struct
+        {
+            USHORT AllocatorBackTraceIndex;
+            USHORT PoolTagHash;
+        } DUMMYSTRUCTNAME2;
+    } DUMMYUNIONNAME2;
+} POOL_HEADER, *PPOOL_HEADER;
+
+C_ASSERT(sizeof(POOL_HEADER) == 16);
+
+#define EX_HEADER_PAGED         0x01u
+#define EX_HEADER_IN_USE        0x02u
+#define EX_HEADER_CACHE_ALIGNED 0x04u
+#define EX_HEADER_QUOTA         0x08u
+#define EX_HEADER_SESSION       0x20u
+
+#define EX_HEADER_TYPE_SHIFT 24
+#define EX_HEADER_SIZES      0x00ffffffull /* PreviousSize, PoolIndex, BlockSize */
+
+#define EX_POOL_UNIT     16u
+#define EX_POOL_LARGEST  4064u       /* bytes of the largest block with a header: BlockSize has eight bits */
+#define EX_PROTECTED_TAG 0x80000000u /* such a block can only be freed with its tag */
+#define EX_CACHE_LINE    64u
+
+/* ---- Pages, classes, sources --------------------------------------------------------------------------------------- */
+
+#define EX_POOL_CLASSES 28u
+#define EX_BIN_DEPTH    32u
+
+typedef enum _EX_PAGE_KIND
+{
+    ExPageNone = 0,
+    ExPageSlab = 0x61,
+    ExPageRun = 0x62,  /* the first of whole pages: an entry of the big-page table */
+    ExPageInRun = 0x63 /* one of the others */
+} EX_PAGE_KIND;
+
+/* The descriptor of a page that belongs to a pool. */
+typedef struct _EX_POOL_PAGE
+{
+    ULONG Flink; /* [C]/[R] page numbers, 0 = none */
+    ULONG Blink;
+    union
+    {
+        ULONG64 Free[2]; /* [C] slab: a set bit is a block that neither a caller nor a processor's bin has */
+        struct
+        {
+            SIZE_T Bytes;                   /* as asked for */
+            struct _EX_QUOTA_BLOCK *Billed; /* or NULL */
+        } Run;
+    } u;
+    volatile UCHAR Kind; /* EX_PAGE_KIND */
+    UCHAR Class;
+    UCHAR InUse;        /* [C] slab: blocks that are not free */
+    UCHAR PoolType;     /* run: EX_HEADER_* */
+    volatile ULONG Tag; /* run */
+} EX_POOL_PAGE;
+
+C_ASSERT(sizeof(EX_POOL_PAGE) == 32);
+
+typedef struct _EX_POOL_CLASS
+{
+    KSPIN_LOCK Lock;
+    ULONG Size;            /* of a block with its header */
+    ULONG Blocks;          /* in a page */
+    ULONG Reciprocal;      /* 2^32 / Size, rounded up */
+    ULONG Depth;           /* of a processor's bin */
+    ULONG Partial;         /* [C] slabs with free blocks */
+    ULONG Full;            /* [C] */
+    volatile SIZE_T Slabs; /* [C], read anywhere */
+    UCHAR Padding[64 - 40];
+} EX_POOL_CLASS;
+
+C_ASSERT(sizeof(EX_POOL_CLASS) == 64);
+
+typedef struct _EX_POOL_SOURCE EX_POOL_SOURCE, *PEX_POOL_SOURCE;
+
+/*
+ * Where pages come from. Called at the caller's IRQL (paged: <= APC_LEVEL), without locks of this room. Pages are charged; what
+ * cannot be had changes nothing.
+ */
+typedef struct _EX_POOL_SOURCE_OPERATIONS
+{
+    ULONG (*GetPages)(PEX_POOL_SOURCE Source, ULONG Wanted, PULONG Pages); /* single pages; how many */
+    VOID (*PutPages)(PEX_POOL_SOURCE Source, ULONG Count, const ULONG *Pages);
+    ULONG (*GetRun)(PEX_POOL_SOURCE Source, SIZE_T Count); /* consecutive; the first, zero-filled, or 0 */
+    VOID (*PutRun)(PEX_POOL_SOURCE Source, ULONG First, SIZE_T Count);
+} EX_POOL_SOURCE_OPERATIONS;
+
+struct _EX_POOL_SOURCE
+{
+    const EX_POOL_SOURCE_OPERATIONS *Operations; /* NULL: there is no such pool (yet) */
+    ULONG_PTR Base;                              /* address of page number 0, which is never used */
+    SIZE_T Span;                                 /* bytes of addresses */
+    EX_POOL_PAGE *Pages;                         /* by page number */
+    BOOLEAN Paged;
+    volatile SIZE_T PagesInUse;
+    volatile SIZE_T PeakPages;
+    SIZE_T PageLimit;
+    KSPIN_LOCK RunLock;
+    ULONG Runs; /* [R] first pages */
+    volatile SIZE_T RunCount;
+    volatile SIZE_T RunPages;
+    EX_POOL_CLASS Classes[EX_POOL_CLASSES];
+};
+
+static FORCEINLINE PUCHAR ExpPageAddress(const EX_POOL_SOURCE *Source, ULONG Page)
+{
+    return (PUCHAR)(Source->Base + ((ULONG_PTR)Page << PAGE_SHIFT));
+}
+
+/* ---- What each processor has ----------------------------------------------------------------------------------------- */
+
+/* The sums of one tag on one processor. [D]; read anywhere, so each field is one store. */
+typedef struct _EX_TAG_ROW
+{
+    volatile ULONG Tag; /* 0: unused */
+    ULONG Reserved;
+    struct
+    {
+        volatile ULONG Allocs;
+        volatile ULONG Frees;
+        volatile SIZE_T Bytes; /* given minus taken back: meaningful when summed over the processors */
+    } Pool[2];                 /* nonpaged, paged */
+    UCHAR Padding[64 - 40];
+} EX_TAG_ROW;
+
+C_ASSERT(sizeof(EX_TAG_ROW) == 64);
+
+#define EX_TAG_BITS     10u
+#define EX_TAG_ROWS     (1u << EX_TAG_BITS)
+#define EX_TAG_OVERFLOW 0x6c66764fu /* 'Ovfl': the tags for which a full table had no row */
+
+typedef struct _EX_POOL_BIN
+{
+    ULONG Count;
+    ULONG Depth;
+    PUCHAR Blocks[EX_BIN_DEPTH]; /* free blocks that are at hand */
+} EX_POOL_BIN;
+
+typedef struct _EX_POOL_PROCESSOR
+{
+    EX_TAG_ROW Tags[EX_TAG_ROWS + 1]; /* the last: EX_TAG_OVERFLOW */
+    EX_POOL_BIN Bins[2][EX_POOL_CLASSES];
+    UCHAR Padding[64];
+} EX_POOL_PROCESSOR;
+
+/* ---- Quota ---------------------------------------------------------------------------------------------------------------- */
+
+/* What a process is charged for pool. Lives as long as blocks are charged to it, which may be longer than the process. */
+typedef struct _EX_QUOTA_BLOCK
+{
+    LIST_ENTRY Links;
+    ULONG64 ProcessId;
+    SIZE_T Usage[2]; /* nonpaged, paged; EX_POOL.QuotaLock */
+    SIZE_T Peak[2];
+    SIZE_T Limit[2]; /* 0: none */
+    ULONG Charges;   /* blocks; a block with a limit stays */
+} EX_QUOTA_BLOCK;
+
+typedef struct _EX_POOL
+{
+    ULONG64 Cookie;
+    UCHAR ClassOf[EX_POOL_LARGEST / EX_POOL_UNIT + 2]; /* by size with header in units */
+    EX_POOL_SOURCE Sources[2];                         /* nonpaged, paged */
+    EX_POOL_PROCESSOR *Processors;
+    ULONG ProcessorCount;
+    ULONG64 (*CurrentProcessId)(void); /* handed in by room space's users; NULL: the system alone */
+    KSPIN_LOCK QuotaLock;              /* leaf */
+    LIST_ENTRY QuotaBlocks;
+    KSPIN_LOCK LookasideLock; /* leaf */
+    LIST_ENTRY Lookasides[2]; /* nonpaged, paged: GENERAL_LOOKASIDE_POOL.ListEntry */
+} EX_POOL;
+
+EX_POOL *ExpPool(void);
+
+NTSTATUS ExpInitializePools(void); /* the nonpaged one works afterwards */
+VOID ExpShutdownPools(void);       /* everything is freed and trimmed */
+
+/*
+ * Room virtual hands in the paged pool: page numbers 1 .. Pages - 1 at Base. STATUS_INSUFFICIENT_RESOURCES. Taking it away wants it empty.
+ */
+NTSTATUS ExpAttachPagedPool(const EX_POOL_SOURCE_OPERATIONS *Operations, ULONG_PTR Base, SIZE_T Pages);
+VOID ExpDetachPagedPool(void);
+
+/* ---- slabs.c ------------------------------------------------------------------------------------------------------------ */
+
+/* Fills the bin of the current processor from slabs that exist. [D] TRUE: it has a block now. */
+BOOLEAN ExpRefillBin(PEX_POOL_SOURCE Source, ULONG Class, EX_POOL_BIN *Bin);
+/* New slabs of the class. Caller's IRQL. FALSE: no pages. */
+BOOLEAN ExpGrowClass(PEX_POOL_SOURCE Source, ULONG Class);
+/* Gives Count blocks of a bin back to their slabs. [D] Pages that became empty are in Empty (at most Count). */
+ULONG ExpFlushBin(PEX_POOL_SOURCE Source, ULONG Class, EX_POOL_BIN *Bin, ULONG Count, PULONG Empty);
+VOID ExpReleasePages(PEX_POOL_SOURCE Source, ULONG Count, const ULONG *Pages);
+/* All bins back to their slabs, all empty slabs back to their source. Paged pool only at <= APC_LEVEL. */
+VOID ExpTrimPools(void);
+VOID ExpInitializeClasses(PEX_POOL_SOURCE Source);
+VOID ExpLinkPage(PEX_POOL_SOURCE Source, PULONG Head, ULONG Page);
+VOID ExpUnlinkPage(PEX_POOL_SOURCE Source, PULONG Head, ULONG Page);
+
+/* ---- bigpool.c ------------------------------------------------------------------------------------------------------------ */
+
+PVOID ExpAllocateRun(PEX_POOL_SOURCE Source, SIZE_T Bytes, ULONG Tag, ULONG HeaderType,
+                     EX_QUOTA_BLOCK *Billed);
+VOID ExpFreeRun(PEX_POOL_SOURCE Source, ULONG Page, PVOID Address, ULONG Tag);
+
+/* ---- tags.c --------------------------------------------------------------------------------------------------------------- */
+
+EX_TAG_ROW *ExpFindTagRow(EX_POOL_PROCESSOR *Processor, ULONG Tag);
+
+static FORCEINLINE EX_TAG_ROW *ExpTagRow(EX_POOL_PROCESSOR *Processor, ULONG Tag)
+{
+    EX_TAG_ROW *Row = &Processor->Tags[(Tag * 0x9E3779B1u) >> (32 - EX_TAG_BITS)];
+
+    return __builtin_expect(__atomic_load_n(&Row->Tag, __ATOMIC_RELAXED) == Tag, 1)
+               ? Row
+               : ExpFindTagRow(Processor, Tag);
+}
+
+static FORCEINLINE VOID ExpCountAllocation(EX_TAG_ROW *Row, ULONG Paged, SIZE_T Bytes)
+{
+    __atomic_store_n(&Row->Pool[Paged].Allocs, Row->Pool[Paged].Allocs + 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&Row->Pool[Paged].Bytes, Row->Pool[Paged].Bytes + Bytes, __ATOMIC_RELAXED);
+}
+
+static FORCEINLINE VOID ExpCountFree(EX_TAG_ROW *Row, ULONG Paged, SIZE_T Bytes)
+{
+    __atomic_store_n(&Row->Pool[Paged].Frees, Row->Pool[Paged].Frees + 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&Row->Pool[Paged].Bytes, Row->Pool[Paged].Bytes - Bytes, __ATOMIC_RELAXED);
+}
+
+/* Counts one big block. Any IRQL <= DISPATCH_LEVEL. */
+VOID ExpCountRun(ULONG Tag, ULONG Paged, SIZE_T Bytes, BOOLEAN Allocated);
+
+/* The sums of all processors. Calls Routine for each tag until FALSE. */
+VOID ExQueryPoolTags(BOOLEAN (*Routine)(const SYSTEM_POOLTAG *Tag, PVOID Context), PVOID Context);
+/* One tag. FALSE: never used. */
+BOOLEAN ExQueryPoolTag(ULONG Tag, SYSTEM_POOLTAG *Sums);
+/* Writes at most Count entries; returns how many big blocks there are. */
+SIZE_T ExQueryBigPool(SYSTEM_BIGPOOL_ENTRY *Entries, SIZE_T Count);
+
+typedef struct _EX_POOL_USAGE
+{
+    SIZE_T Pages;
+    SIZE_T PeakPages;
+    SIZE_T Blocks;
+    SIZE_T Bytes; /* of blocks with their headers and what rounding added */
+    SIZE_T Allocs;
+    SIZE_T Frees;
+} EX_POOL_USAGE;
+
+VOID ExQueryPoolUsage(BOOLEAN Paged, EX_POOL_USAGE *Usage);
+
+/* ---- quota.c -------------------------------------------------------------------------------------------------------------- */
+
+/* Charges the current process. STATUS_QUOTA_EXCEEDED, STATUS_INSUFFICIENT_RESOURCES. */
+NTSTATUS ExpChargeQuota(ULONG Paged, SIZE_T Bytes, EX_QUOTA_BLOCK **Billed);
+VOID ExpReturnQuota(EX_QUOTA_BLOCK *Billed, ULONG Paged, SIZE_T Bytes);
+BOOLEAN ExpIsQuotaBlock(const VOID *Address);
+/* Bytes of pool that a process is charged now and was at most. */
+VOID ExQueryPoolQuota(ULONG64 ProcessId, SIZE_T Usage[2], SIZE_T Peak[2]);
+NTSTATUS ExSetPoolQuotaLimit(ULONG64 ProcessId, BOOLEAN Paged, SIZE_T Limit);
+
+/* ---- header.c ---------------------------------------------------------------------------------------------------------------- */
+
+/* What is wrong with the header of a block that is freed, or beside it: always a bug check. */
+DECLSPEC_NORETURN VOID ExpReportBadBlock(PEX_POOL_SOURCE Source, ULONG Page, PVOID Address);
+DECLSPEC_NORETURN VOID ExpReportBadAddress(PVOID Address);
+DECLSPEC_NORETURN VOID ExpReportWrongTag(PVOID Address, ULONG Found, ULONG Tag);
+DECLSPEC_NORETURN VOID ExpReportFreeBlockDamage(PPOOL_HEADER Header);
+/* Every slab: lists, counts, headers. Paged ones are looked at at <= APC_LEVEL. Quiescent machine. */
+VOID ExpCheckPools(void);
+/* Says whose blocks are left and stops the machine. */
+VOID ExpReportLeaks(void);
+VOID ExpRequireNoBlocks(void); /* the same, if there are any (sources.c) */
+
+/* ---- lookaside.c ----------------------------------------------------------------------------------------------------------- */
+
+/* Adapts the depth of all lookaside lists to their use since the last call: the balance set manager's, once a second. */
+VOID ExAdjustLookasideDepth(void);
+/* Writes at most Count entries; returns how many lists there are. */
+SIZE_T ExQueryLookasides(SYSTEM_LOOKASIDE_INFORMATION *Entries, SIZE_T Count);
+
+/* ---- Headers ------------------------------------------------------------------------------------------------------------------ */
+
+#if defined(NTMM_ASAN)
+void __asan_poison_memory_region(void const volatile *Address, SIZE_T Size);
+void __asan_unpoison_memory_region(void const volatile *Address, SIZE_T Size);
+#define ExpPoison(Address, Size)   __asan_poison_memory_region((Address), (Size))
+#define ExpUnpoison(Address, Size) __asan_unpoison_memory_region((Address), (Size))
+#if defined(__clang__)
+#define EX_HEADER_ACCESS static __attribute__((noinline, unused, no_sanitize("address")))
+#else
+#define EX_HEADER_ACCESS static __attribute__((noinline, unused, no_sanitize_address))
+#endif
+#else
+#define ExpPoison(Address, Size)   ((void)0)
+#define ExpUnpoison(Address, Size) ((void)0)
+#define EX_HEADER_ACCESS           static FORCEINLINE
+#endif
+
+EX_HEADER_ACCESS ULONG64 ExpReadQuad(const POOL_HEADER *Header)
+{
+    return __atomic_load_n(&Header->Quad, __ATOMIC_RELAXED);
+}
+
+EX_HEADER_ACCESS ULONG64 ExpReadBilled(const POOL_HEADER *Header)
+{
+    return __atomic_load_n(&Header->ProcessBilled, __ATOMIC_RELAXED);
+}
+
+EX_HEADER_ACCESS VOID ExpWriteHeader(PPOOL_HEADER Header, ULONG64 Quad, ULONG64 Billed)
+{
+    __atomic_store_n(&Header->Quad, Quad, __ATOMIC_RELAXED);
+    __atomic_store_n(&Header->ProcessBilled, Billed, __ATOMIC_RELAXED);
+}
+
+static FORCEINLINE ULONG64 ExpEncodeBilled(const EX_POOL *Pool, const POOL_HEADER *Header, ULONG64 Billed)
+{
+    return Billed ^ Pool->Cookie ^ (ULONG_PTR)Header;
+}
+
+static FORCEINLINE ULONG ExpBlockNumber(const EX_POOL_CLASS *Class, const VOID *Address)
+{
+    return (ULONG)(((ULONG64)BYTE_OFFSET(Address) * Class->Reciprocal) >> 32);
+}
+
+/* PreviousSize, PoolIndex and BlockSize of block Number of a slab. */
+static FORCEINLINE ULONG64 ExpSizesOf(const EX_POOL_CLASS *Class, ULONG Number)
+{
+    ULONG64 Units = Class->Size / EX_POOL_UNIT;
+
+    return Units << 16 | (Number != 0 ? Units : 0);
+}
+
+static FORCEINLINE ULONG64 ExpMakeQuad(const EX_POOL_CLASS *Class, ULONG Number, ULONG Type, ULONG Tag)
+{
+    return ExpSizesOf(Class, Number) | (ULONG64)Type << EX_HEADER_TYPE_SHIFT | (ULONG64)Tag << 32;
+}
+
+#endif

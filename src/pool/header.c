@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the pool says when it finds damage, and the look at everything that finds damage nobody has freed yet. The parameters are those of the
+ * documented bug checks 0x19 and 0xC2; the sentence names the block, its tag, and who is likely to have done it.
+ */
+#include "pool/expool.h"
+#include "rtl/bitmap.h"
+
+#define EX_REPORTED_TAGS 32u
+
+/* The tag as four characters for a message. */
+typedef struct _EX_TAG_TEXT
+{
+    CHAR Text[5];
+} EX_TAG_TEXT;
+
+static EX_TAG_TEXT ExpTagText(ULONG Tag)
+{
+    EX_TAG_TEXT Text = { { 0 } };
+
+    for (ULONG Index = 0; Index < 4; Index++)
+    {
+        CHAR Character = (CHAR)(Tag >> (8 * Index) & 0x7f);
+
+        Text.Text[Index] = Character >= 0x20 && Character < 0x7f ? Character : '.';
+    }
+    return Text;
+}
+
+VOID ExpReportBadAddress(PVOID Address)
+{
+    ULONG_PTR Va = (ULONG_PTR)Address;
+
+    if (Va <= PORT_USER_HIGHEST)
+    {
+        KiBugCheckMessage(BAD_POOL_CALLER, 0x40, Va, PORT_SYSTEM_START, 0,
+                          "%p is freed to the pool, which is a user address", Address);
+    }
+    if (Va - ExpPool()->Sources[0].Base < ExpPool()->Sources[0].Span)
+    {
+        KiBugCheckMessage(BAD_POOL_CALLER, 0x41, Va, PortDirectMapFrame(Address),
+                          MiState.Physical->HighestPage,
+                          "%p is freed, which is no allocated nonpaged pool (freed already?)", Address);
+    }
+    if (Va - ExpPool()->Sources[1].Base < ExpPool()->Sources[1].Span)
+    {
+        KiBugCheckMessage(BAD_POOL_CALLER, 0x50, Va, (Va - ExpPool()->Sources[1].Base) >> PAGE_SHIFT,
+                          ExpPool()->Sources[1].Span,
+                          "%p is freed, which is no allocated paged pool (freed already?)", Address);
+    }
+    KiBugCheckMessage(BAD_POOL_CALLER, 0x46, Va, 0, 0, "%p is freed, which is no pool block", Address);
+}
+
+VOID ExpReportWrongTag(PVOID Address, ULONG Found, ULONG Tag)
+{
+    KiBugCheckMessage(BAD_POOL_CALLER, 0x0A, (ULONG_PTR)Address, Found, Tag,
+                      "pool block %p has the tag '%s' and is freed with '%s'", Address,
+                      ExpTagText(Found).Text, ExpTagText(Tag).Text);
+}
+
+VOID ExpReportFreeBlockDamage(PPOOL_HEADER Header)
+{
+    KiBugCheckMessage(
+        BAD_POOL_HEADER, 0x0D, (ULONG_PTR)Header, (ULONG_PTR)ExpReadQuad(Header),
+        (ULONG_PTR)ExpReadBilled(Header),
+        "the header of the free pool block %p was written to: the block before it was overrun, or somebody wrote "
+        "before the start of this block after it was freed",
+        (PVOID)(Header + 1));
+}
+
+/* Whatever is wrong with a block that lies in a slab. */
+VOID ExpReportBadBlock(PEX_POOL_SOURCE Source, ULONG Page, PVOID Address)
+{
+    const EX_POOL *Pool = ExpPool();
+    const EX_POOL_CLASS *Class = &Source->Classes[Source->Pages[Page].Class];
+    ULONG Offset = BYTE_OFFSET(Address);
+    ULONG Index = Offset >= sizeof(POOL_HEADER)
+                      ? (ULONG)(((ULONG64)(Offset - sizeof(POOL_HEADER)) * Class->Reciprocal) >> 32)
+                      : 0;
+    PPOOL_HEADER Start = (PPOOL_HEADER)(PVOID)(ExpPageAddress(Source, Page) + (SIZE_T)Index * Class->Size);
+    PPOOL_HEADER Next = (PPOOL_HEADER)(PVOID)((PUCHAR)Start + Class->Size);
+    ULONG64 Quad = ExpReadQuad(Start);
+    ULONG Type = (ULONG)(Quad >> EX_HEADER_TYPE_SHIFT) & 0xff;
+    ULONG Tag = (ULONG)(Quad >> 32);
+    BOOLEAN Sized = (Quad & EX_HEADER_SIZES) == ExpSizesOf(Class, Index);
+
+    if (Index < Class->Blocks && Sized && Type == 0 &&
+        ExpReadBilled(Start) == ExpEncodeBilled(Pool, Start, 0))
+    {
+        KiBugCheckMessage(BAD_POOL_CALLER, 0x07, 0, (ULONG_PTR)Quad, (ULONG_PTR)Address,
+                          "pool block %p is freed twice; its tag was '%s'", Address, ExpTagText(Tag).Text);
+    }
+    if (Index >= Class->Blocks || (PVOID)(Start + 1) != Address)
+    {
+        if ((Type & EX_HEADER_CACHE_ALIGNED) == 0 || ((ULONG_PTR)Address & (EX_CACHE_LINE - 1)) != 0)
+        {
+            KiBugCheckMessage(
+                BAD_POOL_CALLER, 0x99, (ULONG_PTR)Address, Class->Size, Index,
+                "%p is freed, which is not the start of a pool block (its slab has blocks of %u bytes)",
+                Address, Class->Size);
+        }
+    }
+    if (Sized && (Type & EX_HEADER_IN_USE) != 0 && Index + 1 < Class->Blocks &&
+        (ExpReadQuad(Next) & EX_HEADER_SIZES) != ExpSizesOf(Class, 1))
+    {
+        KiBugCheckMessage(
+            BAD_POOL_HEADER, 0x20, (ULONG_PTR)Start, (ULONG_PTR)Next, (ULONG_PTR)ExpReadQuad(Next),
+            "the header behind pool block %p (tag '%s') is damaged: the block was written beyond its end",
+            Address, ExpTagText(Tag).Text);
+    }
+    KiBugCheckMessage(
+        BAD_POOL_HEADER, Sized ? 0x05 : 0x07, Sized ? (ULONG_PTR)Start : 0,
+        (ULONG_PTR)ExpReadQuad((PPOOL_HEADER)Address - 1), (ULONG_PTR)Start,
+        "the header of pool block %p is damaged (%llx): the block before it was written beyond its end",
+        Address, (ULONG64)ExpReadQuad((PPOOL_HEADER)Address - 1));
+}
+
+/* ---- Looking at everything ------------------------------------------------------------------------------------------------ */
+
+static VOID ExpCheckSlab(PEX_POOL_SOURCE Source, ULONG Number, ULONG Page)
+{
+    const EX_POOL *Pool = ExpPool();
+    const EX_POOL_CLASS *Class = &Source->Classes[Number];
+    const EX_POOL_PAGE *Descriptor = &Source->Pages[Page];
+    ULONG Free =
+        RtlNumberOfSetBitsUlongPtr(Descriptor->u.Free[0]) + RtlNumberOfSetBitsUlongPtr(Descriptor->u.Free[1]);
+
+    if (Descriptor->Kind != ExPageSlab || Descriptor->Class != Number ||
+        Free + Descriptor->InUse != Class->Blocks)
+    {
+        KiBugCheckMessage(BAD_POOL_HEADER, 0x3, Page, Descriptor->InUse, Free,
+                          "slab %x (%u bytes): kind %x, class %u, %u blocks in use and %u free of %u", Page,
+                          Class->Size, Descriptor->Kind, Descriptor->Class, Descriptor->InUse, Free,
+                          Class->Blocks);
+    }
+    for (ULONG Index = 0; Index < Class->Blocks; Index++)
+    {
+        PPOOL_HEADER Header =
+            (PPOOL_HEADER)(PVOID)(ExpPageAddress(Source, Page) + (SIZE_T)Index * Class->Size);
+        BOOLEAN IsFree = (Descriptor->u.Free[Index / 64] >> (Index & 63) & 1) != 0;
+
+        if ((ExpReadQuad(Header) & EX_HEADER_SIZES) != ExpSizesOf(Class, Index) ||
+            (IsFree && ExpReadBilled(Header) != ExpEncodeBilled(Pool, Header, 0)))
+        {
+            KiBugCheckMessage(BAD_POOL_HEADER, 0x07, 0, (ULONG_PTR)ExpReadQuad(Header), (ULONG_PTR)Header,
+                              "the header %p of a %s pool block is damaged", (PVOID)Header,
+                              IsFree ? "free" : "used");
+        }
+    }
+}
+
+static VOID ExpCheckSource(PEX_POOL_SOURCE Source)
+{
+    SIZE_T Pages = 0;
+
+    for (ULONG Number = 0; Number < EX_POOL_CLASSES; Number++)
+    {
+        const EX_POOL_CLASS *Class = &Source->Classes[Number];
+        SIZE_T Slabs = 0;
+
+        for (ULONG Page = Class->Partial; Page != 0; Page = Source->Pages[Page].Flink, Slabs++)
+        {
+            ExpCheckSlab(Source, Number, Page);
+        }
+        for (ULONG Page = Class->Full; Page != 0; Page = Source->Pages[Page].Flink, Slabs++)
+        {
+            ExpCheckSlab(Source, Number, Page);
+        }
+        if (Slabs != Class->Slabs)
+        {
+            KiBugCheckMessage(BAD_POOL_HEADER, 0x3, Class->Size, Slabs, Class->Slabs,
+                              "%llu slabs of blocks of %u bytes, counted are %llu", (ULONG64)Slabs,
+                              Class->Size, (ULONG64)Class->Slabs);
+        }
+        Pages += Slabs;
+    }
+    if (Pages + Source->RunPages != Source->PagesInUse)
+    {
+        KiBugCheckMessage(BAD_POOL_HEADER, 0x3, Pages, Source->RunPages, Source->PagesInUse,
+                          "%llu slabs and %llu pages of big blocks; %llu pages are in use", (ULONG64)Pages,
+                          (ULONG64)Source->RunPages, (ULONG64)Source->PagesInUse);
+    }
+}
+
+VOID ExpCheckPools(void)
+{
+    for (ULONG Paged = 0; Paged < 2; Paged++)
+    {
+        if (ExpPool()->Sources[Paged].Operations != NULL &&
+            (Paged == 0 || KiCurrentThread()->Irql <= APC_LEVEL))
+        {
+            ExpCheckSource(&ExpPool()->Sources[Paged]);
+        }
+    }
+}
+
+/* ---- What is left at the end ----------------------------------------------------------------------------------------------- */
+
+static BOOLEAN ExpPrintLeak(const SYSTEM_POOLTAG *Tag, PVOID Context)
+{
+    PULONG Lines = Context;
+    ULONG Blocks = Tag->NonPagedAllocs - Tag->NonPagedFrees + Tag->PagedAllocs - Tag->PagedFrees;
+
+    if (Blocks != 0)
+    {
+        DbgPrint("pool: %u blocks left with the tag %s: %llu bytes nonpaged, %llu paged\n", Blocks,
+                 ExpTagText(Tag->TagUlong).Text, (ULONG64)Tag->NonPagedUsed, (ULONG64)Tag->PagedUsed);
+        return --*Lines != 0;
+    }
+    return TRUE;
+}
+
+VOID ExpReportLeaks(void)
+{
+    ULONG Lines = EX_REPORTED_TAGS;
+    EX_POOL_USAGE Usage[2];
+
+    ExQueryPoolTags(ExpPrintLeak, &Lines);
+    ExQueryPoolUsage(FALSE, &Usage[0]);
+    ExQueryPoolUsage(TRUE, &Usage[1]);
+    KiBugCheckMessage(DRIVER_VERIFIER_DETECTED_VIOLATION, 0x62, 0, 0, Usage[0].Blocks + Usage[1].Blocks,
+                      "the machine ends with %llu nonpaged and %llu paged pool blocks left",
+                      (ULONG64)Usage[0].Blocks, (ULONG64)Usage[1].Blocks);
+}

@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The middle of the pool: pages cut into blocks of one size. Which blocks of a slab are free stands in its descriptor as bits, not in the
+ * blocks: so a lock never covers a touch of pageable memory, and a block that its owner wrote to after freeing it cannot lead the
+ * allocator astray. Processors take blocks from here in bulk and bring them back in bulk.
+ */
+#include "pool/expool.h"
+
+/* Chosen so that little of a page is left over. The largest is what BlockSize can say. */
+static const USHORT ExpClassSizes[EX_POOL_CLASSES] = { 32,  48,  64,  80,  96,   112,  128,  144, 160, 176,
+                                                       192, 224, 256, 272, 288,  304,  336,  368, 400, 448,
+                                                       512, 576, 672, 816, 1024, 1360, 2048, 4080 };
+
+/* Free blocks at hand on each processor: up to half a megabyte over all classes, not fewer than 4 of one. */
+#define EX_BIN_BYTES 65536u
+
+C_ASSERT(EX_POOL_LARGEST + sizeof(POOL_HEADER) == 4080);
+
+VOID ExpInitializeClasses(PEX_POOL_SOURCE Source)
+{
+    EX_POOL *Pool = ExpPool();
+    ULONG Units = 0;
+
+    for (ULONG Index = 0; Index < EX_POOL_CLASSES; Index++)
+    {
+        EX_POOL_CLASS *Class = &Source->Classes[Index];
+        ULONG Size = ExpClassSizes[Index];
+
+        Class->Size = Size;
+        Class->Blocks = PAGE_SIZE / Size;
+        Class->Reciprocal = (ULONG)((0x100000000ull + Size - 1) / Size);
+        Class->Depth = EX_BIN_BYTES / Size < EX_BIN_DEPTH ? EX_BIN_BYTES / Size : EX_BIN_DEPTH;
+        for (; Units * EX_POOL_UNIT <= Size; Units++)
+        {
+            Pool->ClassOf[Units] = (UCHAR)Index;
+        }
+    }
+    for (ULONG Processor = 0; Processor < Pool->ProcessorCount; Processor++)
+    {
+        for (ULONG Index = 0; Index < EX_POOL_CLASSES; Index++)
+        {
+            Pool->Processors[Processor].Bins[Source->Paged][Index].Depth = Source->Classes[Index].Depth;
+        }
+    }
+}
+
+/* ---- Lists of pages -------------------------------------------------------------------------------------------------- */
+
+VOID ExpLinkPage(PEX_POOL_SOURCE Source, PULONG Head, ULONG Page)
+{
+    EX_POOL_PAGE *Descriptor = &Source->Pages[Page];
+
+    Descriptor->Blink = 0;
+    Descriptor->Flink = *Head;
+    if (*Head != 0)
+    {
+        Source->Pages[*Head].Blink = Page;
+    }
+    *Head = Page;
+}
+
+VOID ExpUnlinkPage(PEX_POOL_SOURCE Source, PULONG Head, ULONG Page)
+{
+    EX_POOL_PAGE *Descriptor = &Source->Pages[Page];
+
+    if (Descriptor->Blink != 0)
+    {
+        Source->Pages[Descriptor->Blink].Flink = Descriptor->Flink;
+    }
+    else
+    {
+        KiRequire(*Head == Page);
+        *Head = Descriptor->Flink;
+    }
+    if (Descriptor->Flink != 0)
+    {
+        Source->Pages[Descriptor->Flink].Blink = Descriptor->Blink;
+    }
+    Descriptor->Flink = 0;
+    Descriptor->Blink = 0;
+}
+
+static FORCEINLINE VOID ExpLockClass(EX_POOL_CLASS *Class)
+{
+    KiAcquireSpinLockAtDispatch(&Class->Lock);
+    KiNoteLockAcquired(&Class->Lock, KiLockPool, FALSE);
+}
+
+static FORCEINLINE VOID ExpUnlockClass(EX_POOL_CLASS *Class)
+{
+    KiNoteLockReleased(&Class->Lock);
+    KiReleaseSpinLockFromDispatch(&Class->Lock);
+}
+
+/* ---- Slabs ------------------------------------------------------------------------------------------------------------ */
+
+static FORCEINLINE BOOLEAN ExpHasFree(const EX_POOL_PAGE *Page)
+{
+    return (Page->u.Free[0] | Page->u.Free[1]) != 0;
+}
+
+/* The page is nobody's yet. Writes the headers of all its blocks: each is free. May fault. */
+static VOID ExpCutPage(PEX_POOL_SOURCE Source, ULONG Number, ULONG Page)
+{
+    const EX_POOL *Pool = ExpPool();
+    const EX_POOL_CLASS *Class = &Source->Classes[Number];
+    EX_POOL_PAGE *Descriptor = &Source->Pages[Page];
+    PUCHAR Address = ExpPageAddress(Source, Page);
+
+    ExpUnpoison(Address, PAGE_SIZE);
+    for (ULONG Block = 0; Block < Class->Blocks; Block++)
+    {
+        PPOOL_HEADER Header = (PPOOL_HEADER)(PVOID)(Address + (SIZE_T)Block * Class->Size);
+
+        ExpWriteHeader(Header, ExpMakeQuad(Class, Block, 0, 0), ExpEncodeBilled(Pool, Header, 0));
+        ExpPoison(Header, Class->Size);
+    }
+    Descriptor->u.Free[0] = Class->Blocks >= 64 ? ~0ull : (1ull << Class->Blocks) - 1;
+    Descriptor->u.Free[1] = Class->Blocks < 65     ? 0
+                            : Class->Blocks == 128 ? ~0ull
+                                                   : (1ull << (Class->Blocks - 64)) - 1;
+    Descriptor->Class = (UCHAR)Number;
+    Descriptor->InUse = 0;
+    __atomic_store_n(&Descriptor->Kind, ExPageSlab, __ATOMIC_RELEASE);
+}
+
+BOOLEAN ExpGrowClass(PEX_POOL_SOURCE Source, ULONG Number)
+{
+    EX_POOL_CLASS *Class = &Source->Classes[Number];
+    ULONG Pages[EX_BIN_DEPTH];
+    ULONG Wanted = Class->Depth / 2 / Class->Blocks;
+    ULONG Got;
+    KIRQL OldIrql;
+
+    Got = Source->Operations->GetPages(Source, Wanted != 0 ? Wanted : 1, Pages);
+    for (ULONG Index = 0; Index < Got; Index++)
+    {
+        ExpCutPage(Source, Number, Pages[Index]);
+    }
+    if (Got == 0)
+    {
+        return FALSE;
+    }
+    OldIrql = KiRaiseIrqlToDispatch();
+    ExpLockClass(Class);
+    for (ULONG Index = Got; Index > 0; Index--)
+    {
+        ExpLinkPage(Source, &Class->Partial, Pages[Index - 1]);
+    }
+    __atomic_store_n(&Class->Slabs, Class->Slabs + Got, __ATOMIC_RELAXED);
+    ExpUnlockClass(Class);
+    KiLowerIrqlFromDispatch(OldIrql);
+    return TRUE;
+}
+
+/* Takes up to Wanted blocks of one slab. */
+static ULONG ExpTakeBlocks(PEX_POOL_SOURCE Source, const EX_POOL_CLASS *Class, ULONG Page, PUCHAR *Blocks,
+                           ULONG Wanted)
+{
+    EX_POOL_PAGE *Descriptor = &Source->Pages[Page];
+    PUCHAR Address = ExpPageAddress(Source, Page);
+    ULONG Taken = 0;
+
+    for (ULONG Word = 0; Word < 2; Word++)
+    {
+        while (Descriptor->u.Free[Word] != 0 && Taken < Wanted)
+        {
+            ULONG Block = Word * 64 + (ULONG)__builtin_ctzll(Descriptor->u.Free[Word]);
+
+            Descriptor->u.Free[Word] &= Descriptor->u.Free[Word] - 1;
+            Blocks[Taken++] = Address + (SIZE_T)Block * Class->Size;
+        }
+    }
+    Descriptor->InUse = (UCHAR)(Descriptor->InUse + Taken);
+    return Taken;
+}
+
+BOOLEAN ExpRefillBin(PEX_POOL_SOURCE Source, ULONG Number, EX_POOL_BIN *Bin)
+{
+    EX_POOL_CLASS *Class = &Source->Classes[Number];
+    ULONG Wanted = Bin->Depth / 2;
+    ULONG Page;
+
+    ExpLockClass(Class);
+    while (Bin->Count < Wanted && (Page = Class->Partial) != 0)
+    {
+        Bin->Count += ExpTakeBlocks(Source, Class, Page, &Bin->Blocks[Bin->Count], Wanted - Bin->Count);
+        if (!ExpHasFree(&Source->Pages[Page]))
+        {
+            ExpUnlinkPage(Source, &Class->Partial, Page);
+            ExpLinkPage(Source, &Class->Full, Page);
+        }
+    }
+    ExpUnlockClass(Class);
+    return Bin->Count != 0;
+}
+
+/* One block comes back. Returns its page if that is empty now and not the last one with free blocks, else 0. */
+static ULONG ExpReturnBlock(PEX_POOL_SOURCE Source, EX_POOL_CLASS *Class, PUCHAR Block)
+{
+    ULONG Page = (ULONG)(((ULONG_PTR)Block - Source->Base) >> PAGE_SHIFT);
+    EX_POOL_PAGE *Descriptor = &Source->Pages[Page];
+    ULONG Number = (ULONG)(((ULONG64)BYTE_OFFSET(Block) * Class->Reciprocal) >> 32);
+    ULONG64 Bit = 1ull << (Number & 63);
+
+    if ((Descriptor->u.Free[Number / 64] & Bit) != 0)
+    {
+        KiBugCheckMessage(BAD_POOL_CALLER, 0x07, 0, 0, (ULONG_PTR)Block + sizeof(POOL_HEADER),
+                          "pool block %p was freed twice by two threads at the same time",
+                          Block + sizeof(POOL_HEADER));
+    }
+    if (!ExpHasFree(Descriptor))
+    {
+        ExpUnlinkPage(Source, &Class->Full, Page);
+        ExpLinkPage(Source, &Class->Partial, Page);
+    }
+    Descriptor->u.Free[Number / 64] |= Bit;
+    Descriptor->InUse--;
+    if (Descriptor->InUse != 0 || (Class->Partial == Page && Descriptor->Flink == 0))
+    {
+        return 0;
+    }
+    ExpUnlinkPage(Source, &Class->Partial, Page);
+    __atomic_store_n(&Class->Slabs, Class->Slabs - 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&Descriptor->Kind, ExPageNone, __ATOMIC_RELAXED);
+    return Page;
+}
+
+ULONG ExpFlushBin(PEX_POOL_SOURCE Source, ULONG Number, EX_POOL_BIN *Bin, ULONG Count, PULONG Empty)
+{
+    EX_POOL_CLASS *Class = &Source->Classes[Number];
+    ULONG Emptied = 0;
+
+    ExpLockClass(Class);
+    for (ULONG Index = 0; Index < Count; Index++)
+    {
+        ULONG Page = ExpReturnBlock(Source, Class, Bin->Blocks[Index]);
+
+        if (Page != 0)
+        {
+            Empty[Emptied++] = Page;
+        }
+    }
+    ExpUnlockClass(Class);
+    for (ULONG Index = Count; Index < Bin->Count; Index++) /* the oldest went */
+    {
+        Bin->Blocks[Index - Count] = Bin->Blocks[Index];
+    }
+    Bin->Count -= Count;
+    return Emptied;
+}
+
+VOID ExpReleasePages(PEX_POOL_SOURCE Source, ULONG Count, const ULONG *Pages)
+{
+    for (ULONG Index = 0; Index < Count; Index++)
+    {
+        ExpUnpoison(ExpPageAddress(Source, Pages[Index]), PAGE_SIZE);
+    }
+    if (Count != 0)
+    {
+        Source->Operations->PutPages(Source, Count, Pages);
+    }
+}
+
+/* ---- Trimming --------------------------------------------------------------------------------------------------------- */
+
+/* The slab that every class keeps although it is empty. */
+static ULONG ExpTakeEmptySlab(PEX_POOL_SOURCE Source, EX_POOL_CLASS *Class)
+{
+    KIRQL OldIrql = KiRaiseIrqlToDispatch();
+    ULONG Page;
+
+    ExpLockClass(Class);
+    Page = Class->Partial;
+    while (Page != 0 && Source->Pages[Page].InUse != 0)
+    {
+        Page = Source->Pages[Page].Flink;
+    }
+    if (Page != 0)
+    {
+        ExpUnlinkPage(Source, &Class->Partial, Page);
+        __atomic_store_n(&Class->Slabs, Class->Slabs - 1, __ATOMIC_RELAXED);
+        __atomic_store_n(&Source->Pages[Page].Kind, ExPageNone, __ATOMIC_RELAXED);
+    }
+    ExpUnlockClass(Class);
+    KiLowerIrqlFromDispatch(OldIrql);
+    return Page;
+}
+
+/* The bins of one processor; the calling thread moves there for the time, as far as its IRQL permits. */
+static VOID ExpTrimProcessor(PEX_POOL_SOURCE Source, ULONG Processor)
+{
+    PKTHREAD Thread = KiCurrentThread();
+    ULONG Home = Thread->Processor;
+    ULONG Empty[EX_BIN_DEPTH];
+
+    if (Processor != Home && Thread->Irql >= DISPATCH_LEVEL)
+    {
+        return;
+    }
+    for (ULONG Index = 0; Index < EX_POOL_CLASSES; Index++)
+    {
+        EX_POOL_BIN *Bin = &ExpPool()->Processors[Processor].Bins[Source->Paged][Index];
+        ULONG Count;
+        KIRQL OldIrql;
+
+        Thread->Processor = Processor;
+        OldIrql = KiRaiseIrqlToDispatch();
+        Count = ExpFlushBin(Source, Index, Bin, Bin->Count, Empty);
+        KiLowerIrqlFromDispatch(OldIrql);
+        Thread->Processor = Home;
+        ExpReleasePages(Source, Count, Empty);
+    }
+}
+
+VOID ExpTrimPools(void)
+{
+    EX_POOL *Pool = ExpPool();
+
+    for (ULONG Paged = 0; Paged < 2; Paged++)
+    {
+        PEX_POOL_SOURCE Source = &Pool->Sources[Paged];
+
+        if (Source->Operations == NULL || (Paged != 0 && KiCurrentThread()->Irql > APC_LEVEL))
+        {
+            continue;
+        }
+        for (ULONG Processor = 0; Processor < Pool->ProcessorCount; Processor++)
+        {
+            ExpTrimProcessor(Source, Processor);
+        }
+        for (ULONG Index = 0; Index < EX_POOL_CLASSES; Index++)
+        {
+            ULONG Page;
+
+            while ((Page = ExpTakeEmptySlab(Source, &Source->Classes[Index])) != 0)
+            {
+                ExpReleasePages(Source, 1, &Page);
+            }
+        }
+    }
+}

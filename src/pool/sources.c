@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The source of nonpaged pool, and the birth and death of the pools. Nonpaged pages are frames seen through the direct map, so that no page table
+ * has to be written and no translation can be missing at any IRQL; the page number is the frame's. Paged pool is handed in from above.
+ */
+#include "pool/expool.h"
+#include "pool/slab.h"
+
+EX_POOL *ExpPool(void)
+{
+    return MiState.Pool->Ex;
+}
+
+/* ---- Nonpaged pages ---------------------------------------------------------------------------------------------------- */
+
+static BOOLEAN ExpChargePages(PEX_POOL_SOURCE Source, SIZE_T Pages)
+{
+    SIZE_T InUse = __atomic_add_fetch(&Source->PagesInUse, Pages, __ATOMIC_RELAXED);
+    SIZE_T Peak = __atomic_load_n(&Source->PeakPages, __ATOMIC_RELAXED);
+
+    if (InUse <= Source->PageLimit && MiChargeCommitment(Pages, MI_COMMIT_NO_EXTEND))
+    {
+        if (MiChargeResidentAvailable(Pages))
+        {
+            if (InUse > Peak)
+            {
+                __atomic_store_n(&Source->PeakPages, InUse,
+                                 __ATOMIC_RELAXED); /* a statistic: races lose a little */
+            }
+            return TRUE;
+        }
+        MiReturnCommitment(Pages);
+    }
+    __atomic_sub_fetch(&Source->PagesInUse, Pages, __ATOMIC_RELAXED);
+    return FALSE;
+}
+
+static VOID ExpReturnPages(PEX_POOL_SOURCE Source, SIZE_T Pages)
+{
+    MiReturnResidentAvailable(Pages);
+    MiReturnCommitment(Pages);
+    __atomic_sub_fetch(&Source->PagesInUse, Pages, __ATOMIC_RELAXED);
+}
+
+/*
+ * Where ordinary requests are refused because memory is short, the pool goes on with half of the reserve: its callers hold locks and
+ * cannot wait, and the other half is enough to write pages out.
+ */
+static PFN_NUMBER ExpTakeFrames(ULONG Wanted, ULONG Flags, PULONG Got)
+{
+    PFN_NUMBER Frame = MiAllocatePageRun(Wanted, Flags, Got);
+
+    if (Frame == 0 && MiAvailablePages() > MiState.Physical->MinimumReserve / 2)
+    {
+        *Got = 1;
+        Frame = MiAllocatePage(Flags | MI_PAGE_MUST_SUCCEED);
+    }
+    return Frame;
+}
+
+static VOID ExpMarkKernelFrame(PFN_NUMBER Frame)
+{
+    PMMPFN Pfn = MiPfn(Frame);
+    KIRQL OldIrql = KiRaiseIrqlToDispatch();
+
+    MiLockPfn(Pfn);
+    Pfn->e1.Kernel = 1;
+    MiUnlockPfn(Pfn);
+    KiLowerIrqlFromDispatch(OldIrql);
+}
+
+static ULONG ExpGetNonpagedPages(PEX_POOL_SOURCE Source, ULONG Wanted, PULONG Pages)
+{
+    ULONG Taken = 0;
+
+    if (!ExpChargePages(Source, Wanted))
+    {
+        if (Wanted == 1 || !ExpChargePages(Source, 1))
+        {
+            return 0;
+        }
+        Wanted = 1;
+    }
+    while (Taken < Wanted)
+    {
+        ULONG Got = 0;
+        PFN_NUMBER Frame = ExpTakeFrames(Wanted - Taken, 0, &Got);
+
+        if (Frame == 0)
+        {
+            break;
+        }
+        for (ULONG Index = 0; Index < Got; Index++)
+        {
+            ExpMarkKernelFrame(Frame + Index);
+            Pages[Taken++] = (ULONG)(Frame + Index);
+        }
+    }
+    if (Taken < Wanted)
+    {
+        ExpReturnPages(Source, Wanted - Taken);
+    }
+    return Taken;
+}
+
+static VOID ExpPutNonpagedPages(PEX_POOL_SOURCE Source, ULONG Count, const ULONG *Pages)
+{
+    for (ULONG Index = 0; Index < Count; Index++)
+    {
+        MiFreePage(Pages[Index]);
+    }
+    ExpReturnPages(Source, Count);
+}
+
+static ULONG ExpGetNonpagedRun(PEX_POOL_SOURCE Source, SIZE_T Count)
+{
+    PFN_NUMBER Frame;
+    ULONG Got;
+
+    if (!ExpChargePages(Source, Count))
+    {
+        return 0;
+    }
+    if (Count == 1)
+    {
+        Frame = ExpTakeFrames(1, MI_PAGE_ZEROED, &Got);
+        if (Frame != 0)
+        {
+            ExpMarkKernelFrame(Frame);
+        }
+    }
+    else
+    {
+        Frame = MiAllocateContiguousPages(Count, 1, MiState.Physical->HighestPage, 1);
+    }
+    if (Frame == 0)
+    {
+        ExpReturnPages(Source, Count);
+    }
+    return (ULONG)Frame;
+}
+
+static VOID ExpPutNonpagedRun(PEX_POOL_SOURCE Source, ULONG First, SIZE_T Count)
+{
+    MiFreeContiguousPages(First, Count);
+    ExpReturnPages(Source, Count);
+}
+
+static const EX_POOL_SOURCE_OPERATIONS ExpNonpagedOperations = { .GetPages = ExpGetNonpagedPages,
+                                                                 .PutPages = ExpPutNonpagedPages,
+                                                                 .GetRun = ExpGetNonpagedRun,
+                                                                 .PutRun = ExpPutNonpagedRun };
+
+/* ---- Birth and death ------------------------------------------------------------------------------------------------------ */
+
+/* Descriptors cost memory only where pages are in use: boot memory comes into being when it is touched. */
+static NTSTATUS ExpAttachSource(ULONG Paged, const EX_POOL_SOURCE_OPERATIONS *Operations, ULONG_PTR Base,
+                                SIZE_T Pages, SIZE_T PageLimit)
+{
+    PEX_POOL_SOURCE Source = &ExpPool()->Sources[Paged];
+
+    Source->Pages = PortAllocateBootMemory(Pages * sizeof(EX_POOL_PAGE));
+    if (Source->Pages == NULL)
+    {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    Source->Base = Base;
+    Source->Paged = Paged != 0;
+    Source->PageLimit = PageLimit;
+    ExpInitializeClasses(Source);
+    Source->Span = Pages << PAGE_SHIFT;
+    Source->Operations = Operations;
+    return STATUS_SUCCESS;
+}
+
+static VOID ExpDetachSource(ULONG Paged)
+{
+    PEX_POOL_SOURCE Source = &ExpPool()->Sources[Paged];
+
+    if (Source->Pages != NULL)
+    {
+        PortFreeBootMemory(Source->Pages, (Source->Span >> PAGE_SHIFT) * sizeof(EX_POOL_PAGE));
+    }
+    Source->Operations = NULL;
+    Source->Pages = NULL;
+    Source->Span = 0;
+}
+
+NTSTATUS ExpAttachPagedPool(const EX_POOL_SOURCE_OPERATIONS *Operations, ULONG_PTR Base, SIZE_T Pages)
+{
+    return ExpAttachSource(1, Operations, Base, Pages, Pages - 1);
+}
+
+VOID ExpRequireNoBlocks(void)
+{
+    for (ULONG Paged = 0; Paged < 2; Paged++)
+    {
+        EX_POOL_USAGE Usage;
+
+        ExQueryPoolUsage(Paged != 0, &Usage);
+        if (Usage.Blocks != 0)
+        {
+            ExpReportLeaks();
+        }
+    }
+}
+
+VOID ExpDetachPagedPool(void)
+{
+    EX_POOL_USAGE Usage;
+
+    if (ExpPool()->Sources[1].Operations == NULL)
+    {
+        return;
+    }
+    ExQueryPoolUsage(TRUE, &Usage);
+    if (Usage.Blocks != 0)
+    {
+        ExpReportLeaks();
+    }
+    ExpTrimPools();
+    ExpDetachSource(1);
+}
+
+NTSTATUS ExpInitializePools(void)
+{
+    EX_POOL *Pool = PortAllocateBootMemory(sizeof(*Pool));
+    PFN_NUMBER Pages = MiState.Physical->DatabaseFrames; /* memory may be added */
+    NTSTATUS Status;
+
+    if (Pool == NULL)
+    {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    MiState.Pool->Ex = Pool;
+    InitializeListHead(&Pool->QuotaBlocks);
+    InitializeListHead(&Pool->Lookasides[0]);
+    InitializeListHead(&Pool->Lookasides[1]);
+    Pool->Cookie = KiIsDeterministic() ? 0x9e3779b97f4a7c15ull : PortQueryEntropy();
+    Pool->ProcessorCount = MiState.Ke->ProcessorCount;
+    for (ULONG Run = 0; Run < MiState.Physical->RunCount;
+         Run++) /* a machine that was given up left its poison */
+    {
+        ExpUnpoison(PortDirectMap(MiState.Physical->Runs[Run].BasePage),
+                    MiState.Physical->Runs[Run].PageCount << PAGE_SHIFT);
+    }
+    Pool->Processors = PortAllocateBootMemory(Pool->ProcessorCount * sizeof(*Pool->Processors));
+    Status = Pool->Processors == NULL ? STATUS_INSUFFICIENT_RESOURCES
+                                      : ExpAttachSource(0, &ExpNonpagedOperations, PORT_DIRECT_MAP_BASE,
+                                                        Pages, MiState.Physical->NumberOfPages / 4 * 3);
+    if (!NT_SUCCESS(Status))
+    {
+        ExpShutdownPools();
+    }
+    return Status;
+}
+
+VOID ExpShutdownPools(void)
+{
+    EX_POOL *Pool = ExpPool();
+
+    if (Pool == NULL)
+    {
+        return;
+    }
+    if (Pool->Sources[0].Operations != NULL)
+    {
+        ExpTrimPools();
+    }
+    ExpDetachSource(0);
+    if (Pool->Processors != NULL)
+    {
+        PortFreeBootMemory(Pool->Processors, Pool->ProcessorCount * sizeof(*Pool->Processors));
+    }
+    PortFreeBootMemory(Pool, sizeof(*Pool));
+    MiState.Pool->Ex = NULL;
+}

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT */
+/* The pages of paged pool: handing them to room pool at boot, and taking them back. Theory: docs/pool.md. */
+#ifndef NTMM_VIRTUAL_PAGEDPOOL_H
+#define NTMM_VIRTUAL_PAGEDPOOL_H
+
+#include "virtual/virtual.h"
+
+/* After the system space is there. STATUS_INSUFFICIENT_RESOURCES leaves nothing behind. */
+NTSTATUS MiInitializePagedPool(void);
+VOID MiShutdownPagedPool(void); /* bug-checks when paged blocks are left */
+
+#endif

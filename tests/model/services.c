@@ -264,7 +264,7 @@ int main(void)
     for (ULONG64 Done = 0; Done < Total; Done += Count)
     {
         RoundSeed = Random.State + Done / Count;
-        ModelGenerate(RoundSeed, Operations, Count);
+        ModelGenerate(RoundSeed, Operations, Count, FALSE);
         free(Chosen);
         Chosen = calloc(Count, sizeof(*Chosen));
         for (SIZE_T Index = 0; Chosen != NULL && Index < Count; Index++)

@@ -49,6 +49,7 @@ typedef struct _MODEL_SPACE
     ULONG_PTR Low;  /* addresses that this model accounts for; others may belong to another thread's model */
     ULONG_PTR High; /* last byte */
     BOOLEAN Shared; /* there are others */
+    BOOLEAN Pointers; /* accesses are native; the thread is attached */
     ULONG Count;
     MODEL_REGION *Region[MODEL_MAXIMUM_REGIONS]; /* ascending */
     SIZE_T Minimum;                              /* working-set limits, pages */
@@ -167,12 +168,13 @@ typedef struct _MODEL_KIND
     const char *Name;
     ULONG Weight;
     MODEL_ROUTINE *Routine;
+    BOOLEAN Shared; /* also for threads that own only parts of the processes */
 } MODEL_KIND;
 
 extern const MODEL_KIND ModelKinds[]; /* ends with Name NULL */
 
 /* Fills Operations from Seed, as often as the weights say. */
-VOID ModelGenerate(ULONG64 Seed, MODEL_OPERATION *Operations, SIZE_T Count);
+VOID ModelGenerate(ULONG64 Seed, MODEL_OPERATION *Operations, SIZE_T Count, BOOLEAN Shared);
 
 VOID ModelRunOperation(MODEL *Model, const MODEL_OPERATION *Operation, ULONG64 Number);
 VOID ModelTakeBaseline(MODEL *Model);
@@ -196,7 +198,7 @@ ULONG_PTR ModelPickAddress(MODEL_SPACE *Space,
                            TEST_RANDOM *Random); /* mostly in a region, mostly page-aligned */
 MODEL_REGION *ModelPickRegion(MODEL_SPACE *Space, TEST_RANDOM *Random);
 
-MODEL_MACHINE ModelLookAtMachine(VOID);
+MODEL_MACHINE ModelLookAtMachine(const MODEL *Model);
 
 /* An access of the process's own, in user mode, on the simulated processor. */
 NTSTATUS ModelAccess(MODEL_SPACE *Space, ULONG_PTR Va, SIZE_T Length, MI_ACCESS Access, UCHAR *Bytes,

@@ -61,7 +61,7 @@ static SIZE_T ModelPickLength(MODEL_SPACE *Space, ULONG_PTR Va, TEST_RANDOM *Ran
 static VOID ModelDoAllocate(MODEL *Model, MODEL_SPACE *Space, MODEL_ALLOCATION *Allocation)
 {
     MEM_EXTENDED_PARAMETER Parameter = { 0 };
-    MODEL_MACHINE Machine = ModelLookAtMachine();
+    MODEL_MACHINE Machine = ModelLookAtMachine(Model);
     PVOID Base = (PVOID)Allocation->Base;
     SIZE_T Size = Allocation->Size;
     BOOLEAN Required = Allocation->Requirements.HighestEndingAddress != NULL ||
@@ -182,7 +182,7 @@ VOID ModelRunReset(MODEL *Model, TEST_RANDOM *Random)
 
 static VOID ModelDoFree(MODEL *Model, MODEL_SPACE *Space, ULONG_PTR Base, SIZE_T Size, ULONG Type)
 {
-    MODEL_MACHINE Machine = ModelLookAtMachine();
+    MODEL_MACHINE Machine = ModelLookAtMachine(Model);
     PVOID RealBase = (PVOID)Base;
     SIZE_T RealSize;
     NTSTATUS Expected;
@@ -293,7 +293,7 @@ VOID ModelRunProtect(MODEL *Model, TEST_RANDOM *Random)
     ULONG_PTR Base = ModelPickAddress(Space, Random);
     SIZE_T Size = ModelPickLength(Space, Base, Random);
     ULONG Protect = ModelPickProtection(Random);
-    MODEL_MACHINE Machine = ModelLookAtMachine();
+    MODEL_MACHINE Machine = ModelLookAtMachine(Model);
     PVOID RealBase = (PVOID)Base;
     SIZE_T RealSize = Size;
     ULONG Old = 0x12345;
@@ -385,6 +385,10 @@ VOID ModelRunTouch(MODEL *Model, TEST_RANDOM *Random)
     NTSTATUS Expected;
     NTSTATUS Actual;
 
+    if (Space->Pointers && Access == MiAccessExecute)
+    {
+        Access = MiAccessRead; /* random bytes are no instructions */
+    }
     if (Va + Length - 1 > Space->High)
     {
         Length = Space->High + 1 - Va;

@@ -65,7 +65,7 @@ VOID ModelRunFork(MODEL *Model, TEST_RANDOM *Random)
     MODEL_SPACE *Parent = ModelPickSpace(Model, Random);
     ULONG Slot = ModelFreeSlot(Model);
     SIZE_T Needed = ModelCommittedInSpace(Parent);
-    MODEL_MACHINE Machine = ModelLookAtMachine();
+    MODEL_MACHINE Machine = ModelLookAtMachine(Model);
     MODEL_SPACE *Child;
     PEPROCESS Process;
     HANDLE Handle = NULL;

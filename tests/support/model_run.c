@@ -6,6 +6,7 @@
  */
 #include "model.h"
 
+#include "host.h"
 #include "host_sim.h"
 
 #include "nt/boot.h"
@@ -13,29 +14,29 @@
 #include <unistd.h>
 
 const MODEL_KIND ModelKinds[] = {
-    { "allocate", 10, ModelRunAllocate },
-    { "commit", 8, ModelRunCommit },
-    { "placeholder", 6, ModelRunPlaceholder },
-    { "free", 12, ModelRunFree },
-    { "protect", 10, ModelRunProtect },
-    { "lock", 5, ModelRunLock },
-    { "reset", 5, ModelRunReset },
-    { "touch", 70, ModelRunTouch },
-    { "transfer", 12, ModelRunTransfer },
-    { "copy", 4, ModelRunCopy },
-    { "query", 10, ModelRunQuery },
-    { "walk", 1, ModelRunWalk },
-    { "query-ws", 4, ModelRunQueryWs },
-    { "watch", 12, ModelRunWatch },
-    { "bad-call", 4, ModelRunBadCall },
-    { "fork", 4, ModelRunFork },
-    { "end", 2, ModelRunEnd },
-    { "limits", 3, ModelRunLimits },
-    { "command", 5, ModelRunCommand },
-    { "advice", 5, ModelRunAdvice },
-    { "time", 6, ModelRunTime },
-    { "paging-file", 1, ModelRunPagingFile },
-    { NULL, 0, NULL },
+    { "allocate", 10, ModelRunAllocate, TRUE },
+    { "commit", 8, ModelRunCommit, TRUE },
+    { "placeholder", 6, ModelRunPlaceholder, TRUE },
+    { "free", 12, ModelRunFree, TRUE },
+    { "protect", 10, ModelRunProtect, TRUE },
+    { "lock", 5, ModelRunLock, FALSE },
+    { "reset", 5, ModelRunReset, TRUE },
+    { "touch", 70, ModelRunTouch, TRUE },
+    { "transfer", 12, ModelRunTransfer, TRUE },
+    { "copy", 4, ModelRunCopy, TRUE },
+    { "query", 10, ModelRunQuery, TRUE },
+    { "walk", 1, ModelRunWalk, FALSE },
+    { "query-ws", 4, ModelRunQueryWs, TRUE },
+    { "watch", 12, ModelRunWatch, TRUE },
+    { "bad-call", 4, ModelRunBadCall, TRUE },
+    { "fork", 4, ModelRunFork, FALSE },
+    { "end", 2, ModelRunEnd, FALSE },
+    { "limits", 3, ModelRunLimits, FALSE },
+    { "command", 5, ModelRunCommand, FALSE },
+    { "advice", 5, ModelRunAdvice, TRUE },
+    { "time", 6, ModelRunTime, FALSE },
+    { "paging-file", 1, ModelRunPagingFile, FALSE },
+    { NULL, 0, NULL, FALSE },
 };
 
 /* ---- Reporting ------------------------------------------------------------------------------------------------------------------ */
@@ -97,23 +98,28 @@ VOID ModelExpect(MODEL *Model, const char *What, ULONG64 Expected, ULONG64 Actua
 
 /* ---- Operations ------------------------------------------------------------------------------------------------------------------- */
 
-VOID ModelGenerate(ULONG64 Seed, MODEL_OPERATION *Operations, SIZE_T Count)
+static ULONG ModelWeight(ULONG Kind, BOOLEAN Shared)
+{
+    return Shared && !ModelKinds[Kind].Shared ? 0 : ModelKinds[Kind].Weight;
+}
+
+VOID ModelGenerate(ULONG64 Seed, MODEL_OPERATION *Operations, SIZE_T Count, BOOLEAN Shared)
 {
     TEST_RANDOM Random = { .State = Seed };
     ULONG Weights = 0;
 
     for (ULONG Kind = 0; ModelKinds[Kind].Name != NULL; Kind++)
     {
-        Weights += ModelKinds[Kind].Weight;
+        Weights += ModelWeight(Kind, Shared);
     }
     for (SIZE_T Index = 0; Index < Count; Index++)
     {
         ULONG64 Draw = TestBelow(&Random, Weights);
         ULONG Kind = 0;
 
-        while (Draw >= ModelKinds[Kind].Weight)
+        while (Draw >= ModelWeight(Kind, Shared))
         {
-            Draw -= ModelKinds[Kind].Weight;
+            Draw -= ModelWeight(Kind, Shared);
             Kind++;
         }
         Operations[Index].Kind = Kind;
@@ -267,7 +273,7 @@ VOID ModelCheck(MODEL *Model, BOOLEAN Pages)
     }
 }
 
-MODEL_MACHINE ModelLookAtMachine(VOID)
+MODEL_MACHINE ModelLookAtMachine(const MODEL *Model)
 {
     SIZE_T Maximum = MiState.Physical->CommitMaximum;
     SIZE_T Limit = __atomic_load_n(&MiState.Physical->CommitLimit, __ATOMIC_RELAXED);
@@ -275,10 +281,49 @@ MODEL_MACHINE ModelLookAtMachine(VOID)
 
     return (MODEL_MACHINE){ .Room = Charged < Maximum ? Maximum - Charged : 0,
                             .RoomNow = Charged < Limit ? Limit - Charged : 0,
-                            .Frames = MiAvailablePages() };
+                            .Frames =
+                                Model->Native ? 0 : MiAvailablePages() }; /* others take some meanwhile */
 }
 
-/* ---- Accesses of processes -------------------------------------------------------------------------------------------------------------- */
+/* ---- Accesses of processes ---------------------------------------------------------------------------------------------- */
+
+typedef struct _MODEL_NATIVE_ACCESS
+{
+    volatile UCHAR *Va;
+    UCHAR *Bytes;
+    SIZE_T Length;
+    BOOLEAN Write;
+} MODEL_NATIVE_ACCESS;
+
+/* Byte after byte, so that the first that is bad is the one in the record. */
+static VOID ModelAccessByPointer(PVOID Context)
+{
+    const MODEL_NATIVE_ACCESS *Access = Context;
+
+    for (SIZE_T Index = 0; Index < Access->Length; Index++)
+    {
+        if (Access->Write)
+        {
+            Access->Va[Index] = Access->Bytes[Index];
+        }
+        else
+        {
+            Access->Bytes[Index] = Access->Va[Index];
+        }
+    }
+}
+
+static NTSTATUS ModelAccessNatively(ULONG_PTR Va, SIZE_T Length, MI_ACCESS Access, UCHAR *Bytes,
+                                    EXCEPTION_RECORD *Record)
+{
+    MODEL_NATIVE_ACCESS Native = { (volatile UCHAR *)Va, Bytes, Length, Access == MiAccessWrite };
+    NTSTATUS Status;
+
+    KiCurrentThread()->CurrentMode = UserMode;
+    Status = HostGuardedCall(ModelAccessByPointer, &Native, Record);
+    KiCurrentThread()->CurrentMode = KernelMode;
+    return Status;
+}
 
 NTSTATUS ModelAccess(MODEL_SPACE *Space, ULONG_PTR Va, SIZE_T Length, MI_ACCESS Access, UCHAR *Bytes,
                      EXCEPTION_RECORD *Record)
@@ -287,6 +332,10 @@ NTSTATUS ModelAccess(MODEL_SPACE *Space, ULONG_PTR Va, SIZE_T Length, MI_ACCESS 
     KAPC_STATE State;
     NTSTATUS Status;
 
+    if (Space->Pointers)
+    {
+        return ModelAccessNatively(Va, Length, Access, Bytes, Record);
+    }
     KeStackAttachProcess((PRKPROCESS)(PVOID)Space->Process, &State);
     Thread->CurrentMode = UserMode;
     Status = Access == MiAccessWrite  ? HostSimWrite(Va, Bytes, Length, Record)

@@ -66,7 +66,8 @@ __attribute__((no_sanitize("thread")))
 #else
 __attribute__((no_sanitize_thread))
 #endif
-LONG NTAPI KeReadStateEvent(PRKEVENT Event)
+LONG NTAPI
+KeReadStateEvent(PRKEVENT Event)
 {
     return *(const volatile LONG *)&Event->Header.SignalState;
 }

@@ -139,9 +139,9 @@ typedef struct _MI_ADDRESS_SPACE
     SIZE_T CommitChargeLimit;         /* 0 = none */
     volatile SIZE_T PageTablePages;   /* [C] */
     volatile SIZE_T WriteWatchCount;  /* [X] VADs of type VadWriteWatch; read by faults */
-    volatile BOOLEAN VadPriorities;   /* [X] some VAD has, or had, a page priority of its own; read by faults */
-    SIZE_T VirtualSize;               /* [X] bytes reserved */
-    SIZE_T PeakVirtualSize;           /* [X] */
+    volatile BOOLEAN VadPriorities; /* [X] some VAD has, or had, a page priority of its own; read by faults */
+    SIZE_T VirtualSize;             /* [X] bytes reserved */
+    SIZE_T PeakVirtualSize;         /* [X] */
     ULONG_PTR
     RandomBias; /* ASLR: pages added to LowestVpn for bottom-up / taken from HighestVpn for top-down */
     ULONG_PTR TopDownBias;

@@ -309,6 +309,7 @@ typedef enum _KI_LOCK_LEVEL
     KiLockPageTable,      /* bit lock of a page-table page or prototype PTE page */
     KiLockPageTableChild, /* prototype page, while a page-table lock is held */
     KiLockPool,           /* clone blocks are freed with page tables locked */
+    KiLockSystemPtes,     /* the pool may grow into system PTEs */
     KiLockPfn,            /* bit lock of a frame */
     KiLockPfnParent,      /* frame of the containing page table */
     KiLockPageList,

@@ -26,6 +26,7 @@ static const KI_LOCK_RULE KiLockRules[] = {
     [KiLockSystemSpace] = { "SystemSpace", FALSE },
     [KiLockClone] = { "Clone", FALSE },
     [KiLockPool] = { "Pool", FALSE },
+    [KiLockSystemPtes] = { "SystemPtes", FALSE },
     [KiLockPageTable] = { "PageTable", TRUE },
     [KiLockPageTableChild] = { "PageTableChild", FALSE },
     [KiLockPfn] = { "Pfn", FALSE },

@@ -5,6 +5,7 @@
  */
 #include "nt/boot.h"
 #include "fault/fault.h"
+#include "mdl/mdl.h"
 #include "nt/nt.h"
 #include "virtual/virtual.h"
 
@@ -41,6 +42,7 @@ MM_PLAIN_BOOT(MmBootPaging, MiInitializePaging)
 MM_PLAIN_BOOT(MmBootWorkingSets, MiInitializeWorkingSets)
 MM_PLAIN_BOOT(MmBootFault, MiInitializeFault)
 MM_PLAIN_BOOT(MmBootVirtual, MiInitializeVirtual)
+MM_PLAIN_BOOT(MmBootMdl, MiInitializeMdl)
 MM_PLAIN_BOOT(MmBootNt, NtInitializeServices)
 
 static const struct
@@ -58,6 +60,7 @@ static const struct
     { MmBootWorkingSets, MiShutdownWorkingSets },
     { MmBootFault, MiShutdownFault },
     { MmBootVirtual, MiShutdownVirtual },
+    { MmBootMdl, MiShutdownMdl },
     { MmBootNt, NtShutdownServices },
 };
 

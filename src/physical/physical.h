@@ -43,7 +43,7 @@ typedef struct _MMPFNENTRY
     USHORT ReadAhead : 1;       /* came along in a read and was not used yet */
     USHORT Deleted : 1;         /* its owner let go while references remain: frees itself with the last one */
     USHORT Priority : 3;
-    USHORT CacheAttribute : 2; /* MEMORY_CACHING_TYPE */
+    USHORT CacheAttribute : 2; /* 0 = cached, 1 = not, 2 = write-combined */
     USHORT
     Kernel : 1; /* active: the kernel's own, no PTE owns it; free, zeroed: held by a processor's cache */
 } MMPFNENTRY;

@@ -2,6 +2,7 @@
 /* Birth and death of the room: the system's address space, the initial system process, what the surroundings occupy, randomization. */
 #include "space/space.h"
 #include "nt/psinfo.h"
+#include "translation/systemptes.h"
 
 #define MI_SYSTEM_SLOT_TAG MI_TAG('M', 'm', 'S', 'y')
 
@@ -61,7 +62,7 @@ static NTSTATUS MiInitializeSystemSpace(PMI_ADDRESS_SPACE System)
     System->System = TRUE;
     System->TopLevel = MiState.Translation->SystemTopLevel;
     System->LowestVpn = PORT_SYSTEM_START >> PAGE_SHIFT;
-    System->HighestVpn = PORT_SYSTEM_END >> PAGE_SHIFT;
+    System->HighestVpn = (MiSystemPteBase() >> PAGE_SHIFT) - 1;
     System->Slots = Slots;
     System->Vm.MinimumWorkingSetSize = MI_DEFAULT_MINIMUM_WORKING_SET;
     System->Vm.MaximumWorkingSetSize = MiState.Physical->NumberOfPages;

@@ -75,6 +75,13 @@ static VOID PspDeleteUserHalf(PEPROCESS Process)
         MiReturnResidentAvailable(Space->Vm.MinimumWorkingSetSize);
     }
     MiUnlockSpaceExclusive(Space);
+    if (__atomic_load_n(&Process->NumberOfLockedPages, __ATOMIC_ACQUIRE) != 0)
+    {
+        KiBugCheckMessage(
+            PROCESS_HAS_LOCKED_PAGES, 0, (ULONG_PTR)Process, Process->NumberOfLockedPages, 0,
+            "process %s ends, but %llu of its pages are still locked: a driver did not call MmUnlockPages",
+            Process->ImageFileName, (ULONG64)Process->NumberOfLockedPages);
+    }
     if (MiState.Space->DeleteAddressSpace != NULL)
     {
         MiState.Space->DeleteAddressSpace(Space);

@@ -160,6 +160,8 @@ typedef struct _EPROCESS
     OB_HANDLE_TABLE *HandleTable;  /* fixed */
     volatile LONG ActiveThreads;   /* [C] */
     CHAR ImageFileName[16];        /* fixed */
+    /* [C] pages that MDLs lock in its user half (room mdl) */
+    volatile SIZE_T NumberOfLockedPages;
     MI_ADDRESS_SPACE Space;
 } EPROCESS;
 

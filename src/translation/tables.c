@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Page-table pages: linking them into the tree, taking empty ones out, and the top level of a space. */
-#include "translation/translation.h"
+#include "translation/systemptes.h"
 
 VOID MiLinkPageTable(PMMPTE Parent, PFN_NUMBER Frame, BOOLEAN User)
 {
@@ -150,6 +150,11 @@ NTSTATUS MiInitializeTranslation(void)
         MiLinkPageTable(MiTableEntry(TopLevel, Va, MI_TOP_LEVEL), Frame, FALSE);
     }
     PortSetSystemSpace(TopLevel);
+    if (!NT_SUCCESS(MiInitializeSystemPtes()))
+    {
+        MiShutdownTranslation();
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
     return STATUS_SUCCESS;
 }
 
@@ -165,6 +170,7 @@ VOID MiShutdownTranslation(void)
     {
         PFN_NUMBER TopLevel = Translation->SystemTopLevel;
 
+        MiShutdownSystemPtes();
         PortSetSystemSpace(0);
         for (ULONG_PTR Va = PORT_SYSTEM_START; Va - 1 < PORT_SYSTEM_END; Va += MI_LEVEL_BYTES(MI_TOP_LEVEL))
         {

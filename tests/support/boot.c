@@ -6,6 +6,7 @@
 #include "host_thread.h"
 #include "storage.h"
 
+#include "mdl/mdl.h"
 #include "nt/nt.h"
 
 #include <time.h>
@@ -72,6 +73,7 @@ static const struct
     { MiInitializeWorkingSets, MiShutdownWorkingSets },
     { MiInitializeFault, MiShutdownFault },
     { MiInitializeVirtual, MiShutdownVirtual },
+    { MiInitializeMdl, MiShutdownMdl },
     { NtInitializeServices, NtShutdownServices },
 };
 
@@ -160,6 +162,11 @@ void TestAssertNothingLeft(void)
     if (MiState.Ob != NULL)
     {
         assert_int_equal(MiState.Ob->ObjectCount, TestBooted.Objects);
+    }
+    if (MiState.Translation != NULL)
+    {
+        assert_int_equal(MiSystemPtesInUse(), 0);
+        MiTrimSystemPtes();
     }
     if (MiState.Pool != NULL)
     {

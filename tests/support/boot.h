@@ -35,6 +35,7 @@ typedef enum _TEST_ROOM
     TestWorkingSet,
     TestFault,
     TestVirtual,
+    TestMdl,
     TestNt
 } TEST_ROOM;
 

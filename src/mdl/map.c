@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Mapping locked pages a second time, into system space. The entries of the mapping are valid ones without an owner's claim: the lock keeps
+ * the frames, so neither share counts nor working sets know of them. They are made accessed and dirty at once, because nobody looks at
+ * these bits; what was written is known from the lock (MDL_WRITE_OPERATION).
+ *
+ * Nothing here waits, and nothing is pageable: IRQL <= DISPATCH_LEVEL.
+ */
+#include "mdl/mdl.h"
+#include "nt/ex.h"
+
+/* ---- Kinds of addresses and frames ---------------------------------------------------------------------------------- */
+
+BOOLEAN MiIsRamFrame(PFN_NUMBER Frame)
+{
+    const MI_PHYSICAL_STATE *Physical = MiState.Physical;
+
+    for (ULONG Index = 0; Index < Physical->RunCount; Index++)
+    {
+        if (Frame >= Physical->Runs[Index].BasePage &&
+            Frame - Physical->Runs[Index].BasePage < Physical->Runs[Index].PageCount)
+        {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
+MI_ADDRESS_KIND MiAddressKind(ULONG_PTR Va)
+{
+    if (MiIsUserAddress(Va))
+    {
+        return MiAddressUser;
+    }
+    if (MiIsSystemAddress(Va))
+    {
+        return MiIsSystemPteAddress(Va) ? MiAddressSystemPte : MiAddressSystem;
+    }
+    if (Va >= PORT_DIRECT_MAP_BASE && MiIsRamFrame(PortDirectMapFrame((PVOID)Va)))
+    {
+        return MiAddressDirect;
+    }
+    return MiAddressForeign;
+}
+
+MEMORY_CACHING_TYPE MiFrameCaching(PFN_NUMBER Frame)
+{
+    static const MEMORY_CACHING_TYPE Types[4] = { MmCached, MmNonCached, MmWriteCombined, MmCached };
+
+    return MiIsRamFrame(Frame) ? Types[MiReadPfnEntry(MiPfn(Frame)).CacheAttribute] : MmNotMapped;
+}
+
+VOID MiSetFrameCaching(PFN_NUMBER Frame, MEMORY_CACHING_TYPE Type)
+{
+    PMMPFN Pfn = MiPfn(Frame);
+    KIRQL OldIrql = KiRaiseIrqlToDispatch();
+
+    MiLockPfn(Pfn);
+    Pfn->e1.CacheAttribute = Type == MmWriteCombined ? 2u : (Type == MmNonCached ? 1u : 0u);
+    MiUnlockPfn(Pfn);
+    KiLowerIrqlFromDispatch(OldIrql);
+}
+
+/* ---- Entries ---------------------------------------------------------------------------------------------------------- */
+
+MMPTE MiMakeMappingTemplate(ULONG Protection)
+{
+    MMPTE Template = MiMakeValidPte(0, Protection, FALSE);
+
+    if ((Template.Long & MM_PTE_DIRTY1) != 0)
+    {
+        Template.Long |= MM_PTE_DIRTY;
+    }
+    return Template;
+}
+
+/* The types that have no hardware meaning of their own are what the documentation makes them equal to. */
+static MEMORY_CACHING_TYPE MiBasicCaching(MEMORY_CACHING_TYPE CacheType)
+{
+    switch (CacheType)
+    {
+    case MmCached:
+    case MmHardwareCoherentCached:
+        return MmCached;
+    case MmNonCached:
+    case MmNonCachedUnordered:
+        return MmNonCached;
+    case MmWriteCombined:
+    case MmUSWCCached:
+        return MmWriteCombined;
+    default:
+        return MmNotMapped;
+    }
+}
+
+ULONG MiMappingProtection(MEMORY_CACHING_TYPE CacheType, ULONG Priority)
+{
+    ULONG Protection = (Priority & MdlMappingNoWrite) != 0
+                           ? ((Priority & MdlMappingNoExecute) != 0 ? MM_READONLY : MM_EXECUTE_READ)
+                           : ((Priority & MdlMappingNoExecute) != 0 ? MM_READWRITE : MM_EXECUTE_READWRITE);
+
+    switch (MiBasicCaching(CacheType))
+    {
+    case MmCached:
+        return Protection;
+    case MmNonCached:
+        return Protection | MM_NOCACHE;
+    case MmWriteCombined:
+        return Protection | MM_WRITECOMBINE;
+    default:
+        return MM_INVALID_PROTECTION;
+    }
+}
+
+BOOLEAN MiCheckPagesForMapping(const MDL *Mdl, MEMORY_CACHING_TYPE CacheType)
+{
+    const PFN_NUMBER *Frames = (const PFN_NUMBER *)(Mdl + 1);
+    SIZE_T Pages = MiMdlPages(Mdl);
+
+    if ((Mdl->MdlFlags & MDL_IO_SPACE) != 0)
+    {
+        return TRUE;
+    }
+    for (SIZE_T Index = 0; Index < Pages; Index++)
+    {
+        if ((Mdl->MdlFlags & (MDL_PAGES_LOCKED | MDL_SOURCE_IS_NONPAGED_POOL | MDL_PARTIAL)) == 0 ||
+            !MiIsRamFrame(Frames[Index]) ||
+            __atomic_load_n(&MiPfn(Frames[Index])->ReferenceCount, __ATOMIC_RELAXED) == 0)
+        {
+            KiBugCheckMessage(MEMORY_MANAGEMENT, 0x1233, Frames[Index], (ULONG_PTR)Mdl, 0,
+                              "an MDL is mapped whose page %llx is not locked", (ULONG64)Frames[Index]);
+        }
+        if (MiFrameCaching(Frames[Index]) != MiBasicCaching(CacheType))
+        {
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+VOID MiCheckMappingOfMdl(const MDL *Mdl, ULONG_PTR Va)
+{
+    const PFN_NUMBER *Frames = (const PFN_NUMBER *)(Mdl + 1);
+    SIZE_T Pages = MiMdlPages(Mdl);
+
+    for (SIZE_T Index = 0; Index < Pages; Index++)
+    {
+        MMPTE Pte = MiReadPte(MiSystemPte(Va + (Index << PAGE_SHIFT)));
+
+        if (Pte.Long == 0 || (Pte.Hard.Valid && Pte.Hard.PageFrameNumber != Frames[Index]))
+        {
+            KiBugCheckMessage(SYSTEM_PTE_MISUSE, Index == 0 ? 0x04 : 0x02, (ULONG_PTR)Mdl,
+                              (ULONG_PTR)Pte.Hard.PageFrameNumber, Frames[Index],
+                              "page %llu of the MDL at %p is not what its mapping at %p maps", (ULONG64)Index,
+                              (const VOID *)Mdl, (PVOID)Va);
+        }
+    }
+}
+
+/* ---- Mapping --------------------------------------------------------------------------------------------------------------- */
+
+static PVOID MiFailMapping(const MDL *Mdl, ULONG BugCheckOnFailure, BOOLEAN Caching)
+{
+    if (BugCheckOnFailure && (Mdl->MdlFlags & MDL_MAPPING_CAN_FAIL) == 0)
+    {
+        if (Caching)
+        {
+            KiBugCheckMessage(MEMORY_MANAGEMENT, 0x1000, (ULONG_PTR)Mdl, 0, 0,
+                              "the MDL at %p is mapped with a caching type that conflicts with its pages'",
+                              (const VOID *)Mdl);
+        }
+        KiBugCheckMessage(NO_MORE_SYSTEM_PTES, 0, MiMdlPages(Mdl), MiSystemPtesTotal() - MiSystemPtesInUse(),
+                          MiSystemPtesTotal(), "no %llu consecutive system PTEs for the MDL at %p",
+                          (ULONG64)MiMdlPages(Mdl), (const VOID *)Mdl);
+    }
+    return NULL;
+}
+
+static PVOID MiMapIntoSystemSpace(PMDL Mdl, MEMORY_CACHING_TYPE CacheType, ULONG BugCheckOnFailure,
+                                  ULONG Priority)
+{
+    ULONG Protection = MiMappingProtection(CacheType, Priority);
+    SIZE_T Guard = (Priority & MdlMappingWithGuardPtes) != 0 ? 1 : 0;
+    SIZE_T Pages = MiMdlPages(Mdl);
+    ULONG_PTR Va;
+
+    if ((Mdl->MdlFlags & (MDL_MAPPED_TO_SYSTEM_VA | MDL_SOURCE_IS_NONPAGED_POOL)) != 0)
+    {
+        KiBugCheckMessage(SYSTEM_PTE_MISUSE, 0x07, (ULONG_PTR)Mdl->MappedSystemVa, Pages, 0,
+                          "the MDL at %p is mapped into system space, but has an address there: %p",
+                          (PVOID)Mdl, Mdl->MappedSystemVa);
+    }
+    if (Protection == MM_INVALID_PROTECTION || !MiCheckPagesForMapping(Mdl, CacheType))
+    {
+        return MiFailMapping(Mdl, BugCheckOnFailure, TRUE);
+    }
+    UNREFERENCED_PARAMETER(
+        Guard); /* room between mappings is a hint; zero entries around one are not promised */
+    Va = MiReserveSystemPtes(Pages);
+    if (Va == 0)
+    {
+        return MiFailMapping(Mdl, BugCheckOnFailure, FALSE);
+    }
+    MiMapSystemPtes(Va, MmGetMdlPfnArray(Mdl), Pages, MiMakeMappingTemplate(Protection));
+    Mdl->MappedSystemVa = (PVOID)(Va + Mdl->ByteOffset);
+    MiSetMdlFlags(
+        Mdl, MDL_MAPPED_TO_SYSTEM_VA | ((Mdl->MdlFlags & MDL_PARTIAL) != 0 ? MDL_PARTIAL_HAS_BEEN_MAPPED : 0),
+        0);
+    return Mdl->MappedSystemVa;
+}
+
+PVOID NTAPI MmMapLockedPagesSpecifyCache(PMDLX MemoryDescriptorList, KPROCESSOR_MODE AccessMode,
+                                         MEMORY_CACHING_TYPE CacheType, PVOID RequestedAddress,
+                                         ULONG BugCheckOnFailure, ULONG Priority)
+{
+    UNREFERENCED_PARAMETER(RequestedAddress); /* means something for user mode only */
+    if (AccessMode != KernelMode)
+    {
+        ExRaiseStatus(STATUS_NOT_IMPLEMENTED); /* see docs/features.md, F60 */
+    }
+    return MiMapIntoSystemSpace(MemoryDescriptorList, CacheType, BugCheckOnFailure, Priority);
+}
+
+PVOID NTAPI MmMapLockedPages(PMDL MemoryDescriptorList, KPROCESSOR_MODE AccessMode)
+{
+    return MmMapLockedPagesSpecifyCache(MemoryDescriptorList, AccessMode, MmCached, NULL, TRUE,
+                                        HighPagePriority);
+}
+
+VOID NTAPI MmUnmapLockedPages(PVOID BaseAddress, PMDLX MemoryDescriptorList)
+{
+    PMDL Mdl = MemoryDescriptorList;
+    ULONG_PTR Va = (ULONG_PTR)BaseAddress & ~(ULONG_PTR)(PAGE_SIZE - 1);
+    SIZE_T Pages = MiMdlPages(Mdl);
+
+    if ((Mdl->MdlFlags & MDL_MAPPED_TO_SYSTEM_VA) == 0 || (Mdl->MdlFlags & MDL_PARENT_MAPPED_SYSTEM_VA) != 0)
+    {
+        KiBugCheckMessage(SYSTEM_PTE_MISUSE, 0x06, (ULONG_PTR)Mdl, (ULONG_PTR)BaseAddress, Pages,
+                          "the MDL at %p is unmapped, but has no mapping of its own", (PVOID)Mdl);
+    }
+    if (Va != ((ULONG_PTR)Mdl->MappedSystemVa & ~(ULONG_PTR)(PAGE_SIZE - 1)) ||
+        !MiAreSystemPtesReserved(Va, Pages))
+    {
+        KiBugCheckMessage(SYSTEM_PTE_MISUSE, 0x03, (ULONG_PTR)Mdl, (ULONG_PTR)Mdl->MappedSystemVa,
+                          (ULONG_PTR)BaseAddress, "the MDL at %p is mapped at %p, but %p is unmapped",
+                          (PVOID)Mdl, Mdl->MappedSystemVa, BaseAddress);
+    }
+    MiCheckMappingOfMdl(Mdl, Va);
+    MiUnmapSystemPtes(Va, Pages);
+    MiReleaseSystemPtes(Va, Pages);
+    MiSetMdlFlags(Mdl, 0, MDL_MAPPED_TO_SYSTEM_VA | MDL_PARTIAL_HAS_BEEN_MAPPED);
+    Mdl->MappedSystemVa = NULL;
+}
+
+/* ---- Nonpaged buffers and protection ------------------------------------------------------------------------------------ */
+
+VOID NTAPI MmBuildMdlForNonPagedPool(PMDLX MemoryDescriptorList)
+{
+    PMDL Mdl = MemoryDescriptorList;
+    SIZE_T Pages = MiMdlPages(Mdl);
+
+    for (SIZE_T Index = 0; Index < Pages; Index++)
+    {
+        ULONG_PTR Va = (ULONG_PTR)Mdl->StartVa + (Index << PAGE_SHIFT);
+        MI_ADDRESS_KIND Kind = MiAddressKind(Va);
+        PMMPTE PointerPte = NULL;
+        BOOLEAN Valid = Kind == MiAddressDirect;
+
+        MmGetMdlPfnArray(Mdl)[Index] = PortDirectMapFrame((PVOID)Va);
+        if ((Kind == MiAddressSystem || Kind == MiAddressSystemPte) &&
+            MiWalk(MiState.Translation->SystemTopLevel, Va, &PointerPte) == 0)
+        {
+            MMPTE Pte = MiReadPte(PointerPte);
+
+            Valid = Pte.Hard.Valid;
+            MmGetMdlPfnArray(Mdl)[Index] = Pte.Hard.PageFrameNumber;
+        }
+        if (!Valid)
+        {
+            KiBugCheckMessage(MEMORY_MANAGEMENT, 0x1240, (ULONG_PTR)Mdl, (ULONG_PTR)PointerPte, Va,
+                              "an MDL for nonpaged memory is built, but %p is no resident kernel memory",
+                              (PVOID)Va);
+        }
+    }
+    Mdl->Process = NULL;
+    Mdl->MappedSystemVa = (PVOID)MiMdlVa(Mdl);
+    MiSetMdlFlags(Mdl, MDL_SOURCE_IS_NONPAGED_POOL, 0);
+}
+
+/* An entry that lets nobody through, and is not zero: the address stays the MDL's. */
+static MMPTE MiMakeProtectedPte(PFN_NUMBER Frame, ULONG Protection)
+{
+    MMPTE Pte = MiMakeMappingTemplate(Protection);
+
+    if (MiIsNoAccess(Protection))
+    {
+        return MiMakeDemandZeroPte(MM_NOACCESS);
+    }
+    Pte.Long |= (ULONG64)Frame << MM_PTE_FRAME_SHIFT;
+    return Pte;
+}
+
+NTSTATUS NTAPI MmProtectMdlSystemAddress(PMDLX MemoryDescriptorList, ULONG NewProtect)
+{
+    PMDL Mdl = MemoryDescriptorList;
+    ULONG Protection = MiMakeProtectionMask(NewProtect);
+    ULONG_PTR Va = (ULONG_PTR)Mdl->MappedSystemVa & ~(ULONG_PTR)(PAGE_SIZE - 1);
+    SIZE_T Pages = MiMdlPages(Mdl);
+    MI_FLUSH_LIST Flush;
+
+    if (Protection == MM_INVALID_PROTECTION || MiIsCopyOnWrite(Protection) || MiIsGuarded(Protection) ||
+        (NewProtect & (PAGE_NOCACHE | PAGE_WRITECOMBINE)) != 0)
+    {
+        return STATUS_INVALID_PAGE_PROTECTION;
+    }
+    if ((Mdl->MdlFlags & MDL_MAPPED_TO_SYSTEM_VA) == 0)
+    {
+        return STATUS_NOT_MAPPED_VIEW;
+    }
+    if (!MiAreSystemPtesReserved(Va, Pages))
+    {
+        KiBugCheckMessage(MEMORY_MANAGEMENT, 0x1235, (ULONG_PTR)Mdl, Va, 0,
+                          "the protection of the MDL at %p changes, but its mapping at %p is none",
+                          (PVOID)Mdl, (PVOID)Va);
+    }
+    MiCheckMappingOfMdl(Mdl, Va);
+    for (SIZE_T Index = 0; Index < Pages; Index++)
+    {
+        PMMPTE PointerPte = MiSystemPte(Va + (Index << PAGE_SHIFT));
+        MMPTE Old = MiReadPte(PointerPte);
+        MMPTE New = MiMakeProtectedPte(MmGetMdlPfnArray(Mdl)[Index], Protection);
+
+        if (New.Hard.Valid && Old.Hard.Valid)
+        {
+            New.Long |= Old.Long & (MM_PTE_CACHE_DISABLE | MM_PTE_WRITE_THROUGH);
+        }
+        MiWritePte(PointerPte, New);
+    }
+    MiInitializeFlushList(&Flush, 0);
+    MiAddToFlushList(&Flush, Va, Pages);
+    MiFlushTb(&Flush);
+    return STATUS_SUCCESS;
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Memory descriptor lists, inside: what the files of this room share. What drivers call is declared in nt/mdl.h and nt/mm.h.
+ * Theory: docs/mdl.md.
+ *
+ * Locks: an MDL belongs to its caller, nobody locks it. Pages are locked with their space shared and their page table locked; they are
+ * unlocked under the frame's lock alone.
+ */
+#ifndef NTMM_MDL_H
+#define NTMM_MDL_H
+
+#include "fault/fault.h"
+#include "nt/mm.h"
+#include "translation/systemptes.h"
+
+typedef struct _MI_CONTIGUOUS_BLOCK
+{
+    struct _MI_CONTIGUOUS_BLOCK *Next;
+    ULONG_PTR Va; /* 0: the frames are used through the direct map */
+    PFN_NUMBER Frame;
+    SIZE_T Pages;
+} MI_CONTIGUOUS_BLOCK;
+
+typedef struct _MI_MDL_STATE
+{
+    KSPIN_LOCK Lock;                 /* [M] a leaf */
+    MI_CONTIGUOUS_BLOCK *Contiguous; /* [M] what MmAllocateContiguousMemory handed out */
+    volatile SIZE_T
+        LockedPages; /* [C] pages of all locked MDLs of pageable memory: each is charged resident-available */
+    volatile SIZE_T
+        MdlPages; /* [C] pages of MmAllocatePagesForMdl: charged commitment and resident-available */
+} MI_MDL_STATE;
+
+NTSTATUS MiInitializeMdl(void);
+VOID MiShutdownMdl(void); /* bug-checks when contiguous memory, pages of MDLs or locked pages are left */
+
+#define MI_TAG_MDL MI_TAG('M', 'd', 'l', ' ')
+
+/* ---- Kinds of addresses -------------------------------------------------------------------------------------------- */
+
+typedef enum _MI_ADDRESS_KIND
+{
+    MiAddressForeign,   /* not NT memory: the surroundings' own */
+    MiAddressDirect,    /* the direct map: nonpaged memory of the kernel */
+    MiAddressSystemPte, /* a mapping of this room's */
+    MiAddressSystem,    /* the rest of the system window: may be pageable */
+    MiAddressUser
+} MI_ADDRESS_KIND;
+
+MI_ADDRESS_KIND MiAddressKind(ULONG_PTR Va);
+
+static FORCEINLINE BOOLEAN MiIsPageableKind(MI_ADDRESS_KIND Kind)
+{
+    return Kind == MiAddressSystem || Kind == MiAddressUser;
+}
+
+/* RAM that firmware reported. */
+BOOLEAN MiIsRamFrame(PFN_NUMBER Frame);
+
+/* ---- The MDL ------------------------------------------------------------------------------------------------------------- */
+
+static FORCEINLINE ULONG_PTR MiMdlVa(const MDL *Mdl)
+{
+    return (ULONG_PTR)Mdl->StartVa + Mdl->ByteOffset;
+}
+
+static FORCEINLINE SIZE_T MiMdlPages(const MDL *Mdl)
+{
+    return ADDRESS_AND_SIZE_TO_SPAN_PAGES(MiMdlVa(Mdl), Mdl->ByteCount);
+}
+
+/* MdlFlags is a signed short, but its bits are flags. */
+static FORCEINLINE VOID MiSetMdlFlags(PMDL Mdl, ULONG Set, ULONG Clear)
+{
+    Mdl->MdlFlags = (CSHORT)(((ULONG)(USHORT)Mdl->MdlFlags & ~Clear) | Set);
+}
+
+/* ---- Between the files --------------------------------------------------------------------------------------------------- */
+
+/* lock.c: gives back what locking took from the first Pages pages of Frames. */
+VOID MiUnlockFrames(PMDL Mdl, const PFN_NUMBER *Frames, SIZE_T Pages, BOOLEAN Written);
+
+/* map.c: how a frame is cached, as the mappings must be. */
+MEMORY_CACHING_TYPE MiFrameCaching(PFN_NUMBER Frame);
+VOID MiSetFrameCaching(PFN_NUMBER Frame, MEMORY_CACHING_TYPE Type);
+
+/* A system PTE without its frame: what a mapping with this MM_* protection looks like. Accessed, and dirty where writable. */
+MMPTE MiMakeMappingTemplate(ULONG Protection);
+
+/* The MM_* protection for a caching type and MdlMapping* flags; MM_INVALID_PROTECTION for no legal type. */
+ULONG MiMappingProtection(MEMORY_CACHING_TYPE CacheType, ULONG Priority);
+
+/* The pages may be mapped: locked or nonpaged, of this caching type. Bug check 0x1A/0x1233 if not locked; FALSE: caching conflicts. */
+BOOLEAN MiCheckPagesForMapping(const MDL *Mdl, MEMORY_CACHING_TYPE CacheType);
+
+/* Bug-checks SYSTEM_PTE_MISUSE unless the entries at Va map the pages of the MDL. */
+VOID MiCheckMappingOfMdl(const MDL *Mdl, ULONG_PTR Va);
+
+#endif

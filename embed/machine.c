@@ -14,6 +14,16 @@
 
 NTMM_MACHINE NtmmMachine;
 
+/* For scripts/ntmm.gdb: macros are not in the debug information. */
+typedef struct _NTMM_DEBUGGER_LAYOUT
+{
+    ULONG64 DirectMapBase, SystemStart, SystemEnd;
+} NTMM_DEBUGGER_LAYOUT;
+
+extern const NTMM_DEBUGGER_LAYOUT NtmmDebuggerLayout;
+__attribute__((used))
+const NTMM_DEBUGGER_LAYOUT NtmmDebuggerLayout = { PORT_DIRECT_MAP_BASE, PORT_SYSTEM_START, PORT_SYSTEM_END };
+
 #define NTMM_DEFAULT_RAM  ((ULONG64)256 << 20)
 #define NTMM_MEMORY_FILES "\\\\.\\Memory\\"
 

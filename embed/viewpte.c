@@ -152,7 +152,7 @@ NTMM_ENTRY(VOID, ShowPte, (PEPROCESS Process, const VOID *Address, NTMM_PRINT *P
     {
         NtmmpPrint(&Out, "there is no process\n");
     }
-    else if (NtmmpStopped || Process == NULL)
+    else if (Process == NULL)
     {
         NtmmpShowWalk(&Out, TopLevel, (ULONG_PTR)Address);
     }

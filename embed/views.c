@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Views as a kernel debugger shows them: !vm, !memusage, !process, !vad. They read what is there under the locks that the
- * structures have, except when a debugger calls them on a stopped machine (NtmmpStopped), where nobody could give a lock back.
+ * structures have; a debugger that stopped the machine has views of its own (scripts/ntmm.gdb).
  */
 #include "views.h"
 
 #include <string.h>
-
-BOOLEAN NtmmpStopped;
 
 /* ---- !vm -------------------------------------------------------------------------------------------------------------- */
 
@@ -91,7 +89,7 @@ static VOID NtmmpShowProcess(const NTMM_OUT *Out, PEPROCESS Process)
                NTMM_READ(Process->Terminating) ? "  (terminated)" : "");
     NtmmpPrint(Out, "    VadRoot %p  Vads %zu  Threads %d  HandleCount %u\n", (PVOID)Space->VadRoot.Root,
                NTMM_READ(Space->VadCount), NTMM_READ(Process->ActiveThreads),
-               NtmmpStopped ? 0 : ObHandleCount(Process->HandleTable));
+               ObHandleCount(Process->HandleTable));
     NtmmpPrint(
         Out,
         "    WorkingSet %zu (%zu, %zu) pages  Peak %zu  CommitCharge %zu  Peak %zu  VirtualSize %zu Kb\n",
@@ -119,15 +117,7 @@ NTMM_ENTRY(VOID, ShowProcesses, (NTMM_PRINT * Print, PVOID Context))
     {
         return;
     }
-    if (NtmmpStopped)
-    {
-        for (PLIST_ENTRY Entry = MiState.Space->ProcessList.Flink; Entry != &MiState.Space->ProcessList;
-             Entry = Entry->Flink)
-        {
-            NtmmpShowProcess(&Out, CONTAINING_RECORD(Entry, EPROCESS, ActiveProcessLinks));
-        }
-    }
-    else if (NT_SUCCESS(NtmmpEnter(&Visit)))
+    if (NT_SUCCESS(NtmmpEnter(&Visit)))
     {
         PsForEachProcess(NtmmpShowEach, &Out);
         NtmmpLeave(&Visit);
@@ -228,10 +218,6 @@ NTMM_ENTRY(VOID, ShowVads, (PEPROCESS Process, NTMM_PRINT *Print, PVOID Context)
     if (Process == NULL)
     {
         NtmmpPrint(&Out, "there is no process\n");
-    }
-    else if (NtmmpStopped)
-    {
-        NtmmpShowTree(&Out, &Process->Space);
     }
     else if (NT_SUCCESS(NtmmpEnter(&Visit)))
     {

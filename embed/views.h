@@ -5,9 +5,6 @@
 
 #include "embed.h"
 
-/* Set by a debugger that has stopped all threads: views take no locks and look at nothing that needs one. */
-extern BOOLEAN NtmmpStopped;
-
 BOOLEAN NtmmpIsUp(const NTMM_OUT *Out); /* says so if not */
 
 /* Process, else the calling thread's, else the first; NULL: there is none. */

@@ -138,7 +138,7 @@ static NTSTATUS NtpCaptureParameters(const MEM_EXTENDED_PARAMETER *Parameters, U
     for (ULONG Index = 0; Index < Count; Index++)
     {
         MEM_EXTENDED_PARAMETER Parameter;
-        NTSTATUS Status = NtCapture(&Parameter, &Parameters[Index], sizeof(Parameter));
+        NTSTATUS Status = NtCapture(&Parameter, NtElement(Parameters, Index), sizeof(Parameter));
 
         if (!NT_SUCCESS(Status))
         {

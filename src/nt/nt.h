@@ -101,6 +101,13 @@ static FORCEINLINE KPROCESSOR_MODE NtPreviousMode(void)
 NTSTATUS NtProbe(const VOID *Address, SIZE_T Length);
 NTSTATUS NtCapture(PVOID Target, const VOID *Source, SIZE_T Length);
 NTSTATUS NtStore(PVOID Target, const VOID *Source, SIZE_T Length);
+/*
+ * An element or a member of memory of the caller. It may lie anywhere, in no memory at all or unaligned, so it must not be formed as
+ * an address in an object.
+ */
+#define NtElement(Array, Index)   ((PVOID)((ULONG_PTR)(Array) + (ULONG_PTR)(Index) * sizeof(*(Array))))
+#define NtMember(Element, Offset) ((PVOID)((ULONG_PTR)(Element) + (Offset)))
+
 /* That an output parameter can be written later: reads it and writes it back. */
 NTSTATUS NtProbeOutput(PVOID Target, SIZE_T Length);
 /* The same for a whole buffer: one access in every page. */

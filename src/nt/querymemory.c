@@ -43,7 +43,6 @@ static NTSTATUS NtpQueryRegion(NT_QUERY *Query)
 
 static NTSTATUS NtpQueryWorkingSet(NT_QUERY *Query)
 {
-    PMEMORY_WORKING_SET_INFORMATION Information = Query->Buffer;
     SIZE_T Header = FIELD_OFFSET(MEMORY_WORKING_SET_INFORMATION, WorkingSetInfo);
     MEMORY_WORKING_SET_BLOCK Blocks[64];
     ULONG_PTR Written = 0;
@@ -53,7 +52,7 @@ static NTSTATUS NtpQueryWorkingSet(NT_QUERY *Query)
     NTSTATUS Status = STATUS_SUCCESS;
     ULONG Got;
 
-    Query->Needed = sizeof(*Information);
+    Query->Needed = sizeof(MEMORY_WORKING_SET_INFORMATION);
     if (Query->Length < Header)
     {
         return STATUS_INFO_LENGTH_MISMATCH;
@@ -65,7 +64,8 @@ static NTSTATUS NtpQueryWorkingSet(NT_QUERY *Query)
         Total += Got;
         if (Total <= Room && Got != 0)
         {
-            Status = NtStore(&Information->WorkingSetInfo[Written], Blocks, Got * sizeof(Blocks[0]));
+            Status = NtStore(NtMember(Query->Buffer, Header + Written * sizeof(Blocks[0])), Blocks,
+                             Got * sizeof(Blocks[0]));
             Written = Total;
         }
     } while (Got == RTL_NUMBER_OF(Blocks) && NT_SUCCESS(Status));
@@ -74,7 +74,7 @@ static NTSTATUS NtpQueryWorkingSet(NT_QUERY *Query)
         return Status;
     }
     /* Documented: the count is stored also when the buffer is too small for the entries. */
-    Status = NtStore(&Information->NumberOfEntries, &Total, sizeof(Total));
+    Status = NtStore(Query->Buffer, &Total, sizeof(Total)); /* NumberOfEntries, the first member */
     Query->Needed = Header + Total * sizeof(MEMORY_WORKING_SET_BLOCK);
     return NT_SUCCESS(Status) && Total > Room ? STATUS_INFO_LENGTH_MISMATCH : Status;
 }
@@ -94,12 +94,15 @@ static NTSTATUS NtpQueryWorkingSetEx(NT_QUERY *Query)
     {
         PVOID Address;
 
-        Status = NtCapture(&Address, &Entries[Index].VirtualAddress, sizeof(Address));
+        PVOID Entry = NtElement(Entries, Index);
+
+        Status = NtCapture(&Address, Entry, sizeof(Address)); /* VirtualAddress, the first member */
         if (NT_SUCCESS(Status))
         {
             MEMORY_WORKING_SET_EX_BLOCK Block = MiQueryWorkingSetExBlock(Query->Space, (ULONG_PTR)Address);
 
-            Status = NtStore(&Entries[Index].u1.VirtualAttributes, &Block, sizeof(Block));
+            Status = NtStore(NtMember(Entry, FIELD_OFFSET(MEMORY_WORKING_SET_EX_INFORMATION, u1)), &Block,
+                             sizeof(Block));
         }
     }
     return Status;
@@ -213,7 +216,7 @@ static NTSTATUS NtpWalkRanges(PMI_ADDRESS_SPACE Space, VIRTUAL_MEMORY_INFORMATIO
     for (ULONG_PTR First = 0; First < Count; First += NT_RANGE_BATCH)
     {
         ULONG_PTR Here = Count - First < NT_RANGE_BATCH ? Count - First : NT_RANGE_BATCH;
-        NTSTATUS Status = NtCapture(Batch, &Ranges[First], Here * sizeof(Batch[0]));
+        NTSTATUS Status = NtCapture(Batch, NtElement(Ranges, First), Here * sizeof(Batch[0]));
 
         for (ULONG_PTR Index = 0; Index < Here && NT_SUCCESS(Status); Index++)
         {

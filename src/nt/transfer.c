@@ -86,7 +86,7 @@ static NTSTATUS NtpListWrites(PMI_ADDRESS_SPACE Space, ULONG Flags, PVOID BaseAd
         Status = MiCollectWrites(Space, (ULONG_PTR)BaseAddress, RegionSize, &Va, Batch, Wanted, &Got);
         if (NT_SUCCESS(Status))
         {
-            Status = NtStore(&UserAddressArray[*Listed], Batch, Got * sizeof(PVOID));
+            Status = NtStore(NtElement(UserAddressArray, *Listed), Batch, Got * sizeof(PVOID));
         }
         if (NT_SUCCESS(Status) && (Flags & WRITE_WATCH_FLAG_RESET) != 0 && Got != 0)
         {

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The page-fault handler's dispatcher. It finds the entry, locks its page table, lets the resolver of that kind of entry work, and does
- * alone what resolvers must not: wait for frames and reads, make page-table pages, grow stacks, retry.
+ * The page-fault handler's dispatcher. It finds the entry, locks its page table, lets the resolver of that
+ * kind of entry work, and does alone what resolvers must not: wait for frames and reads, make page-table
+ * pages, grow stacks, retry.
  */
 #include "fault/resolve.h"
 
-/* STATUS_NO_MEMORY after this many rounds without a frame; each waits up to a minute (MiWaitForAvailablePages). */
-#define MI_FRAME_WAITS 4u
+/* A fault that was told so often that there are frames, and never got one, ends in STATUS_NO_MEMORY. */
+#define MI_FRAME_WAITS 4000u
 
 static MI_FAULT_RESULT MiFail(PMI_FAULT Fault, NTSTATUS Status)
 {
@@ -137,7 +138,7 @@ static BOOLEAN MiSatisfyFault(PMI_FAULT Fault, MI_FAULT_RESULT Result, PULONG Fr
         {
             return FALSE;
         }
-        if (!MiWaitForAvailablePages() || ++*FrameWaits > MI_FRAME_WAITS * 1000)
+        if (!MiWaitForAvailablePages() || ++*FrameWaits > MI_FRAME_WAITS)
         {
             Fault->Status = STATUS_NO_MEMORY;
             return FALSE;
@@ -261,7 +262,7 @@ NTSTATUS MiFaultAddress(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, MI_ACCESS Access,
     return Status;
 }
 
-/* ---- The entry from the processor ----------------------------------------------------------------------------- */
+/* ---- The entry from the processor ---------------------------------------------------------------------- */
 
 /* The documented codes of bug-check parameters that tell the kind of access. */
 static ULONG_PTR MiNonpagedAreaAccess(MI_ACCESS Access)
@@ -287,7 +288,10 @@ static VOID MiCheckKernelAccess(ULONG_PTR Va, MI_ACCESS Access, ULONG FaultStatu
     UNREFERENCED_PARAMETER(FaultStatus);
 }
 
-/* A system address in kernel mode that nothing resolves is a bug check, with the code that fits what is there. */
+/*
+ * A system address in kernel mode that nothing resolves is a bug check, with the code that fits what is
+ * there.
+ */
 static VOID MiBugCheckSystemAddress(ULONG_PTR Va, MI_ACCESS Access, NTSTATUS Status, NTSTATUS IoStatus)
 {
     PMI_ADDRESS_SPACE Space = &MiState.Space->System;

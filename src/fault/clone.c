@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Pages shared by clones. Each has a block with its prototype PTE and the number of entries that refer to it; blocks live in pool pages that carry a
- * list of their free ones. The last reference frees the page, wherever it is.
+ * Pages shared by clones. Each has a block with its prototype PTE and the number of entries that refer to it;
+ * blocks live in pool pages that carry a list of their free ones. The last reference frees the page, wherever
+ * it is.
  */
 #include "fault/resolve.h"
 
@@ -148,8 +149,8 @@ static VOID MiGiveFrameToPrototype(PMMPFN Pfn, PMMPTE Prototype, ULONG Protectio
 }
 
 /*
- * A page that was given up by MEM_RESET is shared as it is: from now on it has a second owner, who never gave it up and
- * could not be told that it is lost. Frame locked.
+ * A page that was given up by MEM_RESET is shared as it is: from now on it has a second owner, who never gave
+ * it up and could not be told that it is lost. Frame locked.
  */
 static VOID MiKeepContents(PMMPFN Pfn)
 {

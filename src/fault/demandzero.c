@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Demand zero: the page comes into being. Reading a page that nobody wrote gives a zeroed frame as well, but leaves it clean: if it
- * is never written it needs no room in a paging file, and goes back to demand zero when it is taken away.
+ * Demand zero: the page comes into being. Reading a page that nobody wrote gives a zeroed frame as well, but
+ * leaves it clean: if it is never written it needs no room in a paging file, and goes back to demand zero
+ * when it is taken away.
  */
 #include "fault/resolve.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Deleting and protecting single leaf entries of any state, for the services that change ranges. The space is locked exclusively, so entries
- * change only here and, for frames in transition, under the frame's lock by whoever takes the frame.
+ * Deleting and protecting single leaf entries of any state, for the services that change ranges. The space is
+ * locked exclusively, so entries change only here and, for frames in transition, under the frame's lock by
+ * whoever takes the frame.
  */
 #include "fault/resolve.h"
 
@@ -26,7 +27,10 @@ VOID MiEndDeleteBatch(MI_DELETE_BATCH *Batch)
     Batch->Count = 0;
 }
 
-/* The owner lets go of a frame that is not mapped: its slot goes, and the frame with its last reference. Frame locked. */
+/*
+ * The owner lets go of a frame that is not mapped: its slot goes, and the frame with its last reference.
+ * Frame locked.
+ */
 VOID MiAbandonFrame(PMMPFN Pfn)
 {
     BOOLEAN Listed = Pfn->ReferenceCount == 0;
@@ -150,7 +154,7 @@ VOID MiDeleteEntry(MI_DELETE_BATCH *Batch, PMMPTE PointerPte, ULONG_PTR Va, MMPT
     }
 }
 
-/* ---- Protection ------------------------------------------------------------------------------------------------------ */
+/* ---- Protection ---------------------------------------------------------------------------------------- */
 
 static VOID MiProtectValid(MI_TRIM_BATCH_LIST *Batch, PMMPTE PointerPte, ULONG_PTR Va, ULONG Protection,
                            PMMVAD Vad)

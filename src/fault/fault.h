@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Page faults: MmAccessFault and the resolvers. One MI_FAULT travels through them; each resolver returns an explicit result, and
- * the dispatcher alone takes and drops locks, waits, and retries. Theory: docs/fault.md.
+ * Page faults: MmAccessFault and the resolvers. One MI_FAULT travels through them; each resolver returns an
+ * explicit result, and the dispatcher alone takes and drops locks, waits, and retries. Theory: docs/fault.md.
  */
 #ifndef NTMM_FAULT_H
 #define NTMM_FAULT_H
@@ -44,7 +44,10 @@ typedef struct _MI_FAULT
 
 typedef struct _MI_FAULT_STATE
 {
-    /* Handed in by room virtual: commits the next page of a user stack and moves its guard page. IRQL < DISPATCH, no locks held. */
+    /*
+     * Handed in by room virtual: commits the next page of a user stack and moves its guard page. IRQL <
+     * DISPATCH, no locks held.
+     */
     NTSTATUS (*GrowUserStack)(PMI_ADDRESS_SPACE Space, ULONG_PTR Va);
     /* Handed in by room section/mapping later: resolves prototype PTEs in subsection format. */
     MI_FAULT_RESULT (*ResolveSubsection)(PMI_FAULT Fault, PMMPTE Prototype);
@@ -57,27 +60,33 @@ NTSTATUS MiInitializeFault(void);
 VOID MiShutdownFault(void);
 
 /*
- * Makes Va accessible in Space for Access: the five steps, for services that work on any process. STATUS_SUCCESS, STATUS_ACCESS_VIOLATION,
- * STATUS_GUARD_PAGE_VIOLATION, STATUS_STACK_OVERFLOW, STATUS_IN_PAGE_ERROR (IoStatus, optional, says why), STATUS_NO_MEMORY.
- * IRQL < DISPATCH_LEVEL; no space lock held.
+ * Makes Va accessible in Space for Access: the five steps, for services that work on any process.
+ * STATUS_SUCCESS, STATUS_ACCESS_VIOLATION, STATUS_GUARD_PAGE_VIOLATION, STATUS_STACK_OVERFLOW,
+ * STATUS_IN_PAGE_ERROR (IoStatus, optional, says why), STATUS_NO_MEMORY. IRQL < DISPATCH_LEVEL; no space lock
+ * held.
  */
 NTSTATUS MiFaultAddress(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, MI_ACCESS Access, KPROCESSOR_MODE Mode,
                         NTSTATUS *IoStatus);
 
-/* Starts reading a page that is in the paging file, without waiting; nothing if it is in memory. Space not locked. */
+/*
+ * Starts reading a page that is in the paging file, without waiting; nothing if it is in memory. Space not
+ * locked.
+ */
 VOID MiPrefetchAddress(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, ULONG Pages);
 
 /*
- * All page-table pages above Va exist and are resident afterwards; *PointerPte is the PTE. Space locked EXCLUSIVELY on entry and exit; may
- * drop it in between when it must wait (then *Dropped = TRUE and the caller looks at its VADs again). STATUS_SUCCESS,
- * STATUS_NO_MEMORY, STATUS_IN_PAGE_ERROR... Commitment of new page tables is charged to the space.
+ * All page-table pages above Va exist and are resident afterwards; *PointerPte is the PTE. Space locked
+ * EXCLUSIVELY on entry and exit; may drop it in between when it must wait (then *Dropped = TRUE and the
+ * caller looks at its VADs again). STATUS_SUCCESS, STATUS_NO_MEMORY, STATUS_IN_PAGE_ERROR... Commitment of
+ * new page tables is charged to the space.
  */
 NTSTATUS MiMakePageTableResident(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PMMPTE *PointerPte, PBOOLEAN Dropped);
 
 /*
- * Deletes whatever one leaf entry stands for (valid, transition, paged out, demand zero, prototype) and makes it `New` (usually zero
- * or a decommit/demand-zero entry). Space locked exclusively, DISPATCH_LEVEL. Valid pages go through Batch: call MiEndDeleteBatch
- * before the space is unlocked. UsedPageTableEntries is kept right.
+ * Deletes whatever one leaf entry stands for (valid, transition, paged out, demand zero, prototype) and makes
+ * it `New` (usually zero or a decommit/demand-zero entry). Space locked exclusively, DISPATCH_LEVEL. Valid
+ * pages go through Batch: call MiEndDeleteBatch before the space is unlocked. UsedPageTableEntries is kept
+ * right.
  */
 typedef struct _MI_DELETE_BATCH
 {
@@ -92,15 +101,19 @@ VOID MiDeleteEntry(MI_DELETE_BATCH *Batch, PMMPTE PointerPte, ULONG_PTR Va, MMPT
 VOID MiEndDeleteBatch(MI_DELETE_BATCH *Batch);
 
 /*
- * Changes the protection of one committed leaf entry of any state, in place: valid entries get new hardware bits (dirty kept; guard
- * and no-access make them transition through TrimBatch), others their protection field. Space locked exclusively, DISPATCH_LEVEL. Adds to the
- * batch's flush list what must be flushed. UsedPageTableEntries unaffected (entry must not be zero).
+ * Changes the protection of one committed leaf entry of any state, in place: valid entries get new hardware
+ * bits (dirty kept; guard and no-access make them transition through TrimBatch), others their protection
+ * field. Space locked exclusively, DISPATCH_LEVEL. Adds to the batch's flush list what must be flushed.
+ * UsedPageTableEntries unaffected (entry must not be zero).
  */
 VOID MiProtectEntry(MI_TRIM_BATCH_LIST *Batch, PMMPTE PointerPte, ULONG_PTR Va, ULONG Protection, PMMVAD Vad);
 
-/* ---- Clone prototype PTEs (clone.c) ------------------------------------------------------------------------------ */
+/* ---- Clone prototype PTEs (clone.c) -------------------------------------------------------------------- */
 
-/* A page shared by clones: its prototype PTE and how many entries refer to it. Blocks live in pool pages of 252. */
+/*
+ * A page shared by clones: its prototype PTE and how many entries refer to it. Blocks live in pool pages of
+ * 252.
+ */
 typedef struct _MMCLONE_BLOCK
 {
     MMPTE ProtoPte;
@@ -109,12 +122,16 @@ typedef struct _MMCLONE_BLOCK
 
 PMMCLONE_BLOCK MiAllocateCloneBlock(void); /* References 1, ProtoPte zero; NULL: no pool */
 VOID MiReferenceCloneBlock(PMMPTE Prototype);
-/* Last reference: frees page or slot behind it, and the block. DISPATCH_LEVEL, no PFN lock held; page-table locks may be. */
+/*
+ * Last reference: frees page or slot behind it, and the block. DISPATCH_LEVEL, no PFN lock held; page-table
+ * locks may be.
+ */
 VOID MiDereferenceCloneBlock(PMMPTE Prototype);
 
 /*
- * Turns the private page behind an entry into one shared through Block (block has References 1 for this entry): valid entries become shared copy-on-write
- * valid ones, others prototype entries. Parent's space exclusive, DISPATCH_LEVEL. Valid entries add to Flush. Returns the entry for the child.
+ * Turns the private page behind an entry into one shared through Block (block has References 1 for this
+ * entry): valid entries become shared copy-on-write valid ones, others prototype entries. Parent's space
+ * exclusive, DISPATCH_LEVEL. Valid entries add to Flush. Returns the entry for the child.
  */
 MMPTE MiShareEntryForClone(PMI_ADDRESS_SPACE Space, PMMPTE PointerPte, ULONG_PTR Va, PMMCLONE_BLOCK Block,
                            MI_FLUSH_LIST *Flush);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Pages in a paging file. The page that is wanted is read together with neighbours whose slots follow its own, as many as the reader's
- * habit in this region suggests: a region that is read in order doubles its window with each fault, one that is read at random reads single pages.
- * Pages that come along are transition pages on standby; the first touch makes them valid without I/O.
+ * Pages in a paging file. The page that is wanted is read together with neighbours whose slots follow its
+ * own, as many as the reader's habit in this region suggests: a region that is read in order doubles its
+ * window with each fault, one that is read at random reads single pages. Pages that come along are transition
+ * pages on standby; the first touch makes them valid without I/O.
  */
 #include "fault/resolve.h"
 
@@ -10,7 +11,9 @@
 
 ULONG MiPagePriority(PMI_FAULT Fault)
 {
-    /* Where the entry is not zero nobody has looked for the VAD yet, and few spaces have one with a priority. */
+    /*
+     * Where the entry is not zero nobody has looked for the VAD yet, and few spaces have one with a priority.
+     */
     if (Fault->Vad == NULL && __builtin_expect(Fault->Space->VadPriorities, 0))
     {
         Fault->Vad = MiLocateVad(Fault->Space, Fault->Va >> PAGE_SHIFT);
@@ -22,7 +25,10 @@ ULONG MiPagePriority(PMI_FAULT Fault)
     return Fault->Space->Vm.MemoryPriority;
 }
 
-/* How many pages to read at once, from what this region's faults looked like. The fields are hints and may be torn. */
+/*
+ * How many pages to read at once, from what this region's faults looked like. The fields are hints and may be
+ * torn.
+ */
 static ULONG MiReadWindow(PMI_FAULT Fault)
 {
     ULONG_PTR Vpn = Fault->Va >> PAGE_SHIFT;
@@ -56,7 +62,10 @@ static VOID MiNoteRead(PMI_FAULT Fault, ULONG Pages)
     }
 }
 
-/* Puts one more page into the read: its entry becomes a transition to Frame. The page's slot stays its own: it is clean. */
+/*
+ * Puts one more page into the read: its entry becomes a transition to Frame. The page's slot stays its own:
+ * it is clean.
+ */
 static VOID MiAddToRead(PMMINPAGE_SUPPORT InPage, PMMPTE PointerPte, MMPTE Paged, PFN_NUMBER Frame,
                         BOOLEAN Prototype, ULONG Priority)
 {
@@ -79,7 +88,10 @@ static VOID MiAddToRead(PMMINPAGE_SUPPORT InPage, PMMPTE PointerPte, MMPTE Paged
     InPage->Frames[InPage->Count++] = Frame;
 }
 
-/* Pages from PointerPte[Index] on, up to index Window, whose slots follow that of Paged (which PointerPte[0] named). */
+/*
+ * Pages from PointerPte[Index] on, up to index Window, whose slots follow that of Paged (which PointerPte[0]
+ * named).
+ */
 static VOID MiAddReadAhead(PMI_FAULT Fault, PMMINPAGE_SUPPORT InPage, PMMPTE PointerPte, MMPTE Paged,
                            ULONG Index, ULONG Window)
 {

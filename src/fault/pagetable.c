@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Page-table pages: made when something below them is first wanted, brought back when they had left memory. Their commitment is charged
- * to the space when they come into being; it cannot be refused any more at that point, because the fault was promised.
+ * Page-table pages: made when something below them is first wanted, brought back when they had left memory.
+ * Their commitment is charged to the space when they come into being; it cannot be refused any more at that
+ * point, because the fault was promised.
  */
 #include "fault/resolve.h"
 

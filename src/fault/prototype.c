@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Pages that several address spaces share are described once, by a prototype PTE; the entries of the spaces point at it while they are invalid. The
- * fault resolves the prototype first, by the same kinds as a private page, and then maps its frame.
+ * Pages that several address spaces share are described once, by a prototype PTE; the entries of the spaces
+ * point at it while they are invalid. The fault resolves the prototype first, by the same kinds as a private
+ * page, and then maps its frame.
  */
 #include "fault/resolve.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The resolvers, one file per kind of fault. All run with the space locked shared, the page table (Fault->Table) locked, at DISPATCH_LEVEL, and
- * return what the dispatcher shall do; they never wait.
+ * The resolvers, one file per kind of fault. All run with the space locked shared, the page table
+ * (Fault->Table) locked, at DISPATCH_LEVEL, and return what the dispatcher shall do; they never wait.
  */
 #ifndef NTMM_FAULT_RESOLVE_H
 #define NTMM_FAULT_RESOLVE_H
@@ -14,35 +14,54 @@ MI_FAULT_RESULT MiResolveTransitionFault(PMI_FAULT Fault); /* transition.c */
 MI_FAULT_RESULT MiResolvePageFileFault(PMI_FAULT Fault);   /* pagefile.c */
 MI_FAULT_RESULT MiResolvePrototypeFault(PMI_FAULT Fault);  /* prototype.c */
 
-/* A page-table page is missing (Fault->Level > 0). Space locked shared, no table lock, IRQL < DISPATCH_LEVEL. Retry when it is there. pagetable.c */
+/*
+ * A page-table page is missing (Fault->Level > 0). Space locked shared, no table lock, IRQL < DISPATCH_LEVEL.
+ * Retry when it is there. pagetable.c
+ */
 MI_FAULT_RESULT MiResolvePageTableFault(PMI_FAULT Fault);
 
-/* Waits for Fault->InPage and gives it back. TRUE: walk again; FALSE: Fault->Status is STATUS_IN_PAGE_ERROR. pagefile.c */
+/*
+ * Waits for Fault->InPage and gives it back. TRUE: walk again; FALSE: Fault->Status is STATUS_IN_PAGE_ERROR.
+ * pagefile.c
+ */
 BOOLEAN MiFinishInPage(PMI_FAULT Fault);
 
 /* The guard of the page has fired: its entry loses the modifier. valid.c */
 VOID MiClearGuard(PMI_FAULT Fault);
 
-/* A transition frame becomes active for one mapping. Frame locked; it may be on a list, in a write, or held. transition.c */
+/*
+ * A transition frame becomes active for one mapping. Frame locked; it may be on a list, in a write, or held.
+ * transition.c
+ */
 VOID MiActivateTransitionFrame(PMMPFN Pfn);
 
 /*
- * Starts a read of the page that Paged (a paged-out software PTE) names into frames for PointerPte and as many neighbours in the same table as
- * pay off. Prototype: PointerPte is a prototype PTE (no neighbours). NeedRead, NeedFrame, NeedBlock.
+ * Starts a read of the page that Paged (a paged-out software PTE) names into frames for PointerPte and as
+ * many neighbours in the same table as pay off. Prototype: PointerPte is a prototype PTE (no neighbours).
+ * NeedRead, NeedFrame, NeedBlock.
  */
 MI_FAULT_RESULT MiStartInPage(PMI_FAULT Fault, PMMPTE PointerPte, MMPTE Paged, BOOLEAN Prototype);
 
 MI_FAULT_RESULT MiResolveWatchedWrite(PMI_FAULT Fault); /* demandzero.c */
 /* The page is being written to: if its region is watched, remembers it. demandzero.c */
 VOID MiNoteWatchedWrite(PMI_FAULT Fault);
-/* A page that came along in a read was used: keeps the reader's pipeline filled. Page table locked. pagefile.c */
+/*
+ * A page that came along in a read was used: keeps the reader's pipeline filled. Page table locked.
+ * pagefile.c
+ */
 VOID MiContinueReadAhead(PMI_FAULT Fault);
 ULONG MiPagePriority(PMI_FAULT Fault); /* pagefile.c */
 
-/* The owner lets go of a frame that is not mapped: its slot goes, and the frame with its last reference. Frame locked. entries.c */
+/*
+ * The owner lets go of a frame that is not mapped: its slot goes, and the frame with its last reference.
+ * Frame locked. entries.c
+ */
 VOID MiAbandonFrame(PMMPFN Pfn);
 
-/* Makes the leaf entry valid: the last store of a fault. Private or shared frame that is ready and counted. Counts the working set. */
+/*
+ * Makes the leaf entry valid: the last store of a fault. Private or shared frame that is ready and counted.
+ * Counts the working set.
+ */
 VOID MiMakeEntryValid(PMI_FAULT Fault, PFN_NUMBER Frame, BOOLEAN Shared, ULONG Protection);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Transition: the page is still in memory. On a list it is taken back; while it is being written it is simply used; while it is being read the
- * fault waits for that read (a collided fault).
+ * Transition: the page is still in memory. On a list it is taken back; while it is being written it is simply
+ * used; while it is being read the fault waits for that read (a collided fault).
  */
 #include "fault/resolve.h"
 
@@ -29,8 +29,9 @@ VOID MiActivateTransitionFrame(PMMPFN Pfn)
 }
 
 /*
- * A region that is read in order: the pages that came along behind this one are about to be used, so they become valid now instead of each by a fault
- * of its own. They count as used; if that was wrong, the clock finds out. Returns how many.
+ * A region that is read in order: the pages that came along behind this one are about to be used, so they
+ * become valid now instead of each by a fault of its own. They count as used; if that was wrong, the clock
+ * finds out. Returns how many.
  */
 static ULONG MiMapReadAhead(PMI_FAULT Fault)
 {

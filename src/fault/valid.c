@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Faults on entries that are valid: another processor was faster, or the access is one that the entry does not let through: a write to a
- * copy-on-write page, the first write to a watched page, or a real violation.
+ * Faults on entries that are valid: another processor was faster, or the access is one that the entry does
+ * not let through: a write to a copy-on-write page, the first write to a watched page, or a real violation.
  */
 #include "fault/resolve.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reading pages in. The completion routine ends the transition of every page itself, so a read for which nobody waits (read-ahead)
- * needs no thread; whoever wants one of its pages waits on the block's event and then faults again.
+ * Reading pages in. The completion routine ends the transition of every page itself, so a read for which
+ * nobody waits (read-ahead) needs no thread; whoever wants one of its pages waits on the block's event and
+ * then faults again.
  */
 #include "paging/paging.h"
 
@@ -67,7 +68,10 @@ VOID MiWaitForInPageBlock(void)
     __atomic_fetch_sub(&Paging->InPageWaiters, 1, __ATOMIC_SEQ_CST);
 }
 
-/* The page did not come: its PTE gets its old value back, and the frame goes with its last reference. Frame locked. */
+/*
+ * The page did not come: its PTE gets its old value back, and the frame goes with its last reference. Frame
+ * locked.
+ */
 static VOID MiEndFailedRead(PMMPFN Pfn)
 {
     if (!Pfn->e1.Deleted)

@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The modified page writer. Each step takes pages from the head of the modified list (the trimmer put them there in address order), gives
- * them consecutive slots and starts one write; a few writes are in flight at a time. While a page is being written the
- * write owns its slot; the page may be faulted back and changed meanwhile, and then the slot is simply dropped. A page whose write failed is
- * modified again and stays in memory.
+ * The modified page writer. Each step takes pages from the head of the modified list (the trimmer put them
+ * there in address order), gives them consecutive slots and starts one write; a few writes are in flight at a
+ * time. While a page is being written the write owns its slot; the page may be faulted back and changed
+ * meanwhile, and then the slot is simply dropped. A page whose write failed is modified again and stays in
+ * memory.
  */
 #include "paging/paging.h"
 
 #define MI_RETRY_DELAY         50000000ull /* 50 ms after the first error, doubling */
 #define MI_RETRY_DELAY_MAXIMUM 5000000000ull
 
-/* A flush ends after so many rounds without progress: no slots, or a device that refuses. The pages stay modified. */
+/*
+ * A flush ends after so many rounds without progress: no slots, or a device that refuses. The pages stay
+ * modified.
+ */
 #define MI_IDLE_FLUSHES 10u
 
 static BOOLEAN MiIsWritingWanted(void)
@@ -236,7 +240,9 @@ VOID MiFlushModifiedPages(void)
     {
         return;
     }
-    /* The list is a queue: by then all that stands on it now has been written, whatever others add meanwhile. */
+    /*
+     * The list is a queue: by then all that stands on it now has been written, whatever others add meanwhile.
+     */
     EndAt = __atomic_load_n(&Paging->PagesEnded, __ATOMIC_RELAXED) +
             MiListTotal(&MiState.Physical->ModifiedList) + MI_WRITES_IN_FLIGHT * MI_WRITE_CLUSTER;
     __atomic_fetch_add(&Paging->Flushers, 1, __ATOMIC_RELAXED);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Paging files and page I/O: slots, clustered reads (MMINPAGE_SUPPORT), the modified page writer. Theory: docs/paging.md.
+ * Paging files and page I/O: slots, clustered reads (MMINPAGE_SUPPORT), the modified page writer. Theory:
+ * docs/paging.md.
  *
- * A slot is named by (file number, page offset) as a software PTE holds it; offset 0 of every file is never used, so that
- * PageFileHigh == 0 means "no slot". A slot belongs to exactly one PTE, prototype PTE, frame (OriginalPte) or write in flight.
+ * A slot is named by (file number, page offset) as a software PTE holds it; offset 0 of every file is never
+ * used, so that PageFileHigh == 0 means "no slot". A slot belongs to exactly one PTE, prototype PTE, frame
+ * (OriginalPte) or write in flight.
  */
 #ifndef NTMM_PAGING_H
 #define NTMM_PAGING_H
@@ -49,7 +51,8 @@ typedef struct _MMINPAGE_SUPPORT
     NTSTATUS Status;
     ULONG Count;
     PKTHREAD
-    Performer; /* the faulting thread, if it shall do the transfer itself once it holds no locks (MiFinishInPage) */
+    Performer; /* the faulting thread, if it shall do the transfer itself once it holds no locks
+                  (MiFinishInPage) */
     PFN_NUMBER Frames[MI_READ_CLUSTER];
     struct _MMINPAGE_SUPPORT *Next; /* free list */
 } MMINPAGE_SUPPORT, *PMMINPAGE_SUPPORT;
@@ -91,14 +94,17 @@ VOID MiStopPagingWorkers(void); /* waits for writes in flight */
 VOID MiShutdownPaging(void);    /* closes all files; their slots must be free */
 
 /*
- * Creates a paging file (sizes in bytes, rounded to pages). Minimum is allocated now. STATUS_INVALID_PARAMETER_2/_3 (sizes),
- * STATUS_INSUFFICIENT_RESOURCES (16 exist), STATUS_DISK_FULL, what PortOpenStorage says. The commit limit grows by the size.
- * Called again with a name that exists: changes the maximum / grows to the minimum.
+ * Creates a paging file (sizes in bytes, rounded to pages). Minimum is allocated now.
+ * STATUS_INVALID_PARAMETER_2/_3 (sizes), STATUS_INSUFFICIENT_RESOURCES (16 exist), STATUS_DISK_FULL, what
+ * PortOpenStorage says. The commit limit grows by the size. Called again with a name that exists: changes the
+ * maximum / grows to the minimum.
  */
 NTSTATUS MiCreatePagingFile(PCUNICODE_STRING Name, ULONG64 MinimumSize, ULONG64 MaximumSize);
 
-/* Grows paging files so that the commit limit rises by at least Pages if they can; TRUE when it rose at all. Files that rest after an error do
- * not grow. May wait. */
+/*
+ * Grows paging files so that the commit limit rises by at least Pages if they can; TRUE when it rose at all.
+ * Files that rest after an error do not grow. May wait.
+ */
 BOOLEAN MiExtendPagingFiles(SIZE_T Pages);
 
 /* Up to Count consecutive slots; *Got >= 1. 0: none free. At DISPATCH_LEVEL or below. */
@@ -112,7 +118,7 @@ BOOLEAN MiIsFileResting(const MMPAGING_FILE *File);
 /* Frees the slot that a software PTE (or OriginalPte) names, if any. */
 VOID MiReleasePageFileSpace(MMPTE Pte);
 
-/* ---- Reads ------------------------------------------------------------------------------------------------------- */
+/* ---- Reads --------------------------------------------------------------------------------------------- */
 
 PMMINPAGE_SUPPORT MiAllocateInPage(void); /* one reference, event clear; NULL: none (wait and retry) */
 VOID MiWaitForInPageBlock(void);          /* until one may be free. IRQL < DISPATCH_LEVEL, no locks */
@@ -120,26 +126,31 @@ VOID MiReferenceInPage(PMMINPAGE_SUPPORT InPage);
 VOID MiDereferenceInPage(PMMINPAGE_SUPPORT InPage);
 
 /*
- * Starts the read of InPage->Count frames (Frames[], in transition with ReadInProgress, InPage set, one reference for the I/O)
- * from consecutive slots beginning at the one that First names. Its completion ends the transition of each frame:
- * success: clears ReadInProgress and drops the I/O's reference (to standby unless somebody holds it); failure: the owning
- * PTE gets OriginalPte back once nobody holds the frame. Takes a reference of InPage for itself.
+ * Starts the read of InPage->Count frames (Frames[], in transition with ReadInProgress, InPage set, one
+ * reference for the I/O) from consecutive slots beginning at the one that First names. Its completion ends
+ * the transition of each frame: success: clears ReadInProgress and drops the I/O's reference (to standby
+ * unless somebody holds it); failure: the owning PTE gets OriginalPte back once nobody holds the frame. Takes
+ * a reference of InPage for itself.
  */
 VOID MiStartPageFileRead(PMMINPAGE_SUPPORT InPage, MMPTE First, BOOLEAN Synchronous);
 /*
- * Waits for the end of the read. A synchronous one is done here, by the thread that began it: it has nothing else to do, and two thread
- * switches are saved. That thread must come here soon; others may be waiting for it.
+ * Waits for the end of the read. A synchronous one is done here, by the thread that began it: it has nothing
+ * else to do, and two thread switches are saved. That thread must come here soon; others may be waiting for
+ * it.
  */
 NTSTATUS MiWaitForInPage(PMMINPAGE_SUPPORT InPage);
 
 /* Drops a hold that a faulting thread has on a frame (see above). */
 VOID MiReleaseHeldFrame(PFN_NUMBER Frame);
 
-/* ---- Writes ------------------------------------------------------------------------------------------------------- */
+/* ---- Writes -------------------------------------------------------------------------------------------- */
 
 BOOLEAN MiModifiedWriterStep(PVOID Context);
 
-/* Writes out all modified pages that can be written; returns when they are, or when nothing more can be written. PASSIVE_LEVEL. */
+/*
+ * Writes out all modified pages that can be written; returns when they are, or when nothing more can be
+ * written. PASSIVE_LEVEL.
+ */
 VOID MiFlushModifiedPages(void);
 
 PFN_NUMBER MiModifiedPages(void);

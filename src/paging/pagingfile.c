@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Paging files: creation, growth from minimum to maximum, deletion at shutdown. The slot bitmap is as long as the maximum from the
- * beginning (boot memory of the port, touched only as far as it is used); what lies beyond the current size is set.
+ * Paging files: creation, growth from minimum to maximum, deletion at shutdown. The slot bitmap is as long as
+ * the maximum from the beginning (boot memory of the port, touched only as far as it is used); what lies
+ * beyond the current size is set.
  */
 #include "paging/paging.h"
 #include "rtl/memory.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Slots of the paging files. Clusters are taken from where the last one ended, so that pages written one after the other lie one after
- * the other; files take turns by the room that they have.
+ * Slots of the paging files. Clusters are taken from where the last one ended, so that pages written one
+ * after the other lie one after the other; files take turns by the room that they have.
  */
 #include "paging/paging.h"
 
@@ -78,7 +78,8 @@ SIZE_T MiAllocateSlots(ULONG Count, PMMPAGING_FILE *File, PULONG Got)
         Used = Chosen->Size - 1 - Chosen->FreeSpace;
         if (Used > Chosen->PeakUsage)
         {
-            __atomic_store_n(&Chosen->PeakUsage, Used, __ATOMIC_RELAXED); /* statistics read it without the lock */
+            __atomic_store_n(&Chosen->PeakUsage, Used,
+                             __ATOMIC_RELAXED); /* statistics read it without the lock */
         }
     }
     KiReleaseSpinLock(&Chosen->Lock, OldIrql);

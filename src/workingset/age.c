@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The clock. A hand goes round the valid entries of a space in address order. An entry that was used since the last visit loses its accessed
- * bit and becomes young; one that was not grows older, and from the wanted age on it is taken. What is taken goes to standby or
- * modified and is found there again for a while, so a wrong choice costs a soft fault, not a read.
+ * The clock. A hand goes round the valid entries of a space in address order. An entry that was used since
+ * the last visit loses its accessed bit and becomes young; one that was not grows older, and from the wanted
+ * age on it is taken. What is taken goes to standby or modified and is found there again for a while, so a
+ * wrong choice costs a soft fault, not a read.
  */
 #include "workingset/walk.h"
 
@@ -79,8 +80,8 @@ static BOOLEAN MiClockTable(PVOID Context, PMMPTE First, ULONG_PTR Va, ULONG Cou
 }
 
 /*
- * From StartVpn to EndVpn. The hand stays behind the last page that was taken, in the middle of a table too: a small space has only one, and
- * would otherwise always be searched from its beginning.
+ * From StartVpn to EndVpn. The hand stays behind the last page that was taken, in the middle of a table too:
+ * a small space has only one, and would otherwise always be searched from its beginning.
  */
 static VOID MiTurnHand(MI_CLOCK *Clock, ULONG_PTR StartVpn, ULONG_PTR EndVpn)
 {

@@ -21,7 +21,10 @@ VOID MiEnforceWorkingSetLimit(PMI_ADDRESS_SPACE Space)
     }
 }
 
-/* Space exclusive: one change at a time, none after the process gave its guarantee back. Faults and trimmers read without the lock. */
+/*
+ * Space exclusive: one change at a time, none after the process gave its guarantee back. Faults and trimmers
+ * read without the lock.
+ */
 static NTSTATUS MiChangeLimits(PMI_ADDRESS_SPACE Space, SIZE_T Minimum, SIZE_T Maximum, ULONG HardFlags)
 {
     PMMSUPPORT Vm = &Space->Vm;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The working-set manager and the balance set manager. The former is woken when available memory is low and takes pages from the spaces in turn
- * until, with what the writer has in hand, there is enough again; the latter looks after everything once a second.
+ * The working-set manager and the balance set manager. The former is woken when available memory is low and
+ * takes pages from the spaces in turn until, with what the writer has in hand, there is enough again; the
+ * latter looks after everything once a second.
  */
 #include "workingset/workingset.h"
 
@@ -20,7 +21,10 @@ static PFN_NUMBER MiPagesMissing(void)
     PFN_NUMBER Modified = MiModifiedPages();
     SIZE_T Writable = MiWritableSlots();
 
-    /* Modified pages count only as far as they can be written: without slots, or while the disk fails, clean pages have to come. */
+    /*
+     * Modified pages count only as far as they can be written: without slots, or while the disk fails, clean
+     * pages have to come.
+     */
     Have += Modified < Writable ? Modified : Writable;
     return Have < Goal ? Goal - Have : 0;
 }
@@ -117,7 +121,8 @@ BOOLEAN MiWorkingSetManagerStep(PVOID Context)
 
     UNREFERENCED_PARAMETER(Context);
     MiUpdateMemoryNotifications();
-    if (MiListTotal(&MiState.Physical->ModifiedList) != 0 && MiAvailablePages() < 4 * MiState.Physical->LowThreshold)
+    if (MiListTotal(&MiState.Physical->ModifiedList) != 0 &&
+        MiAvailablePages() < 4 * MiState.Physical->LowThreshold)
     {
         KiWakeWorker(&MiState.Paging->ModifiedWriter);
     }
@@ -127,7 +132,8 @@ BOOLEAN MiWorkingSetManagerStep(PVOID Context)
         Taken = MiTrimRound(Round);
     }
     MiState.WorkingSet->TrimRounds++;
-    if (MiListTotal(&MiState.Physical->ModifiedList) != 0 && MiAvailablePages() < 4 * MiState.Physical->LowThreshold)
+    if (MiListTotal(&MiState.Physical->ModifiedList) != 0 &&
+        MiAvailablePages() < 4 * MiState.Physical->LowThreshold)
     {
         KiWakeWorker(&MiState.Paging->ModifiedWriter);
     }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Page-table pages leave memory too, once nothing that they map is in memory (their entries all say "paging file" or "demand zero"). The entry above
- * becomes a transition like that of any page; how many entries are used travels in OriginalPte. Only under the exclusive lock of the
- * space, and only when the lock can be had at once: nobody waits for this.
+ * Page-table pages leave memory too, once nothing that they map is in memory (their entries all say "paging
+ * file" or "demand zero"). The entry above becomes a transition like that of any page; how many entries are
+ * used travels in OriginalPte. Only under the exclusive lock of the space, and only when the lock can be had
+ * at once: nobody waits for this.
  */
 #include "workingset/workingset.h"
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Taking pages out of working sets. Entries become invalid first, then the TB is flushed once for the batch, and only then do the frames go
- * to their lists; until then each is kept by a reference. Dirtiness is read in the exchange that invalidates the entry:
- * a processor that would make the page dirty later has to walk and finds it gone.
+ * Taking pages out of working sets. Entries become invalid first, then the TB is flushed once for the batch,
+ * and only then do the frames go to their lists; until then each is kept by a reference. Dirtiness is read in
+ * the exchange that invalidates the entry: a processor that would make the page dirty later has to walk and
+ * finds it gone.
  */
 #include "workingset/walk.h"
 
@@ -13,7 +14,10 @@ VOID MiBeginTrimBatch(MI_TRIM_BATCH_LIST *Batch, PMI_ADDRESS_SPACE Space)
     MiInitializeFlushList(&Batch->Flush, Space->System ? 0 : Space->TopLevel);
 }
 
-/* The prototype's side of losing one mapping: with the last one it becomes transition. Frame locked; keeps one reference for the batch. */
+/*
+ * The prototype's side of losing one mapping: with the last one it becomes transition. Frame locked; keeps
+ * one reference for the batch.
+ */
 static VOID MiUnmapShared(PMMPFN Pfn)
 {
     MiIncrementReferenceCount(Pfn);
@@ -105,7 +109,7 @@ VOID MiSetFrameModified(PMMPFN Pfn)
     }
 }
 
-/* ---- Whole ranges --------------------------------------------------------------------------------------------------- */
+/* ---- Whole ranges -------------------------------------------------------------------------------------- */
 
 typedef struct _MI_TRIM_RANGE
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The walk over the tables of a range. A table with share count 1 has neither valid nor transition entries and is passed over; so cost
- * follows what is in memory, not how large the range is.
+ * The walk over the tables of a range. A table with share count 1 has neither valid nor transition entries
+ * and is passed over; so cost follows what is in memory, not how large the range is.
  */
 #include "workingset/walk.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Working sets. There is no separate list: the valid entries of a space's page tables are its working set, each with an age in
- * its WsleAge bits. Ageing and trimming walk the tables in address order from a hand, like a clock. Theory: docs/workingset.md.
+ * Working sets. There is no separate list: the valid entries of a space's page tables are its working set,
+ * each with an age in its WsleAge bits. Ageing and trimming walk the tables in address order from a hand,
+ * like a clock. Theory: docs/workingset.md.
  */
 #ifndef NTMM_WORKINGSET_H
 #define NTMM_WORKINGSET_H
@@ -26,7 +27,10 @@ VOID MiStartWorkingSetWorkers(void);
 VOID MiStopWorkingSetWorkers(void);
 VOID MiShutdownWorkingSets(void);
 
-/* Frames that are being taken out of page tables under one page-table lock: PTEs are invalid already, the TB not yet flushed. */
+/*
+ * Frames that are being taken out of page tables under one page-table lock: PTEs are invalid already, the TB
+ * not yet flushed.
+ */
 #define MI_TRIM_BATCH 64u
 typedef struct _MI_TRIM_BATCH_LIST
 {
@@ -39,9 +43,9 @@ typedef struct _MI_TRIM_BATCH_LIST
 } MI_TRIM_BATCH_LIST;
 
 /*
- * Takes one valid, unlocked leaf entry out of the working set: it becomes transition (or its prototype form). Protection
- * MI_KEEP_PROTECTION or the one that the invalid entry shall carry. Page table locked, or space exclusive; DISPATCH_LEVEL. The
- * batch must be ended with MiEndTrimBatch under the same lock.
+ * Takes one valid, unlocked leaf entry out of the working set: it becomes transition (or its prototype form).
+ * Protection MI_KEEP_PROTECTION or the one that the invalid entry shall carry. Page table locked, or space
+ * exclusive; DISPATCH_LEVEL. The batch must be ended with MiEndTrimBatch under the same lock.
  */
 #define MI_KEEP_PROTECTION (~0u)
 VOID MiBeginTrimBatch(MI_TRIM_BATCH_LIST *Batch, PMI_ADDRESS_SPACE Space);
@@ -56,24 +60,36 @@ FORCEINLINE BOOLEAN MiIsTrimBatchFull(const MI_TRIM_BATCH_LIST *Batch)
 /* A page was written to: it is newer than its copy in the backing store, whose slot goes. Frame locked. */
 VOID MiSetFrameModified(PMMPFN Pfn);
 
-/* Removes every unlocked valid entry of the range (inclusive vpns). Space locked shared or exclusive (Exclusive says which). Returns pages removed. */
+/*
+ * Removes every unlocked valid entry of the range (inclusive vpns). Space locked shared or exclusive
+ * (Exclusive says which). Returns pages removed.
+ */
 SIZE_T MiTrimRange(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn, BOOLEAN Front);
 
 /* Empties the working set (not below locked pages). Takes the shared lock itself. */
 SIZE_T MiEmptyWorkingSet(PMI_ADDRESS_SPACE Space);
 
-/* Takes up to Pages old pages away from the space; one clock pass at most, ageing what was used. Returns pages removed. */
+/*
+ * Takes up to Pages old pages away from the space; one clock pass at most, ageing what was used. Returns
+ * pages removed.
+ */
 SIZE_T MiTrimWorkingSet(PMI_ADDRESS_SPACE Space, SIZE_T Pages, ULONG MinimumAge);
 
-/* Takes page-table pages away under which nothing is in memory; only if the space's lock is free. Returns pages removed. tables.c */
+/*
+ * Takes page-table pages away under which nothing is in memory; only if the space's lock is free. Returns
+ * pages removed. tables.c
+ */
 SIZE_T MiTrimPageTables(PMI_ADDRESS_SPACE Space);
 
-/* A space with a hard maximum that is reached makes room for one more page. Called by the fault handler before it takes locks. */
+/*
+ * A space with a hard maximum that is reached makes room for one more page. Called by the fault handler
+ * before it takes locks.
+ */
 VOID MiEnforceWorkingSetLimit(PMI_ADDRESS_SPACE Space);
 
 /*
- * Sets limits in pages (0 keeps one; both ~0: empty the working set). STATUS_BAD_WORKING_SET_LIMIT (minimum > maximum or < 20),
- * STATUS_INSUFFICIENT_RESOURCES (a hard minimum that memory cannot give).
+ * Sets limits in pages (0 keeps one; both ~0: empty the working set). STATUS_BAD_WORKING_SET_LIMIT (minimum >
+ * maximum or < 20), STATUS_INSUFFICIENT_RESOURCES (a hard minimum that memory cannot give).
  */
 NTSTATUS MiSetWorkingSetLimits(PMI_ADDRESS_SPACE Space, SIZE_T Minimum, SIZE_T Maximum, ULONG HardFlags);
 

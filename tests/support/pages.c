@@ -2,7 +2,7 @@
 /* Processes and private memory made by hand, for the tests of the rooms below the services. */
 #include "pages.h"
 
-/* ---- Processes --------------------------------------------------------------------------------------------- */
+/* ---- Processes ----------------------------------------------------------------------------------------- */
 
 /* Deletes what one page table maps; space exclusive. Returns the first address behind it. */
 static ULONG_PTR DeleteTable(PMI_ADDRESS_SPACE Space, PMMPTE PointerPte, ULONG_PTR Va, ULONG_PTR EndVa)
@@ -110,7 +110,7 @@ void TestEnter(PEPROCESS Process)
     }
 }
 
-/* ---- Memory ------------------------------------------------------------------------------------------------ */
+/* ---- Memory -------------------------------------------------------------------------------------------- */
 
 static PMMVAD Commit(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, SIZE_T Pages, ULONG Protection)
 {
@@ -287,7 +287,7 @@ void TestShare(PEPROCESS Parent, PEPROCESS Child, ULONG_PTR Va, SIZE_T Pages)
     }
 }
 
-/* ---- Accesses ---------------------------------------------------------------------------------------------- */
+/* ---- Accesses ------------------------------------------------------------------------------------------ */
 
 NTSTATUS TestRead(ULONG_PTR Va, ULONG64 *Value, EXCEPTION_RECORD *Record)
 {
@@ -343,7 +343,7 @@ void TestComparePages(ULONG_PTR Va, SIZE_T Pages, ULONG64 Seed)
     }
 }
 
-/* ---- Looking ----------------------------------------------------------------------------------------------- */
+/* ---- Looking ------------------------------------------------------------------------------------------- */
 
 MMPTE TestPteOf(PMI_ADDRESS_SPACE Space, ULONG_PTR Va)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Private memory for tests that stand below the services: processes whose VADs are made by hand, accessed through simulated
- * processors, and looked at through their page tables. Addresses are chosen by the test.
+ * Private memory for tests that stand below the services: processes whose VADs are made by hand, accessed
+ * through simulated processors, and looked at through their page tables. Addresses are chosen by the test.
  */
 #ifndef NTMM_TESTS_PAGES_H
 #define NTMM_TESTS_PAGES_H
@@ -36,7 +36,10 @@ MMPTE TestPteOf(PMI_ADDRESS_SPACE Space, ULONG_PTR Va);
 
 void TestProtect(PEPROCESS Process, ULONG_PTR Va, SIZE_T Pages, ULONG Protection);
 
-/* Shares every page of [Va, Va + Pages) that is not zero with Child, as a clone does; Child gets a VAD for them. */
+/*
+ * Shares every page of [Va, Va + Pages) that is not zero with Child, as a clone does; Child gets a VAD for
+ * them.
+ */
 void TestShare(PEPROCESS Parent, PEPROCESS Child, ULONG_PTR Va, SIZE_T Pages);
 
 /* One access of the process that the thread runs in; the status is the exception's. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Pages shared by clones: prototype PTEs, copy on write, taking a page over, and what happens to all of it when pages
- * and page tables leave memory.
+ * Pages shared by clones: prototype PTEs, copy on write, taking a page over, and what happens to all of it
+ * when pages and page tables leave memory.
  */
 #include "pages.h"
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every frame, slot, read, write, charge and pool block of one scenario is made to fail once, one after the other, until nothing is left
- * to fail. Whatever fails, the process is told with a status that fits, nothing is lost, and everything comes back at the end.
+ * Every frame, slot, read, write, charge and pool block of one scenario is made to fail once, one after the
+ * other, until nothing is left to fail. Whatever fails, the process is told with a status that fits, nothing
+ * is lost, and everything comes back at the end.
  */
 #include "pages.h"
 
@@ -30,7 +31,8 @@ static BOOLEAN IsExpected(NTSTATUS Status)
     case KiInjectPool:
         return Status == STATUS_INSUFFICIENT_RESOURCES || Status == STATUS_NO_MEMORY;
     default:
-        return FALSE; /* a frame or a slot that is not there, or a write that fails, is nothing that a process learns of */
+        return FALSE; /* a frame or a slot that is not there, or a write that fails, is nothing that a process
+                         learns of */
     }
 }
 

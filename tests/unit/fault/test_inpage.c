@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Reads that take their time: collided faults, pages that go away while they are being read, faults elsewhere meanwhile; and what a
- * fault does when frames or in-page blocks are wanting.
+ * Reads that take their time: collided faults, pages that go away while they are being read, faults elsewhere
+ * meanwhile; and what a fault does when frames or in-page blocks are wanting.
  */
 #include "pages.h"
 
@@ -112,7 +112,7 @@ static void WaitUntilRead(ULONG_PTR Va)
     }
 }
 
-/* ---- Collided faults ----------------------------------------------------------------------------------------- */
+/* ---- Collided faults ----------------------------------------------------------------------------------- */
 
 static struct
 {
@@ -233,7 +233,7 @@ static void a_page_may_be_decommitted_while_it_is_being_read(void **State)
     }
 }
 
-/* ---- Wanting frames and blocks ---------------------------------------------------------------------------------- */
+/* ---- Wanting frames and blocks ------------------------------------------------------------------------- */
 
 static PMMINPAGE_SUPPORT Taken[MI_INPAGE_BLOCKS];
 static KI_WORKER Giver;
@@ -324,7 +324,10 @@ static void clean_pages_are_found_although_the_paging_file_is_full_of_errors(voi
     };
 
     (void)State;
-    /* 500 pages that are in the paging file, read back in: clean; then 800 new ones below them, where the hand begins. */
+    /*
+     * 500 pages that are in the paging file, read back in: clean; then 800 new ones below them, where the
+     * hand begins.
+     */
     MakeOut(500, 76);
     assert_true(HostStorageInject(&Fault));
     TestEnter(Process);

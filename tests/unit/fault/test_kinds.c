@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The kinds of faults that find or make a page: demand zero, transition from standby and from modified, the paging file
- * with its neighbours, absent page tables; and what the entry says afterwards.
+ * The kinds of faults that find or make a page: demand zero, transition from standby and from modified, the
+ * paging file with its neighbours, absent page tables; and what the entry says afterwards.
  */
 #include "pages.h"
 
@@ -34,7 +34,7 @@ static int teardown(void **State)
     return 0;
 }
 
-/* ---- Demand zero ------------------------------------------------------------------------------------------- */
+/* ---- Demand zero --------------------------------------------------------------------------------------- */
 
 static void a_page_that_nobody_wrote_reads_as_zero_and_stays_clean(void **State)
 {
@@ -100,7 +100,7 @@ static void frames_come_zeroed_although_they_held_something(void **State)
     }
 }
 
-/* ---- Transition -------------------------------------------------------------------------------------------- */
+/* ---- Transition ---------------------------------------------------------------------------------------- */
 
 static void a_trimmed_clean_page_comes_back_from_standby(void **State)
 {
@@ -146,7 +146,7 @@ static void a_trimmed_dirty_page_comes_back_from_the_modified_list_and_is_still_
     assert_int_equal(TestGet(BASE), 0x1234);
 }
 
-/* ---- Paging file ------------------------------------------------------------------------------------------- */
+/* ---- Paging file --------------------------------------------------------------------------------------- */
 
 static void a_page_comes_back_from_the_paging_file_clean_and_with_its_slot(void **State)
 {
@@ -278,7 +278,7 @@ static void prefetching_brings_pages_to_standby_without_waiting(void **State)
     assert_int_equal(TestCounted(MiCounterPagingFileFaults, &Hard), 0);
 }
 
-/* ---- Page tables ------------------------------------------------------------------------------------------- */
+/* ---- Page tables --------------------------------------------------------------------------------------- */
 
 static void page_tables_leave_memory_and_come_back(void **State)
 {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Three processes with more pages than the machine has frames, touched, trimmed, written out, purged, discarded and protected
- * at random, with every page's contents known. By four threads on two processors at once (what ThreadSanitizer watches), and
- * by one thread deterministically: NTMM_SEED repeats a run, NTMM_ITERATIONS makes it longer.
+ * Three processes with more pages than the machine has frames, touched, trimmed, written out, purged,
+ * discarded and protected at random, with every page's contents known. By four threads on two processors at
+ * once (what ThreadSanitizer watches), and by one thread deterministically: NTMM_SEED repeats a run,
+ * NTMM_ITERATIONS makes it longer.
  */
 #include "pages.h"
 
@@ -37,7 +38,7 @@ static ULONG OwnerOf(ULONG Space, ULONG Page)
     return (Page / BLOCK + Space) % Workers;
 }
 
-/* ---- Operations on a page of the thread's own ---------------------------------------------------------------- */
+/* ---- Operations on a page of the thread's own ---------------------------------------------------------- */
 
 static void CheckPage(ULONG Space, ULONG Page)
 {
@@ -87,7 +88,7 @@ static void ProtectPage(ULONG Space, ULONG Page)
     CheckPage(Space, Page);
 }
 
-/* ---- What happens to everybody's pages ----------------------------------------------------------------------- */
+/* ---- What happens to everybody's pages ----------------------------------------------------------------- */
 
 static void Disturb(ULONG Kind, PEPROCESS Process, TEST_RANDOM *Random)
 {
@@ -157,7 +158,7 @@ static void Step(ULONG Thread, TEST_RANDOM *Random)
     }
 }
 
-/* ---- Runs ---------------------------------------------------------------------------------------------------- */
+/* ---- Runs ---------------------------------------------------------------------------------------------- */
 
 static void BuildProcesses(void)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Accesses that must not succeed: violations of a page's protection, guard pages, pages that cannot be read in, and
- * system addresses, where a fault that nobody resolves is a bug check. Codes and parameters are the documented ones.
+ * Accesses that must not succeed: violations of a page's protection, guard pages, pages that cannot be read
+ * in, and system addresses, where a fault that nobody resolves is a bug check. Codes and parameters are the
+ * documented ones.
  */
 #include "pages.h"
 
@@ -67,9 +68,12 @@ static void ExpectException(ACCESS Kind, ULONG_PTR Va, NTSTATUS Status)
     assert_int_equal(Record.ExceptionInformation[1], Va);
 }
 
-/* ---- Protections ------------------------------------------------------------------------------------------- */
+/* ---- Protections --------------------------------------------------------------------------------------- */
 
-/* Every protection against every access, on pages that were never touched, are valid, in transition and paged out. */
+/*
+ * Every protection against every access, on pages that were never touched, are valid, in transition and paged
+ * out.
+ */
 static void each_protection_permits_exactly_its_accesses(void **State)
 {
     static const struct
@@ -153,7 +157,7 @@ static void user_mode_does_not_reach_system_addresses(void **State)
     ExpectException(EXECUTE, SYSTEM, STATUS_ACCESS_VIOLATION);
 }
 
-/* ---- Guard pages ------------------------------------------------------------------------------------------- */
+/* ---- Guard pages --------------------------------------------------------------------------------------- */
 
 static void a_guard_page_raises_once_in_every_state(void **State)
 {
@@ -196,7 +200,7 @@ static void any_attempt_to_access_a_guard_page_raises_the_alarm_first(void **Sta
     assert_int_equal(TestGet(BASE), 0);
 }
 
-/* ---- Pages that cannot be read ------------------------------------------------------------------------------- */
+/* ---- Pages that cannot be read ------------------------------------------------------------------------- */
 
 static void InjectReadErrors(ULONG64 Count)
 {
@@ -262,7 +266,7 @@ static void what_a_page_table_maps_is_unreadable_as_long_as_the_table_is(void **
     assert_int_equal(TestGet(BASE + MI_LEVEL_BYTES(1)), 1);
 }
 
-/* ---- System space ------------------------------------------------------------------------------------------- */
+/* ---- System space -------------------------------------------------------------------------------------- */
 
 static void TouchSystem(void *Context)
 {

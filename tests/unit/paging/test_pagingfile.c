@@ -40,7 +40,7 @@ static NTSTATUS Create(const WCHAR *Name, ULONG64 MinimumPages, ULONG64 MaximumP
     return MiCreatePagingFile(&String, MinimumPages << PAGE_SHIFT, MaximumPages << PAGE_SHIFT);
 }
 
-/* ---- Creation ------------------------------------------------------------------------------------------------ */
+/* ---- Creation ------------------------------------------------------------------------------------------ */
 
 static void a_paging_file_raises_the_commit_limit_by_its_slots(void **State)
 {
@@ -111,7 +111,7 @@ static void creating_a_file_again_grows_it_to_its_new_minimum(void **State)
     assert_int_equal(MiState.Paging->FileCount, 1);
 }
 
-/* ---- Growth -------------------------------------------------------------------------------------------------- */
+/* ---- Growth -------------------------------------------------------------------------------------------- */
 
 static SIZE_T Room(void)
 {
@@ -182,7 +182,7 @@ static void a_disk_that_is_full_refuses_commitment(void **State)
     assert_int_equal(MiState.Paging->Files[0]->Size, MEGABYTE);
 }
 
-/* ---- Slots --------------------------------------------------------------------------------------------------- */
+/* ---- Slots --------------------------------------------------------------------------------------------- */
 
 static void slots_come_in_clusters_never_slot_zero_and_all_of_them(void **State)
 {

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The modified page writer, and pages that are touched, changed or deleted while they are being written; disks that fail, fill up,
- * fall short or lose their files. Whatever happens, contents are right or the process is told.
+ * The modified page writer, and pages that are touched, changed or deleted while they are being written;
+ * disks that fail, fill up, fall short or lose their files. Whatever happens, contents are right or the
+ * process is told.
  */
 #include "pages.h"
 
@@ -110,7 +111,7 @@ static void Inject(PORT_STORAGE *Storage, ULONG64 Count, int Error, ULONG Short)
     assert_true(HostStorageInject(&Fault));
 }
 
-/* ---- While a page is being written ---------------------------------------------------------------------------- */
+/* ---- While a page is being written --------------------------------------------------------------------- */
 
 static void a_written_page_goes_to_standby_with_its_slot(void **State)
 {
@@ -199,7 +200,7 @@ static void a_page_that_is_decommitted_while_it_is_being_written_goes_when_the_w
     assert_int_equal(TestSlotsInUse(), 0);
 }
 
-/* ---- When the writer writes ------------------------------------------------------------------------------------ */
+/* ---- When the writer writes ---------------------------------------------------------------------------- */
 
 static void the_writer_begins_when_the_modified_list_is_long(void **State)
 {
@@ -244,7 +245,7 @@ static void without_a_paging_file_modified_pages_stay_and_a_flush_returns(void *
     TestComparePages(BASE, 10, 7);
 }
 
-/* ---- Disks that fail ------------------------------------------------------------------------------------------- */
+/* ---- Disks that fail ----------------------------------------------------------------------------------- */
 
 static void a_page_that_could_not_be_written_stays_modified_and_is_retried_later(void **State)
 {

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* Working-set limits, what the working-set manager does when memory is short, and the events that tell programs so. */
+/*
+ * Working-set limits, what the working-set manager does when memory is short, and the events that tell
+ * programs so.
+ */
 #include "pages.h"
 
 #define BASE TEST_BASE
@@ -36,7 +39,7 @@ static NTSTATUS SetLimits(SIZE_T Minimum, SIZE_T Maximum, ULONG Flags)
     return MiSetWorkingSetLimits(&Process->Space, Minimum, Maximum, Flags);
 }
 
-/* ---- Limits -------------------------------------------------------------------------------------------------- */
+/* ---- Limits -------------------------------------------------------------------------------------------- */
 
 static void limits_that_make_no_sense_are_refused(void **State)
 {
@@ -161,7 +164,7 @@ static void a_hard_minimum_is_charged_and_comes_back(void **State)
     assert_int_equal(MiState.Physical->ResidentAvailable, Before);
 }
 
-/* ---- When memory is short -------------------------------------------------------------------------------------- */
+/* ---- When memory is short ------------------------------------------------------------------------------ */
 
 static void a_hard_minimum_stays_while_others_are_trimmed(void **State)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Ageing and trimming: what is used stays, what is not goes; accessed and dirty bits tell the truth through every trim; page priorities
- * decide what is reused first.
+ * Ageing and trimming: what is used stays, what is not goes; accessed and dirty bits tell the truth through
+ * every trim; page priorities decide what is reused first.
  */
 #include "pages.h"
 
@@ -53,7 +53,7 @@ static void Make(SIZE_T Pages)
     }
 }
 
-/* ---- Ageing -------------------------------------------------------------------------------------------------- */
+/* ---- Ageing -------------------------------------------------------------------------------------------- */
 
 static void used_pages_lose_their_accessed_bit_first_and_are_seen_again(void **State)
 {
@@ -160,7 +160,7 @@ static void emptying_takes_everything_and_keeps_the_peak(void **State)
     }
 }
 
-/* ---- Truth --------------------------------------------------------------------------------------------------- */
+/* ---- Truth --------------------------------------------------------------------------------------------- */
 
 static void a_write_through_an_old_translation_is_not_lost(void **State)
 {
@@ -169,7 +169,9 @@ static void a_write_through_an_old_translation_is_not_lost(void **State)
     TestEvict(Process, BASE, 1);
     for (ULONG64 Value = 1; Value < 20; Value++)
     {
-        /* Read in clean, then written: the TB holds a translation that must not let the write through unseen. */
+        /*
+         * Read in clean, then written: the TB holds a translation that must not let the write through unseen.
+         */
         assert_int_equal(TestGet(BASE), Value - 1);
         assert_false(TestPte(Process, BASE).Hard.Dirty);
         TestPut(BASE, Value);
@@ -199,7 +201,7 @@ static void a_trimmed_page_is_not_reachable_through_the_tb(void **State)
     assert_int_equal(TestCounted(MiCounterPageFaults, &Faults), 0);
 }
 
-/* ---- Priorities ------------------------------------------------------------------------------------------------ */
+/* ---- Priorities ---------------------------------------------------------------------------------------- */
 
 static void pages_go_to_the_standby_list_of_their_priority(void **State)
 {

@@ -7,6 +7,7 @@
  * the parent were doing.
  */
 #include "heap/front.h"
+#include "ntheap.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -254,15 +255,15 @@ HEAP_EXPORT size_t malloc_usable_size(void *block)
 
 HEAP_EXPORT int malloc_trim(size_t keep)
 {
-    const ULONG64 Before = RtlpMallocHeap.Counters.Purged;
-
     UNREFERENCED_PARAMETER(keep);
-    RtlpAcquireLock(&RtlpMallocHeap.BackLock);
-    RtlpPurge(&RtlpMallocHeap, HeapPoolSmall, 0);
-    RtlpPurge(&RtlpMallocHeap, HeapPoolLarge, 0);
-    RtlpReleaseLock(&RtlpMallocHeap.BackLock);
+    if (RtlpThreadSlot != &RtlpEmptySlot)
+    {
+        RtlpReceive(RtlpThreadSlot);
+        RtlpTrimSlot(RtlpThreadSlot);
+        RtlpFlushSpanCache(RtlpThreadSlot);
+    }
 
-    return RtlpMallocHeap.Counters.Purged != Before;
+    return NtheapPurge() != 0;
 }
 
 /* ---- fork ---- */
@@ -289,5 +290,8 @@ __attribute__((constructor)) static void RtlpMallocStarts(void)
 
 __attribute__((destructor)) static void RtlpMallocEnds(void)
 {
-    RtlpPrintStatistics();
+    if (RtlpGroundOption("NTHEAP_STATISTICS") != 0)
+    {
+        RtlpPrintStatistics();
+    }
 }

@@ -51,11 +51,6 @@ VOID RtlpPrintStatistics(VOID)
 {
     PHEAP Heap = &RtlpMallocHeap;
 
-    if (RtlpGroundOption("NTHEAP_STATISTICS") == 0)
-    {
-        return;
-    }
-
     RtlpAcquireLock(&Heap->BackLock);
 
     const HEAP_COUNTERS Counters = Heap->Counters;

@@ -332,32 +332,20 @@ static BOOLEAN RtlpRefill(PHEAP_SLOT Slot, ULONG Bucket)
 {
     PHEAP_ACTIVE Active = &Slot->Active[Bucket];
 
+    /* First of all, because what comes back may change which subsegment is the active one. */
+    if (HEAP_LOAD(&Slot->Incoming) != NULL)
+    {
+        RtlpReceive(Slot);
+    }
+
     if (Active->Subsegment != NULL)
     {
-        if (RtlpNextWord(Active))
-        {
-            return TRUE;
-        }
-
-        if (HEAP_LOAD(&Slot->Incoming) != NULL)
-        {
-            RtlpReceive(Slot);
-            if (RtlpNextWord(Active))
-            {
-                return TRUE;
-            }
-        }
-
-        if (Slot->Buckets[Bucket].First == 0 && RtlpExposePage(Active))
+        if (RtlpNextWord(Active) || (Slot->Buckets[Bucket].First == 0 && RtlpExposePage(Active)))
         {
             return TRUE;
         }
 
         RtlpDeactivate(Slot, Bucket);
-    }
-    else if (HEAP_LOAD(&Slot->Incoming) != NULL)
-    {
-        RtlpReceive(Slot);
     }
 
     if (RtlpTakePartial(Slot, Bucket) || (RtlpStealPartial(Slot, Bucket) && RtlpTakePartial(Slot, Bucket)))

@@ -194,6 +194,13 @@ BOOLEAN RtlpCheckSubsegment(const HEAP_DESCRIPTOR *Subsegment)
         Free += (ULONG)__builtin_popcountll(HEAP_LOAD(&RtlpMap(Subsegment)[Word]));
     }
 
+    /* A subsegment that calls itself active is the one that its owner takes blocks from. */
+    if (Subsegment->State == HeapSubsegmentActive &&
+        HEAP_LOAD(&Subsegment->Owner)->Active[Subsegment->Bucket].Subsegment != Subsegment)
+    {
+        return FALSE;
+    }
+
     return Subsegment->Exposed <= Subsegment->Capacity && Free + Subsegment->Used == Subsegment->Exposed &&
            (SIZE_T)Subsegment->Capacity * Subsegment->BlockSize <= Subsegment->Pages * HEAP_PAGE &&
            Subsegment->BlockSize == RtlpBucketSize(Subsegment->Bucket);

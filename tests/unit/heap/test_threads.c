@@ -99,7 +99,7 @@ static void threads_hand_blocks_to_each_other(void **state)
     test_random random = test_seed("threads_hand_blocks_to_each_other");
 
     (void)state;
-    turns = test_iterations(4000);
+    turns = test_iterations(15000);
     for (int round = 0; round < rounds; round += 1)
     {
         pthread_t ids[threads];
@@ -115,6 +115,8 @@ static void threads_hand_blocks_to_each_other(void **state)
         {
             pthread_join(ids[i], NULL);
         }
+
+        assert_true(RtlpCheckHeap(&RtlpMallocHeap)); /* no other thread is left */
     }
 
     for (size_t slot = 0; slot < exchange_slots; slot += 1)
@@ -155,6 +157,46 @@ static void blocks_freed_by_another_thread_come_back_to_their_slot(void **state)
 
     /* 20 rounds of 1000 blocks without ever holding more than 1000: memory came back. */
     assert_true(RtlpMallocHeap.Counters.Subsegments < 60 + 20);
+}
+
+static void blocks_may_come_back_while_nothing_is_active(void **state)
+{
+    static void *blocks[1000];
+    pthread_t id;
+
+    (void)state;
+    for (int round = 0; round < 50; round += 1)
+    {
+        for (int i = 0; i < 1000; i += 1)
+        {
+            blocks[i] = heap_malloc(300);
+            assert_non_null(blocks[i]);
+            *(int *)blocks[i] = i;
+        }
+
+        if (round % 2 == 0)
+        {
+            RtlpTrimSlot(RtlpThreadSlot); /* no bucket has an active subsegment now */
+        }
+
+        assert_int_equal(pthread_create(&id, NULL, free_remotely, blocks), 0);
+        pthread_join(id, NULL);
+        for (int i = 0; i < 1000; i += 1)
+        {
+            blocks[i] = heap_malloc(300);
+            assert_non_null(blocks[i]);
+            *(int *)blocks[i] = i;
+        }
+
+        assert_true(RtlpCheckHeap(&RtlpMallocHeap));
+        for (int i = 0; i < 1000; i += 1)
+        {
+            assert_int_equal(*(int *)blocks[i], i);
+            heap_free(blocks[i]);
+        }
+
+        assert_true(RtlpCheckHeap(&RtlpMallocHeap));
+    }
 }
 
 static void a_link_overwritten_after_free_is_seen(void **state)
@@ -256,6 +298,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(threads_hand_blocks_to_each_other),
         cmocka_unit_test(blocks_freed_by_another_thread_come_back_to_their_slot),
+        cmocka_unit_test(blocks_may_come_back_while_nothing_is_active),
         cmocka_unit_test(a_private_heap_serializes_its_threads),
         cmocka_unit_test(a_link_overwritten_after_free_is_seen),
     };

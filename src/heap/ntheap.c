@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The library's own functions (include/ntheap.h): statistics, purging, the handler of HEAP_GENERATE_EXCEPTIONS.
+ */
+#include "heap/api.h"
+
+#pragma GCC visibility push(default)
+#include "ntheap.h"
+#pragma GCC visibility pop
+
+VOID NtheapPrintStatistics(VOID)
+{
+    RtlpPrintStatistics();
+}
+
+SIZE_T NtheapPurge(VOID)
+{
+    PHEAP Heap = &RtlpMallocHeap;
+
+    RtlpAcquireLock(&Heap->BackLock);
+
+    const ULONG64 Before = Heap->Counters.Purged;
+
+    RtlpPurge(Heap, HeapPoolSmall, 0);
+    RtlpPurge(Heap, HeapPoolLarge, 0);
+
+    const SIZE_T Given = (SIZE_T)(Heap->Counters.Purged - Before) * HEAP_PAGE;
+
+    RtlpReleaseLock(&Heap->BackLock);
+
+    return Given;
+}
+
+VOID NtheapSetExceptionHandler(NTHEAP_EXCEPTION_HANDLER *Handler)
+{
+    RtlpExceptionHandler = Handler;
+}

@@ -84,6 +84,9 @@
 #define DUMMYUNIONNAME
 #define DUMMYUNIONNAME2
 #define DUMMYUNIONNAME3
+#define DUMMYUNIONNAME4
+#define DUMMYUNIONNAME5
+#define DUMMYUNIONNAME6
 
 #ifdef __cplusplus
 #define C_ASSERT(expression) static_assert(expression, #expression)

@@ -61,7 +61,7 @@ C_ASSERT(sizeof(POOL_HEADER) == 16);
 /* ---- Pages, classes, sources --------------------------------------------------------------------------------------- */
 
 #define EX_POOL_CLASSES 28u
-#define EX_BIN_DEPTH    32u
+#define EX_BIN_DEPTH    64u
 
 typedef enum _EX_PAGE_KIND
 {
@@ -104,7 +104,9 @@ typedef struct _EX_POOL_CLASS
     ULONG Partial;         /* [C] slabs with free blocks */
     ULONG Full;            /* [C] */
     volatile SIZE_T Slabs; /* [C], read anywhere */
-    UCHAR Padding[64 - 40];
+    ULONG Empty;           /* [C] slabs of Partial without a used block: kept for the next allocations */
+    ULONG EmptyLimit;
+    UCHAR Padding[64 - 48];
 } EX_POOL_CLASS;
 
 C_ASSERT(sizeof(EX_POOL_CLASS) == 64);

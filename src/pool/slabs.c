@@ -11,8 +11,11 @@ static const USHORT ExpClassSizes[EX_POOL_CLASSES] = { 32,  48,  64,  80,  96,  
                                                        192, 224, 256, 272, 288,  304,  336,  368, 400, 448,
                                                        512, 576, 672, 816, 1024, 1360, 2048, 4080 };
 
-/* Free blocks at hand on each processor: up to half a megabyte over all classes, not fewer than 4 of one. */
-#define EX_BIN_BYTES 65536u
+/* Free blocks at hand on each processor, in bytes of each class; and empty pages that a class keeps. Less where memory is small. */
+#define EX_BIN_BYTES    0x20000u
+#define EX_KEPT_PAGES   8u
+#define EX_KEPT_SINGLES 128u /* of the class that has one block in a page */
+#define EX_SMALL_MEMORY 0x8000u
 
 C_ASSERT(EX_POOL_LARGEST + sizeof(POOL_HEADER) == 4080);
 
@@ -20,6 +23,7 @@ VOID ExpInitializeClasses(PEX_POOL_SOURCE Source)
 {
     EX_POOL *Pool = ExpPool();
     ULONG Units = 0;
+    ULONG Share = MiState.Physical->NumberOfPages < EX_SMALL_MEMORY ? 8 : 1;
 
     for (ULONG Index = 0; Index < EX_POOL_CLASSES; Index++)
     {
@@ -29,7 +33,10 @@ VOID ExpInitializeClasses(PEX_POOL_SOURCE Source)
         Class->Size = Size;
         Class->Blocks = PAGE_SIZE / Size;
         Class->Reciprocal = (ULONG)((0x100000000ull + Size - 1) / Size);
-        Class->Depth = EX_BIN_BYTES / Size < EX_BIN_DEPTH ? EX_BIN_BYTES / Size : EX_BIN_DEPTH;
+        Class->Depth = EX_BIN_BYTES / Share / Size;
+        Class->Depth = Class->Depth < EX_BIN_DEPTH ? Class->Depth : EX_BIN_DEPTH;
+        Class->Depth = Class->Depth > 4 ? Class->Depth : 4;
+        Class->EmptyLimit = (Class->Blocks == 1 ? EX_KEPT_SINGLES : EX_KEPT_PAGES) / Share;
         for (; Units * EX_POOL_UNIT <= Size; Units++)
         {
             Pool->ClassOf[Units] = (UCHAR)Index;
@@ -148,6 +155,7 @@ BOOLEAN ExpGrowClass(PEX_POOL_SOURCE Source, ULONG Number)
         ExpLinkPage(Source, &Class->Partial, Pages[Index - 1]);
     }
     __atomic_store_n(&Class->Slabs, Class->Slabs + Got, __ATOMIC_RELAXED);
+    Class->Empty += Got;
     ExpUnlockClass(Class);
     KiLowerIrqlFromDispatch(OldIrql);
     return TRUE;
@@ -184,6 +192,7 @@ BOOLEAN ExpRefillBin(PEX_POOL_SOURCE Source, ULONG Number, EX_POOL_BIN *Bin)
     ExpLockClass(Class);
     while (Bin->Count < Wanted && (Page = Class->Partial) != 0)
     {
+        Class->Empty -= Source->Pages[Page].InUse == 0;
         Bin->Count += ExpTakeBlocks(Source, Class, Page, &Bin->Blocks[Bin->Count], Wanted - Bin->Count);
         if (!ExpHasFree(&Source->Pages[Page]))
         {
@@ -195,7 +204,7 @@ BOOLEAN ExpRefillBin(PEX_POOL_SOURCE Source, ULONG Number, EX_POOL_BIN *Bin)
     return Bin->Count != 0;
 }
 
-/* One block comes back. Returns its page if that is empty now and not the last one with free blocks, else 0. */
+/* One block comes back. Returns its page if that is empty now and enough empty ones are kept already, else 0. */
 static ULONG ExpReturnBlock(PEX_POOL_SOURCE Source, EX_POOL_CLASS *Class, PUCHAR Block)
 {
     ULONG Page = (ULONG)(((ULONG_PTR)Block - Source->Base) >> PAGE_SHIFT);
@@ -216,8 +225,13 @@ static ULONG ExpReturnBlock(PEX_POOL_SOURCE Source, EX_POOL_CLASS *Class, PUCHAR
     }
     Descriptor->u.Free[Number / 64] |= Bit;
     Descriptor->InUse--;
-    if (Descriptor->InUse != 0 || (Class->Partial == Page && Descriptor->Flink == 0))
+    if (Descriptor->InUse != 0)
     {
+        return 0;
+    }
+    if (Class->Empty < Class->EmptyLimit)
+    {
+        Class->Empty++;
         return 0;
     }
     ExpUnlinkPage(Source, &Class->Partial, Page);
@@ -264,7 +278,7 @@ VOID ExpReleasePages(PEX_POOL_SOURCE Source, ULONG Count, const ULONG *Pages)
 
 /* ---- Trimming --------------------------------------------------------------------------------------------------------- */
 
-/* The slab that every class keeps although it is empty. */
+/* One of the slabs that a class keeps although they are empty. */
 static ULONG ExpTakeEmptySlab(PEX_POOL_SOURCE Source, EX_POOL_CLASS *Class)
 {
     KIRQL OldIrql = KiRaiseIrqlToDispatch();
@@ -279,6 +293,7 @@ static ULONG ExpTakeEmptySlab(PEX_POOL_SOURCE Source, EX_POOL_CLASS *Class)
     if (Page != 0)
     {
         ExpUnlinkPage(Source, &Class->Partial, Page);
+        Class->Empty--;
         __atomic_store_n(&Class->Slabs, Class->Slabs - 1, __ATOMIC_RELAXED);
         __atomic_store_n(&Source->Pages[Page].Kind, ExPageNone, __ATOMIC_RELAXED);
     }

@@ -134,11 +134,11 @@ static void overrun_is_found_when_the_block_is_freed(void **State)
     PUCHAR Block = Allocate(112); /* exactly a class: the next byte is the next header */
 
     (void)State;
-    ExpUnpoison(Block, PAGE_SIZE - BYTE_OFFSET(Block));
-    if (BYTE_OFFSET(Block) + 256 > PAGE_SIZE) /* the last block has no neighbour */
+    while (BYTE_OFFSET(Block) + 256 > PAGE_SIZE) /* the last block has no neighbour */
     {
         Block = Allocate(112);
     }
+    ExpUnpoison((PUCHAR)PAGE_ALIGN(Block), PAGE_SIZE);
     memset(Block + 112, 0x41, 16);
     TestExpectBugCheck(BAD_POOL_HEADER, Free, Block);
     assert_int_equal(TestBugCheckParameters[0], 0x20);

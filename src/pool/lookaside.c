@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Lookaside lists: free entries of one size, kept by their owner in front of the pool. Nonpaged ones are sequenced lists. The entries of paged ones may
+ * be anywhere, so those lists are changed under a push lock, which lies in the reserved words of the public structure; their count takes
+ * the second half of the list head. How many entries a list may keep follows its use (ExAdjustLookasideDepth).
+ */
+#include "pool/expool.h"
+
+#define EX_MINIMUM_DEPTH  4u
+#define EX_MAXIMUM_DEPTH  256u
+#define EX_IDLE_ALLOCATES 75u /* between two adjustments: a list that is used less shrinks */
+
+C_ASSERT(sizeof(EX_PUSH_LOCK) == sizeof(((GENERAL_LOOKASIDE_POOL *)0)->Future));
+C_ASSERT(UFIELD_OFFSET(GENERAL_LOOKASIDE_POOL, Future) % sizeof(EX_PUSH_LOCK) == 0);
+
+/* Statistics of the public structure: plain adds as documented, which may lose a count when two processors meet. */
+static FORCEINLINE VOID ExpBump(PULONG Counter)
+{
+    __atomic_store_n(Counter, __atomic_load_n(Counter, __ATOMIC_RELAXED) + 1, __ATOMIC_RELAXED);
+}
+
+static FORCEINLINE BOOLEAN ExpIsPagedList(const GENERAL_LOOKASIDE_POOL *List)
+{
+    return ((ULONG)List->Type & 1) != 0;
+}
+
+static FORCEINLINE PEX_PUSH_LOCK ExpListLock(GENERAL_LOOKASIDE_POOL *List)
+{
+    return (PEX_PUSH_LOCK)(PVOID)List->Future;
+}
+
+static FORCEINLINE ULONG ExpListDepth(GENERAL_LOOKASIDE_POOL *List)
+{
+    return ExpIsPagedList(List) ? (ULONG)__atomic_load_n(&List->ListHead.Region, __ATOMIC_RELAXED)
+                                : ExQueryDepthSList(&List->ListHead);
+}
+
+/* ---- Entries -------------------------------------------------------------------------------------------------------- */
+
+static PVOID ExpPopPaged(GENERAL_LOOKASIDE_POOL *List)
+{
+    PSINGLE_LIST_ENTRY Entry;
+
+    if (ExpListDepth(List) == 0)
+    {
+        return NULL;
+    }
+    KiAcquirePushLockExclusive(ExpListLock(List));
+    Entry = PopEntryList(&List->SingleListHead);
+    if (Entry != NULL)
+    {
+        __atomic_store_n(&List->ListHead.Region, List->ListHead.Region - 1, __ATOMIC_RELAXED);
+    }
+    KiReleasePushLockExclusive(ExpListLock(List));
+    return Entry;
+}
+
+static VOID ExpPushPaged(GENERAL_LOOKASIDE_POOL *List, PVOID Entry)
+{
+    KiAcquirePushLockExclusive(ExpListLock(List));
+    PushEntryList(&List->SingleListHead, (PSINGLE_LIST_ENTRY)Entry);
+    __atomic_store_n(&List->ListHead.Region, List->ListHead.Region + 1, __ATOMIC_RELAXED);
+    KiReleasePushLockExclusive(ExpListLock(List));
+}
+
+static PVOID ExpPopEntry(GENERAL_LOOKASIDE_POOL *List)
+{
+    return ExpIsPagedList(List) ? ExpPopPaged(List) : (PVOID)InterlockedPopEntrySList(&List->ListHead);
+}
+
+/* An entry from the list, or NULL: the caller asks the list's routine. */
+static PVOID ExpTakeEntry(GENERAL_LOOKASIDE_POOL *List)
+{
+    PVOID Entry = ExpPopEntry(List);
+
+    ExpBump(&List->TotalAllocates);
+    if (Entry == NULL)
+    {
+        ExpBump(&List->AllocateMisses);
+    }
+    return Entry;
+}
+
+/* FALSE: the list is full, and the caller gives the entry to the list's routine. */
+static BOOLEAN ExpKeepEntry(GENERAL_LOOKASIDE_POOL *List, PVOID Entry)
+{
+    ExpBump(&List->TotalFrees);
+    if (ExpListDepth(List) >= __atomic_load_n(&List->Depth, __ATOMIC_RELAXED))
+    {
+        ExpBump(&List->FreeMisses);
+        return FALSE;
+    }
+    if (ExpIsPagedList(List))
+    {
+        ExpPushPaged(List, Entry);
+    }
+    else
+    {
+        InterlockedPushEntrySList(&List->ListHead, (PSLIST_ENTRY)Entry);
+    }
+    return TRUE;
+}
+
+/* ---- Lists ----------------------------------------------------------------------------------------------------------- */
+
+static VOID ExpInitializeList(GENERAL_LOOKASIDE_POOL *List, POOL_TYPE Type, SIZE_T Size, ULONG Tag)
+{
+    EX_POOL *Pool = ExpPool();
+    KIRQL OldIrql;
+
+    __builtin_memset(List, 0, sizeof(*List));
+    List->Depth = EX_MINIMUM_DEPTH;
+    List->MaximumDepth = EX_MAXIMUM_DEPTH;
+    List->Type = Type;
+    List->Tag = Tag;
+    List->Size = (ULONG)(Size < LOOKASIDE_MINIMUM_BLOCK_SIZE ? LOOKASIDE_MINIMUM_BLOCK_SIZE : Size);
+    OldIrql = KiAcquireSpinLock(&Pool->LookasideLock);
+    InsertTailList(&Pool->Lookasides[ExpIsPagedList(List)], &List->ListEntry);
+    KiReleaseSpinLock(&Pool->LookasideLock, OldIrql);
+}
+
+static VOID ExpUnlinkList(GENERAL_LOOKASIDE_POOL *List)
+{
+    EX_POOL *Pool = ExpPool();
+    KIRQL OldIrql = KiAcquireSpinLock(&Pool->LookasideLock);
+
+    RemoveEntryList(&List->ListEntry);
+    KiReleaseSpinLock(&Pool->LookasideLock, OldIrql);
+}
+
+/* The two older kinds differ in the pool alone. */
+static VOID ExpInitializeOldList(GENERAL_LOOKASIDE_POOL *List, POOL_TYPE Base, PALLOCATE_FUNCTION Allocate,
+                                 PFREE_FUNCTION Free, ULONG Flags, SIZE_T Size, ULONG Tag)
+{
+    ExpInitializeList(List, (POOL_TYPE)((ULONG)Base | Flags), Size, Tag);
+    List->Allocate = Allocate != NULL ? Allocate : ExAllocatePoolWithTag;
+    List->Free = Free != NULL ? Free : ExFreePool;
+}
+
+static VOID ExpDeleteOldList(GENERAL_LOOKASIDE_POOL *List)
+{
+    PVOID Entry;
+
+    ExpUnlinkList(List);
+    while ((Entry = ExpPopEntry(List)) != NULL)
+    {
+        List->Free(Entry);
+    }
+}
+
+static PVOID ExpAllocateFromOldList(GENERAL_LOOKASIDE_POOL *List)
+{
+    PVOID Entry = ExpTakeEntry(List);
+
+    return Entry != NULL ? Entry : List->Allocate(List->Type, List->Size, List->Tag);
+}
+
+static VOID ExpFreeToOldList(GENERAL_LOOKASIDE_POOL *List, PVOID Entry)
+{
+    if (!ExpKeepEntry(List, Entry))
+    {
+        List->Free(Entry);
+    }
+}
+
+VOID NTAPI ExInitializeNPagedLookasideList(PNPAGED_LOOKASIDE_LIST Lookaside, PALLOCATE_FUNCTION Allocate,
+                                           PFREE_FUNCTION Free, ULONG Flags, SIZE_T Size, ULONG Tag,
+                                           USHORT Depth)
+{
+    UNREFERENCED_PARAMETER(Depth);
+    ExpInitializeOldList(&Lookaside->L, NonPagedPool, Allocate, Free, Flags, Size, Tag);
+}
+
+VOID NTAPI ExDeleteNPagedLookasideList(PNPAGED_LOOKASIDE_LIST Lookaside)
+{
+    ExpDeleteOldList(&Lookaside->L);
+}
+
+PVOID NTAPI ExAllocateFromNPagedLookasideList(PNPAGED_LOOKASIDE_LIST Lookaside)
+{
+    return ExpAllocateFromOldList(&Lookaside->L);
+}
+
+VOID NTAPI ExFreeToNPagedLookasideList(PNPAGED_LOOKASIDE_LIST Lookaside, PVOID Entry)
+{
+    ExpFreeToOldList(&Lookaside->L, Entry);
+}
+
+VOID NTAPI ExInitializePagedLookasideList(PPAGED_LOOKASIDE_LIST Lookaside, PALLOCATE_FUNCTION Allocate,
+                                          PFREE_FUNCTION Free, ULONG Flags, SIZE_T Size, ULONG Tag,
+                                          USHORT Depth)
+{
+    UNREFERENCED_PARAMETER(Depth);
+    ExpInitializeOldList(&Lookaside->L, PagedPool, Allocate, Free, Flags, Size, Tag);
+}
+
+VOID NTAPI ExDeletePagedLookasideList(PPAGED_LOOKASIDE_LIST Lookaside)
+{
+    ExpDeleteOldList(&Lookaside->L);
+}
+
+PVOID NTAPI ExAllocateFromPagedLookasideList(PPAGED_LOOKASIDE_LIST Lookaside)
+{
+    return ExpAllocateFromOldList(&Lookaside->L);
+}
+
+VOID NTAPI ExFreeToPagedLookasideList(PPAGED_LOOKASIDE_LIST Lookaside, PVOID Entry)
+{
+    ExpFreeToOldList(&Lookaside->L, Entry);
+}
+
+/* ---- LOOKASIDE_LIST_EX ------------------------------------------------------------------------------------------------ */
+
+static PVOID NTAPI ExpAllocateEx(POOL_TYPE PoolType, SIZE_T NumberOfBytes, ULONG Tag,
+                                 struct _LOOKASIDE_LIST_EX *Lookaside)
+{
+    UNREFERENCED_PARAMETER(Lookaside);
+    return ((ULONG)PoolType & POOL_QUOTA_FAIL_INSTEAD_OF_RAISE) != 0
+               ? ExAllocatePoolWithQuotaTag(PoolType, NumberOfBytes, Tag)
+               : ExAllocatePoolWithTag(PoolType, NumberOfBytes, Tag);
+}
+
+static VOID NTAPI ExpFreeEx(PVOID Buffer, struct _LOOKASIDE_LIST_EX *Lookaside)
+{
+    UNREFERENCED_PARAMETER(Lookaside);
+    ExFreePool(Buffer);
+}
+
+NTSTATUS NTAPI ExInitializeLookasideListEx(PLOOKASIDE_LIST_EX Lookaside, PALLOCATE_FUNCTION_EX Allocate,
+                                           PFREE_FUNCTION_EX Free, POOL_TYPE PoolType, ULONG Flags,
+                                           SIZE_T Size, ULONG Tag, USHORT Depth)
+{
+    ULONG Type = (ULONG)PoolType;
+
+    UNREFERENCED_PARAMETER(Depth);
+    if ((Type & ~(ULONG)(1 | 4 | 32 | POOL_NX_ALLOCATION)) != 0)
+    {
+        return STATUS_INVALID_PARAMETER_4;
+    }
+    if (Flags != 0 && Flags != EX_LOOKASIDE_LIST_EX_FLAGS_RAISE_ON_FAIL &&
+        Flags != EX_LOOKASIDE_LIST_EX_FLAGS_FAIL_NO_RAISE)
+    {
+        return STATUS_INVALID_PARAMETER_5;
+    }
+    if (Flags == EX_LOOKASIDE_LIST_EX_FLAGS_RAISE_ON_FAIL)
+    {
+        Type |= POOL_RAISE_IF_ALLOCATION_FAILURE;
+    }
+    else if (Flags == EX_LOOKASIDE_LIST_EX_FLAGS_FAIL_NO_RAISE)
+    {
+        Type |= POOL_QUOTA_FAIL_INSTEAD_OF_RAISE;
+    }
+    ExpInitializeList(&Lookaside->L, (POOL_TYPE)Type, Size, Tag);
+    Lookaside->L.AllocateEx = Allocate != NULL ? Allocate : ExpAllocateEx;
+    Lookaside->L.FreeEx = Free != NULL ? Free : ExpFreeEx;
+    return STATUS_SUCCESS;
+}
+
+VOID NTAPI ExFlushLookasideListEx(PLOOKASIDE_LIST_EX Lookaside)
+{
+    PVOID Entry;
+
+    while ((Entry = ExpPopEntry(&Lookaside->L)) != NULL)
+    {
+        Lookaside->L.FreeEx(Entry, Lookaside);
+    }
+}
+
+VOID NTAPI ExDeleteLookasideListEx(PLOOKASIDE_LIST_EX Lookaside)
+{
+    ExpUnlinkList(&Lookaside->L);
+    ExFlushLookasideListEx(Lookaside);
+}
+
+PVOID NTAPI ExAllocateFromLookasideListEx(PLOOKASIDE_LIST_EX Lookaside)
+{
+    GENERAL_LOOKASIDE_POOL *List = &Lookaside->L;
+    PVOID Entry = ExpTakeEntry(List);
+
+    return Entry != NULL ? Entry : List->AllocateEx(List->Type, List->Size, List->Tag, Lookaside);
+}
+
+VOID NTAPI ExFreeToLookasideListEx(PLOOKASIDE_LIST_EX Lookaside, PVOID Entry)
+{
+    if (!ExpKeepEntry(&Lookaside->L, Entry))
+    {
+        Lookaside->L.FreeEx(Entry, Lookaside);
+    }
+}
+
+/* ---- Depth and statistics ---------------------------------------------------------------------------------------------- */
+
+/* Many misses: deeper, the faster the more there are; none, or hardly any use: shallower. */
+static VOID ExpAdjustDepth(GENERAL_LOOKASIDE_POOL *List)
+{
+    ULONG Total = __atomic_load_n(&List->TotalAllocates, __ATOMIC_RELAXED);
+    ULONG AllMisses = __atomic_load_n(&List->AllocateMisses, __ATOMIC_RELAXED);
+    ULONG Allocates = Total - List->LastTotalAllocates;
+    ULONG Misses = AllMisses - List->LastAllocateMisses;
+    ULONG Depth = List->Depth;
+
+    List->LastTotalAllocates = Total;
+    List->LastAllocateMisses = AllMisses;
+    if (Allocates < EX_IDLE_ALLOCATES)
+    {
+        Depth = Depth > EX_MINIMUM_DEPTH + 10 ? Depth - 10 : EX_MINIMUM_DEPTH;
+    }
+    else
+    {
+        ULONG PerThousand = (ULONG)((ULONG64)Misses * 1000 / Allocates);
+
+        if (PerThousand < 5)
+        {
+            Depth = Depth > EX_MINIMUM_DEPTH ? Depth - 1 : EX_MINIMUM_DEPTH;
+        }
+        else
+        {
+            ULONG More = PerThousand * (List->MaximumDepth - Depth) / 2000 + 5;
+
+            Depth += More > 30 ? 30 : More;
+            Depth = Depth > List->MaximumDepth ? List->MaximumDepth : Depth;
+        }
+    }
+    __atomic_store_n(&List->Depth, (USHORT)Depth, __ATOMIC_RELAXED);
+}
+
+VOID ExAdjustLookasideDepth(void)
+{
+    EX_POOL *Pool = ExpPool();
+    KIRQL OldIrql = KiAcquireSpinLock(&Pool->LookasideLock);
+
+    for (ULONG Paged = 0; Paged < 2; Paged++)
+    {
+        for (PLIST_ENTRY Link = Pool->Lookasides[Paged].Flink; Link != &Pool->Lookasides[Paged];
+             Link = Link->Flink)
+        {
+            ExpAdjustDepth(CONTAINING_RECORD(Link, GENERAL_LOOKASIDE_POOL, ListEntry));
+        }
+    }
+    KiReleaseSpinLock(&Pool->LookasideLock, OldIrql);
+}
+
+SIZE_T ExQueryLookasides(SYSTEM_LOOKASIDE_INFORMATION *Entries, SIZE_T Count)
+{
+    EX_POOL *Pool = ExpPool();
+    KIRQL OldIrql = KiAcquireSpinLock(&Pool->LookasideLock);
+    SIZE_T Found = 0;
+
+    for (ULONG Paged = 0; Paged < 2; Paged++)
+    {
+        for (PLIST_ENTRY Link = Pool->Lookasides[Paged].Flink; Link != &Pool->Lookasides[Paged];
+             Link = Link->Flink, Found++)
+        {
+            GENERAL_LOOKASIDE_POOL *List = CONTAINING_RECORD(Link, GENERAL_LOOKASIDE_POOL, ListEntry);
+
+            if (Found < Count)
+            {
+                Entries[Found] = (SYSTEM_LOOKASIDE_INFORMATION){ .CurrentDepth = List->Depth,
+                                                                 .MaximumDepth = List->MaximumDepth,
+                                                                 .TotalAllocates = List->TotalAllocates,
+                                                                 .AllocateMisses = List->AllocateMisses,
+                                                                 .TotalFrees = List->TotalFrees,
+                                                                 .FreeMisses = List->FreeMisses,
+                                                                 .Type = (ULONG)List->Type,
+                                                                 .Tag = List->Tag,
+                                                                 .Size = List->Size };
+            }
+        }
+    }
+    KiReleaseSpinLock(&Pool->LookasideLock, OldIrql);
+    return Found;
+}

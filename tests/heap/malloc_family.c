@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The malloc family of libntheap, linked statically: results and errno as the manual pages say, alignment, fork from a
+ * program with threads, and the misuses that must end the process, each tried in a child.
+ *
+ *   malloc_family                 all of it
+ *   malloc_family MISUSE          commits one misuse; survives only if it is not caught
+ */
+#include <errno.h>
+#include <malloc.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define REQUIRE(condition)                                                                                   \
+    do                                                                                                       \
+    {                                                                                                        \
+        if (!(condition))                                                                                    \
+        {                                                                                                    \
+            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                                  \
+            exit(1);                                                                                         \
+        }                                                                                                    \
+    } while (0)
+
+static void *volatile sink;
+
+static int zero(const char *block, size_t size)
+{
+    for (size_t at = 0; at < size; at += 1)
+    {
+        if (block[at] != 0)
+        {
+            return 0;
+        }
+    }
+
+    return 1;
+}
+
+static void results_and_errno(void)
+{
+    volatile size_t huge = SIZE_MAX / 2 + 2;
+    void *block;
+
+    errno = 0;
+    REQUIRE(malloc(huge) == NULL && errno == ENOMEM);
+    errno = 0;
+    REQUIRE(calloc(huge, 2) == NULL && errno == ENOMEM);
+    errno = 0;
+    REQUIRE(reallocarray(NULL, huge, 2) == NULL && errno == ENOMEM);
+    errno = 77;
+    REQUIRE(posix_memalign(&block, 24, 10) == EINVAL && posix_memalign(&block, 4, 10) == EINVAL);
+    REQUIRE(posix_memalign(&block, 64, huge) == ENOMEM && errno == 77);
+    errno = 0;
+    REQUIRE(aligned_alloc(48, 96) == NULL && errno == EINVAL);
+
+    /* No bytes: blocks of their own. */
+    void *first = malloc(0);
+    void *second = malloc(0);
+
+    REQUIRE(first != NULL && second != NULL && first != second);
+    free(first);
+    free(second);
+    free(NULL);
+    REQUIRE(malloc_usable_size(NULL) == 0);
+    errno = 33;
+    free(malloc(100000000));
+    REQUIRE(errno == 33);
+}
+
+static void calloc_zeroes_used_memory(void)
+{
+    for (size_t size = 1; size < 3000000; size = size * 7 / 4 + 3)
+    {
+        char *block = malloc(size);
+
+        REQUIRE(block != NULL);
+        memset(block, 0xee, size);
+        free(block);
+        block = calloc(1, size);
+        REQUIRE(block != NULL && zero(block, size));
+        free(block);
+    }
+}
+
+static void realloc_keeps_contents(void)
+{
+    unsigned char *block = NULL;
+    size_t old = 0;
+
+    for (size_t turn = 0; turn < 300; turn += 1)
+    {
+        const size_t size = turn % 2 == 0 ? (turn * turn * 97 + 1) % 5000000 + 1 : (turn * 613) % 20000 + 1;
+        unsigned char *moved = realloc(block, size);
+
+        REQUIRE(moved != NULL && malloc_usable_size(moved) >= size);
+        for (size_t at = 0; at < old && at < size; at += 37)
+        {
+            REQUIRE(moved[at] == (unsigned char)(at * 31));
+        }
+
+        for (size_t at = 0; at < size; at += 1)
+        {
+            moved[at] = (unsigned char)(at * 31);
+        }
+
+        block = moved;
+        old = size;
+    }
+
+    REQUIRE(realloc(block, 0) == NULL);
+}
+
+static void alignments(void)
+{
+    for (size_t alignment = 16; alignment <= 16 << 20; alignment *= 2)
+    {
+        for (size_t size = 1; size < 2000000; size = size * 3 + 1)
+        {
+            void *block = NULL;
+
+            REQUIRE(posix_memalign(&block, alignment, size) == 0);
+            REQUIRE((uintptr_t)block % alignment == 0 && malloc_usable_size(block) >= size);
+            memset(block, 1, size);
+            block = realloc(block, size + 100);
+            REQUIRE(block != NULL && *(char *)block == 1);
+            free(block);
+        }
+    }
+
+    sink = valloc(10);
+    REQUIRE((uintptr_t)sink % 4096 == 0);
+    free(sink);
+    sink = pvalloc(4097);
+    REQUIRE((uintptr_t)sink % 4096 == 0 && malloc_usable_size(sink) >= 8192);
+    free(sink);
+    sink = memalign(48, 10);
+    REQUIRE((uintptr_t)sink % 64 == 0);
+    free(sink);
+}
+
+static atomic_int stop;
+
+static void *busy(void *argument)
+{
+    void *blocks[64] = { 0 };
+    unsigned seed = (unsigned)(uintptr_t)argument;
+
+    while (!stop)
+    {
+        seed = seed * 1103515245 + 12345;
+        free(blocks[seed >> 16 & 63]);
+        blocks[seed >> 16 & 63] = malloc(seed >> 8 & 0x7fff);
+    }
+
+    for (int i = 0; i < 64; i += 1)
+    {
+        free(blocks[i]);
+    }
+
+    return NULL;
+}
+
+static void fork_with_threads(void)
+{
+    pthread_t threads[3];
+
+    for (int i = 0; i < 3; i += 1)
+    {
+        REQUIRE(pthread_create(&threads[i], NULL, busy, (void *)(uintptr_t)(i + 1)) == 0);
+    }
+
+    for (int round = 0; round < 60; round += 1)
+    {
+        const pid_t child = fork();
+        int status;
+
+        REQUIRE(child >= 0);
+        if (child == 0)
+        {
+            for (size_t size = 1; size < 1000000; size *= 3)
+            {
+                free(malloc(size));
+            }
+
+            _exit(0);
+        }
+
+        REQUIRE(waitpid(child, &status, 0) == child && status == 0);
+    }
+
+    stop = 1;
+    for (int i = 0; i < 3; i += 1)
+    {
+        pthread_join(threads[i], NULL);
+    }
+}
+
+static int misuse(const char *kind)
+{
+    char *volatile block = malloc(100);
+
+    if (strcmp(kind, "double") == 0)
+    {
+        free(block);
+        free(block);
+    }
+    else if (strcmp(kind, "interior") == 0)
+    {
+        free(block + 16);
+    }
+    else if (strcmp(kind, "foreign") == 0)
+    {
+        free((char *)&block);
+    }
+    else if (strcmp(kind, "realloc") == 0)
+    {
+        free(block);
+        sink = realloc(block, 200);
+    }
+    else if (strcmp(kind, "overrun") == 0)
+    {
+        block[112] = 1;
+    }
+    else if (strcmp(kind, "tail") == 0)
+    {
+        block[101] = 1;
+        free(block);
+    }
+    else if (strcmp(kind, "use") == 0)
+    {
+        free(block);
+        block[3] = 1;
+    }
+
+    return 0;
+}
+
+static void ends_with(const char *self, const char *kind, int page_heap, int signal)
+{
+    const pid_t child = fork();
+    int status;
+
+    REQUIRE(child >= 0);
+    if (child == 0)
+    {
+        if (page_heap)
+        {
+            setenv("NTHEAP_PAGE_HEAP", "1", 1);
+        }
+
+        REQUIRE(freopen("/dev/null", "w", stderr) != NULL);
+        execl(self, self, kind, (char *)NULL);
+        _exit(99);
+    }
+
+    REQUIRE(waitpid(child, &status, 0) == child);
+    if (!WIFSIGNALED(status) || WTERMSIG(status) != signal)
+    {
+        fprintf(stderr, "misuse %s (page heap %d): status %x\n", kind, page_heap, (unsigned)status);
+        exit(1);
+    }
+}
+
+int main(int count, char **arguments)
+{
+    if (count > 1)
+    {
+        return misuse(arguments[1]);
+    }
+
+    results_and_errno();
+    calloc_zeroes_used_memory();
+    realloc_keeps_contents();
+    alignments();
+    fork_with_threads();
+    for (int page_heap = 0; page_heap < 2; page_heap += 1)
+    {
+        ends_with(arguments[0], "double", page_heap, SIGABRT);
+        ends_with(arguments[0], "interior", page_heap, SIGABRT);
+        ends_with(arguments[0], "foreign", page_heap, SIGABRT);
+        ends_with(arguments[0], "realloc", page_heap, SIGABRT);
+    }
+
+    ends_with(arguments[0], "overrun", 1, SIGSEGV);
+    ends_with(arguments[0], "use", 1, SIGSEGV);
+    ends_with(arguments[0], "tail", 1, SIGABRT);
+    puts("malloc family: all as documented; 11 of 11 misuses ended the process");
+
+    return 0;
+}

@@ -50,11 +50,10 @@ static PVOID JobFailMemory(PJOB_STATE State, NTSTATUS Status, SIZE_T Bytes, PCST
 
     if (Status == STATUS_COMMITMENT_LIMIT)
     {
-        JobFail(
-            State, Status,
-            "%s does not fit into RAM and paging files together (the work needs about %llu MiB): use a larger paging "
-            "file, --pagefile FILE:MINIMUM-MAXIMUM",
-            Purpose, (unsigned long long)((2 * State->Job->InputBytes + State->Job->RamBytes) >> 20));
+        JobFail(State, Status,
+                "RAM and paging files together have no room for %s (the work needs about %llu MiB): "
+                "use a larger paging file, --pagefile FILE:MINIMUM-MAXIMUM",
+                Purpose, (unsigned long long)((2 * State->Job->InputBytes + State->Job->RamBytes) >> 20));
     }
     else
     {

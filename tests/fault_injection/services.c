@@ -15,8 +15,8 @@
 
 #include <unistd.h>
 
-#define BASE      ((ULONG_PTR)0x2000000)
-#define FAR_BASE  ((ULONG_PTR)0x200000000)
+#define BASE      ((PORT_USER_LOWEST + 0x2000000ull) & ~0x1fffffull)
+#define FAR_BASE  (BASE + 0x200000000ull)
 #define MAXIMUM_N 4000u
 
 typedef struct

@@ -465,7 +465,11 @@ static void CallHandles(void)
         NtResetEvent(Handle, (Byte() & 1) != 0 ? Result : NULL);
         break;
     case 6:
-        NtWaitForSingleObject(Handle, FALSE, PointerToNumber(0, 1));
+        Result = PointerToNumber(0, 1);
+        if (Result != NULL) /* for ever, and nobody else is there */
+        {
+            NtWaitForSingleObject(Handle, FALSE, Result);
+        }
         break;
     default:
         NtFlushVirtualMemory(Handle, Result, Result, Result);

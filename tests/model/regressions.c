@@ -6,7 +6,7 @@
 
 #include <sys/mman.h>
 
-#define BASE  ((ULONG_PTR)0x1000000)
+#define BASE  ((PORT_USER_LOWEST + 0x2000000ull) & ~0xffffull)
 #define PAGES 8u
 
 static MODEL Model;

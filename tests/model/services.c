@@ -21,7 +21,7 @@
 #include <unistd.h>
 
 #define ROUND_OPERATIONS 6000u
-#define USUAL_OPERATIONS 30000u
+#define USUAL_OPERATIONS 180000u
 #define ROUND_SECONDS    300u
 #define SHRINK_SECONDS   40u
 

@@ -18,7 +18,7 @@
 #define PROCESSES  3u
 #define WINDOW     0x10000000ull
 #define FIRST      ((PORT_USER_LOWEST + 0x10000000ull) & ~0xfffffffull)
-#define OPERATIONS 4000u
+#define OPERATIONS 10000u
 
 static struct
 {

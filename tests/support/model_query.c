@@ -280,7 +280,7 @@ VOID ModelRunBadCall(MODEL *Model, TEST_RANDOM *Random)
     {
         MODEL_REGION *Region = ModelPickRegion(Space, Random);
 
-        Base = Region != NULL ? (PVOID)Region->Base : (PVOID)0x10000;
+        Base = Region != NULL && Space->High - Region->Base > Size ? (PVOID)Region->Base : (PVOID)Space->Low;
         OldBase = Base;
         switch (Which - RTL_NUMBER_OF(Bad))
         {

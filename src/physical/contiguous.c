@@ -15,8 +15,9 @@ static VOID MiMarkTaken(PFN_NUMBER First, PFN_NUMBER End)
     }
 }
 
+/* Remainder: how many frames above the block may become ordinary ones. */
 static PFN_NUMBER MiContiguousFromFresh(PFN_NUMBER Count, PFN_NUMBER Lowest, PFN_NUMBER Highest,
-                                        PFN_NUMBER Align)
+                                        PFN_NUMBER Align, PFN_NUMBER Remainder)
 {
     MI_PHYSICAL_STATE *Physical = MiState.Physical;
     PFN_NUMBER Found = 0;
@@ -36,8 +37,7 @@ static PFN_NUMBER MiContiguousFromFresh(PFN_NUMBER Count, PFN_NUMBER Lowest, PFN
             continue;
         }
         First = (Top - Count) / Align * Align;
-        /* What lies above the block up to FreshEnd would become ordinary frames: only accept small remainders. */
-        if (First < Run->Fresh || First < Lowest || Run->FreshEnd - (First + Count) > 4 * Align + 64)
+        if (First < Run->Fresh || First < Lowest || Run->FreshEnd - (First + Count) > Remainder)
         {
             continue;
         }
@@ -182,10 +182,15 @@ PFN_NUMBER MiAllocateContiguousPages(PFN_NUMBER Count, PFN_NUMBER Lowest, PFN_NU
         return 0;
     }
     OldIrql = KiRaiseIrqlToDispatch();
-    Found = MiContiguousFromFresh(Count, Lowest, Highest, Align);
+    Found = MiContiguousFromFresh(Count, Lowest, Highest, Align, 4 * Align + 64);
     if (Found == 0)
     {
         Found = MiContiguousBySearch(Count, Lowest, Highest, Align);
+    }
+    if (Found == 0)
+    {
+        /* A limit in the middle of frames never used: those above it pay for it by becoming ordinary ones. */
+        Found = MiContiguousFromFresh(Count, Lowest, Highest, Align, ~(PFN_NUMBER)0);
     }
     if (Found != 0)
     {

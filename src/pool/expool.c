@@ -184,6 +184,11 @@ static PVOID ExpAllocate(EX_REQUEST *Request)
     NTSTATUS Status = STATUS_INSUFFICIENT_RESOURCES;
 
     ExpCheckRequest(Request);
+    if (Request->Bytes == 0)
+    {
+        Request->Bytes =
+            1; /* a block must have an address inside its page, also behind what alignment takes */
+    }
     if (!KiInject(KiInjectPool))
     {
         Status = STATUS_SUCCESS;

@@ -68,6 +68,23 @@ static void blocks_of_all_sizes_and_types_keep_the_documented_rules(void **State
     }
 }
 
+/* A block whose data would begin where its page ends was taken for a block of the next page. */
+static void aligned_blocks_of_no_bytes_lie_in_their_page(void **State)
+{
+    PVOID Blocks[100];
+
+    (void)State;
+    for (ULONG Index = 0; Index < RTL_NUMBER_OF(Blocks); Index++)
+    {
+        Blocks[Index] = ExAllocatePoolWithTag(NonPagedPoolCacheAligned, 0, TAG);
+        assert_int_not_equal(BYTE_OFFSET(Blocks[Index]), 0);
+    }
+    for (ULONG Index = 0; Index < RTL_NUMBER_OF(Blocks); Index++)
+    {
+        ExFreePoolWithTag(Blocks[Index], TAG);
+    }
+}
+
 static BOOLEAN IsZero(const UCHAR *Block, SIZE_T Bytes)
 {
     for (SIZE_T Byte = 0; Byte < Bytes; Byte++)
@@ -396,6 +413,7 @@ static void every_failure_leaves_nothing_behind(void **State)
     }
 
 NATIVE(blocks_of_all_sizes_and_types_keep_the_documented_rules)
+NATIVE(aligned_blocks_of_no_bytes_lie_in_their_page)
 NATIVE(pool2_is_zeroed_unless_it_asks_not_to_be)
 NATIVE(pool2_refuses_flags_that_it_does_not_know)
 NATIVE(pool3_takes_known_parameters_and_ignores_optional_ones)
@@ -413,6 +431,7 @@ int main(void)
     const struct CMUnitTest Tests[] = {
 #define TEST(Name) { #Name, Name##_natively, NULL, NULL, NULL }
         TEST(blocks_of_all_sizes_and_types_keep_the_documented_rules),
+        TEST(aligned_blocks_of_no_bytes_lie_in_their_page),
         TEST(pool2_is_zeroed_unless_it_asks_not_to_be),
         TEST(pool2_refuses_flags_that_it_does_not_know),
         TEST(pool3_takes_known_parameters_and_ignores_optional_ones),

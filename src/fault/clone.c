@@ -103,7 +103,8 @@ static VOID MiDeletePrototypePage(PMMPTE Prototype)
 {
     for (;;)
     {
-        MMPTE Proto = MiReadPte(Prototype);
+        /* Whoever took the frame wrote the entry back (release); the block is nobody's else once that is seen. */
+        MMPTE Proto = { .Long = __atomic_load_n(&Prototype->Long, __ATOMIC_ACQUIRE) };
         PMMPFN Pfn;
 
         KiRequire(!Proto.Hard.Valid);

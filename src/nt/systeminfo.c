@@ -130,7 +130,7 @@ static ULONG NtpPagingFileEntrySize(const MMPAGING_FILE *File, ULONG Header)
 static NTSTATUS NtpStorePagingFile(NT_SYSTEM_QUERY *Query, const MMPAGING_FILE *File, ULONG Offset,
                                    ULONG Header, BOOLEAN Last)
 {
-    PUCHAR Entry = (PUCHAR)Query->Buffer + Offset;
+    PVOID Entry = NtMember(Query->Buffer, Offset);
     ULONG Size = NtpPagingFileEntrySize(File, Header);
     SYSTEM_PAGEFILE_INFORMATION_EX Information;
     WCHAR Terminator = 0;
@@ -143,16 +143,17 @@ static NTSTATUS NtpStorePagingFile(NT_SYSTEM_QUERY *Query, const MMPAGING_FILE *
     Information.PeakUsage = NtpClip(File->PeakUsage);
     Information.PageFileName.Length = File->NameLength;
     Information.PageFileName.MaximumLength = (USHORT)(File->NameLength + sizeof(WCHAR));
-    Information.PageFileName.Buffer = (PWCH)(PVOID)(Entry + Header);
+    Information.PageFileName.Buffer = NtMember(Entry, Header);
     Information.MinimumSize = NtpClip(File->MinimumSize);
     Information.MaximumSize = NtpClip(File->MaximumSize);
     Status = NtStore(Entry, &Information, Header);
     if (NT_SUCCESS(Status))
     {
-        Status = NtStore(Entry + Header, File->Name, File->NameLength);
+        Status = NtStore(NtMember(Entry, Header), File->Name, File->NameLength);
     }
-    return NT_SUCCESS(Status) ? NtStore(Entry + Header + File->NameLength, &Terminator, sizeof(Terminator))
-                              : Status;
+    return NT_SUCCESS(Status)
+               ? NtStore(NtMember(Entry, Header + File->NameLength), &Terminator, sizeof(Terminator))
+               : Status;
 }
 
 /* Paging files are never taken away while the machine runs: the array only grows. */
@@ -227,7 +228,8 @@ static BOOLEAN NtpListProcess(PEPROCESS Process, PVOID Context)
     NT_PROCESS_LIST *List = Context;
     NT_SYSTEM_QUERY *Query = List->Query;
     ULONG Offset = Query->Needed;
-    PUCHAR Entry = (PUCHAR)((ULONG_PTR)Query->Buffer + Offset); /* the buffer may be NULL: only asking */
+    PVOID Entry = NtMember(Query->Buffer, Offset);
+    PVOID EntryName = NtMember(Entry, sizeof(SYSTEM_PROCESS_INFORMATION));
     SYSTEM_PROCESS_INFORMATION Information;
     WCHAR Name[RTL_FIELD_SIZE(EPROCESS, ImageFileName)];
     ULONG Characters = 0;
@@ -247,17 +249,17 @@ static BOOLEAN NtpListProcess(PEPROCESS Process, PVOID Context)
     NtpDescribeProcess(Process, &Information);
     Information.ImageName.Length = (USHORT)(Characters * sizeof(WCHAR));
     Information.ImageName.MaximumLength = Information.ImageName.Length;
-    Information.ImageName.Buffer = (PWCH)(PVOID)(Entry + sizeof(Information));
+    Information.ImageName.Buffer = EntryName;
     List->Status = NtStore(Entry, &Information, sizeof(Information));
     if (NT_SUCCESS(List->Status))
     {
-        List->Status = NtStore(Entry + sizeof(Information), Name, Characters * sizeof(WCHAR));
+        List->Status = NtStore(EntryName, Name, Characters * sizeof(WCHAR));
     }
     if (NT_SUCCESS(List->Status) && List->Last != ~0u)
     {
         ULONG Distance = Offset - List->Last;
 
-        List->Status = NtStore((PUCHAR)Query->Buffer + List->Last, &Distance, sizeof(Distance));
+        List->Status = NtStore(NtMember(Query->Buffer, List->Last), &Distance, sizeof(Distance));
     }
     List->Last = Offset;
     return TRUE;

@@ -43,11 +43,28 @@ MI_ADDRESS_KIND MiAddressKind(ULONG_PTR Va)
     return MiAddressForeign;
 }
 
-MEMORY_CACHING_TYPE MiFrameCaching(PFN_NUMBER Frame)
+/* How a frame is cached, MmNotMapped for what is no RAM or nobody holds. The lock: others change its state meanwhile. */
+static MEMORY_CACHING_TYPE MiFrameCaching(PFN_NUMBER Frame)
 {
     static const MEMORY_CACHING_TYPE Types[4] = { MmCached, MmNonCached, MmWriteCombined, MmCached };
+    MEMORY_CACHING_TYPE Type = MmNotMapped;
+    PMMPFN Pfn;
+    KIRQL OldIrql;
 
-    return MiIsRamFrame(Frame) ? Types[MiReadPfnEntry(MiPfn(Frame)).CacheAttribute] : MmNotMapped;
+    if (!MiIsRamFrame(Frame))
+    {
+        return MmNotMapped;
+    }
+    Pfn = MiPfn(Frame);
+    OldIrql = KiRaiseIrqlToDispatch();
+    MiLockPfn(Pfn);
+    if (Pfn->ReferenceCount != 0)
+    {
+        Type = Types[Pfn->e1.CacheAttribute];
+    }
+    MiUnlockPfn(Pfn);
+    KiLowerIrqlFromDispatch(OldIrql);
+    return Type;
 }
 
 VOID MiSetFrameCaching(PFN_NUMBER Frame, MEMORY_CACHING_TYPE Type)
@@ -123,14 +140,15 @@ BOOLEAN MiCheckPagesForMapping(const MDL *Mdl, MEMORY_CACHING_TYPE CacheType)
     }
     for (SIZE_T Index = 0; Index < Pages; Index++)
     {
+        MEMORY_CACHING_TYPE Type = MiFrameCaching(Frames[Index]);
+
         if ((Mdl->MdlFlags & (MDL_PAGES_LOCKED | MDL_SOURCE_IS_NONPAGED_POOL | MDL_PARTIAL)) == 0 ||
-            !MiIsRamFrame(Frames[Index]) ||
-            __atomic_load_n(&MiPfn(Frames[Index])->ReferenceCount, __ATOMIC_RELAXED) == 0)
+            Type == MmNotMapped)
         {
             KiBugCheckMessage(MEMORY_MANAGEMENT, 0x1233, Frames[Index], (ULONG_PTR)Mdl, 0,
                               "an MDL is mapped whose page %llx is not locked", (ULONG64)Frames[Index]);
         }
-        if (MiFrameCaching(Frames[Index]) != MiBasicCaching(CacheType))
+        if (Type != MiBasicCaching(CacheType))
         {
             return FALSE;
         }

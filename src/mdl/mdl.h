@@ -80,8 +80,7 @@ static FORCEINLINE VOID MiSetMdlFlags(PMDL Mdl, ULONG Set, ULONG Clear)
 /* lock.c: gives back what locking took from the first Pages pages of Frames. */
 VOID MiUnlockFrames(PMDL Mdl, const PFN_NUMBER *Frames, SIZE_T Pages, BOOLEAN Written);
 
-/* map.c: how a frame is cached, as the mappings must be. */
-MEMORY_CACHING_TYPE MiFrameCaching(PFN_NUMBER Frame);
+/* map.c: how a frame is cached, as all mappings of it must be. */
 VOID MiSetFrameCaching(PFN_NUMBER Frame, MEMORY_CACHING_TYPE Type);
 
 /* A system PTE without its frame: what a mapping with this MM_* protection looks like. Accessed, and dirty where writable. */

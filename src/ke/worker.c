@@ -233,6 +233,7 @@ NTSTATUS KiStartWorker(KI_WORKER *Worker, PCSTR Name, BOOLEAN (*Routine)(PVOID),
     KeInitializeEvent(&Worker->Event, SynchronizationEvent, FALSE);
     if (!KiListWorker(Worker))
     {
+        Worker->Routine = NULL;
         return STATUS_INSUFFICIENT_RESOURCES;
     }
     if (KiIsDeterministic())
@@ -246,12 +247,17 @@ NTSTATUS KiStartWorker(KI_WORKER *Worker, PCSTR Name, BOOLEAN (*Routine)(PVOID),
     if (!NT_SUCCESS(Status))
     {
         KiUnlistWorker(Worker);
+        Worker->Routine = NULL;
     }
     return Status;
 }
 
 VOID KiStopWorker(KI_WORKER *Worker)
 {
+    if (Worker->Routine == NULL)
+    {
+        return; /* never started */
+    }
     KiRequire(!Worker->Running);
     __atomic_store_n(&Worker->Stop, TRUE, __ATOMIC_RELEASE);
     if (!KiIsDeterministic())
@@ -260,6 +266,7 @@ VOID KiStopWorker(KI_WORKER *Worker)
         KiJoinThread(&Worker->Thread);
     }
     KiUnlistWorker(Worker);
+    Worker->Routine = NULL;
 }
 
 VOID KiWakeWorker(KI_WORKER *Worker)

@@ -79,6 +79,22 @@ static VOID MmTakeDown(ULONG Count, PKTHREAD BootThread)
     }
 }
 
+static NTSTATUS MmStartWorkers(void)
+{
+    NTSTATUS Status = MiStartPhysicalWorkers();
+
+    Status = NT_SUCCESS(Status) ? MiStartPagingWorkers() : Status;
+    return NT_SUCCESS(Status) ? MiStartWorkingSetWorkers() : Status;
+}
+
+/* Those that were never started are passed over. */
+static VOID MmStopWorkers(void)
+{
+    MiStopWorkingSetWorkers();
+    MiStopPagingWorkers();
+    MiStopPhysicalWorkers();
+}
+
 NTSTATUS MmInitializeSystem(const MM_BOOT_PARAMETERS *Parameters, PKTHREAD BootThread)
 {
     MM_BOOT_CONTEXT Context = { .Parameters = Parameters, .BootThread = BootThread };
@@ -95,21 +111,21 @@ NTSTATUS MmInitializeSystem(const MM_BOOT_PARAMETERS *Parameters, PKTHREAD BootT
     }
     if (!Parameters->NoWorkers)
     {
-        MiStartPhysicalWorkers();
-        MiStartPagingWorkers();
-        MiStartWorkingSetWorkers();
+        NTSTATUS Status = MmStartWorkers();
+
+        if (!NT_SUCCESS(Status))
+        {
+            MmStopWorkers();
+            MmTakeDown(RTL_NUMBER_OF(MmRooms), BootThread);
+            return Status;
+        }
     }
     return STATUS_SUCCESS;
 }
 
 VOID MmShutdownSystem(PKTHREAD BootThread)
 {
-    if (MiState.Physical->ZeroWorker.Routine != NULL)
-    {
-        MiStopWorkingSetWorkers();
-        MiStopPagingWorkers();
-        MiStopPhysicalWorkers();
-    }
+    MmStopWorkers();
     MmCheckSystem(3);
     MmTakeDown(RTL_NUMBER_OF(MmRooms), BootThread);
 }

@@ -270,11 +270,11 @@ static VOID MiModifiedHigh(void)
     KiWakeWorker(&MiState.Paging->ModifiedWriter);
 }
 
-VOID MiStartPagingWorkers(void)
+NTSTATUS MiStartPagingWorkers(void)
 {
     MiState.Physical->Operations.ModifiedHigh = MiModifiedHigh;
-    KiStartWorker(&MiState.Paging->ModifiedWriter, "modified page writer", MiModifiedWriterStep, NULL,
-                  200000000ull);
+    return KiStartWorker(&MiState.Paging->ModifiedWriter, "modified page writer", MiModifiedWriterStep, NULL,
+                         200000000ull);
 }
 
 VOID MiStopPagingWorkers(void)

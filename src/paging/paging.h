@@ -89,7 +89,7 @@ typedef struct _MI_PAGING_STATE
 } MI_PAGING_STATE;
 
 NTSTATUS MiInitializePaging(void);
-VOID MiStartPagingWorkers(void);
+NTSTATUS MiStartPagingWorkers(void);
 VOID MiStopPagingWorkers(void); /* waits for writes in flight */
 VOID MiShutdownPaging(void);    /* closes all files; their slots must be free */
 

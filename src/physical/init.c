@@ -132,10 +132,11 @@ NTSTATUS MiInitializePhysical(void)
     return STATUS_SUCCESS;
 }
 
-VOID MiStartPhysicalWorkers(void)
+NTSTATUS MiStartPhysicalWorkers(void)
 {
     /* Freeing pages does not wake it: once in a while is soon enough, and zeroing competes with nobody who is in a hurry. */
-    KiStartWorker(&MiState.Physical->ZeroWorker, "zero page thread", MiZeroPagesStep, NULL, 20000000ull);
+    return KiStartWorker(&MiState.Physical->ZeroWorker, "zero page thread", MiZeroPagesStep, NULL,
+                         20000000ull);
 }
 
 VOID MiStopPhysicalWorkers(void)

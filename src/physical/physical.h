@@ -249,7 +249,7 @@ static FORCEINLINE VOID MiUnlockPfn(PMMPFN Pfn)
 /* ---- Boot ------------------------------------------------------------------------------------------------ */
 
 NTSTATUS MiInitializePhysical(void); /* after KiInitializeSystem */
-VOID MiStartPhysicalWorkers(void);   /* the zero-page thread */
+NTSTATUS MiStartPhysicalWorkers(void);   /* the zero-page thread */
 VOID MiStopPhysicalWorkers(void);
 VOID MiShutdownPhysical(void);
 

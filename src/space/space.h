@@ -48,10 +48,10 @@ typedef struct _MMVAD_FLAGS
     ULONG Reserved : 1; /* not to be freed by user mode (occupied by the surroundings) */
     ULONG
     WasPlaceholder : 1; /* a placeholder was replaced by this: MEM_PRESERVE_PLACEHOLDER is legal at release */
-    ULONG Priority : 3; /* page priority + 1, 0 = the process's */
+    ULONG Priority : 4; /* page priority + 1, 0 = the process's */
     ULONG
     CommitProtection : 5; /* MM_*: what zero entries of a MemCommit VAD mean (Protection, unless changed since) */
-    ULONG Spare : 8;
+    ULONG Spare : 7;
 } MMVAD_FLAGS;
 
 /* A range protected against change (MmSecureVirtualMemory). */

@@ -120,7 +120,7 @@ NTSTATUS MiSetPriorityRange(PMI_ADDRESS_SPACE Space, ULONG_PTR Base, SIZE_T Size
         {
             if (Vad->StartingVpn >= StartVpn && Vad->EndingVpn <= EndVpn)
             {
-                Vad->u.Priority = (Priority + 1) & 7u;
+                Vad->u.Priority = (Priority + 1) & 15u;
                 Space->VadPriorities = TRUE;
             }
         }

@@ -197,14 +197,23 @@ NTSTATUS MiInitializeWorkingSets(void)
     return STATUS_SUCCESS;
 }
 
-VOID MiStartWorkingSetWorkers(void)
+NTSTATUS MiStartWorkingSetWorkers(void)
 {
     MI_WORKING_SET_STATE *WorkingSet = MiState.WorkingSet;
 
-    KiStartWorker(&WorkingSet->WorkingSetManager, "working set manager", MiWorkingSetManagerStep, NULL, 0);
-    KiStartWorker(&WorkingSet->BalanceSetManager, "balance set manager", MiBalanceSetManagerStep, NULL,
-                  1000000000ull);
-    MiState.Physical->Operations.AvailableLow = MiAvailableLow;
+    NTSTATUS Status = KiStartWorker(&WorkingSet->WorkingSetManager, "working set manager",
+                                    MiWorkingSetManagerStep, NULL, 0);
+
+    if (NT_SUCCESS(Status))
+    {
+        Status = KiStartWorker(&WorkingSet->BalanceSetManager, "balance set manager", MiBalanceSetManagerStep,
+                               NULL, 1000000000ull);
+    }
+    if (NT_SUCCESS(Status))
+    {
+        MiState.Physical->Operations.AvailableLow = MiAvailableLow;
+    }
+    return Status;
 }
 
 VOID MiStopWorkingSetWorkers(void)

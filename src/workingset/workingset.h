@@ -23,7 +23,7 @@ typedef struct _MI_WORKING_SET_STATE
 } MI_WORKING_SET_STATE;
 
 NTSTATUS MiInitializeWorkingSets(void);
-VOID MiStartWorkingSetWorkers(void);
+NTSTATUS MiStartWorkingSetWorkers(void); /* on failure: stop them */
 VOID MiStopWorkingSetWorkers(void);
 VOID MiShutdownWorkingSets(void);
 

@@ -231,9 +231,9 @@ void TestBootMachine(const TEST_MACHINE *Machine)
     TakeBooks();
     if (TestMachine.Workers)
     {
-        MiStartPhysicalWorkers();
-        MiStartPagingWorkers();
-        MiStartWorkingSetWorkers();
+        assert_int_equal(MiStartPhysicalWorkers(), STATUS_SUCCESS);
+        assert_int_equal(MiStartPagingWorkers(), STATUS_SUCCESS);
+        assert_int_equal(MiStartWorkingSetWorkers(), STATUS_SUCCESS);
         TestWorkersRun = TRUE;
     }
 }

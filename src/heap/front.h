@@ -64,7 +64,8 @@ static inline BOOLEAN RtlpFreeLocal(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment
 
     HEAP_STORE(&RtlpMap(Subsegment)[Word], Old | Bit);
     Subsegment->Used = Used - 1;
-    if (HEAP_UNLIKELY((Used == Subsegment->Capacity) | (Used == 1)))
+    if (HEAP_UNLIKELY(Used - 2 >=
+                      Subsegment->Capacity - 2u)) /* it was full, or falls empty: Used is 1, and wraps */
     {
         RtlpFreeTransition(Slot, Subsegment, Word);
     }

@@ -12,9 +12,10 @@
 #define MI_PTE_INDEX(Va, Level) (((ULONG_PTR)(Va) >> (PAGE_SHIFT + 9 * (Level))) & (MI_PTES_PER_PAGE - 1))
 #define MI_LEVEL_BYTES(Level)   (1ull << (PAGE_SHIFT + 9 * (Level))) /* what one entry of that level maps */
 
+/* Acquires what the writer released: the descriptor of the page, and its contents if it is a page table. */
 static FORCEINLINE MMPTE MiReadPte(const volatile MMPTE *PointerPte)
 {
-    MMPTE Pte = { .Long = __atomic_load_n(&PointerPte->Long, __ATOMIC_RELAXED) };
+    MMPTE Pte = { .Long = __atomic_load_n(&PointerPte->Long, __ATOMIC_ACQUIRE) };
     return Pte;
 }
 

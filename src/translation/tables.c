@@ -59,7 +59,7 @@ ULONG MiDeleteEmptyPageTables(PFN_NUMBER TopLevel, PMMPTE PointerPte, ULONG_PTR 
             break; /* every space has a copy of this entry */
         }
 
-        KiRequire(Page->u1.ShareCount == 1);
+        KiRequire(__atomic_load_n(&Page->u1.ShareCount, __ATOMIC_ACQUIRE) == 1);
         MiWritePte(Parent, Zero);
         MiAddUsedEntries(Parent, -1);
         MiDecrementPageTableShare(Parent);

@@ -70,12 +70,16 @@ static MEMORY_WORKING_SET_EX_BLOCK MiDescribeValid(MMPTE Pte)
 {
     MEMORY_WORKING_SET_EX_BLOCK Block = { .Flags = 0 };
     PMMPFN Pfn = MiPfn(Pte.Hard.PageFrameNumber);
+    KIRQL OldIrql = KiRaiseIrqlToDispatch();
 
+    MiLockPfn(Pfn);
+    Block.Priority = Pfn->e1.Priority & 7u;
+    MiUnlockPfn(Pfn);
+    KiLowerIrqlFromDispatch(OldIrql);
     Block.Valid = 1;
     Block.ShareCount = MiShareCountOf(Pte) & 7u;
     Block.Win32Protection = MiWin32Protection(MiClientProtection(Pte)) & 0x7ffu;
     Block.Locked = (Pte.Long & MM_PTE_LOCKED_MASK) != 0;
-    Block.Priority = Pfn->e1.Priority & 7u;
     return Block;
 }
 

@@ -261,7 +261,7 @@ VOID ModelCheck(MODEL *Model, BOOLEAN Pages)
             MiCheckWorkingSet(&Space->Process->Space);
         }
     }
-    for (ULONG Slot = 0; Slot < MODEL_SPACES; Slot++)
+    for (ULONG Slot = 0; Slot < MODEL_SPACES && !Model->Native; Slot++)
     {
         Charged += Model->Space[Slot] != NULL ? Model->Space[Slot]->Process->Space.CommitCharge : 0;
     }

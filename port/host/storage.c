@@ -453,7 +453,8 @@ static int HostCheckRoom(PORT_STORAGE *Storage, ULONG64 New)
     struct stat File;
     ULONG64 Needed, Allocated;
 
-    if (fstatvfs(Storage->Descriptor, &Disk) != 0 || fstat(Storage->Descriptor, &File) != 0 || Disk.f_blocks == 0)
+    if (fstatvfs(Storage->Descriptor, &Disk) != 0 || fstat(Storage->Descriptor, &File) != 0 ||
+        Disk.f_blocks == 0)
     {
         return 0; /* a file system that does not tell */
     }

@@ -248,8 +248,8 @@ static FORCEINLINE VOID MiUnlockPfn(PMMPFN Pfn)
 
 /* ---- Boot ------------------------------------------------------------------------------------------------ */
 
-NTSTATUS MiInitializePhysical(void); /* after KiInitializeSystem */
-NTSTATUS MiStartPhysicalWorkers(void);   /* the zero-page thread */
+NTSTATUS MiInitializePhysical(void);   /* after KiInitializeSystem */
+NTSTATUS MiStartPhysicalWorkers(void); /* the zero-page thread */
 VOID MiStopPhysicalWorkers(void);
 VOID MiShutdownPhysical(void);
 

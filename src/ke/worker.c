@@ -271,5 +271,9 @@ VOID KiStopWorker(KI_WORKER *Worker)
 
 VOID KiWakeWorker(KI_WORKER *Worker)
 {
+    if (Worker->Routine == NULL)
+    {
+        return; /* a machine without system threads: its embedder steps by hand */
+    }
     KeSetEvent(&Worker->Event, 0, FALSE);
 }

@@ -259,6 +259,10 @@ VOID MiFlushModifiedPages(void)
         {
             break;
         }
+        if (Paging->ModifiedWriter.Routine == NULL)
+        {
+            MiModifiedWriterStep(NULL); /* nobody else would */
+        }
         KiWakeWorker(&Paging->ModifiedWriter);
         KeWaitForSingleObject(&Paging->WriteDone, WrPageOut, KernelMode, FALSE, &Timeout);
     }

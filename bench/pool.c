@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a block of nonpaged pool costs, tag tracking and header checks included, against the user-mode allocators that people know: the same
- * program, the same sizes, the same order. The allocators run in children of this program that load them before the C library's own.
+ * What a block of nonpaged pool costs, tag tracking and header checks included, against the user-mode
+ * allocators that people know: the same program, the same sizes, the same order. The allocators run in
+ * children of this program that load them before the C library's own.
  *
- * pairs: allocate and free at once. lifetimes: a table of blocks of 16 to 4000 bytes, one of which is replaced at a time; overhead is what the
- * allocator holds for each byte that is in use.
+ * pairs: allocate and free at once. lifetimes: a table of blocks of 16 to 4000 bytes, one of which is
+ * replaced at a time; overhead is what the allocator holds for each byte that is in use.
  */
 #include "support_machine.h"
 

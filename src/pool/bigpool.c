@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Blocks of more than EX_POOL_LARGEST bytes: whole, consecutive pages without a header. The big-page table is the descriptor of the first
- * page, found by its number; the runs of a source are chained for whoever wants to see them all.
+ * Blocks of more than EX_POOL_LARGEST bytes: whole, consecutive pages without a header. The big-page table is
+ * the descriptor of the first page, found by its number; the runs of a source are chained for whoever wants
+ * to see them all.
  */
 #include "pool/expool.h"
 

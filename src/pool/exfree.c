@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ExFreePool and its family. The descriptor of the page tells what the address is, the header whether it is what the caller says; nothing
- * is changed before everything has been checked. The block goes into the processor's bin, whoever allocated it.
+ * ExFreePool and its family. The descriptor of the page tells what the address is, the header whether it is
+ * what the caller says; nothing is changed before everything has been checked. The block goes into the
+ * processor's bin, whoever allocated it.
  */
 #include "pool/expool.h"
 

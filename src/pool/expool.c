@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * ExAllocatePool and its family: what the parameters mean, the fast path, and the checks of what is freed. The fast path works on data of
- * the current processor at DISPATCH_LEVEL: a bin of free blocks of the size class and the tag's row of sums, without a locked instruction
- * besides the one that raising the IRQL costs on the host. Blocks are touched (header, zeroing) only afterwards, at the caller's IRQL.
+ * ExAllocatePool and its family: what the parameters mean, the fast path, and the checks of what is freed.
+ * The fast path works on data of the current processor at DISPATCH_LEVEL: a bin of free blocks of the size
+ * class and the tag's row of sums, without a locked instruction besides the one that raising the IRQL costs
+ * on the host. Blocks are touched (header, zeroing) only afterwards, at the caller's IRQL.
  */
 #include "pool/expool.h"
 
@@ -20,7 +21,7 @@ typedef struct _EX_REQUEST
     EX_QUOTA_BLOCK *Billed;
 } EX_REQUEST;
 
-/* ---- Taking ------------------------------------------------------------------------------------------------------------ */
+/* ---- Taking ------------------------------------------------------------------------------------------- */
 
 /* A free block, counted for Tag; or NULL. */
 static FORCEINLINE PUCHAR ExpPopBlock(EX_POOL *Pool, ULONG Paged, ULONG Number, ULONG Tag)
@@ -87,7 +88,8 @@ static FORCEINLINE ULONG ExpClassFor(const EX_POOL *Pool, SIZE_T Bytes)
     return Pool->ClassOf[(Bytes + sizeof(POOL_HEADER) + EX_POOL_UNIT - 1) / EX_POOL_UNIT];
 }
 
-/* What a block costs its process: a small one all of its size class, because its header does not tell what was asked for. */
+/* What a block costs its process: a small one all of its size class, because its header does not tell what
+ * was asked for. */
 static SIZE_T ExpQuotaOf(const EX_POOL *Pool, const EX_REQUEST *Request)
 {
     SIZE_T Bytes = Request->Bytes + ExpSlack(Request->Type);
@@ -118,7 +120,7 @@ static FORCEINLINE PVOID ExpAllocateBlock(EX_POOL *Pool, ULONG Paged, ULONG Type
     return Address;
 }
 
-/* ---- The slow way: every kind of request --------------------------------------------------------------------------- */
+/* ---- The slow way: every kind of request -------------------------------------------------------------- */
 
 static VOID ExpCheckRequest(const EX_REQUEST *Request)
 {
@@ -248,7 +250,7 @@ static VOID ExpReadPoolType(EX_REQUEST *Request, POOL_TYPE PoolType, SIZE_T Byte
     }
 }
 
-/* ---- The older functions ---------------------------------------------------------------------------------------------- */
+/* ---- The older functions ------------------------------------------------------------------------------ */
 
 static DECLSPEC_NOINLINE PVOID ExpAllocateSlow(POOL_TYPE PoolType, SIZE_T Bytes, ULONG Tag)
 {
@@ -306,7 +308,7 @@ PVOID NTAPI ExAllocatePoolWithQuota(POOL_TYPE PoolType, SIZE_T NumberOfBytes)
     return ExAllocatePoolWithQuotaTag(PoolType, NumberOfBytes, MI_TAG('N', 'o', 'n', 'e'));
 }
 
-/* ---- ExAllocatePool2 and 3 --------------------------------------------------------------------------------------------- */
+/* ---- ExAllocatePool2 and 3 ---------------------------------------------------------------------------- */
 
 #define EX_KIND_FLAGS (POOL_FLAG_NON_PAGED | POOL_FLAG_NON_PAGED_EXECUTE | POOL_FLAG_PAGED)
 #define EX_KNOWN_FLAGS                                                                                       \

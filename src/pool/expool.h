@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The pools behind ExAllocatePool and its family: what the files of the room share. One allocator serves nonpaged and paged
- * pool; what differs is the source of the pages. What the allocator must know of a page stands in descriptors beside the pages, so that
- * nothing pageable is touched while a lock is held. Theory: docs/pool.md.
+ * The pools behind ExAllocatePool and its family: what the files of the room share. One allocator serves
+ * nonpaged and paged pool; what differs is the source of the pages. What the allocator must know of a page
+ * stands in descriptors beside the pages, so that nothing pageable is touched while a lock is held. Theory:
+ * docs/pool.md.
  *
- * Locks: [C] the class's lock, [R] the source's RunLock, [D] at DISPATCH_LEVEL on the processor that it belongs to.
+ * Locks: [C] the class's lock, [R] the source's RunLock, [D] at DISPATCH_LEVEL on the processor that it
+ * belongs to.
  */
 #ifndef NTMM_POOL_EXPOOL_H
 #define NTMM_POOL_EXPOOL_H
@@ -13,7 +15,7 @@
 #include "nt/sysinfo.h"
 #include "pool/pool.h"
 
-/* ---- The header of a block (public symbols; x64) ------------------------------------------------------------------ */
+/* ---- The header of a block (public symbols; x64) ------------------------------------------------------ */
 
 typedef struct _POOL_HEADER
 {
@@ -22,7 +24,7 @@ typedef struct _POOL_HEADER
         _ANONYMOUS_STRUCT struct
         {
             ULONG
-            PreviousSize : 8; /* of the block before it in the page, in units of 16 bytes; 0: it is the first */
+                PreviousSize : 8; /* of the block before it, in units of 16 bytes; 0: the first of its page */
             ULONG PoolIndex : 8;
             ULONG BlockSize : 8; /* with the header, in the same units */
             ULONG PoolType : 8;  /* EX_HEADER_*; 0: free */
@@ -32,8 +34,7 @@ typedef struct _POOL_HEADER
     } DUMMYUNIONNAME;
     _ANONYMOUS_UNION union
     {
-        ULONG64
-        ProcessBilled; /* the quota block that is charged, or 0; encoded with the cookie and the address */
+        ULONG64 ProcessBilled; /* the quota block that is charged, or 0; encoded */
         _ANONYMOUS_STRUCT struct
         {
             USHORT AllocatorBackTraceIndex;
@@ -58,7 +59,7 @@ C_ASSERT(sizeof(POOL_HEADER) == 16);
 #define EX_PROTECTED_TAG 0x80000000u /* such a block can only be freed with its tag */
 #define EX_CACHE_LINE    64u
 
-/* ---- Pages, classes, sources --------------------------------------------------------------------------------------- */
+/* ---- Pages, classes, sources -------------------------------------------------------------------------- */
 
 #define EX_POOL_CLASSES 28u
 #define EX_BIN_DEPTH    64u
@@ -114,8 +115,8 @@ C_ASSERT(sizeof(EX_POOL_CLASS) == 64);
 typedef struct _EX_POOL_SOURCE EX_POOL_SOURCE, *PEX_POOL_SOURCE;
 
 /*
- * Where pages come from. Called at the caller's IRQL (paged: <= APC_LEVEL), without locks of this room. Pages are charged; what
- * cannot be had changes nothing.
+ * Where pages come from. Called at the caller's IRQL (paged: <= APC_LEVEL), without locks of this room. Pages
+ * are charged; what cannot be had changes nothing.
  */
 typedef struct _EX_POOL_SOURCE_OPERATIONS
 {
@@ -147,7 +148,7 @@ static FORCEINLINE PUCHAR ExpPageAddress(const EX_POOL_SOURCE *Source, ULONG Pag
     return (PUCHAR)(Source->Base + ((ULONG_PTR)Page << PAGE_SHIFT));
 }
 
-/* ---- What each processor has ----------------------------------------------------------------------------------------- */
+/* ---- What each processor has -------------------------------------------------------------------------- */
 
 /* The sums of one tag on one processor. [D]; read anywhere, so each field is one store. */
 typedef struct _EX_TAG_ROW
@@ -183,9 +184,10 @@ typedef struct _EX_POOL_PROCESSOR
     UCHAR Padding[64];
 } EX_POOL_PROCESSOR;
 
-/* ---- Quota ---------------------------------------------------------------------------------------------------------------- */
+/* ---- Quota -------------------------------------------------------------------------------------------- */
 
-/* What a process is charged for pool. Lives as long as blocks are charged to it, which may be longer than the process. */
+/* What a process is charged for pool. Lives as long as blocks are charged to it, which may be longer than the
+ * process. */
 typedef struct _EX_QUOTA_BLOCK
 {
     LIST_ENTRY Links;
@@ -216,18 +218,20 @@ NTSTATUS ExpInitializePools(void); /* the nonpaged one works afterwards */
 VOID ExpShutdownPools(void);       /* everything is freed and trimmed */
 
 /*
- * Room virtual hands in the paged pool: page numbers 1 .. Pages - 1 at Base. STATUS_INSUFFICIENT_RESOURCES. Taking it away wants it empty.
+ * Room virtual hands in the paged pool: page numbers 1 .. Pages - 1 at Base. STATUS_INSUFFICIENT_RESOURCES.
+ * Taking it away wants it empty.
  */
 NTSTATUS ExpAttachPagedPool(const EX_POOL_SOURCE_OPERATIONS *Operations, ULONG_PTR Base, SIZE_T Pages);
 VOID ExpDetachPagedPool(void);
 
-/* ---- slabs.c ------------------------------------------------------------------------------------------------------------ */
+/* ---- slabs.c ------------------------------------------------------------------------------------------ */
 
 /* Fills the bin of the current processor from slabs that exist. [D] TRUE: it has a block now. */
 BOOLEAN ExpRefillBin(PEX_POOL_SOURCE Source, ULONG Class, EX_POOL_BIN *Bin);
 /* New slabs of the class. Caller's IRQL. FALSE: no pages. */
 BOOLEAN ExpGrowClass(PEX_POOL_SOURCE Source, ULONG Class);
-/* Gives Count blocks of a bin back to their slabs. [D] Pages that became empty are in Empty (at most Count). */
+/* Gives Count blocks of a bin back to their slabs. [D] Pages that became empty are in Empty (at most Count).
+ */
 ULONG ExpFlushBin(PEX_POOL_SOURCE Source, ULONG Class, EX_POOL_BIN *Bin, ULONG Count, PULONG Empty);
 VOID ExpReleasePages(PEX_POOL_SOURCE Source, ULONG Count, const ULONG *Pages);
 /* All bins back to their slabs, all empty slabs back to their source. Paged pool only at <= APC_LEVEL. */
@@ -236,13 +240,13 @@ VOID ExpInitializeClasses(PEX_POOL_SOURCE Source);
 VOID ExpLinkPage(PEX_POOL_SOURCE Source, PULONG Head, ULONG Page);
 VOID ExpUnlinkPage(PEX_POOL_SOURCE Source, PULONG Head, ULONG Page);
 
-/* ---- bigpool.c ------------------------------------------------------------------------------------------------------------ */
+/* ---- bigpool.c ---------------------------------------------------------------------------------------- */
 
 PVOID ExpAllocateRun(PEX_POOL_SOURCE Source, SIZE_T Bytes, ULONG Tag, ULONG HeaderType,
                      EX_QUOTA_BLOCK *Billed);
 VOID ExpFreeRun(PEX_POOL_SOURCE Source, ULONG Page, PVOID Address, ULONG Tag);
 
-/* ---- tags.c --------------------------------------------------------------------------------------------------------------- */
+/* ---- tags.c ------------------------------------------------------------------------------------------- */
 
 EX_TAG_ROW *ExpFindTagRow(EX_POOL_PROCESSOR *Processor, ULONG Tag);
 
@@ -289,7 +293,7 @@ typedef struct _EX_POOL_USAGE
 
 VOID ExQueryPoolUsage(BOOLEAN Paged, EX_POOL_USAGE *Usage);
 
-/* ---- quota.c -------------------------------------------------------------------------------------------------------------- */
+/* ---- quota.c ------------------------------------------------------------------------------------------ */
 
 /* Charges the current process. STATUS_QUOTA_EXCEEDED, STATUS_INSUFFICIENT_RESOURCES. */
 NTSTATUS ExpChargeQuota(ULONG Paged, SIZE_T Bytes, EX_QUOTA_BLOCK **Billed);
@@ -299,7 +303,7 @@ BOOLEAN ExpIsQuotaBlock(const VOID *Address);
 VOID ExQueryPoolQuota(ULONG64 ProcessId, SIZE_T Usage[2], SIZE_T Peak[2]);
 NTSTATUS ExSetPoolQuotaLimit(ULONG64 ProcessId, BOOLEAN Paged, SIZE_T Limit);
 
-/* ---- header.c ---------------------------------------------------------------------------------------------------------------- */
+/* ---- header.c ----------------------------------------------------------------------------------------- */
 
 /* What is wrong with the header of a block that is freed, or beside it: always a bug check. */
 DECLSPEC_NORETURN VOID ExpReportBadBlock(PEX_POOL_SOURCE Source, ULONG Page, PVOID Address);
@@ -312,14 +316,15 @@ VOID ExpCheckPools(void);
 VOID ExpReportLeaks(void);
 VOID ExpRequireNoBlocks(void); /* the same, if there are any (sources.c) */
 
-/* ---- lookaside.c ----------------------------------------------------------------------------------------------------------- */
+/* ---- lookaside.c -------------------------------------------------------------------------------------- */
 
-/* Adapts the depth of all lookaside lists to their use since the last call: the balance set manager's, once a second. */
+/* Adapts the depth of all lookaside lists to their use since the last call: the balance set manager's, once a
+ * second. */
 VOID ExAdjustLookasideDepth(void);
 /* Writes at most Count entries; returns how many lists there are. */
 SIZE_T ExQueryLookasides(SYSTEM_LOOKASIDE_INFORMATION *Entries, SIZE_T Count);
 
-/* ---- Headers ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Headers ------------------------------------------------------------------------------------------ */
 
 #if defined(NTMM_ASAN)
 void __asan_poison_memory_region(void const volatile *Address, SIZE_T Size);

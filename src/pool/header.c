@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the pool says when it finds damage, and the look at everything that finds damage nobody has freed yet. The parameters are those of the
- * documented bug checks 0x19 and 0xC2; the sentence names the block, its tag, and who is likely to have done it.
+ * What the pool says when it finds damage, and the look at everything that finds damage nobody has freed yet.
+ * The parameters are those of the documented bug checks 0x19 and 0xC2; the sentence names the block, its tag,
+ * and who is likely to have done it.
  */
 #include "pool/expool.h"
 #include "rtl/bitmap.h"
@@ -63,7 +64,8 @@ VOID ExpReportFreeBlockDamage(PPOOL_HEADER Header)
     KiBugCheckMessage(
         BAD_POOL_HEADER, 0x0D, (ULONG_PTR)Header, (ULONG_PTR)ExpReadQuad(Header),
         (ULONG_PTR)ExpReadBilled(Header),
-        "the header of the free pool block %p was written to: the block before it was overrun, or somebody wrote "
+        "the header of the free pool block %p was written to: the block before it was overrun, or "
+        "somebody wrote "
         "before the start of this block after it was freed",
         (PVOID)(Header + 1));
 }
@@ -115,7 +117,7 @@ VOID ExpReportBadBlock(PEX_POOL_SOURCE Source, ULONG Page, PVOID Address)
         Address, (ULONG64)ExpReadQuad((PPOOL_HEADER)Address - 1));
 }
 
-/* ---- Looking at everything ------------------------------------------------------------------------------------------------ */
+/* ---- Looking at everything ---------------------------------------------------------------------------- */
 
 static VOID ExpCheckSlab(PEX_POOL_SOURCE Source, ULONG Number, ULONG Page)
 {
@@ -194,7 +196,7 @@ VOID ExpCheckPools(void)
     }
 }
 
-/* ---- What is left at the end ----------------------------------------------------------------------------------------------- */
+/* ---- What is left at the end -------------------------------------------------------------------------- */
 
 static BOOLEAN ExpPrintLeak(const SYSTEM_POOLTAG *Tag, PVOID Context)
 {

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Lookaside lists: free entries of one size, kept by their owner in front of the pool. Nonpaged ones are sequenced lists. The entries of paged ones may
- * be anywhere, so those lists are changed under a push lock, which lies in the reserved words of the public structure; their count takes
- * the second half of the list head. How many entries a list may keep follows its use (ExAdjustLookasideDepth).
+ * Lookaside lists: free entries of one size, kept by their owner in front of the pool. Nonpaged ones are
+ * sequenced lists. The entries of paged ones may be anywhere, so those lists are changed under a push lock,
+ * which lies in the reserved words of the public structure; their count takes the second half of the list
+ * head. How many entries a list may keep follows its use (ExAdjustLookasideDepth).
  */
 #include "pool/expool.h"
 
@@ -13,7 +14,8 @@
 C_ASSERT(sizeof(EX_PUSH_LOCK) == sizeof(((GENERAL_LOOKASIDE_POOL *)0)->Future));
 C_ASSERT(UFIELD_OFFSET(GENERAL_LOOKASIDE_POOL, Future) % sizeof(EX_PUSH_LOCK) == 0);
 
-/* Statistics of the public structure: plain adds as documented, which may lose a count when two processors meet. */
+/* Statistics of the public structure: plain adds as documented, which may lose a count when two processors
+ * meet. */
 static FORCEINLINE VOID ExpBump(PULONG Counter)
 {
     __atomic_store_n(Counter, __atomic_load_n(Counter, __ATOMIC_RELAXED) + 1, __ATOMIC_RELAXED);
@@ -35,7 +37,7 @@ static FORCEINLINE ULONG ExpListDepth(GENERAL_LOOKASIDE_POOL *List)
                                 : ExQueryDepthSList(&List->ListHead);
 }
 
-/* ---- Entries -------------------------------------------------------------------------------------------------------- */
+/* ---- Entries ------------------------------------------------------------------------------------------ */
 
 static PVOID ExpPopPaged(GENERAL_LOOKASIDE_POOL *List)
 {
@@ -101,7 +103,7 @@ static BOOLEAN ExpKeepEntry(GENERAL_LOOKASIDE_POOL *List, PVOID Entry)
     return TRUE;
 }
 
-/* ---- Lists ----------------------------------------------------------------------------------------------------------- */
+/* ---- Lists -------------------------------------------------------------------------------------------- */
 
 static VOID ExpInitializeList(GENERAL_LOOKASIDE_POOL *List, POOL_TYPE Type, SIZE_T Size, ULONG Tag)
 {
@@ -209,7 +211,7 @@ VOID NTAPI ExFreeToPagedLookasideList(PPAGED_LOOKASIDE_LIST Lookaside, PVOID Ent
     ExpFreeToOldList(&Lookaside->L, Entry);
 }
 
-/* ---- LOOKASIDE_LIST_EX ------------------------------------------------------------------------------------------------ */
+/* ---- LOOKASIDE_LIST_EX -------------------------------------------------------------------------------- */
 
 static PVOID NTAPI ExpAllocateEx(POOL_TYPE PoolType, SIZE_T NumberOfBytes, ULONG Tag,
                                  struct _LOOKASIDE_LIST_EX *Lookaside)
@@ -288,7 +290,7 @@ VOID NTAPI ExFreeToLookasideListEx(PLOOKASIDE_LIST_EX Lookaside, PVOID Entry)
     }
 }
 
-/* ---- Depth and statistics ---------------------------------------------------------------------------------------------- */
+/* ---- Depth and statistics ----------------------------------------------------------------------------- */
 
 /* Many misses: deeper, the faster the more there are; none, or hardly any use: shallower. */
 static VOID ExpAdjustDepth(GENERAL_LOOKASIDE_POOL *List)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Quota: which process pays for a block. A process that pays has a quota block, which lives as long as blocks are charged to it: the process may
- * be gone before its pool is. Processes are known by their number, because objects are a higher room's.
+ * Quota: which process pays for a block. A process that pays has a quota block, which lives as long as blocks
+ * are charged to it: the process may be gone before its pool is. Processes are known by their number, because
+ * objects are a higher room's.
  */
 #include "pool/expool.h"
 
@@ -21,7 +22,8 @@ static EX_QUOTA_BLOCK *ExpFindQuotaBlock(const EX_POOL *Pool, ULONG64 ProcessId)
     return NULL;
 }
 
-/* The block of the process, made when there is none. QuotaLock is held on return; NULL: no memory, and it is not. */
+/* The block of the process, made when there is none. QuotaLock is held on return; NULL: no memory, and it is
+ * not. */
 static EX_QUOTA_BLOCK *ExpLockQuotaBlock(EX_POOL *Pool, ULONG64 ProcessId, PKIRQL OldIrql)
 {
     EX_QUOTA_BLOCK *Block;

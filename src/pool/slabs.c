@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The middle of the pool: pages cut into blocks of one size. Which blocks of a slab are free stands in its descriptor as bits, not in the
- * blocks: so a lock never covers a touch of pageable memory, and a block that its owner wrote to after freeing it cannot lead the
- * allocator astray. Processors take blocks from here in bulk and bring them back in bulk.
+ * The middle of the pool: pages cut into blocks of one size. Which blocks of a slab are free stands in its
+ * descriptor as bits, not in the blocks: so a lock never covers a touch of pageable memory, and a block that
+ * its owner wrote to after freeing it cannot lead the allocator astray. Processors take blocks from here in
+ * bulk and bring them back in bulk.
  */
 #include "pool/expool.h"
 
@@ -11,7 +12,8 @@ static const USHORT ExpClassSizes[EX_POOL_CLASSES] = { 32,  48,  64,  80,  96,  
                                                        192, 224, 256, 272, 288,  304,  336,  368, 400, 448,
                                                        512, 576, 672, 816, 1024, 1360, 2048, 4080 };
 
-/* Free blocks at hand on each processor, in bytes of each class; and empty pages that a class keeps. Less where memory is small. */
+/* Free blocks at hand on each processor, in bytes of each class; and empty pages that a class keeps. Less
+ * where memory is small. */
 #define EX_BIN_BYTES    0x20000u
 #define EX_KEPT_PAGES   8u
 #define EX_KEPT_SINGLES 128u /* of the class that has one block in a page */
@@ -51,7 +53,7 @@ VOID ExpInitializeClasses(PEX_POOL_SOURCE Source)
     }
 }
 
-/* ---- Lists of pages -------------------------------------------------------------------------------------------------- */
+/* ---- Lists of pages ----------------------------------------------------------------------------------- */
 
 VOID ExpLinkPage(PEX_POOL_SOURCE Source, PULONG Head, ULONG Page)
 {
@@ -99,7 +101,7 @@ static FORCEINLINE VOID ExpUnlockClass(EX_POOL_CLASS *Class)
     KiReleaseSpinLockFromDispatch(&Class->Lock);
 }
 
-/* ---- Slabs ------------------------------------------------------------------------------------------------------------ */
+/* ---- Slabs -------------------------------------------------------------------------------------------- */
 
 static FORCEINLINE BOOLEAN ExpHasFree(const EX_POOL_PAGE *Page)
 {
@@ -204,7 +206,8 @@ BOOLEAN ExpRefillBin(PEX_POOL_SOURCE Source, ULONG Number, EX_POOL_BIN *Bin)
     return Bin->Count != 0;
 }
 
-/* One block comes back. Returns its page if that is empty now and enough empty ones are kept already, else 0. */
+/* One block comes back. Returns its page if that is empty now and enough empty ones are kept already, else 0.
+ */
 static ULONG ExpReturnBlock(PEX_POOL_SOURCE Source, EX_POOL_CLASS *Class, PUCHAR Block)
 {
     ULONG Page = (ULONG)(((ULONG_PTR)Block - Source->Base) >> PAGE_SHIFT);
@@ -276,7 +279,7 @@ VOID ExpReleasePages(PEX_POOL_SOURCE Source, ULONG Count, const ULONG *Pages)
     }
 }
 
-/* ---- Trimming --------------------------------------------------------------------------------------------------------- */
+/* ---- Trimming ----------------------------------------------------------------------------------------- */
 
 /* One of the slabs that a class keeps although they are empty. */
 static ULONG ExpTakeEmptySlab(PEX_POOL_SOURCE Source, EX_POOL_CLASS *Class)

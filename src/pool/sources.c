@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The source of nonpaged pool, and the birth and death of the pools. Nonpaged pages are frames seen through the direct map, so that no page table
- * has to be written and no translation can be missing at any IRQL; the page number is the frame's. Paged pool is handed in from above.
+ * The source of nonpaged pool, and the birth and death of the pools. Nonpaged pages are frames seen through
+ * the direct map, so that no page table has to be written and no translation can be missing at any IRQL; the
+ * page number is the frame's. Paged pool is handed in from above.
  */
 #include "pool/expool.h"
 #include "pool/slab.h"
@@ -11,7 +12,7 @@ EX_POOL *ExpPool(void)
     return MiState.Pool->Ex;
 }
 
-/* ---- Nonpaged pages ---------------------------------------------------------------------------------------------------- */
+/* ---- Nonpaged pages ----------------------------------------------------------------------------------- */
 
 static BOOLEAN ExpChargePages(PEX_POOL_SOURCE Source, SIZE_T Pages)
 {
@@ -43,8 +44,8 @@ static VOID ExpReturnPages(PEX_POOL_SOURCE Source, SIZE_T Pages)
 }
 
 /*
- * Where ordinary requests are refused because memory is short, the pool goes on with half of the reserve: its callers hold locks and
- * cannot wait, and the other half is enough to write pages out.
+ * Where ordinary requests are refused because memory is short, the pool goes on with half of the reserve: its
+ * callers hold locks and cannot wait, and the other half is enough to write pages out.
  */
 static PFN_NUMBER ExpTakeFrames(ULONG Wanted, ULONG Flags, PULONG Got)
 {
@@ -151,7 +152,7 @@ static const EX_POOL_SOURCE_OPERATIONS ExpNonpagedOperations = { .GetPages = Exp
                                                                  .GetRun = ExpGetNonpagedRun,
                                                                  .PutRun = ExpPutNonpagedRun };
 
-/* ---- Birth and death ------------------------------------------------------------------------------------------------------ */
+/* ---- Birth and death ---------------------------------------------------------------------------------- */
 
 /* Descriptors cost memory only where pages are in use: boot memory comes into being when it is touched. */
 static NTSTATUS ExpAttachSource(ULONG Paged, const EX_POOL_SOURCE_OPERATIONS *Operations, ULONG_PTR Base,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Tag tracking: every processor has a table of its own, so that an allocation counts itself without a locked instruction; whoever asks adds
- * the tables up. A block that is freed on another processor leaves one row too high and one too low; the sum is right.
+ * Tag tracking: every processor has a table of its own, so that an allocation counts itself without a locked
+ * instruction; whoever asks adds the tables up. A block that is freed on another processor leaves one row too
+ * high and one too low; the sum is right.
  */
 #include "pool/expool.h"
 
@@ -139,6 +140,7 @@ VOID ExQueryPoolUsage(BOOLEAN Paged, EX_POOL_USAGE *Usage)
             Usage->Bytes += __atomic_load_n(&Row->Pool[Paged].Bytes, __ATOMIC_RELAXED);
         }
     }
-    /* The rows count in 32 bits, as SYSTEM_POOLTAG does: the difference is right also when they have wrapped around. */
+    /* The rows count in 32 bits, as SYSTEM_POOLTAG does: the difference is right also when they have wrapped
+     * around. */
     Usage->Blocks = (ULONG)(Usage->Allocs - Usage->Frees);
 }

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The pages of paged pool: one region at the upper end of the system window, whose pages are committed and decommitted like those of a
- * private region of a process. So paged pool ages, is trimmed, goes to the paging files and comes back by the same code as everything else. The
- * region's VAD exists while pages are in use: an idle machine owns nothing. Handed to room pool as a page source.
+ * The pages of paged pool: one region at the upper end of the system window, whose pages are committed and
+ * decommitted like those of a private region of a process. So paged pool ages, is trimmed, goes to the paging
+ * files and comes back by the same code as everything else. The region's VAD exists while pages are in use:
+ * an idle machine owns nothing. Handed to room pool as a page source.
  */
 #include "virtual/pagedpool.h"
 #include "pool/expool.h"
@@ -33,7 +34,7 @@ static FORCEINLINE ULONG_PTR MiPagedPoolVpn(ULONG Page)
     return MiState.Virtual->BaseVpn + Page;
 }
 
-/* ---- The region ------------------------------------------------------------------------------------------------------- */
+/* ---- The region --------------------------------------------------------------------------------------- */
 
 /* Lock held. FALSE: no pool for the VAD, or somebody else is in the region. */
 static BOOLEAN MiOpenPagedRegion(void)
@@ -89,7 +90,7 @@ static VOID MiCloseIdleRegion(void)
     State->Vad = NULL;
 }
 
-/* ---- Pages ---------------------------------------------------------------------------------------------------------------- */
+/* ---- Pages -------------------------------------------------------------------------------------------- */
 
 static VOID MiCountPagedPages(PEX_POOL_SOURCE Source, LONG64 Delta)
 {
@@ -213,7 +214,7 @@ static ULONG64 MiCurrentProcessNumber(void)
     return MiCurrentProcess()->UniqueProcessId;
 }
 
-/* ---- Birth and death ------------------------------------------------------------------------------------------------------ */
+/* ---- Birth and death ---------------------------------------------------------------------------------- */
 
 NTSTATUS MiInitializePagedPool(void)
 {

@@ -4,6 +4,7 @@
  * takes pages from the spaces in turn until, with what the writer has in hand, there is enough again; the
  * latter looks after everything once a second.
  */
+#include "pool/expool.h"
 #include "workingset/workingset.h"
 
 #define MI_SHARE_PER_TURN 256u
@@ -164,6 +165,7 @@ BOOLEAN MiBalanceSetManagerStep(PVOID Context)
         MiTrimTablesOfAll();
     }
     MiUpdateMemoryNotifications();
+    ExAdjustLookasideDepth();
     if (MiAvailablePages() < MiState.Physical->LowThreshold)
     {
         KiWakeWorker(&MiState.WorkingSet->WorkingSetManager);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Damage to pool blocks: the input says which blocks there are, which bytes in and around them are overwritten, and in which order they are
- * freed. Freeing either works or is one of the pool's documented bug checks; anything else (a crash, a hang, another bug check) is a defect.
+ * Damage to pool blocks: the input says which blocks there are, which bytes in and around them are
+ * overwritten, and in which order they are freed. Freeing either works or is one of the pool's documented bug
+ * checks; anything else (a crash, a hang, another bug check) is a defect.
  */
 #include "fuzz_target.h"
 

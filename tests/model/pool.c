@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Random pool traffic against an oracle. Threads on two processors allocate, check, hand to each other and free blocks of all pool types and of 0
- * bytes to 2 MiB, at PASSIVE_LEVEL, APC_LEVEL and DISPATCH_LEVEL, in a machine with less memory than they want: so paged blocks go to the paging file
- * meanwhile. The oracle is what each thread wrote down: every byte is a function of the block's number, alignment and page rules
+ * Random pool traffic against an oracle. Threads on two processors allocate, check, hand to each other and
+ * free blocks of all pool types and of 0 bytes to 2 MiB, at PASSIVE_LEVEL, APC_LEVEL and DISPATCH_LEVEL, in a
+ * machine with less memory than they want: so paged blocks go to the paging file meanwhile. The oracle is
+ * what each thread wrote down: every byte is a function of the block's number, alignment and page rules
  * follow from size and type, and the sums of each tag must be those of the thread that alone uses it.
  */
 #include "boot.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The pools as drivers see them: every ExAllocatePool variant, alignment and page rules, zeroing, tags, quota, big blocks. Each machine that
- * is shut down checks that everything came back.
+ * The pools as drivers see them: every ExAllocatePool variant, alignment and page rules, zeroing, tags,
+ * quota, big blocks. Each machine that is shut down checks that everything came back.
  */
 #include "boot.h"
 

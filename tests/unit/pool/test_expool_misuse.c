@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Misuse of the pools: each kind is the documented bug check with the documented parameters, at the first call that can know. Every test has a
- * machine of its own and gives it up.
+ * Misuse of the pools: each kind is the documented bug check with the documented parameters, at the first
+ * call that can know. Every test has a machine of its own and gives it up.
  */
 #include "boot.h"
 

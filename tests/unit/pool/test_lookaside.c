@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Lookaside lists of all kinds: what they keep, whom they ask, how deep they grow, and that nothing is left when they are deleted. */
+/* Lookaside lists of all kinds: what they keep, whom they ask, how deep they grow, and that nothing is left
+ * when they are deleted. */
 #include "boot.h"
 
 #include "pool/expool.h"

@@ -42,9 +42,14 @@ typedef struct _HOST_FAULT
 
 /* ---- Installing ------------------------------------------------------------------------------------------------ */
 
-/* Exactly these instructions: debuggers and unwinders recognize a signal frame by them. */
+/*
+ * Exactly these instructions: debuggers and unwinders recognize a signal frame by them. The nop before belongs to no function:
+ * unwinders look for the byte before a return address, and would find the function that happens to end there.
+ */
 VOID HostSignalReturn(VOID);
 __asm__(".text\n"
+        ".p2align 4\n"
+        "    nop\n"
         ".p2align 4\n"
         ".globl HostSignalReturn\n"
         ".hidden HostSignalReturn\n"

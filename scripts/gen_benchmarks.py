@@ -1,0 +1,107 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""Makes docs/benchmarks.md from the results that are kept in bench/results (JSON, written by `make bench` and
+`make bench-count` with NTMM_BENCH_JSON=bench/results).
+
+    gen_benchmarks.py           writes the page
+    gen_benchmarks.py --check   fails if the committed page is not what it would write
+"""
+import json
+import os
+import sys
+
+ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
+PAGE = "docs/benchmarks.md"
+
+
+def load(name):
+    path = os.path.join(ROOT, "bench/results", name + ".json")
+    if not os.path.exists(path):
+        return None
+    with open(path, encoding="utf-8") as stream:
+        return json.load(stream)
+
+
+def faults(lines):
+    result = load("faults")
+    counts = load("instructions")
+    if result is None:
+        return
+    lines += ["## Faults", "", "`build/release/bench/faults`: simulated processors, zeroed pages at hand; beside it, in the same run, first",
+              "touches of anonymous memory on the Linux it runs on.", "", "| what | ns | of Linux's fault | mark |", "| --- | --- | --- | --- |",
+              f"| anonymous page fault of Linux | {result['linux_anonymous_fault_ns']:.0f} | 1 | |",
+              f"| demand-zero fault | {result['demand_zero_ns']:.0f} | {result['demand_zero_ratio']:.3f} | 0.3 |",
+              f"| soft (transition) fault | {result['soft_ns']:.0f} | {result['soft_ratio']:.3f} | 0.3 |", "",
+              f"Two processors in one process against one: {result['demand_zero_two_processors']:.2f} x for demand zero, "
+              f"{result['soft_two_processors']:.2f} x for soft faults (mark: 1.7).", ""]
+    if counts is not None:
+        lines += [f"Instructions in `MmAccessFault` and below (`make bench-count`, callgrind): {counts['demand_zero']} for demand zero, "
+                  f"{counts['soft']} for a soft fault.", ""]
+
+
+def replacement(lines):
+    result = load("replacement")
+    if result is None:
+        return
+    lines += ["## Page replacement", "", f"`build/release/bench/replacement`: {result['references']} references to {4 * result['ram_mib']} MiB in a machine with "
+              f"{result['ram_mib']} MiB; misses by pattern, and as multiples of", "plain CLOCK's, LRU's and the optimum's with the same number of frames.", "",
+              "| pattern | misses | of CLOCK | of LRU | of optimum |", "| --- | --- | --- | --- | --- |"]
+    for row in result["patterns"]:
+        lines.append(f"| {row['pattern']} | {row['ntmm']} | {row['ntmm'] / row['clock']:.3f} | {row['ntmm'] / row['lru']:.3f} | "
+                     f"{row['ntmm'] / row['optimal']:.3f} |")
+    lines += ["", f"Worst against CLOCK: {result['worst_against_clock']:.3f} (mark: 1.05).", ""]
+
+
+def thrash(lines):
+    result = load("thrash")
+    if result is None:
+        return
+    lines += ["## Thrashing", "", "`build/release/bench/thrash` (root): 256 MiB natively in a machine with 64 MiB, and on Linux in a 64 MiB memory cgroup with a",
+              f"swap file on the same disk; seconds, means of {result['rounds']} rounds in turns.", "", "| phase | ntmm | Linux | ratio |",
+              "| --- | --- | --- | --- |"]
+    for row in result["phases"]:
+        lines.append(f"| {row['phase']} | {row['ntmm_seconds']:.3f} | {row['linux_seconds']:.3f} | "
+                     f"{row['ntmm_seconds'] / row['linux_seconds']:.2f} |")
+    lines += ["", f"Total: {result['total_ratio']:.2f} x Linux (mark: 1.0).", ""]
+
+
+def scale(lines):
+    result = load("scale")
+    if result is None:
+        return
+    lines += ["## Scale", "", "`build/release/bench/scale`; ns an operation.", "", "| operation | 1,000 regions | 1,000,000 | ratio |", "| --- | --- | --- | --- |"]
+    for name, key in (("reserve", "reserve_ns"), ("release", "release_ns"), ("query", "query_ns")):
+        few, many = result[key]
+        lines.append(f"| {name} | {few:.0f} | {many:.0f} | {many / few:.2f} |")
+    lines += ["", "| operation | 10 processes | 10,000 | ratio |", "| --- | --- | --- | --- |"]
+    for name, key in (("create, commit 64 KiB", "process_create_ns"), ("attach, first fault, detach", "process_first_fault_ns"),
+                      ("delete", "process_delete_ns")):
+        few, many = result[key]
+        lines.append(f"| {name} | {few:.0f} | {many:.0f} | {many / few:.2f} |")
+    lines += ["", f"A process with one touched page holds {result['frames_per_process']:.2f} frames. A machine with 1 TiB of untouched RAM boots in "
+              f"{result['boot_1tib_ms']:.1f} ms", f"and makes {result['boot_1tib_resident_kib']} KiB of the Linux process resident; a frame has "
+              f"{result['pfn_bytes']} bytes of descriptor.", ""]
+
+
+def page():
+    lines = ["<!-- made by scripts/gen_benchmarks.py from bench/results -->", "# Measured", "",
+             "Each figure was printed by a committed program, side by side with its peer in one run, on the virtual machine where this was written",
+             "(2 processors of an AMD EPYC, Linux 6.18, virtio disk). To measure again: `NTMM_BENCH_JSON=bench/results make bench bench-count`, then",
+             "`make docs`. The heap has a page of its own: [heap-bench.md](heap-bench.md).", ""]
+    for section in (faults, replacement, thrash, scale):
+        section(lines)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def main():
+    path = os.path.join(ROOT, PAGE)
+    if sys.argv[1:] == ["--check"]:
+        with open(path, encoding="utf-8") as stream:
+            if stream.read() != page():
+                sys.exit(f"FAILED: {PAGE} is not what bench/results says: run `make docs`")
+        return
+    with open(path, "w", encoding="utf-8") as stream:
+        stream.write(page())
+
+
+main()

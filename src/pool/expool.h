@@ -24,7 +24,7 @@ typedef struct _POOL_HEADER
         _ANONYMOUS_STRUCT struct
         {
             ULONG
-                PreviousSize : 8; /* of the block before it, in units of 16 bytes; 0: the first of its page */
+            PreviousSize : 8; /* of the block before it, in units of 16 bytes; 0: the first of its page */
             ULONG PoolIndex : 8;
             ULONG BlockSize : 8; /* with the header, in the same units */
             ULONG PoolType : 8;  /* EX_HEADER_*; 0: free */

@@ -18,6 +18,7 @@
 typedef struct _NTMM_MACHINE
 {
     volatile BOOLEAN Running;
+    volatile ULONG OpenProcesses; /* atomic: created and not yet closed */
     KTHREAD BootThread;
     NTMM_PARAMETERS Parameters; /* as booted, without the strings */
     NTMM_PRINT *Print;

@@ -24,8 +24,9 @@ extern const NTMM_DEBUGGER_LAYOUT NtmmDebuggerLayout;
 __attribute__((used))
 const NTMM_DEBUGGER_LAYOUT NtmmDebuggerLayout = { PORT_DIRECT_MAP_BASE, PORT_SYSTEM_START, PORT_SYSTEM_END };
 
-#define NTMM_DEFAULT_RAM  ((ULONG64)256 << 20)
-#define NTMM_MEMORY_FILES "\\\\.\\Memory\\"
+#define NTMM_DEFAULT_RAM     ((ULONG64)256 << 20)
+#define NTMM_SHUTDOWN_ROUNDS 5000u
+#define NTMM_MEMORY_FILES    "\\\\.\\Memory\\"
 
 /* ---- Talking ---------------------------------------------------------------------------------------------------- */
 
@@ -317,6 +318,7 @@ NTSTATUS NtmmBoot(const NTMM_PARAMETERS *Wanted)
         return Status;
     }
     NtmmMachine.Parameters = Parameters;
+    NtmmMachine.OpenProcesses = 0;
     HostUnhandledExceptionHook = NtmmpReportException;
     Status = NtmmpCreatePagingFiles(&Parameters, &Created);
     if (!NT_SUCCESS(Status))
@@ -338,10 +340,32 @@ static BOOLEAN NtmmpCountProcess(PEPROCESS Process, PVOID Context)
     return TRUE;
 }
 
+/*
+ * How many processes there are, once those that are closed had time to go: the working-set manager refers to a process while it
+ * looks at it.
+ */
+static ULONG NtmmpAwaitProcesses(void)
+{
+    LARGE_INTEGER Millisecond = { .QuadPart = -10000 };
+    ULONG Processes = 0;
+
+    for (ULONG Round = 0; Round < NTMM_SHUTDOWN_ROUNDS; Round++)
+    {
+        Processes = 0;
+        PsForEachProcess(NtmmpCountProcess, &Processes);
+        if (Processes == 0 || __atomic_load_n(&NtmmMachine.OpenProcesses, __ATOMIC_RELAXED) != 0)
+        {
+            break;
+        }
+        KeDelayExecutionThread(KernelMode, FALSE, &Millisecond);
+    }
+    return Processes;
+}
+
 NTSTATUS NtmmShutdown(void)
 {
     static const HOST_STORAGE_HOOKS NoHooks = { NULL, NULL };
-    ULONG Processes = 0;
+    ULONG Processes;
 
     if (!NtmmMachine.Running)
     {
@@ -352,7 +376,7 @@ NTSTATUS NtmmShutdown(void)
         return NtmmpFail(STATUS_INVALID_DEVICE_STATE,
                          "the machine is shut down by the thread that booted it, outside of NtmmRun");
     }
-    PsForEachProcess(NtmmpCountProcess, &Processes);
+    Processes = NtmmpAwaitProcesses();
     if (Processes != 0)
     {
         return NtmmpFail(STATUS_DEVICE_BUSY, "%u processes are left: join their threads and close them first",

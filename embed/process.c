@@ -27,6 +27,10 @@ NTMM_ENTRY(NTSTATUS, CreateProcess, (PCSTR Name, PEPROCESS *Process))
         return Status;
     }
     Status = PsCreateProcessObject(Name, Process);
+    if (NT_SUCCESS(Status))
+    {
+        __atomic_fetch_add(&NtmmMachine.OpenProcesses, 1, __ATOMIC_RELAXED);
+    }
     NtmmpLeave(&Visit);
     return NT_SUCCESS(Status)
                ? Status
@@ -68,6 +72,7 @@ NTMM_ENTRY(VOID, CloseProcess, (PEPROCESS Process))
     if (NT_SUCCESS(NtmmpEnter(&Visit)))
     {
         ObDereferenceObjectBody(Process);
+        __atomic_fetch_sub(&NtmmMachine.OpenProcesses, 1, __ATOMIC_RELAXED);
         NtmmpLeave(&Visit);
     }
 }

@@ -61,6 +61,25 @@ static VOID PspUnlistWorkingSet(PEPROCESS Process)
 
 /* ---- Death ----------------------------------------------------------------------------------------------- */
 
+#define PS_CHARGE_ROUNDS 10000u
+
+/*
+ * Services and faults of other threads that were under way charge before they lock the space and return what they do not need
+ * after they unlocked it. What they do in between finds the space deleted, so they end soon; a charge that nobody
+ * gives back is a bug check of the caller's.
+ */
+static VOID PspAwaitCharges(PMI_ADDRESS_SPACE Space)
+{
+    LARGE_INTEGER Millisecond = { .QuadPart = -10000 };
+
+    for (ULONG Round = 0; Round < PS_CHARGE_ROUNDS && !KiIsDeterministic() &&
+                          __atomic_load_n(&Space->CommitCharge, __ATOMIC_ACQUIRE) != 1;
+         Round++)
+    {
+        KeDelayExecutionThread(KernelMode, FALSE, &Millisecond);
+    }
+}
+
 static VOID PspDeleteUserHalf(PEPROCESS Process)
 {
     PMI_ADDRESS_SPACE Space = &Process->Space;
@@ -86,7 +105,9 @@ static VOID PspDeleteUserHalf(PEPROCESS Process)
     {
         MiState.Space->DeleteAddressSpace(Space);
     }
-    if (Space->VadCount != 0 || Space->CommitCharge != 1 || Space->PageTablePages != 1)
+    PspAwaitCharges(Space);
+    if (Space->VadCount != 0 || __atomic_load_n(&Space->CommitCharge, __ATOMIC_ACQUIRE) != 1 ||
+        __atomic_load_n(&Space->PageTablePages, __ATOMIC_ACQUIRE) != 1)
     {
         KiBugCheckMessage(MEMORY_MANAGEMENT, 0x5003, (ULONG_PTR)Process, Space->VadCount, Space->CommitCharge,
                           "process %s ends with %llu VADs, %llu pages committed, %llu page tables",

@@ -21,9 +21,11 @@
 static CHAR NativeText[65536]; /* what was printed since NativeBoot */
 static SIZE_T NativeLength;
 
+/* Also to standard error: a bug check ends the test, and its text must not go with it. */
 static inline VOID NativePrint(PVOID Context, PCSTR Text, SIZE_T Length)
 {
     (void)Context;
+    fwrite(Text, 1, Length, stderr);
     if (Length < sizeof(NativeText) - NativeLength)
     {
         memcpy(NativeText + NativeLength, Text, Length);

@@ -55,9 +55,15 @@ BOOLEAN MiChargeCommitment(SIZE_T Pages, ULONG Flags)
             return TRUE;
         }
         Charged = __atomic_load_n(&Physical->CommittedPages, __ATOMIC_RELAXED);
-        if ((Flags & MI_COMMIT_NO_EXTEND) != 0 || Physical->Operations.ExtendCommitLimit == NULL ||
-            Charged > Physical->CommitMaximum || Pages > Physical->CommitMaximum - Charged ||
-            !Physical->Operations.ExtendCommitLimit(Pages))
+        if ((Flags & MI_COMMIT_GROW_LATER) != 0 && Charged <= Physical->CommitMaximum &&
+            Pages <= Physical->CommitMaximum - Charged)
+        {
+            /* The kernel's own few pages: the next charge that may wait makes the files grow for these as well. */
+            return MiTryCharge(Pages, TRUE);
+        }
+        if ((Flags & (MI_COMMIT_NO_EXTEND | MI_COMMIT_GROW_LATER)) != 0 ||
+            Physical->Operations.ExtendCommitLimit == NULL || Charged > Physical->CommitMaximum ||
+            Pages > Physical->CommitMaximum - Charged || !Physical->Operations.ExtendCommitLimit(Pages))
         {
             MiCount(CommitFailures);
             return FALSE;

@@ -369,6 +369,8 @@ BOOLEAN MiZeroPagesStep(PVOID Context); /* the zero-page thread's step */
 
 #define MI_COMMIT_NO_EXTEND    0x1u /* IRQL or locks forbid waiting for a paging file to grow */
 #define MI_COMMIT_MUST_SUCCEED 0x2u /* only for what was promised before */
+#define MI_COMMIT_GROW_LATER                                                                                 \
+    0x4u /* like NO_EXTEND, but may pass the limit as far as paging files can still grow */
 
 /* FALSE (nothing charged): the limit, after growing paging files as far as they go. */
 BOOLEAN MiChargeCommitment(SIZE_T Pages, ULONG Flags);

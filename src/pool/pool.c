@@ -52,7 +52,7 @@ static VOID MiUnlinkPoolPage(ULONG *Head, PFN_NUMBER Frame)
 
 static BOOLEAN MiChargePoolPages(SIZE_T Pages)
 {
-    if (!MiChargeCommitment(Pages, MI_COMMIT_NO_EXTEND))
+    if (!MiChargeCommitment(Pages, MI_COMMIT_GROW_LATER))
     {
         return FALSE;
     }

@@ -19,7 +19,7 @@ static BOOLEAN ExpChargePages(PEX_POOL_SOURCE Source, SIZE_T Pages)
     SIZE_T InUse = __atomic_add_fetch(&Source->PagesInUse, Pages, __ATOMIC_RELAXED);
     SIZE_T Peak = __atomic_load_n(&Source->PeakPages, __ATOMIC_RELAXED);
 
-    if (InUse <= Source->PageLimit && MiChargeCommitment(Pages, MI_COMMIT_NO_EXTEND))
+    if (InUse <= Source->PageLimit && MiChargeCommitment(Pages, MI_COMMIT_GROW_LATER))
     {
         if (MiChargeResidentAvailable(Pages))
         {

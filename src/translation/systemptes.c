@@ -179,7 +179,7 @@ static BOOLEAN MiMakeLeafTable(MI_SYSTEM_PTES *Ptes, PMMPTE Entry)
 {
     PFN_NUMBER Frame;
 
-    if (!MiChargeCommitment(1, MI_COMMIT_NO_EXTEND))
+    if (!MiChargeCommitment(1, MI_COMMIT_GROW_LATER))
     {
         return FALSE;
     }

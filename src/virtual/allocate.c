@@ -181,10 +181,30 @@ static NTSTATUS MiChooseAddress(PMI_ADDRESS_SPACE Space, const MI_ALLOCATION *Al
     return MiFindEmptyRange(Space, &Find, StartVpn);
 }
 
+/* The pool cannot wait, but we hold no locks yet: memory that is short for a moment is no reason to refuse. */
+static PMMVAD MiAllocateVadPatiently(SIZE_T Pages)
+{
+    PMMVAD Vad = MiAllocateVad(0, Pages - 1);
+
+    for (ULONG Try = 0; Vad == NULL && Try < 16 && MiAvailablePages() <= MiState.Physical->LowThreshold;
+         Try++)
+    {
+        LARGE_INTEGER Moment = { .QuadPart = -20000 }; /* 2 ms */
+
+        if (!MiWaitForAvailablePages())
+        {
+            break;
+        }
+        KeDelayExecutionThread(KernelMode, FALSE, &Moment);
+        Vad = MiAllocateVad(0, Pages - 1);
+    }
+    return Vad;
+}
+
 /* A VAD with everything that hangs on it; its addresses come later. */
 static PMMVAD MiPrepareVad(const MI_ALLOCATION *Allocation, SIZE_T Pages, ULONG Protection)
 {
-    PMMVAD Vad = MiAllocateVad(0, Pages - 1);
+    PMMVAD Vad = MiAllocateVadPatiently(Pages);
 
     if (Vad == NULL)
     {

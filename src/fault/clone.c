@@ -16,7 +16,7 @@ typedef struct _MI_CLONE_PAGE
 } MI_CLONE_PAGE;
 
 #define MI_BLOCKS_PER_PAGE ((PAGE_SIZE - sizeof(MI_CLONE_PAGE)) / sizeof(MMCLONE_BLOCK))
-#define MI_TAG_CLONE       MI_TAG('M', 'm', 'C', 'b')
+#define MI_TAG_CLONE       MI_TAG('M', 'm', 'C', 'l')
 
 static MI_CLONE_PAGE *MiNewClonePage(void)
 {

@@ -13,11 +13,12 @@
 typedef struct _OB_TYPE
 {
     PCSTR Name;
+    ULONG PoolTag; /* of its bodies; 0: "Objc" */
     ACCESS_MASK AllAccess;
     VOID (*Delete)(PVOID Object); /* last reference gone; PASSIVE_LEVEL */
 } OB_TYPE;
 
-/* Stands right before the body; one cache line, so that bodies are aligned as the pool aligns. */
+/* Stands right before the body; one cache line long. */
 typedef struct _OBJECT_HEADER
 {
     volatile LONG64 PointerCount; /* [C] handles included */
@@ -49,7 +50,7 @@ VOID ObShutdownSystem(void); /* bug-checks when objects are left */
 
 /* ---- Objects (object.c) ---------------------------------------------------------------------------------- */
 
-/* A zeroed body of Size bytes with one reference; 64-byte aligned. STATUS_INSUFFICIENT_RESOURCES. */
+/* A zeroed body of Size bytes with one reference; 16-byte aligned. STATUS_INSUFFICIENT_RESOURCES. */
 NTSTATUS ObCreateObjectBody(const OB_TYPE *Type, SIZE_T Size, PVOID *Object);
 VOID ObReferenceObjectBody(PVOID Object);    /* the caller has a reference; any IRQL */
 BOOLEAN ObReferenceObjectSafe(PVOID Object); /* FALSE when the count is already zero; any IRQL */

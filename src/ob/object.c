@@ -6,11 +6,16 @@
 #include "ob/ob.h"
 #include "nt/psinfo.h"
 
-#define OB_TAG MI_TAG('O', 'b', 'j', 'c')
+#define OB_TAG MI_TAG('O', 'b', 'j', 'c') /* of types that have none of their own */
+
+static ULONG ObTypeTag(const OB_TYPE *Type)
+{
+    return Type->PoolTag != 0 ? Type->PoolTag : OB_TAG;
+}
 
 NTSTATUS ObCreateObjectBody(const OB_TYPE *Type, SIZE_T Size, PVOID *Object)
 {
-    OBJECT_HEADER *Header = MiAllocatePool(sizeof(OBJECT_HEADER) + Size, OB_TAG);
+    OBJECT_HEADER *Header = MiAllocatePool(sizeof(OBJECT_HEADER) + Size, ObTypeTag(Type));
 
     if (Header == NULL)
     {
@@ -79,7 +84,7 @@ static VOID ObpDeleteObject(PVOID Object)
         Header->Type->Delete(Object);
     }
     __atomic_fetch_sub(&MiState.Ob->ObjectCount, 1, __ATOMIC_RELAXED);
-    MiFreePool(Header, OB_TAG);
+    MiFreePool(Header, ObTypeTag(Header->Type));
 }
 
 VOID ObDereferenceObjectBody(PVOID Object)
@@ -133,7 +138,8 @@ NTSTATUS ObInitializeSystem(void)
     {
         InitializeListHead(&Ob->Names[Bucket]);
     }
-    Ob->EventType = (OB_TYPE){ .Name = "Event", .AllAccess = EVENT_ALL_ACCESS };
+    Ob->EventType =
+        (OB_TYPE){ .Name = "Event", .PoolTag = MI_TAG('E', 'v', 'e', 'n'), .AllAccess = EVENT_ALL_ACCESS };
     MiState.Ob = Ob;
     Status = ObCreateHandleTable(&Ob->KernelTable);
     if (!NT_SUCCESS(Status))

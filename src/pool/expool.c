@@ -260,18 +260,22 @@ static DECLSPEC_NOINLINE PVOID ExpAllocateSlow(POOL_TYPE PoolType, SIZE_T Bytes,
     return ExpAllocate(&Request);
 }
 
+/* Small, and nothing about it that the slow way must know. */
+static FORCEINLINE BOOLEAN ExpIsPlain(const EX_POOL *Pool, ULONG Paged, SIZE_T Bytes, ULONG Tag)
+{
+    return Bytes <= EX_POOL_LARGEST && Tag != 0 && Tag != MI_TAG('B', 'I', 'G', ' ') &&
+           KiCurrentThread()->Irql <= (Paged != 0 ? APC_LEVEL : DISPATCH_LEVEL) &&
+           Pool->Sources[Paged].Operations != NULL &&
+           __atomic_load_n(&MiState.Ke->Injection, __ATOMIC_RELAXED) == NULL;
+}
+
 PVOID NTAPI ExAllocatePoolWithTag(POOL_TYPE PoolType, SIZE_T NumberOfBytes, ULONG Tag)
 {
     EX_POOL *Pool = ExpPool();
     ULONG Type = (ULONG)PoolType & ~(ULONG)(POOL_NX_ALLOCATION | POOL_COLD_ALLOCATION);
 
-    /* Nonpaged or paged pool and nothing else, small, and nothing of the kind that the slow way must know. */
-    if (__builtin_expect(Type <= 1 && NumberOfBytes <= EX_POOL_LARGEST && Tag != 0 &&
-                             Tag != MI_TAG('B', 'I', 'G', ' ') &&
-                             KiCurrentThread()->Irql <= (Type != 0 ? APC_LEVEL : DISPATCH_LEVEL) &&
-                             Pool->Sources[Type].Operations != NULL &&
-                             __atomic_load_n(&MiState.Ke->Injection, __ATOMIC_RELAXED) == NULL,
-                         1))
+    /* Nonpaged or paged pool and nothing else. */
+    if (__builtin_expect(Type <= 1 && ExpIsPlain(Pool, Type, NumberOfBytes, Tag), 1))
     {
         return ExpAllocateBlock(Pool, Type, Type, NumberOfBytes, Tag, NULL);
     }
@@ -383,5 +387,16 @@ PVOID NTAPI ExAllocatePool3(POOL_FLAGS Flags, SIZE_T NumberOfBytes, ULONG Tag,
 
 PVOID NTAPI ExAllocatePool2(POOL_FLAGS Flags, SIZE_T NumberOfBytes, ULONG Tag)
 {
+    POOL_FLAGS Kind = Flags & ~(POOL_FLAGS)POOL_FLAG_UNINITIALIZED;
+    ULONG Paged = Kind == POOL_FLAG_PAGED;
+
+    if (__builtin_expect((Paged != 0 || Kind == POOL_FLAG_NON_PAGED || Kind == POOL_FLAG_NON_PAGED_EXECUTE) &&
+                             ExpIsPlain(ExpPool(), Paged, NumberOfBytes, Tag),
+                         1))
+    {
+        PVOID Address = ExpAllocateBlock(ExpPool(), Paged, Paged, NumberOfBytes, Tag, NULL);
+
+        return Address == NULL || Kind != Flags ? Address : __builtin_memset(Address, 0, NumberOfBytes);
+    }
     return ExAllocatePool3(Flags, NumberOfBytes, Tag, NULL, 0);
 }

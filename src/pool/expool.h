@@ -11,7 +11,6 @@
 #ifndef NTMM_POOL_EXPOOL_H
 #define NTMM_POOL_EXPOOL_H
 
-#include "nt/expool.h"
 #include "nt/sysinfo.h"
 #include "pool/pool.h"
 
@@ -198,7 +197,8 @@ typedef struct _EX_QUOTA_BLOCK
     ULONG Charges;   /* blocks; a block with a limit stays */
 } EX_QUOTA_BLOCK;
 
-typedef struct _EX_POOL
+/* The part of MiState. */
+typedef struct _MI_POOL_STATE
 {
     ULONG64 Cookie;
     UCHAR ClassOf[EX_POOL_LARGEST / EX_POOL_UNIT + 2]; /* by size with header in units */
@@ -212,10 +212,10 @@ typedef struct _EX_POOL
     LIST_ENTRY Lookasides[2]; /* nonpaged, paged: GENERAL_LOOKASIDE_POOL.ListEntry */
 } EX_POOL;
 
-EX_POOL *ExpPool(void);
-
-NTSTATUS ExpInitializePools(void); /* the nonpaged one works afterwards */
-VOID ExpShutdownPools(void);       /* everything is freed and trimmed */
+static FORCEINLINE EX_POOL *ExpPool(void)
+{
+    return MiState.Pool;
+}
 
 /*
  * Room virtual hands in the paged pool: page numbers 1 .. Pages - 1 at Base. STATUS_INSUFFICIENT_RESOURCES.
@@ -234,8 +234,6 @@ BOOLEAN ExpGrowClass(PEX_POOL_SOURCE Source, ULONG Class);
  */
 ULONG ExpFlushBin(PEX_POOL_SOURCE Source, ULONG Class, EX_POOL_BIN *Bin, ULONG Count, PULONG Empty);
 VOID ExpReleasePages(PEX_POOL_SOURCE Source, ULONG Count, const ULONG *Pages);
-/* All bins back to their slabs, all empty slabs back to their source. Paged pool only at <= APC_LEVEL. */
-VOID ExpTrimPools(void);
 VOID ExpInitializeClasses(PEX_POOL_SOURCE Source);
 VOID ExpLinkPage(PEX_POOL_SOURCE Source, PULONG Head, ULONG Page);
 VOID ExpUnlinkPage(PEX_POOL_SOURCE Source, PULONG Head, ULONG Page);
@@ -310,11 +308,8 @@ DECLSPEC_NORETURN VOID ExpReportBadBlock(PEX_POOL_SOURCE Source, ULONG Page, PVO
 DECLSPEC_NORETURN VOID ExpReportBadAddress(PVOID Address);
 DECLSPEC_NORETURN VOID ExpReportWrongTag(PVOID Address, ULONG Found, ULONG Tag);
 DECLSPEC_NORETURN VOID ExpReportFreeBlockDamage(PPOOL_HEADER Header);
-/* Every slab: lists, counts, headers. Paged ones are looked at at <= APC_LEVEL. Quiescent machine. */
-VOID ExpCheckPools(void);
 /* Says whose blocks are left and stops the machine. */
 VOID ExpReportLeaks(void);
-VOID ExpRequireNoBlocks(void); /* the same, if there are any (sources.c) */
 
 /* ---- lookaside.c -------------------------------------------------------------------------------------- */
 

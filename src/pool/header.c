@@ -184,7 +184,7 @@ static VOID ExpCheckSource(PEX_POOL_SOURCE Source)
     }
 }
 
-VOID ExpCheckPools(void)
+VOID MiCheckPool(void)
 {
     for (ULONG Paged = 0; Paged < 2; Paged++)
     {
@@ -198,29 +198,42 @@ VOID ExpCheckPools(void)
 
 /* ---- What is left at the end -------------------------------------------------------------------------- */
 
+typedef struct _EX_LEAKS
+{
+    ULONG Lines;    /* that may still be printed */
+    ULONG FirstTag; /* and how many blocks have it */
+    ULONG FirstBlocks;
+} EX_LEAKS;
+
 static BOOLEAN ExpPrintLeak(const SYSTEM_POOLTAG *Tag, PVOID Context)
 {
-    PULONG Lines = Context;
+    EX_LEAKS *Leaks = Context;
     ULONG Blocks = Tag->NonPagedAllocs - Tag->NonPagedFrees + Tag->PagedAllocs - Tag->PagedFrees;
 
     if (Blocks != 0)
     {
         DbgPrint("pool: %u blocks left with the tag %s: %llu bytes nonpaged, %llu paged\n", Blocks,
                  ExpTagText(Tag->TagUlong).Text, (ULONG64)Tag->NonPagedUsed, (ULONG64)Tag->PagedUsed);
-        return --*Lines != 0;
+        if (Leaks->FirstTag == 0)
+        {
+            Leaks->FirstTag = Tag->TagUlong;
+            Leaks->FirstBlocks = Blocks;
+        }
+        return --Leaks->Lines != 0;
     }
     return TRUE;
 }
 
 VOID ExpReportLeaks(void)
 {
-    ULONG Lines = EX_REPORTED_TAGS;
+    EX_LEAKS Leaks = { .Lines = EX_REPORTED_TAGS };
     EX_POOL_USAGE Usage[2];
 
-    ExQueryPoolTags(ExpPrintLeak, &Lines);
+    ExQueryPoolTags(ExpPrintLeak, &Leaks);
     ExQueryPoolUsage(FALSE, &Usage[0]);
     ExQueryPoolUsage(TRUE, &Usage[1]);
-    KiBugCheckMessage(DRIVER_VERIFIER_DETECTED_VIOLATION, 0x62, 0, 0, Usage[0].Blocks + Usage[1].Blocks,
+    KiBugCheckMessage(DRIVER_VERIFIER_DETECTED_VIOLATION, 0x62, Leaks.FirstTag, Leaks.FirstBlocks,
+                      Usage[0].Blocks + Usage[1].Blocks,
                       "the machine ends with %llu nonpaged and %llu paged pool blocks left",
                       (ULONG64)Usage[0].Blocks, (ULONG64)Usage[1].Blocks);
 }

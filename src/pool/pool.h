@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Kernel memory for the kernel's own structures, behind the interface of the pool: nonpaged, tagged, zeroed on request. This is
- * the minimal allocator of the first milestone (size classes over page frames through the direct map); the real pools replace it
- * behind the same calls. Theory: docs/pool.md.
+ * Kernel memory for the kernel's own structures: blocks of nonpaged pool with a tag, as every client of the pools gets them.
+ * What the files of the room share is in expool.h. Theory: docs/pool.md.
  */
 #ifndef NTMM_POOL_H
 #define NTMM_POOL_H
 
+#include "nt/expool.h"
 #include "physical/physical.h"
 
 #define MI_TAG(a, b, c, d) ((ULONG)(a) | ((ULONG)(b) << 8) | ((ULONG)(c) << 16) | ((ULONG)(d) << 24))
@@ -15,20 +15,36 @@ NTSTATUS MiInitializePool(void);
 VOID MiShutdownPool(void); /* bug-checks when blocks are left: prints tag and count */
 
 /*
- * Nonpaged, zeroed memory aligned to 16 bytes (64 for sizes >= 64, page for sizes >= a page). NULL when there is none (or injected).
- * Charges commitment by pages. IRQL <= DISPATCH_LEVEL.
+ * Nonpaged, zeroed memory aligned to 16 bytes (page for sizes from a page on). NULL when there is none (or injected). IRQL <=
+ * DISPATCH_LEVEL; page tables may be locked.
  */
-PVOID MiAllocatePool(SIZE_T Bytes, ULONG Tag);
+static FORCEINLINE PVOID MiAllocatePool(SIZE_T Bytes, ULONG Tag)
+{
+    return ExAllocatePool2(POOL_FLAG_NON_PAGED, Bytes, Tag);
+}
+
+/* The same on cache lines of its own, for what every processor has one of. */
+static FORCEINLINE PVOID MiAllocateCacheAlignedPool(SIZE_T Bytes, ULONG Tag)
+{
+    return ExAllocatePool2(POOL_FLAG_NON_PAGED | POOL_FLAG_CACHE_ALIGNED, Bytes, Tag);
+}
 
 /* The tag must be the one of the allocation: BAD_POOL_CALLER otherwise, and for anything that is no allocated block. IRQL <= DISPATCH_LEVEL. */
-VOID MiFreePool(PVOID Block, ULONG Tag);
+static FORCEINLINE VOID MiFreePool(PVOID Block, ULONG Tag)
+{
+    ExFreePoolWithTag(Block, Tag);
+}
 
-/* Gives back the empty slabs that are kept for the next allocation. IRQL <= DISPATCH_LEVEL. */
+/*
+ * Gives back what is kept for the next allocations: the blocks that processors have at hand, and empty slabs. At DISPATCH_LEVEL
+ * only those of nonpaged pool that the current processor may touch.
+ */
 VOID MiTrimPool(void);
 
-SIZE_T MiPoolBytesInUse(void); /* of blocks, rounded up to their size class */
+SIZE_T MiPoolBytesInUse(void); /* of blocks of all pools, with headers and what rounding added */
 SIZE_T MiPoolBlocksInUse(void);
-SIZE_T MiPoolPagesInUse(void); /* each is charged: commitment and resident-available */
-VOID MiCheckPool(void);        /* every slab: free list, counts, lists; BAD_POOL_HEADER with what it found */
+SIZE_T MiPoolPagesInUse(void); /* of nonpaged pool; each is charged: commitment and resident-available */
+VOID MiCheckPool(
+    void); /* every slab: free blocks, counts, lists; BAD_POOL_HEADER with what it found. Quiescent machine */
 
 #endif

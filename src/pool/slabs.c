@@ -331,7 +331,7 @@ static VOID ExpTrimProcessor(PEX_POOL_SOURCE Source, ULONG Processor)
     }
 }
 
-VOID ExpTrimPools(void)
+VOID MiTrimPool(void)
 {
     EX_POOL *Pool = ExpPool();
 

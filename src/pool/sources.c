@@ -5,12 +5,6 @@
  * page number is the frame's. Paged pool is handed in from above.
  */
 #include "pool/expool.h"
-#include "pool/slab.h"
-
-EX_POOL *ExpPool(void)
-{
-    return MiState.Pool->Ex;
-}
 
 /* ---- Nonpaged pages ----------------------------------------------------------------------------------- */
 
@@ -192,7 +186,7 @@ NTSTATUS ExpAttachPagedPool(const EX_POOL_SOURCE_OPERATIONS *Operations, ULONG_P
     return ExpAttachSource(1, Operations, Base, Pages, Pages - 1);
 }
 
-VOID ExpRequireNoBlocks(void)
+static VOID ExpRequireNoBlocks(void)
 {
     for (ULONG Paged = 0; Paged < 2; Paged++)
     {
@@ -219,11 +213,24 @@ VOID ExpDetachPagedPool(void)
     {
         ExpReportLeaks();
     }
-    ExpTrimPools();
+    MiTrimPool();
     ExpDetachSource(1);
 }
 
-NTSTATUS ExpInitializePools(void)
+static VOID ExpDeletePools(void)
+{
+    EX_POOL *Pool = ExpPool();
+
+    ExpDetachSource(0);
+    if (Pool->Processors != NULL)
+    {
+        PortFreeBootMemory(Pool->Processors, Pool->ProcessorCount * sizeof(*Pool->Processors));
+    }
+    PortFreeBootMemory(Pool, sizeof(*Pool));
+    MiState.Pool = NULL;
+}
+
+NTSTATUS MiInitializePool(void)
 {
     EX_POOL *Pool = PortAllocateBootMemory(sizeof(*Pool));
     PFN_NUMBER Pages = MiState.Physical->DatabaseFrames; /* memory may be added */
@@ -233,7 +240,7 @@ NTSTATUS ExpInitializePools(void)
     {
         return STATUS_INSUFFICIENT_RESOURCES;
     }
-    MiState.Pool->Ex = Pool;
+    MiState.Pool = Pool;
     InitializeListHead(&Pool->QuotaBlocks);
     InitializeListHead(&Pool->Lookasides[0]);
     InitializeListHead(&Pool->Lookasides[1]);
@@ -251,28 +258,18 @@ NTSTATUS ExpInitializePools(void)
                                                         Pages, MiState.Physical->NumberOfPages / 4 * 3);
     if (!NT_SUCCESS(Status))
     {
-        ExpShutdownPools();
+        ExpDeletePools();
     }
     return Status;
 }
 
-VOID ExpShutdownPools(void)
+VOID MiShutdownPool(void)
 {
-    EX_POOL *Pool = ExpPool();
-
-    if (Pool == NULL)
+    if (ExpPool() == NULL)
     {
         return;
     }
-    if (Pool->Sources[0].Operations != NULL)
-    {
-        ExpTrimPools();
-    }
-    ExpDetachSource(0);
-    if (Pool->Processors != NULL)
-    {
-        PortFreeBootMemory(Pool->Processors, Pool->ProcessorCount * sizeof(*Pool->Processors));
-    }
-    PortFreeBootMemory(Pool, sizeof(*Pool));
-    MiState.Pool->Ex = NULL;
+    ExpRequireNoBlocks();
+    MiTrimPool();
+    ExpDeletePools();
 }

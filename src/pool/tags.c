@@ -144,3 +144,26 @@ VOID ExQueryPoolUsage(BOOLEAN Paged, EX_POOL_USAGE *Usage)
      * around. */
     Usage->Blocks = (ULONG)(Usage->Allocs - Usage->Frees);
 }
+
+SIZE_T MiPoolBytesInUse(void)
+{
+    EX_POOL_USAGE Usage[2];
+
+    ExQueryPoolUsage(FALSE, &Usage[0]);
+    ExQueryPoolUsage(TRUE, &Usage[1]);
+    return Usage[0].Bytes + Usage[1].Bytes;
+}
+
+SIZE_T MiPoolBlocksInUse(void)
+{
+    EX_POOL_USAGE Usage[2];
+
+    ExQueryPoolUsage(FALSE, &Usage[0]);
+    ExQueryPoolUsage(TRUE, &Usage[1]);
+    return Usage[0].Blocks + Usage[1].Blocks;
+}
+
+SIZE_T MiPoolPagesInUse(void)
+{
+    return __atomic_load_n(&ExpPool()->Sources[0].PagesInUse, __ATOMIC_RELAXED);
+}

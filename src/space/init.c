@@ -53,7 +53,8 @@ VOID MiInitializeAddressSpace(PMI_ADDRESS_SPACE Space, MI_SPACE_SLOT *Slots, PEP
 
 static NTSTATUS MiInitializeSystemSpace(PMI_ADDRESS_SPACE System)
 {
-    MI_SPACE_SLOT *Slots = MiAllocatePool(MiState.Ke->ProcessorCount * sizeof(*Slots), MI_SYSTEM_SLOT_TAG);
+    MI_SPACE_SLOT *Slots =
+        MiAllocateCacheAlignedPool(MiState.Ke->ProcessorCount * sizeof(*Slots), MI_SYSTEM_SLOT_TAG);
 
     if (Slots == NULL)
     {
@@ -85,8 +86,10 @@ NTSTATUS MiInitializeSpace(BOOLEAN Randomize, ULONG64 Seed)
     InitializeListHead(&State->WorkingSetList);
     State->Randomize = Randomize;
     State->RandomState = Seed != 0 ? Seed : PortQueryEntropy();
-    State->ProcessType =
-        (OB_TYPE){ .Name = "Process", .AllAccess = PROCESS_ALL_ACCESS, .Delete = PsDeleteProcessObject };
+    State->ProcessType = (OB_TYPE){ .Name = "Process",
+                                    .PoolTag = MI_TAG('P', 'r', 'o', 'c'),
+                                    .AllAccess = PROCESS_ALL_ACCESS,
+                                    .Delete = PsDeleteProcessObject };
     Status = MiReadOccupiedRanges(State);
     if (NT_SUCCESS(Status))
     {

@@ -183,7 +183,7 @@ static NTSTATUS PspAllocateProcess(PCSTR Name, PEPROCESS *Result)
         return Status;
     }
     Process = Object;
-    Slots = MiAllocatePool(MiState.Ke->ProcessorCount * sizeof(MI_SPACE_SLOT), PS_SLOT_TAG);
+    Slots = MiAllocateCacheAlignedPool(MiState.Ke->ProcessorCount * sizeof(MI_SPACE_SLOT), PS_SLOT_TAG);
     if (Slots == NULL)
     {
         ObDereferenceObjectBody(Process);

@@ -10,7 +10,7 @@
 #include "space/space.h"
 #include "space/vad.h"
 
-#define MI_VAD_TAG MI_TAG('V', 'a', 'd', ' ')
+#define MI_VAD_TAG MI_TAG('V', 'a', 'd', 'S')
 
 /* ---- The summary ----------------------------------------------------------------------------------------- */
 

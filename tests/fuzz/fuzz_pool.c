@@ -10,7 +10,6 @@
 #include "host_thread.h"
 #include "nt/boot.h"
 #include "pool/expool.h"
-#include "pool/slab.h"
 #include "translation/translation.h"
 
 #include <setjmp.h>
@@ -49,7 +48,6 @@ static void GiveUpMachine(void)
     PortFreeBootMemory(Pool->Sources[0].Pages, (Pool->Sources[0].Span >> PAGE_SHIFT) * sizeof(EX_POOL_PAGE));
     PortFreeBootMemory(Pool->Processors, Pool->ProcessorCount * sizeof(*Pool->Processors));
     PortFreeBootMemory(Pool, sizeof(*Pool));
-    PortFreeBootMemory(MiState.Pool, sizeof(*MiState.Pool));
     MiState.Pool = NULL;
     MiShutdownTranslation();
     MiShutdownPhysical();

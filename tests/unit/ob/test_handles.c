@@ -50,7 +50,7 @@ static void a_body_is_zeroed_aligned_and_dies_with_its_last_reference(void **sta
     UCHAR *object = make(200);
 
     (void)state;
-    assert_int_equal((ULONG_PTR)object % 64, 0);
+    assert_int_equal((ULONG_PTR)object % 16, 0);
     for (ULONG i = 0; i < 200; i++)
     {
         assert_int_equal(object[i], 0);

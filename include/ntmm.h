@@ -223,16 +223,35 @@ typedef struct _NTMM_STATISTICS
 
 NTSTATUS NtmmQueryStatistics(PNTMM_STATISTICS Statistics);
 
+#define NTMM_MAXIMUM_POOL_TAGS 4096
+
+/* What the blocks of one tag in one pool take: a line of poolmon. Counts of 32 bits, as in Windows. */
+typedef struct _NTMM_POOL_TAG
+{
+    CHAR Tag[5]; /* terminated; what cannot be printed is a dot */
+    BOOLEAN Paged;
+    ULONG64 Allocations, Frees, Blocks;
+    ULONG64 Bytes; /* of the blocks that are there, with headers and rounding */
+} NTMM_POOL_TAG, *PNTMM_POOL_TAG;
+
+/*
+ * The tags of both pools, most bytes first. Writes at most Room of them; *Count is how many there are. Reads what SystemPoolTagInformation
+ * shows.
+ *   STATUS_INVALID_DEVICE_STATE (no machine)
+ */
+NTSTATUS NtmmQueryPoolTags(PNTMM_POOL_TAG Tags, ULONG Room, PULONG Count);
+
 /* The memory report as text: faults by kind, pages in and out, lists, commitment, paging files, processes, the host's TB. */
 VOID NtmmPrintStatistics(const NTMM_STATISTICS *Statistics, NTMM_PRINT *Print, PVOID Context);
 
 /* ---- Views, as in a debugger -------------------------------------------------------------------------------------- */
 
 /* Process NULL: the current one, else the first of the list. */
-VOID NtmmShowMemory(NTMM_PRINT *Print, PVOID Context);                                      /* !vm */
-VOID NtmmShowPageLists(NTMM_PRINT *Print, PVOID Context);                                   /* !memusage */
-VOID NtmmShowProcesses(NTMM_PRINT *Print, PVOID Context);                                   /* !process 0 0 */
-VOID NtmmShowVads(PEPROCESS Process, NTMM_PRINT *Print, PVOID Context);                     /* !vad */
+VOID NtmmShowMemory(NTMM_PRINT *Print, PVOID Context);                  /* !vm */
+VOID NtmmShowPageLists(NTMM_PRINT *Print, PVOID Context);               /* !memusage */
+VOID NtmmShowPool(NTMM_PRINT *Print, PVOID Context);                    /* !poolused, poolmon */
+VOID NtmmShowProcesses(NTMM_PRINT *Print, PVOID Context);               /* !process 0 0 */
+VOID NtmmShowVads(PEPROCESS Process, NTMM_PRINT *Print, PVOID Context); /* !vad */
 VOID NtmmShowPte(PEPROCESS Process, const VOID *Address, NTMM_PRINT *Print, PVOID Context); /* !pte ADDRESS */
 VOID NtmmShowPfn(ULONG64 PageFrame, NTMM_PRINT *Print, PVOID Context);                      /* !pfn FRAME */
 

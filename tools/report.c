@@ -4,6 +4,7 @@
 #include "tool.h"
 
 #include <jansson.h>
+#include <stdlib.h>
 
 static VOID ToolPrintText(PVOID Context, PCSTR Text, SIZE_T Length)
 {
@@ -65,6 +66,33 @@ static json_t *ToolCommitJson(const NTMM_STATISTICS *S)
     return Object;
 }
 
+/* The lines of poolmon. */
+static json_t *ToolPoolTagsJson(void)
+{
+    json_t *Array = json_array();
+    NTMM_POOL_TAG *Tags = malloc(NTMM_MAXIMUM_POOL_TAGS * sizeof(*Tags));
+    ULONG Count = 0;
+
+    if (Tags != NULL && NT_SUCCESS(NtmmQueryPoolTags(Tags, NTMM_MAXIMUM_POOL_TAGS, &Count)))
+    {
+        for (ULONG Index = 0; Index < Count && Index < NTMM_MAXIMUM_POOL_TAGS; Index++)
+        {
+            json_t *Object = json_object();
+
+            json_object_set_new(Object, "tag", json_string(Tags[Index].Tag));
+            json_object_set_new(Object, "type", json_string(Tags[Index].Paged ? "Paged" : "Nonp"));
+            ToolSet(Object, "allocs", Tags[Index].Allocations);
+            ToolSet(Object, "frees", Tags[Index].Frees);
+            ToolSet(Object, "diff", Tags[Index].Blocks);
+            ToolSet(Object, "bytes", Tags[Index].Bytes);
+            ToolSet(Object, "perAlloc", Tags[Index].Blocks != 0 ? Tags[Index].Bytes / Tags[Index].Blocks : 0);
+            json_array_append_new(Array, Object);
+        }
+    }
+    free(Tags);
+    return Array;
+}
+
 static json_t *ToolPoolJson(const NTMM_STATISTICS *S)
 {
     json_t *Object = json_object();
@@ -72,6 +100,7 @@ static json_t *ToolPoolJson(const NTMM_STATISTICS *S)
     ToolSet(Object, "bytes", S->PoolBytes);
     ToolSet(Object, "blocks", S->PoolBlocks);
     ToolSet(Object, "pages", S->PoolPages);
+    json_object_set_new(Object, "tags", ToolPoolTagsJson());
     return Object;
 }
 
@@ -191,6 +220,8 @@ VOID ToolPrintViews(PEPROCESS Process, PVOID Address)
     NtmmShowMemory(ToolPrintText, stdout);
     printf("\n> !memusage\n");
     NtmmShowPageLists(ToolPrintText, stdout);
+    printf("\n> !poolused\n");
+    NtmmShowPool(ToolPrintText, stdout);
     printf("\n> !process 0 0\n");
     NtmmShowProcesses(ToolPrintText, stdout);
     printf("\n> !vad\n");

@@ -2,15 +2,9 @@
 /*
  * NtQuerySystemInformation: the classes that concern memory, each a view of counters that other rooms keep.
  */
-#include "nt/nt.h"
+#include "nt/systeminfo.h"
+#include "pool/expool.h"
 #include "rtl/memory.h"
-
-typedef struct _NT_SYSTEM_QUERY
-{
-    PVOID Buffer; /* of the caller */
-    ULONG Length;
-    ULONG Needed; /* out */
-} NT_SYSTEM_QUERY;
 
 static ULONG NtpClip(ULONG64 Value)
 {
@@ -43,6 +37,22 @@ static NTSTATUS NtpQueryBasicSystem(NT_SYSTEM_QUERY *Query)
     return NtpStoreFixed(Query, &Information, sizeof(Information));
 }
 
+static VOID NtpQueryPoolUse(SYSTEM_PERFORMANCE_INFORMATION *Information)
+{
+    EX_POOL_USAGE Nonpaged;
+    EX_POOL_USAGE Paged;
+
+    ExQueryPoolUsage(FALSE, &Nonpaged);
+    ExQueryPoolUsage(TRUE, &Paged);
+    Information->NonPagedPoolPages = NtpClip(Nonpaged.Pages);
+    Information->NonPagedPoolAllocs = (ULONG)Nonpaged.Allocs;
+    Information->NonPagedPoolFrees = (ULONG)Nonpaged.Frees;
+    Information->PagedPoolPages = NtpClip(Paged.Pages);
+    Information->PagedPoolAllocs = (ULONG)Paged.Allocs;
+    Information->PagedPoolFrees = (ULONG)Paged.Frees;
+    Information->AvailablePagedPoolPages = NtpClip(Paged.LimitPages - Paged.Pages);
+}
+
 static NTSTATUS NtpQueryPerformance(NT_SYSTEM_QUERY *Query)
 {
     SYSTEM_PERFORMANCE_INFORMATION Information;
@@ -62,7 +72,7 @@ static NTSTATUS NtpQueryPerformance(NT_SYSTEM_QUERY *Query)
     Information.PageReadIoCount = (ULONG)MiQueryCounter(MiCounterPageReads);
     Information.DirtyPagesWriteCount = (ULONG)MiQueryCounter(MiCounterPagesOutput);
     Information.DirtyWriteIoCount = (ULONG)MiQueryCounter(MiCounterPageWrites);
-    Information.NonPagedPoolPages = NtpClip(MiPoolPagesInUse());
+    NtpQueryPoolUse(&Information);
     Information.ResidentAvailablePages = Physical->ResidentAvailable;
     return NtpStoreFixed(Query, &Information, sizeof(Information));
 }
@@ -287,6 +297,9 @@ static const struct
     { SystemProcessInformation, NtpQueryProcesses },
     { SystemPageFileInformation, NtpQueryPagingFiles },
     { SystemPageFileInformationEx, NtpQueryPagingFilesEx },
+    { SystemPoolTagInformation, NtpQueryPoolTags },
+    { SystemBigPoolInformation, NtpQueryBigPool },
+    { SystemLookasideInformation, NtpQueryLookasides },
     { SystemFileCacheInformation, NtpQueryFileCache },
     { SystemFileCacheInformationEx, NtpQueryFileCache },
     { SystemMemoryListInformation, NtpQueryMemoryLists },

@@ -283,6 +283,7 @@ typedef struct _EX_POOL_USAGE
 {
     SIZE_T Pages;
     SIZE_T PeakPages;
+    SIZE_T LimitPages;
     SIZE_T Blocks;
     SIZE_T Bytes; /* of blocks with their headers and what rounding added */
     SIZE_T Allocs;

@@ -128,7 +128,8 @@ VOID ExQueryPoolUsage(BOOLEAN Paged, EX_POOL_USAGE *Usage)
     const EX_POOL_SOURCE *Source = &Pool->Sources[Paged];
 
     *Usage = (EX_POOL_USAGE){ .Pages = __atomic_load_n(&Source->PagesInUse, __ATOMIC_RELAXED),
-                              .PeakPages = __atomic_load_n(&Source->PeakPages, __ATOMIC_RELAXED) };
+                              .PeakPages = __atomic_load_n(&Source->PeakPages, __ATOMIC_RELAXED),
+                              .LimitPages = Source->PageLimit };
     for (ULONG Processor = 0; Processor < Pool->ProcessorCount; Processor++)
     {
         for (ULONG Index = 0; Index <= EX_TAG_ROWS; Index++)

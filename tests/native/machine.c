@@ -225,6 +225,7 @@ static void views_show_the_machine(void **state)
     Process = NativeProcess("viewed");
     NtmmShowMemory(NativePrint, NULL);
     NtmmShowPageLists(NativePrint, NULL);
+    NtmmShowPool(NativePrint, NULL);
     NtmmShowProcesses(NativePrint, NULL);
     NtmmShowVads(Process, NativePrint, NULL);
     NtmmShowPte(Process, (PVOID)(ULONG_PTR)0x12345000, NativePrint, NULL);
@@ -232,6 +233,8 @@ static void views_show_the_machine(void **state)
     NtmmShowPfn(~0ull, NativePrint, NULL);
     assert_non_null(strstr(NativeText, "Physical Memory:                 4096"));
     assert_non_null(strstr(NativeText, "Image: viewed"));
+    assert_non_null(
+        strstr(NativeText, " Proc  Nonp           2          0          2 ")); /* System and this one */
     assert_non_null(strstr(NativeText, "Total VADs: 0"));
     assert_non_null(strstr(NativeText, "PXE at"));
     assert_non_null(strstr(NativeText, "PFN 00000001"));

@@ -102,9 +102,10 @@ import json, sys
 report = json.load(open(sys.argv[1]))
 assert report["job"]["lines"] == 2000 and report["counters"]["PageFaults"] > 0 and report["pages"]["physical"] == 1024
 assert report["processes"][0]["name"] == "sort" and report["commit"]["limit"] > 0 and "Fills" in report["host"]
+assert [tag for tag in report["pool"]["tags"] if tag["tag"] == "VadS" and tag["allocs"] - tag["frees"] == tag["diff"] > 0]
 PYTHON
 timeout 60 "$ntmm" run -q --ram 4M --inspect sort small -o sorted >report || failed "inspect"
-for text in 'Physical Memory' 'Total VADs' 'PXE at' 'PFN 00000100' 'Image: sort'; do
+for text in 'Physical Memory' 'Total VADs' 'PXE at' 'PFN 00000100' 'Image: sort' ' Proc  Nonp ' ' VadS  Nonp '; do
     grep -q "$text" report || failed "inspect: no $text"
 done
 

@@ -44,7 +44,7 @@ static void the_machine_is_described(void **state)
     assert_int_equal(small.CommitLimit, performance.CommitLimit);
     assert_int_equal(query(SystemFileCacheInformation, &cache, sizeof(cache)), STATUS_SUCCESS);
     assert_int_equal(query(SystemBasicInformation, &basic, 4), STATUS_INFO_LENGTH_MISMATCH);
-    assert_int_equal(query(SystemPoolTagInformation, &basic, sizeof(basic)), STATUS_NOT_IMPLEMENTED);
+    assert_int_equal(query(SystemVerifierInformation, &basic, sizeof(basic)), STATUS_NOT_IMPLEMENTED);
     assert_int_equal(query((SYSTEM_INFORMATION_CLASS)9999, &basic, sizeof(basic)), STATUS_INVALID_INFO_CLASS);
 }
 
@@ -128,11 +128,118 @@ static void commands_move_pages_from_list_to_list(void **state)
                      STATUS_INVALID_INFO_CLASS);
 }
 
+/* ---- Pools ------------------------------------------------------------------------------------------------ */
+
+#define POOL_TAG MI_TAG('S', 'y', 's', 'T')
+
+static ULONG64 table[8192];
+
+static const SYSTEM_POOLTAG *find_tag(ULONG tag)
+{
+    const SYSTEM_POOLTAG_INFORMATION *tags = (PVOID)table;
+
+    assert_int_equal(query(SystemPoolTagInformation, table, sizeof(table)), STATUS_SUCCESS);
+    for (ULONG i = 0; i < tags->Count; i++)
+    {
+        if (tags->TagInfo[i].TagUlong == tag)
+        {
+            return &tags->TagInfo[i];
+        }
+    }
+    return NULL;
+}
+
+static void pool_tags_are_counted_by_pool(void **state)
+{
+    ULONG returned = 0;
+    PVOID nonpaged;
+    PVOID paged;
+
+    (void)state;
+    assert_null(find_tag(POOL_TAG));
+    assert_non_null(find_tag(MI_TAG('P', 'r', 'o', 'c')));
+    nonpaged = ExAllocatePoolWithTag(NonPagedPoolNx, 100, POOL_TAG);
+    paged = ExAllocatePoolWithTag(PagedPool, 10000, POOL_TAG);
+    assert_int_equal(find_tag(POOL_TAG)->NonPagedAllocs, 1);
+    assert_int_equal(find_tag(POOL_TAG)->NonPagedUsed, 128);
+    assert_int_equal(find_tag(POOL_TAG)->PagedAllocs, 1);
+    assert_int_equal(find_tag(POOL_TAG)->PagedUsed, 3 * PAGE_SIZE);
+    ExFreePoolWithTag(nonpaged, POOL_TAG);
+    ExFreePoolWithTag(paged, POOL_TAG);
+    assert_int_equal(find_tag(POOL_TAG)->NonPagedFrees, 1);
+    assert_int_equal(find_tag(POOL_TAG)->NonPagedUsed + find_tag(POOL_TAG)->PagedUsed, 0);
+    assert_int_equal(NtQuerySystemInformation(SystemPoolTagInformation, table, 8, &returned),
+                     STATUS_INFO_LENGTH_MISMATCH);
+    assert_true(returned > sizeof(SYSTEM_POOLTAG_INFORMATION) &&
+                (returned - 8) % sizeof(SYSTEM_POOLTAG) == 0);
+    assert_int_equal(NtQuerySystemInformation(SystemPoolTagInformation, table, returned, &returned),
+                     STATUS_SUCCESS);
+}
+
+static void big_blocks_are_listed_with_address_size_and_pool(void **state)
+{
+    const SYSTEM_BIGPOOL_INFORMATION *blocks = (PVOID)table;
+    PVOID nonpaged = ExAllocatePoolWithTag(NonPagedPoolNx, 5000, POOL_TAG);
+    PVOID paged = ExAllocatePoolWithTag(PagedPool, 9000, POOL_TAG);
+    ULONG found = 0;
+
+    (void)state;
+    assert_int_equal(query(SystemBigPoolInformation, table, sizeof(table)), STATUS_SUCCESS);
+    for (ULONG i = 0; i < blocks->Count; i++)
+    {
+        const SYSTEM_BIGPOOL_ENTRY *entry = &blocks->AllocatedInfo[i];
+
+        if (entry->TagUlong == POOL_TAG)
+        {
+            PVOID block = entry->NonPaged ? nonpaged : paged;
+
+            assert_int_equal((ULONG_PTR)entry->VirtualAddress & ~(ULONG_PTR)1, (ULONG_PTR)block);
+            assert_int_equal(entry->SizeInBytes, entry->NonPaged ? 2 * PAGE_SIZE : 3 * PAGE_SIZE);
+            found += entry->NonPaged ? 1 : 16;
+        }
+    }
+    assert_int_equal(found, 17);
+    ExFreePool(nonpaged);
+    ExFreePool(paged);
+}
+
+static void pool_pages_and_lookaside_lists_are_reported(void **state)
+{
+    const SYSTEM_LOOKASIDE_INFORMATION *lists = (PVOID)table;
+    SYSTEM_PERFORMANCE_INFORMATION before, after;
+    NPAGED_LOOKASIDE_LIST lookaside;
+    ULONG returned = 0;
+    PVOID paged;
+
+    (void)state;
+    assert_int_equal(query(SystemPerformanceInformation, &before, sizeof(before)), STATUS_SUCCESS);
+    paged = ExAllocatePoolWithTag(PagedPool, 9000, POOL_TAG);
+    assert_int_equal(query(SystemPerformanceInformation, &after, sizeof(after)), STATUS_SUCCESS);
+    assert_int_equal(after.PagedPoolPages - before.PagedPoolPages, 3);
+    assert_int_equal(before.AvailablePagedPoolPages - after.AvailablePagedPoolPages, 3);
+    assert_int_equal(after.PagedPoolAllocs - before.PagedPoolAllocs, 1);
+    assert_int_equal(after.NonPagedPoolPages, MiPoolPagesInUse());
+    ExFreePool(paged);
+    ExInitializeNPagedLookasideList(&lookaside, NULL, NULL, 0, 200, POOL_TAG, 0);
+    ExFreeToNPagedLookasideList(&lookaside, ExAllocateFromNPagedLookasideList(&lookaside));
+    assert_int_equal(NtQuerySystemInformation(SystemLookasideInformation, table, sizeof(table), &returned),
+                     STATUS_SUCCESS);
+    assert_int_equal(returned, sizeof(*lists));
+    assert_int_equal(lists->Tag, POOL_TAG);
+    assert_int_equal(lists->Size, 200);
+    assert_int_equal(lists->TotalAllocates, 1);
+    assert_int_equal(lists->TotalFrees, 1);
+    ExDeleteNPagedLookasideList(&lookaside);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST_IN_PROCESS(the_machine_is_described),
         TEST_IN_PROCESS(processes_are_listed_with_their_memory),
+        TEST_IN_PROCESS(pool_tags_are_counted_by_pool),
+        TEST_IN_PROCESS(big_blocks_are_listed_with_address_size_and_pool),
+        TEST_IN_PROCESS(pool_pages_and_lookaside_lists_are_reported),
         TEST_IN_PROCESS(commands_move_pages_from_list_to_list),
     };
 

@@ -51,6 +51,24 @@ VOID MiAbandonFrame(PMMPFN Pfn)
     }
 }
 
+/* A mapping of somebody else's frame goes; its reference (of RAM) is the batch's until the flush. */
+static VOID MiDeletePhysical(MI_DELETE_BATCH *Batch, PMMPTE PointerPte, ULONG_PTR Va, MMPTE New)
+{
+    PFN_NUMBER Frame = MiReadPte(PointerPte).Hard.PageFrameNumber;
+
+    if (Batch->Count == MI_TRIM_BATCH)
+    {
+        MiEndDeleteBatch(Batch);
+    }
+    MiWritePte(PointerPte, New);
+    MiDecrementPageTableShare(PointerPte);
+    MiAddToFlushList(&Batch->Flush, Va, 1);
+    if (MiIsRamFrame(Frame))
+    {
+        Batch->Frames[Batch->Count++] = Frame;
+    }
+}
+
 static VOID MiDeleteValid(MI_DELETE_BATCH *Batch, PMMPTE PointerPte, ULONG_PTR Va, MMPTE New)
 {
     MMPTE Old = MiReadPte(PointerPte);
@@ -126,7 +144,11 @@ VOID MiDeleteEntry(MI_DELETE_BATCH *Batch, PMMPTE PointerPte, ULONG_PTR Va, MMPT
     {
         MMPTE Old = MiReadPte(PointerPte);
 
-        if (Old.Hard.Valid)
+        if (Old.Hard.Valid && (Old.Long & MM_PTE_PHYSICAL) != 0)
+        {
+            MiDeletePhysical(Batch, PointerPte, Va, New);
+        }
+        else if (Old.Hard.Valid)
         {
             MiDeleteValid(Batch, PointerPte, Va, New);
         }

@@ -110,7 +110,7 @@ PMDL NTAPI IoAllocateMdl(PVOID VirtualAddress, ULONG Length, BOOLEAN SecondaryBu
 VOID NTAPI IoFreeMdl(PMDL Mdl)
 {
     MmPrepareMdlForReuse(Mdl);
-    MiFreePool(Mdl, MI_TAG_MDL);
+    ExFreePool(Mdl);
 }
 
 /* ---- Partial MDLs ---------------------------------------------------------------------------------------------------- */

@@ -24,7 +24,7 @@ typedef struct _MI_PAGE_LOCKING
 
 /* ---- Frames ------------------------------------------------------------------------------------------------------------ */
 
-static BOOLEAN MiReferenceFrame(PFN_NUMBER Frame)
+BOOLEAN MiReferenceFrame(PFN_NUMBER Frame)
 {
     PMMPFN Pfn = MiPfn(Frame);
     BOOLEAN Taken = FALSE;

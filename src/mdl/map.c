@@ -11,21 +11,6 @@
 
 /* ---- Kinds of addresses and frames ---------------------------------------------------------------------------------- */
 
-BOOLEAN MiIsRamFrame(PFN_NUMBER Frame)
-{
-    const MI_PHYSICAL_STATE *Physical = MiState.Physical;
-
-    for (ULONG Index = 0; Index < Physical->RunCount; Index++)
-    {
-        if (Frame >= Physical->Runs[Index].BasePage &&
-            Frame - Physical->Runs[Index].BasePage < Physical->Runs[Index].PageCount)
-        {
-            return TRUE;
-        }
-    }
-    return FALSE;
-}
-
 MI_ADDRESS_KIND MiAddressKind(ULONG_PTR Va)
 {
     if (MiIsUserAddress(Va))
@@ -231,10 +216,9 @@ PVOID NTAPI MmMapLockedPagesSpecifyCache(PMDLX MemoryDescriptorList, KPROCESSOR_
                                          MEMORY_CACHING_TYPE CacheType, PVOID RequestedAddress,
                                          ULONG BugCheckOnFailure, ULONG Priority)
 {
-    UNREFERENCED_PARAMETER(RequestedAddress); /* means something for user mode only */
     if (AccessMode != KernelMode)
     {
-        ExRaiseStatus(STATUS_NOT_IMPLEMENTED); /* see docs/features.md, F60 */
+        return MiMapMdlIntoUserSpace(MemoryDescriptorList, CacheType, RequestedAddress, Priority);
     }
     return MiMapIntoSystemSpace(MemoryDescriptorList, CacheType, BugCheckOnFailure, Priority);
 }
@@ -251,6 +235,11 @@ VOID NTAPI MmUnmapLockedPages(PVOID BaseAddress, PMDLX MemoryDescriptorList)
     ULONG_PTR Va = (ULONG_PTR)BaseAddress & ~(ULONG_PTR)(PAGE_SIZE - 1);
     SIZE_T Pages = MiMdlPages(Mdl);
 
+    if (MiIsUserAddress(Va))
+    {
+        MiUnmapMdlFromUserSpace(Mdl, BaseAddress);
+        return;
+    }
     if ((Mdl->MdlFlags & MDL_MAPPED_TO_SYSTEM_VA) == 0 || (Mdl->MdlFlags & MDL_PARENT_MAPPED_SYSTEM_VA) != 0)
     {
         KiBugCheckMessage(SYSTEM_PTE_MISUSE, 0x06, (ULONG_PTR)Mdl, (ULONG_PTR)BaseAddress, Pages,

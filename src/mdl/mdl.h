@@ -54,9 +54,6 @@ static FORCEINLINE BOOLEAN MiIsPageableKind(MI_ADDRESS_KIND Kind)
     return Kind == MiAddressSystem || Kind == MiAddressUser;
 }
 
-/* RAM that firmware reported. */
-BOOLEAN MiIsRamFrame(PFN_NUMBER Frame);
-
 /* ---- The MDL ------------------------------------------------------------------------------------------------------------- */
 
 static FORCEINLINE ULONG_PTR MiMdlVa(const MDL *Mdl)
@@ -77,6 +74,9 @@ static FORCEINLINE VOID MiSetMdlFlags(PMDL Mdl, ULONG Set, ULONG Clear)
 
 /* ---- Between the files --------------------------------------------------------------------------------------------------- */
 
+/* lock.c: one more reason to keep a frame that is not free. FALSE: it is free, or has as many as it can count. DISPATCH_LEVEL. */
+BOOLEAN MiReferenceFrame(PFN_NUMBER Frame);
+
 /* lock.c: gives back what locking took from the first Pages pages of Frames. */
 VOID MiUnlockFrames(PMDL Mdl, const PFN_NUMBER *Frames, SIZE_T Pages, BOOLEAN Written);
 
@@ -91,6 +91,18 @@ ULONG MiMappingProtection(MEMORY_CACHING_TYPE CacheType, ULONG Priority);
 
 /* The pages may be mapped: locked or nonpaged, of this caching type. Bug check 0x1A/0x1233 if not locked; FALSE: caching conflicts. */
 BOOLEAN MiCheckPagesForMapping(const MDL *Mdl, MEMORY_CACHING_TYPE CacheType);
+
+/*
+ * usermap.c: maps Frames at Va (0: anywhere) in the user half of Space, and takes such a mapping away. The frames are kept by a reference
+ * each until then. STATUS_CONFLICTING_ADDRESSES, STATUS_NO_MEMORY, STATUS_INSUFFICIENT_RESOURCES, STATUS_COMMITMENT_LIMIT,
+ * STATUS_PROCESS_IS_TERMINATING. IRQL <= APC_LEVEL.
+ */
+NTSTATUS MiMapFramesIntoUserSpace(PMI_ADDRESS_SPACE Space, const PFN_NUMBER *Frames, SIZE_T Pages,
+                                  ULONG Protection, PULONG_PTR Va);
+/* FALSE: no such mapping begins at Va, or it is smaller than Pages. */
+BOOLEAN MiUnmapUserFrames(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, SIZE_T Pages);
+PVOID MiMapMdlIntoUserSpace(PMDL Mdl, MEMORY_CACHING_TYPE CacheType, PVOID RequestedAddress, ULONG Priority);
+VOID MiUnmapMdlFromUserSpace(PMDL Mdl, PVOID BaseAddress);
 
 /* Bug-checks SYSTEM_PTE_MISUSE unless the entries at Va map the pages of the MDL. */
 VOID MiCheckMappingOfMdl(const MDL *Mdl, ULONG_PTR Va);

@@ -180,7 +180,7 @@ PMDL NTAPI MmAllocatePagesForMdlEx(PHYSICAL_ADDRESS LowAddress, PHYSICAL_ADDRESS
     MiReturnPages(Request.Pages - Got);
     if (Got == 0)
     {
-        MiFreePool(Mdl, MI_TAG_MDL);
+        ExFreePool(Mdl);
         return NULL;
     }
     __atomic_fetch_add(&MiState.Mdl->MdlPages, Got, __ATOMIC_RELAXED);
@@ -220,6 +220,13 @@ VOID NTAPI MmFreePagesFromMdl(PMDLX MemoryDescriptorList)
             KiBugCheckMessage(
                 MEMORY_MANAGEMENT, 0x1236, (ULONG_PTR)Mdl, (ULONG_PTR)&MmGetMdlPfnArray(Mdl)[Index], Frame,
                 "MmFreePagesFromMdl: frame %llx is not a page of MmAllocatePagesForMdl", (ULONG64)Frame);
+        }
+        if (MiPfn(Frame)->ReferenceCount > 1)
+        {
+            KiBugCheckMessage(PFN_LIST_CORRUPT, 0x9A, Frame, MiReadPfnEntry(MiPfn(Frame)).PageLocation,
+                              MiPfn(Frame)->ReferenceCount,
+                              "MmFreePagesFromMdl: frame %llx is still locked, or mapped in user mode",
+                              (ULONG64)Frame);
         }
     }
     if ((Mdl->MdlFlags & MDL_MAPPED_TO_SYSTEM_VA) != 0)

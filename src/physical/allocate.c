@@ -364,7 +364,12 @@ VOID MiFreePage(PFN_NUMBER PageFrame)
     KIRQL OldIrql = KiRaiseIrqlToDispatch();
 
     MiLockPfn(Pfn);
-    KiRequire(Pfn->ReferenceCount <= 1 && Pfn->e1.PageLocation >= ActiveAndValid);
+    if (Pfn->ReferenceCount > 1 || Pfn->e1.PageLocation < ActiveAndValid)
+    {
+        KiBugCheckMessage(PFN_LIST_CORRUPT, 0x9A, PageFrame, Pfn->e1.PageLocation, Pfn->ReferenceCount,
+                          "frame %llx is freed while somebody still has it locked or mapped: %u references",
+                          (ULONG64)PageFrame, Pfn->ReferenceCount);
+    }
     MiFreeLockedPage(Pfn);
     KiLowerIrqlFromDispatch(OldIrql);
 }

@@ -32,10 +32,10 @@ typedef struct _MMPTE_HARDWARE
     ULONG64 Write : 1; /* writable by protection (Dirty1 may still be clear: copy on write, write watch) */
     ULONG64 PageFrameNumber : 40;
     ULONG64 Reserved : 4;
-    ULONG64 WsleAge : 3;    /* working-set age, 0 = used lately */
-    ULONG64 SharedPage : 1; /* mapped through a prototype PTE: the frame's PteAddress is not this entry */
-    ULONG64 WsleLocked : 2; /* bit 0: MAP_PROCESS (VirtualLock), bit 1: MAP_SYSTEM */
-    ULONG64 Unused : 1;
+    ULONG64 WsleAge : 3;      /* working-set age, 0 = used lately */
+    ULONG64 SharedPage : 1;   /* mapped through a prototype PTE: the frame's PteAddress is not this entry */
+    ULONG64 WsleLocked : 2;   /* bit 0: MAP_PROCESS (VirtualLock), bit 1: MAP_SYSTEM */
+    ULONG64 PhysicalPage : 1; /* the frame is somebody else's: see MM_PTE_PHYSICAL */
     ULONG64 NoExecute : 1;
 } MMPTE_HARDWARE;
 
@@ -89,26 +89,33 @@ typedef union _MMPTE
 C_ASSERT(sizeof(MMPTE) == 8);
 
 /* Masks of the fields that hot paths test. */
-#define MM_PTE_VALID            0x1ull
-#define MM_PTE_DIRTY1           0x2ull
-#define MM_PTE_OWNER            0x4ull
-#define MM_PTE_WRITE_THROUGH    0x8ull
-#define MM_PTE_CACHE_DISABLE    0x10ull
-#define MM_PTE_ACCESSED         0x20ull
-#define MM_PTE_DIRTY            0x40ull
-#define MM_PTE_LARGE_PAGE       0x80ull
-#define MM_PTE_GLOBAL           0x100ull
-#define MM_PTE_COPY_ON_WRITE    0x200ull
-#define MM_PTE_EXECUTE_ONLY     0x400ull
-#define MM_PTE_WRITE            0x800ull
-#define MM_PTE_FRAME_SHIFT      12
-#define MM_PTE_FRAME_MASK       0x000ffffffffff000ull
-#define MM_PTE_AGE_SHIFT        56
-#define MM_PTE_AGE_MASK         (7ull << MM_PTE_AGE_SHIFT)
-#define MM_PTE_SHARED           (1ull << 59)
-#define MM_PTE_LOCKED_SHIFT     60
-#define MM_PTE_LOCKED_MASK      (3ull << MM_PTE_LOCKED_SHIFT)
-#define MM_PTE_NO_EXECUTE       (1ull << 63)
+#define MM_PTE_VALID         0x1ull
+#define MM_PTE_DIRTY1        0x2ull
+#define MM_PTE_OWNER         0x4ull
+#define MM_PTE_WRITE_THROUGH 0x8ull
+#define MM_PTE_CACHE_DISABLE 0x10ull
+#define MM_PTE_ACCESSED      0x20ull
+#define MM_PTE_DIRTY         0x40ull
+#define MM_PTE_LARGE_PAGE    0x80ull
+#define MM_PTE_GLOBAL        0x100ull
+#define MM_PTE_COPY_ON_WRITE 0x200ull
+#define MM_PTE_EXECUTE_ONLY  0x400ull
+#define MM_PTE_WRITE         0x800ull
+#define MM_PTE_FRAME_SHIFT   12
+#define MM_PTE_FRAME_MASK    0x000ffffffffff000ull
+#define MM_PTE_AGE_SHIFT     56
+#define MM_PTE_AGE_MASK      (7ull << MM_PTE_AGE_SHIFT)
+#define MM_PTE_SHARED        (1ull << 59)
+#define MM_PTE_LOCKED_SHIFT  60
+#define MM_PTE_LOCKED_MASK   (3ull << MM_PTE_LOCKED_SHIFT)
+#define MM_PTE_NO_EXECUTE    (1ull << 63)
+/*
+ * A valid user entry that maps a frame by its number: pages of an MDL, device memory. It holds one reference of a frame that is RAM and
+ * no share, and belongs to no working set: neither counted nor aged nor trimmed.
+ */
+#define MM_PTE_PHYSICAL (1ull << 62)
+/* What the clock passes over. */
+#define MM_PTE_STAYS            (MM_PTE_LOCKED_MASK | MM_PTE_PHYSICAL)
 #define MM_PTE_PROTOTYPE        (1ull << 10)
 #define MM_PTE_TRANSITION       (1ull << 11)
 #define MM_PTE_PROTECTION_SHIFT 5

@@ -193,6 +193,21 @@ static FORCEINLINE BOOLEAN MiIsFrame(PFN_NUMBER PageFrame)
     return PageFrame != 0 && PageFrame <= MiState.Physical->HighestPage;
 }
 
+/* RAM that firmware reported or that was added. Others are device memory, or nothing: they have no descriptor. */
+static FORCEINLINE BOOLEAN MiIsRamFrame(PFN_NUMBER PageFrame)
+{
+    const MI_PHYSICAL_STATE *Physical = MiState.Physical;
+
+    for (ULONG Index = 0; Index < Physical->RunCount; Index++)
+    {
+        if (PageFrame - Physical->Runs[Index].BasePage < Physical->Runs[Index].PageCount)
+        {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
 /*
  * The state bits of a frame whose lock is not held, by somebody to whom the frame belongs (taken off every list) or who only wants a
  * hint. Others may look at any time, so it is one load and one store.

@@ -85,6 +85,10 @@ static NTSTATUS MiCopyVads(MI_CLONE *Clone)
     {
         PMMVAD Copy;
 
+        if (Vad->u.VadType == VadDevicePhysicalMemory)
+        {
+            continue; /* an MDL's mapping is the process's alone */
+        }
         KiRequire(Vad->u.PrivateMemory);
         Copy = MiCopyVad(Vad);
         if (Copy == NULL)
@@ -148,7 +152,7 @@ static VOID MiCloneVisit(PMI_VISITOR Visitor, PMMPTE PointerPte, ULONG_PTR Vpn, 
     PMMPTE ChildPte;
     MMPTE New;
 
-    if (!NT_SUCCESS(Clone->Status))
+    if (!NT_SUCCESS(Clone->Status) || (Pte.Hard.Valid && (Pte.Long & MM_PTE_PHYSICAL) != 0))
     {
         return;
     }

@@ -11,8 +11,12 @@
 
 #define MI_COPY_STACK 512u /* bytes copied over the stack; larger transfers get a page */
 
-/* Copies within one page if its entry permits the access. FALSE: fault first. Space locked shared. */
-static BOOLEAN MiCopyInPage(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PVOID Buffer, SIZE_T Length, BOOLEAN Write)
+/*
+ * Copies within one page if its entry permits the access. FALSE: fault first, unless *Status says that it is device memory, which has no
+ * direct map. Space locked shared.
+ */
+static BOOLEAN MiCopyInPage(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PVOID Buffer, SIZE_T Length, BOOLEAN Write,
+                            NTSTATUS *Status)
 {
     ULONG64 Needed = MM_PTE_VALID | (Write ? MM_PTE_DIRTY1 : 0);
     BOOLEAN Done = FALSE;
@@ -29,7 +33,12 @@ static BOOLEAN MiCopyInPage(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PVOID Buffer,
     OldIrql = KiRaiseIrqlToDispatch();
     MiLockPageTable(Table);
     Pte = MiReadPte(PointerPte);
-    if ((Pte.Long & Needed) == Needed)
+    if ((Pte.Long & (MM_PTE_VALID | MM_PTE_PHYSICAL)) == (MM_PTE_VALID | MM_PTE_PHYSICAL) &&
+        !MiIsRamFrame(Pte.Hard.PageFrameNumber))
+    {
+        *Status = STATUS_ACCESS_VIOLATION;
+    }
+    else if ((Pte.Long & Needed) == Needed)
     {
         PUCHAR Page = (PUCHAR)PortDirectMap(Pte.Hard.PageFrameNumber) + BYTE_OFFSET(Va);
 
@@ -69,7 +78,7 @@ static NTSTATUS MiCopySpace(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PUCHAR Buffer
         Part = Part < Length - *Copied ? Part : Length - *Copied;
         Slot = MiLockSpaceShared(Space);
         Status = Space->Deleting ? STATUS_PROCESS_IS_TERMINATING : STATUS_SUCCESS;
-        Done = NT_SUCCESS(Status) && MiCopyInPage(Space, Va, Buffer + *Copied, Part, Write);
+        Done = NT_SUCCESS(Status) && MiCopyInPage(Space, Va, Buffer + *Copied, Part, Write, &Status);
         MiUnlockSpaceShared(Space, Slot);
         if (Done)
         {
@@ -247,14 +256,14 @@ static NTSTATUS MiReadSystemSpace(ULONG_PTR Va, PUCHAR Buffer, SIZE_T Length, PS
         }
         Part = Part < Length - *Copied ? Part : Length - *Copied;
         Slot = MiLockSpaceShared(Space);
-        Done = MiCopyInPage(Space, Va, Buffer + *Copied, Part, FALSE);
+        Done = MiCopyInPage(Space, Va, Buffer + *Copied, Part, FALSE, &Status);
         MiUnlockSpaceShared(Space, Slot);
         if (Done)
         {
             *Copied += Part;
             Va += Part;
         }
-        else
+        else if (NT_SUCCESS(Status))
         {
             Status = MiFaultAddress(Space, Va, MiAccessRead, KernelMode, NULL);
         }

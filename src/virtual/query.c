@@ -112,7 +112,7 @@ static NTSTATUS MiTryQueryBasic(PMI_ADDRESS_SPACE Space, ULONG_PTR Vpn, PMEMORY_
     Information->RegionSize = MiVaOf(EndVpn - Vpn + 1);
     Information->State = State.Committed ? MEM_COMMIT : MEM_RESERVE;
     Information->Protect = State.Committed ? MiWin32Protection(State.Protection) : 0;
-    Information->Type = MEM_PRIVATE;
+    Information->Type = Vad->u.VadType == VadDevicePhysicalMemory ? MEM_MAPPED : MEM_PRIVATE;
     return STATUS_SUCCESS;
 }
 
@@ -184,7 +184,8 @@ NTSTATUS MiQueryRegionInformation(PMI_ADDRESS_SPACE Space, ULONG_PTR Va,
     {
         Information->AllocationBase = (PVOID)MiVaOf(Vad->StartingVpn);
         Information->AllocationProtect = MiWin32Protection(Vad->u.Protection);
-        Information->Private = 1;
+        Information->Private = Vad->u.VadType != VadDevicePhysicalMemory;
+        Information->MappedPhysical = Vad->u.VadType == VadDevicePhysicalMemory;
         Information->PlaceholderReservation = Vad->u.Placeholder & 1u;
         Information->MappedWriteWatch = Vad->u.VadType == VadWriteWatch;
         Information->RegionSize = MiVaOf(MiVadPages(Vad));

@@ -56,7 +56,7 @@ ULONG MiQueryWorkingSetBlocks(PMI_ADDRESS_SPACE Space, PULONG_PTR Vpn, PMEMORY_W
                 *Vpn = Range.Vpn + Index;
                 break;
             }
-            if (Pte.Hard.Valid)
+            if (Pte.Hard.Valid && (Pte.Long & MM_PTE_PHYSICAL) == 0)
             {
                 Blocks[Got++] = MiWorkingSetBlock(Range.Vpn + Index, Pte);
             }
@@ -69,17 +69,21 @@ ULONG MiQueryWorkingSetBlocks(PMI_ADDRESS_SPACE Space, PULONG_PTR Vpn, PMEMORY_W
 static MEMORY_WORKING_SET_EX_BLOCK MiDescribeValid(MMPTE Pte)
 {
     MEMORY_WORKING_SET_EX_BLOCK Block = { .Flags = 0 };
-    PMMPFN Pfn = MiPfn(Pte.Hard.PageFrameNumber);
-    KIRQL OldIrql = KiRaiseIrqlToDispatch();
 
-    MiLockPfn(Pfn);
-    Block.Priority = Pfn->e1.Priority & 7u;
-    MiUnlockPfn(Pfn);
-    KiLowerIrqlFromDispatch(OldIrql);
+    if ((Pte.Long & MM_PTE_PHYSICAL) == 0)
+    {
+        PMMPFN Pfn = MiPfn(Pte.Hard.PageFrameNumber);
+        KIRQL OldIrql = KiRaiseIrqlToDispatch();
+
+        MiLockPfn(Pfn);
+        Block.Priority = Pfn->e1.Priority & 7u;
+        MiUnlockPfn(Pfn);
+        KiLowerIrqlFromDispatch(OldIrql);
+    }
     Block.Valid = 1;
     Block.ShareCount = MiShareCountOf(Pte) & 7u;
     Block.Win32Protection = MiWin32Protection(MiClientProtection(Pte)) & 0x7ffu;
-    Block.Locked = (Pte.Long & MM_PTE_LOCKED_MASK) != 0;
+    Block.Locked = (Pte.Long & MM_PTE_STAYS) != 0;
     return Block;
 }
 

@@ -60,7 +60,7 @@ static VOID MiPriorityVisit(PMI_VISITOR Visitor, PMMPTE PointerPte, ULONG_PTR Vp
     PMMPFN Pfn;
 
     UNREFERENCED_PARAMETER(Vpn);
-    if (!Pte.Hard.Valid && !MiIsTransition(Pte))
+    if ((!Pte.Hard.Valid && !MiIsTransition(Pte)) || (Pte.Hard.Valid && (Pte.Long & MM_PTE_PHYSICAL) != 0))
     {
         return;
     }

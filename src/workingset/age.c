@@ -60,7 +60,7 @@ static BOOLEAN MiClockTable(PVOID Context, PMMPTE First, ULONG_PTR Va, ULONG Cou
             ULONG_PTR PageVa = Va + ((ULONG_PTR)Index << PAGE_SHIFT);
             MMPTE Pte = MiReadPte(&First[Index]);
 
-            if (!Pte.Hard.Valid || (Pte.Long & MM_PTE_LOCKED_MASK) != 0)
+            if (!Pte.Hard.Valid || (Pte.Long & MM_PTE_STAYS) != 0)
             {
                 continue;
             }

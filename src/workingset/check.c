@@ -9,6 +9,19 @@ typedef struct _MI_WORKING_SET_CHECK
     SIZE_T Locked;
 } MI_WORKING_SET_CHECK;
 
+/* Maps what somebody else holds; the entry's own reference keeps it from a list. */
+static VOID MiCheckPhysicalEntry(PMMPTE PointerPte, MMPTE Pte, ULONG_PTR Va)
+{
+    PFN_NUMBER Frame = Pte.Hard.PageFrameNumber;
+
+    if ((Pte.Long & (MM_PTE_SHARED | MM_PTE_LOCKED_MASK)) != 0 ||
+        (MiIsRamFrame(Frame) && MiPfn(Frame)->ReferenceCount == 0))
+    {
+        KiBugCheckMessage(MEMORY_MANAGEMENT, 0x403, (ULONG_PTR)PointerPte, Pte.Long, Va,
+                          "valid PTE %llx maps frame %llx, which nobody keeps", Pte.Long, (ULONG64)Frame);
+    }
+}
+
 static BOOLEAN MiCheckTable(PVOID Context, PMMPTE First, ULONG_PTR Va, ULONG Count)
 {
     MI_WORKING_SET_CHECK *Check = Context;
@@ -26,6 +39,11 @@ static BOOLEAN MiCheckTable(PVOID Context, PMMPTE First, ULONG_PTR Va, ULONG Cou
         Share += Pte.Hard.Valid || MiIsTransition(Pte);
         if (!Pte.Hard.Valid)
         {
+            continue;
+        }
+        if ((Pte.Long & MM_PTE_PHYSICAL) != 0)
+        {
+            MiCheckPhysicalEntry(&Start[Index], Pte, Va);
             continue;
         }
         Check->Valid++;

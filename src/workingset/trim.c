@@ -135,7 +135,7 @@ static BOOLEAN MiTrimTable(PVOID Context, PMMPTE First, ULONG_PTR Va, ULONG Coun
         {
             MMPTE Pte = MiReadPte(&First[Index]);
 
-            if (Pte.Hard.Valid && (Pte.Long & MM_PTE_LOCKED_MASK) == 0)
+            if (Pte.Hard.Valid && (Pte.Long & MM_PTE_STAYS) == 0)
             {
                 MiTrimEntry(&Batch, &First[Index], Va + ((ULONG_PTR)Index << PAGE_SHIFT), MI_KEEP_PROTECTION,
                             Range->Front);

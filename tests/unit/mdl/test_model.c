@@ -13,7 +13,11 @@
 typedef struct _MODEL_MDL
 {
     PMDL Mdl;
-    PMDL Part; /* built from Mdl, or NULL */
+    PMDL Part;   /* built from Mdl, or NULL */
+    PUCHAR User; /* where it is mapped in Viewer's user half, or NULL */
+    ULONG Viewer;
+    SIZE_T UserOffset; /* of the first byte of that mapping */
+    SIZE_T UserBytes;
     ULONG Owner;
     SIZE_T Offset; /* of the first byte in the buffer */
     BOOLEAN Write;
@@ -39,6 +43,7 @@ static void Lock(MODEL_MDL *Entry)
     Entry->Offset = TestBelow(&Model.Random, PAGES * PAGE_SIZE - Length);
     Entry->Write = TestBelow(&Model.Random, 2) != 0;
     Entry->Part = NULL;
+    Entry->User = NULL;
     Entry->Mdl = NewMdl(Model.Base[Entry->Owner] + Entry->Offset, (ULONG)Length);
     Locking.Mdl = Entry->Mdl;
     Locking.Process = Model.Process[Entry->Owner];
@@ -55,9 +60,68 @@ static void DropPart(MODEL_MDL *Entry)
     }
 }
 
+static void RunUserMapping(PVOID Context)
+{
+    MODEL_MDL *Entry = Context;
+
+    Entry->User = MmMapLockedPagesSpecifyCache(Entry->Mdl, UserMode, MmCached, NULL, FALSE,
+                                               NormalPagePriority | MdlMappingNoExecute);
+}
+
+static void UnmapUser(MODEL_MDL *Entry)
+{
+    if (Entry->User != NULL)
+    {
+        TestRunInProcess(Model.Process[Entry->Viewer]);
+        MmUnmapLockedPages(Entry->User, Entry->Mdl);
+        TestRunInProcess(TestUserProcess);
+        Entry->User = NULL;
+    }
+}
+
+static void MapUser(MODEL_MDL *Entry)
+{
+    UnmapUser(Entry);
+    if (Entry->Mdl->ByteCount != 0)
+    {
+        Entry->Viewer = (ULONG)TestBelow(&Model.Random, PROCESSES);
+        Entry->UserOffset = Entry->Offset;
+        Entry->UserBytes = Entry->Mdl->ByteCount;
+        TestRunInProcess(Model.Process[Entry->Viewer]);
+        assert_int_equal(KiGuardedCall(RunUserMapping, Entry, NULL), STATUS_SUCCESS);
+        TestRunInProcess(TestUserProcess);
+    }
+}
+
+/* A process sees another's buffer, and writes into it if the pages are locked for that. */
+static void UseUser(MODEL_MDL *Entry)
+{
+    UCHAR *Expected = &Model.Contents[Entry->Owner][Entry->UserOffset];
+
+    if (Entry->User == NULL)
+    {
+        return;
+    }
+    TestRunInProcess(Model.Process[Entry->Viewer]);
+    for (ULONG Count = 0; Count < 16; Count++)
+    {
+        SIZE_T At = TestBelow(&Model.Random, Entry->UserBytes);
+
+        assert_int_equal(TestVmGet((ULONG_PTR)Entry->User + At), Expected[At]);
+        /* Only pages that are still locked are written through the mapping: the lock tells the memory manager. */
+        if (Entry->Write && Entry->UserOffset + At >= Entry->Offset)
+        {
+            Expected[At] = (UCHAR)TestDraw(&Model.Random);
+            TestVmPut((ULONG_PTR)Entry->User + At, Expected[At]);
+        }
+    }
+    TestRunInProcess(TestUserProcess);
+}
+
 static void Unlock(MODEL_MDL *Entry)
 {
     DropPart(Entry);
+    UnmapUser(Entry);
     UnlockAndFree(Entry->Mdl);
     Entry->Mdl = NULL;
 }
@@ -106,6 +170,8 @@ static void Advance(MODEL_MDL *Entry)
     ULONG Bytes = (ULONG)TestBelow(&Model.Random, Entry->Mdl->ByteCount + 1);
 
     DropPart(Entry);
+    /* What was passed is no longer locked: a private page may then be copied or read anew under its owner. */
+    UnmapUser(Entry);
     assert_int_equal(MmAdvanceMdl(Entry->Mdl, Bytes), STATUS_SUCCESS);
     Entry->Offset += Bytes;
 }
@@ -145,7 +211,7 @@ static void Step(void)
         Lock(Entry);
         return;
     }
-    switch (TestBelow(&Model.Random, 12))
+    switch (TestBelow(&Model.Random, 16))
     {
     case 0:
     case 1:
@@ -173,6 +239,13 @@ static void Step(void)
     case 7:
     case 8:
         UseMemory();
+        break;
+    case 9:
+        MapUser(Entry);
+        break;
+    case 10:
+    case 11:
+        UseUser(Entry);
         break;
     default:
         UseMapping(Entry->Mdl, Entry, Entry->Offset);
@@ -209,7 +282,7 @@ MDL_TEST(random_locking_and_mapping_agrees_with_a_model)
         Model.Base[Owner] = TestVmAllocate(0, PAGES * PAGE_SIZE, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
     }
     TestRunInProcess(TestUserProcess);
-    for (ULONG64 Count = TestIterations(4000); Count != 0; Count--)
+    for (ULONG64 Count = TestIterations(6000); Count != 0; Count--)
     {
         Step();
         if (Count % 256 == 0)

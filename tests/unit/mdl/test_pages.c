@@ -14,7 +14,7 @@ static const ULONG64 Everywhere = ~0ull >> 1;
 static void FreeMdlPages(PMDL Mdl)
 {
     MmFreePagesFromMdl(Mdl);
-    MiFreePool(Mdl, MI_TAG_MDL);
+    ExFreePool(Mdl);
 }
 
 MDL_TEST(pages_of_an_mdl_are_zero_locked_and_mapped_like_others)

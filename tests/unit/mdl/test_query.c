@@ -63,7 +63,7 @@ MDL_TEST(the_ranges_of_physical_memory_end_with_an_empty_one)
     assert_int_equal(Ranges[Count].BaseAddress.QuadPart, 0);
     assert_int_equal(Count, MiState.Physical->RunCount);
     assert_int_equal(Bytes >> PAGE_SHIFT, MiState.Physical->NumberOfPages);
-    MiFreePool(Ranges, MI_TAG('M', 'm', 'P', 'h'));
+    ExFreePool(Ranges);
     assert_null(MmGetPhysicalMemoryRangesEx2(NULL, 0x80));
     KiSetInjection(KiInjectPool, 1, FALSE);
     assert_null(MmGetPhysicalMemoryRangesEx(NULL));

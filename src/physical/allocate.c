@@ -366,9 +366,12 @@ VOID MiFreePage(PFN_NUMBER PageFrame)
     MiLockPfn(Pfn);
     if (Pfn->ReferenceCount > 1 || Pfn->e1.PageLocation < ActiveAndValid)
     {
-        KiBugCheckMessage(PFN_LIST_CORRUPT, 0x9A, PageFrame, Pfn->e1.PageLocation, Pfn->ReferenceCount,
-                          "frame %llx is freed while somebody still has it locked or mapped: %u references",
-                          (ULONG64)PageFrame, Pfn->ReferenceCount);
+        KiBugCheckMessage(
+            PFN_LIST_CORRUPT, 0x9A, PageFrame, Pfn->e1.PageLocation, Pfn->ReferenceCount,
+            Pfn->ReferenceCount > 1
+                ? "frame %llx is freed while somebody still has it locked or mapped: %u references"
+                : "frame %llx is freed, but is free already: %u references",
+            (ULONG64)PageFrame, Pfn->ReferenceCount);
     }
     MiFreeLockedPage(Pfn);
     KiLowerIrqlFromDispatch(OldIrql);

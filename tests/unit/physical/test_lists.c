@@ -274,7 +274,7 @@ static void a_free_frame_cannot_be_freed(void **state)
 
     (void)state;
     MiFreePage(frame);
-    TestExpectBugCheck(KMODE_EXCEPTION_NOT_HANDLED, free_twice, (void *)(ULONG_PTR)frame);
+    TestExpectBugCheck(PFN_LIST_CORRUPT, free_twice, (void *)(ULONG_PTR)frame);
     TestAbandonMachine();
 }
 

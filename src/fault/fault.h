@@ -6,6 +6,7 @@
 #ifndef NTMM_FAULT_H
 #define NTMM_FAULT_H
 
+#include "section/section.h"
 #include "workingset/workingset.h"
 
 typedef enum _MI_FAULT_RESULT
@@ -29,10 +30,12 @@ typedef struct _MI_FAULT
     BOOLEAN Prefetch; /* bring to transition only; never waits for a read */
     ULONG Level;      /* 0: PointerPte is the PTE */
     PMMPTE PointerPte;
-    PMMPFN Table;     /* page that holds PointerPte, locked while resolvers run */
-    MMPTE Pte;        /* as read under the lock */
-    PMMVAD Vad;       /* may be NULL when the PTE is not zero; system space: may be NULL */
-    ULONG Protection; /* of the page */
+    PMMPFN Table;              /* page that holds PointerPte, locked while resolvers run */
+    MMPTE Pte;                 /* as read under the lock */
+    PMMVAD Vad;                /* may be NULL when the PTE is not zero; system space: may be NULL */
+    ULONG Protection;          /* of the page */
+    PCONTROL_AREA ControlArea; /* the page is a section's (its entry is zero or a lookup entry), else NULL */
+    ULONG64 SegmentPage;       /* and this one of its segment */
     PMMINPAGE_SUPPORT InPage;
     PFN_NUMBER HeldFrame; /* an extra reference on the frame that was read for us, 0 = none */
     BOOLEAN HardFault;
@@ -49,8 +52,6 @@ typedef struct _MI_FAULT_STATE
      * DISPATCH, no locks held.
      */
     NTSTATUS (*GrowUserStack)(PMI_ADDRESS_SPACE Space, ULONG_PTR Va);
-    /* Handed in by room section/mapping later: resolves prototype PTEs in subsection format. */
-    MI_FAULT_RESULT (*ResolveSubsection)(PMI_FAULT Fault, PMMPTE Prototype);
     KSPIN_LOCK CloneLock;  /* clone block pages */
     LIST_ENTRY ClonePages; /* those with free blocks */
     SIZE_T CloneBlocksInUse;
@@ -58,6 +59,32 @@ typedef struct _MI_FAULT_STATE
 
 NTSTATUS MiInitializeFault(void);
 VOID MiShutdownFault(void);
+
+/*
+ * How the pages of one kind of section come into memory: MI_SECTION_STATE.Backings[kind], one file of this room each
+ * (pagefilesection.c, mappedfile.c, imagepage.c).
+ */
+typedef struct _MI_BACKING
+{
+    /*
+     * The page Fault->SegmentPage of Fault->ControlArea is not in memory and not in a paging file: *Prototype is zero or in subsection format
+     * (or demand zero: SEC_RESERVE). Its page is locked, so is the page table (Fault->Table, unless Fault->PointerPte is NULL). Gives it a
+     * frame (MiMapNewPrototypePage), starts a read (MiAllocateInPage, MiAddToRead; NeedRead), NeedFrame, NeedBlock, or Failed with
+     * Fault->Status and IoStatus. Never waits.
+     */
+    MI_FAULT_RESULT (*ResolvePage)(PMI_FAULT Fault, PMMPTE Prototype);
+    /* What a prototype PTE may hold while no frame is behind it is found anew: its page of PTEs need not be kept when it is idle. */
+    BOOLEAN Discardable;
+    /* The control area is about to be freed; its pages are gone. Dereferences the file. PASSIVE_LEVEL. */
+    VOID (*Delete)(PCONTROL_AREA ControlArea);
+} MI_BACKING;
+
+/*
+ * The prototype PTE of a page for services: its page of PTEs is made or brought back, and stays in memory until MiUnpinPrototype. Waits. STATUS_NO_MEMORY,
+ * STATUS_IN_PAGE_ERROR. IRQL < DISPATCH_LEVEL; no lock but KiLockSegment.
+ */
+NTSTATUS MiPinPrototype(PSEGMENT Segment, ULONG64 Page, PMMPTE *Prototype);
+VOID MiUnpinPrototype(PMMPTE Prototype);
 
 /*
  * Makes Va accessible in Space for Access: the five steps, for services that work on any process.

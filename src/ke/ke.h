@@ -302,6 +302,7 @@ typedef enum _KI_LOCK_LEVEL
 {
     KiLockProcessList = 1,
     KiLockHandleTable,
+    KiLockSegment,      /* SEGMENT.Lock: size and commitment of what a section maps */
     KiLockAddressSpace, /* cache-aware, MI_ADDRESS_SPACE.Lock */
     KiLockSystemSpace,
     KiLockClone,

@@ -22,6 +22,7 @@ static const KI_LOCK_RULE KiLockRules[] = {
     [KiLockProcessList] = { "ProcessList", FALSE },
     [KiLockPagingFileList] = { "PagingFileList", FALSE },
     [KiLockHandleTable] = { "HandleTable", FALSE },
+    [KiLockSegment] = { "Segment", FALSE },
     [KiLockAddressSpace] = { "AddressSpace", TRUE },
     [KiLockSystemSpace] = { "SystemSpace", FALSE },
     [KiLockClone] = { "Clone", FALSE },

@@ -86,11 +86,6 @@ MI_FAULT_RESULT MiResolvePrototypeFault(PMI_FAULT Fault)
     {
         Result = MiResolveResident(Fault, Prototype, Proto);
     }
-    else if (MiIsPrototype(Proto))
-    {
-        KiRequire(MiState.Fault->ResolveSubsection != NULL);
-        Result = MiState.Fault->ResolveSubsection(Fault, Prototype);
-    }
     else if (MiIsPagedOut(Proto))
     {
         Result = MiStartInPage(Fault, Prototype, Proto, TRUE);

@@ -63,7 +63,7 @@ typedef struct _SUBSECTION
     ULONG64 PtesInSubsection;
     ULONG64 FileOffset; /* bytes (public symbols: StartingSector); images: not page aligned */
     ULONG64
-        FileBytes; /* images: what the file has for it, the rest is zero. Data: to the file's end, which moves */
+    FileBytes; /* images: what the file has for it, the rest is zero. Data: to the file's end, which moves */
     ULONG Protection; /* MM_* that views of it get, at most (images) */
     ULONG Flags;      /* MI_SUBSECTION_* */
 } SUBSECTION, *PSUBSECTION;

@@ -79,9 +79,11 @@ typedef struct _MMVAD
     union
     {
         struct _MI_WRITE_WATCH *WriteWatch; /* VadWriteWatch */
-        PVOID Section;                      /* mapped views */
+        struct _MMVAD *Next;                /* in no tree: chains of those who work on several */
     } u1;
-    PMMSECURE_ENTRY Secured; /* [X] */
+    struct _CONTROL_AREA *ControlArea; /* fixed: a view of a section, which it references; NULL: none */
+    ULONG64 FirstPage;                 /* fixed: of the segment, mapped at StartingVpn */
+    PMMSECURE_ENTRY Secured;           /* [X] */
 } MMVAD, *PMMVAD;
 
 /* One bit per page, set at the first write since the last reset. [C] */

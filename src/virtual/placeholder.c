@@ -156,7 +156,7 @@ static VOID MiSplitPlaceholder(PMI_ADDRESS_SPACE Space, PMMVAD Vad, ULONG_PTR St
 
 /*
  * The placeholders that exactly fill the range become one: the first; the others are chained in *Unused by
- * u1.Section.
+ * u1.Next.
  */
 static NTSTATUS MiCoalescePlaceholders(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn,
                                        PMMVAD *Unused)
@@ -183,7 +183,7 @@ static NTSTATUS MiCoalescePlaceholders(PMI_ADDRESS_SPACE Space, ULONG_PTR StartV
 
         MiUnlinkVad(Space, Vad);
         MiResizeVad(Space, First, StartVpn, Last);
-        Vad->u1.Section = *Unused;
+        Vad->u1.Next = *Unused;
         *Unused = Vad;
     }
     return STATUS_SUCCESS;
@@ -247,8 +247,8 @@ static VOID MiDisposeFreePlaceholder(PMI_ADDRESS_SPACE Space, MI_FREE_PLACEHOLDE
     {
         PMMVAD Vad = Free->Unused;
 
-        Free->Unused = Vad->u1.Section;
-        Vad->u1.Section = NULL;
+        Free->Unused = Vad->u1.Next;
+        Vad->u1.Next = NULL;
         MiDestroyVad(Vad);
     }
     if (Free->Watch != NULL)

@@ -24,6 +24,9 @@ PMMINPAGE_SUPPORT MiAllocateInPage(void)
         InPage->References = 1;
         InPage->Status = STATUS_PENDING;
         InPage->Count = 0;
+        InPage->ExtraFrames = 0;
+        InPage->MinimumBytes = MI_WHOLE_READ;
+        InPage->Finish = NULL;
         InPage->Performer = NULL;
     }
     return InPage;
@@ -86,9 +89,17 @@ static VOID MiEndFailedRead(PMMPFN Pfn)
 static VOID MiReadComplete(PORT_IO *Io)
 {
     PMMINPAGE_SUPPORT InPage = Io->Context;
-    /* Less than asked for: somebody made the file shorter. What is missing must not become zeros. */
-    BOOLEAN Success = NT_SUCCESS(Io->Status) && Io->Information == (SIZE_T)Io->Count << PAGE_SHIFT;
-    KIRQL OldIrql = KiRaiseIrqlToDispatch();
+    SIZE_T Asked = (SIZE_T)Io->Count << PAGE_SHIFT;
+    /* Less than what must be there: somebody made the file shorter. What is missing must not become zeros. */
+    BOOLEAN Success = NT_SUCCESS(Io->Status) &&
+                      Io->Information >= (Asked < InPage->MinimumBytes ? Asked : InPage->MinimumBytes);
+    KIRQL OldIrql;
+
+    if (Success && InPage->Finish != NULL)
+    {
+        InPage->Finish(InPage, Io->Information);
+    }
+    OldIrql = KiRaiseIrqlToDispatch();
 
     for (ULONG Index = 0; Index < InPage->Count; Index++)
     {
@@ -108,28 +119,28 @@ static VOID MiReadComplete(PORT_IO *Io)
         MiUnlockPfn(Pfn);
     }
     KiLowerIrqlFromDispatch(OldIrql);
+    for (ULONG Index = 0; Index < InPage->ExtraFrames; Index++)
+    {
+        MiFreePage(InPage->Frames[InPage->Count + Index]);
+    }
     __atomic_store_n(&InPage->Status, Success || !NT_SUCCESS(Io->Status) ? Io->Status : STATUS_END_OF_FILE,
                      __ATOMIC_RELEASE);
     KeSetEvent(&InPage->Event, 0, FALSE);
     MiDereferenceInPage(InPage);
 }
 
-VOID MiStartPageFileRead(PMMINPAGE_SUPPORT InPage, MMPTE First, BOOLEAN Synchronous)
+VOID MiStartStorageRead(PMMINPAGE_SUPPORT InPage, PORT_STORAGE *Storage, ULONG64 Offset, BOOLEAN Synchronous)
 {
-    PMMPAGING_FILE File = MiState.Paging->Files[First.Soft.PageFileLow];
-
     MiReferenceInPage(InPage);
     InPage->Io = (PORT_IO){
-        .Storage = File->Storage,
-        .Offset = (ULONG64)First.Soft.PageFileHigh << PAGE_SHIFT,
+        .Storage = Storage,
+        .Offset = Offset,
         .Frames = InPage->Frames,
-        .Count = InPage->Count,
+        .Count = InPage->Count + InPage->ExtraFrames,
         .Write = FALSE,
         .Completion = MiReadComplete,
         .Context = InPage,
     };
-    __atomic_fetch_add(&File->Reads, 1, __ATOMIC_RELAXED);
-    __atomic_fetch_add(&File->ReadPages, InPage->Count, __ATOMIC_RELAXED);
     MiCount(PageReads);
     MiCountMany(PagesInput, InPage->Count);
     if (KiInject(KiInjectRead))
@@ -144,6 +155,15 @@ VOID MiStartPageFileRead(PMMINPAGE_SUPPORT InPage, MMPTE First, BOOLEAN Synchron
         return;
     }
     PortStartIo(&InPage->Io);
+}
+
+VOID MiStartPageFileRead(PMMINPAGE_SUPPORT InPage, MMPTE First, BOOLEAN Synchronous)
+{
+    PMMPAGING_FILE File = MiState.Paging->Files[First.Soft.PageFileLow];
+
+    __atomic_fetch_add(&File->Reads, 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&File->ReadPages, InPage->Count, __ATOMIC_RELAXED);
+    MiStartStorageRead(InPage, File->Storage, (ULONG64)First.Soft.PageFileHigh << PAGE_SHIFT, Synchronous);
 }
 
 NTSTATUS MiWaitForInPage(PMMINPAGE_SUPPORT InPage)

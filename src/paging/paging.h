@@ -49,11 +49,20 @@ typedef struct _MMINPAGE_SUPPORT
     KEVENT Event;             /* notification: the read is complete, Status valid */
     volatile LONG References; /* the reader + every collided waiter + the I/O */
     NTSTATUS Status;
-    ULONG Count;
+    ULONG Count;         /* pages it brings: Frames[0] up to Frames[Count - 1] */
+    ULONG ExtraFrames;   /* read behind them for Finish, and freed: at most one */
+    SIZE_T MinimumBytes; /* less than this is a failed read: the file has become shorter */
+    /*
+     * Files that are not in memory as they are on disk: makes the pages of what was read, before anybody sees them. Bytes were read, zeros
+     * behind them. Any IRQL <= DISPATCH_LEVEL, no locks. NULL: nothing to do.
+     */
+    VOID (*Finish)(struct _MMINPAGE_SUPPORT *InPage, SIZE_T Bytes);
+    PVOID FinishContext;
+    ULONG64 FinishArgument;
     PKTHREAD
     Performer; /* the faulting thread, if it shall do the transfer itself once it holds no locks
                   (MiFinishInPage) */
-    PFN_NUMBER Frames[MI_READ_CLUSTER];
+    PFN_NUMBER Frames[MI_READ_CLUSTER + 1];
     struct _MMINPAGE_SUPPORT *Next; /* free list */
 } MMINPAGE_SUPPORT, *PMMINPAGE_SUPPORT;
 
@@ -133,6 +142,12 @@ VOID MiDereferenceInPage(PMMINPAGE_SUPPORT InPage);
  * a reference of InPage for itself.
  */
 VOID MiStartPageFileRead(PMMINPAGE_SUPPORT InPage, MMPTE First, BOOLEAN Synchronous);
+/*
+ * The same from any storage, from a page-aligned Offset on: Count + ExtraFrames frames. MinimumBytes, Finish and its parameters are as the caller
+ * set them (MiAllocateInPage: everything must be there, no Finish).
+ */
+VOID MiStartStorageRead(PMMINPAGE_SUPPORT InPage, PORT_STORAGE *Storage, ULONG64 Offset, BOOLEAN Synchronous);
+#define MI_WHOLE_READ (~(SIZE_T)0) /* MinimumBytes: all that was asked for */
 /*
  * Waits for the end of the read. A synchronous one is done here, by the thread that began it: it has nothing
  * else to do, and two thread switches are saved. That thread must come here soon; others may be waiting for

@@ -215,7 +215,7 @@ BOOLEAN MiUnmapUserFrames(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, SIZE_T Pages)
 
     MiLockSpaceExclusive(Space);
     Vad = MiLocateVad(Space, MiVpnOf(Va));
-    Found = Vad != NULL && Vad->u.VadType == VadDevicePhysicalMemory && Vad->u1.Section == NULL &&
+    Found = Vad != NULL && Vad->u.VadType == VadDevicePhysicalMemory && Vad->ControlArea == NULL &&
             Vad->StartingVpn == MiVpnOf(Va) && MiVadPages(Vad) >= Pages;
     if (Found)
     {

@@ -131,7 +131,7 @@ static BOOLEAN NtmmpQueryProcess(PEPROCESS Process, PVOID Context)
                                       .PeakWorkingSetPages = NTMM_READ(Space->Vm.PeakWorkingSetSize),
                                       .MinimumWorkingSetPages = NTMM_READ(Space->Vm.MinimumWorkingSetSize),
                                       .MaximumWorkingSetPages = NTMM_READ(Space->Vm.MaximumWorkingSetSize),
-                                      .CommitPages = NTMM_READ(Space->CommitCharge),
+                                      .CommitPages = MiSpaceCommitCharge(Space),
                                       .PeakCommitPages = NTMM_READ(Space->CommitChargePeak),
                                       .PageTablePages = NTMM_READ(Space->PageTablePages),
                                       .VirtualBytes = NTMM_READ(Space->VirtualSize),

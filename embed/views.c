@@ -95,8 +95,7 @@ static VOID NtmmpShowProcess(const NTMM_OUT *Out, PEPROCESS Process)
         "    WorkingSet %zu (%zu, %zu) pages  Peak %zu  CommitCharge %zu  Peak %zu  VirtualSize %zu Kb\n",
         MiWorkingSetPages(Space), NTMM_READ(Space->Vm.MinimumWorkingSetSize),
         NTMM_READ(Space->Vm.MaximumWorkingSetSize), NTMM_READ(Space->Vm.PeakWorkingSetSize),
-        NTMM_READ(Space->CommitCharge), NTMM_READ(Space->CommitChargePeak),
-        NTMM_READ(Space->VirtualSize) >> 10);
+        MiSpaceCommitCharge(Space), NTMM_READ(Space->CommitChargePeak), NTMM_READ(Space->VirtualSize) >> 10);
     NtmmpPrint(Out, "    PageFaultCount %llu  HardFaultCount %llu  PageTables %zu  MemoryPriority %u\n",
                MiSpaceFaultCount(Space), MiSpaceHardFaultCount(Space), NTMM_READ(Space->PageTablePages),
                Space->Vm.MemoryPriority);

@@ -65,6 +65,39 @@ BOOL WINAPI DuplicateHandle(HANDLE hSourceProcessHandle, HANDLE hSourceHandle, H
                                           dwOptions));
 }
 
+BOOL WINAPI GetHandleInformation(HANDLE hObject, LPDWORD lpdwFlags)
+{
+    OBJECT_HANDLE_FLAG_INFORMATION Flags;
+    NTSTATUS Status = NtQueryObject(hObject, ObjectHandleFlagInformation, &Flags, sizeof(Flags), NULL);
+
+    if (NT_SUCCESS(Status))
+    {
+        *lpdwFlags = (Flags.Inherit ? HANDLE_FLAG_INHERIT : 0u) |
+                     (Flags.ProtectFromClose ? HANDLE_FLAG_PROTECT_FROM_CLOSE : 0u);
+    }
+    return WinapiFinish(Status);
+}
+
+BOOL WINAPI SetHandleInformation(HANDLE hObject, DWORD dwMask, DWORD dwFlags)
+{
+    OBJECT_HANDLE_FLAG_INFORMATION Flags;
+    NTSTATUS Status = NtQueryObject(hObject, ObjectHandleFlagInformation, &Flags, sizeof(Flags), NULL);
+
+    if (!NT_SUCCESS(Status))
+    {
+        return WinapiFail(Status);
+    }
+    if ((dwMask & HANDLE_FLAG_INHERIT) != 0)
+    {
+        Flags.Inherit = (dwFlags & HANDLE_FLAG_INHERIT) != 0;
+    }
+    if ((dwMask & HANDLE_FLAG_PROTECT_FROM_CLOSE) != 0)
+    {
+        Flags.ProtectFromClose = (dwFlags & HANDLE_FLAG_PROTECT_FROM_CLOSE) != 0;
+    }
+    return WinapiFinish(NtSetInformationObject(hObject, ObjectHandleFlagInformation, &Flags, sizeof(Flags)));
+}
+
 /* ---- Waiting ------------------------------------------------------------------------------------------- */
 
 /* NULL: for ever. */

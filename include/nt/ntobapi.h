@@ -12,6 +12,7 @@
 #ifndef NTMM_NT_NTOBAPI_H
 #define NTMM_NT_NTOBAPI_H
 
+#include "nt/jobs.h"
 #include "nt/mmtypes.h"
 
 EXTERN_C_START
@@ -88,8 +89,77 @@ NTSYSAPI NTSTATUS NTAPI NtDuplicateObject(_In_ HANDLE SourceProcessHandle, _In_ 
                                           _In_ ACCESS_MASK DesiredAccess, _In_ ULONG HandleAttributes,
                                           _In_ ULONG Options);
 
+typedef enum _OBJECT_INFORMATION_CLASS
+{
+    ObjectBasicInformation = 0,
+    ObjectTypeInformation = 2,
+    ObjectHandleFlagInformation = 4 /* OBJECT_HANDLE_FLAG_INFORMATION */
+} OBJECT_INFORMATION_CLASS;
+
+typedef struct _OBJECT_HANDLE_FLAG_INFORMATION
+{
+    BOOLEAN Inherit;
+    BOOLEAN ProtectFromClose;
+} OBJECT_HANDLE_FLAG_INFORMATION, *POBJECT_HANDLE_FLAG_INFORMATION;
+
+/* What a handle is; ObjectHandleFlagInformation.   STATUS_INVALID_INFO_CLASS, STATUS_INFO_LENGTH_MISMATCH */
+NTSYSAPI NTSTATUS NTAPI NtQueryObject(_In_opt_ HANDLE Handle,
+                                      _In_ OBJECT_INFORMATION_CLASS ObjectInformationClass,
+                                      _Out_writes_bytes_opt_(ObjectInformationLength) PVOID ObjectInformation,
+                                      _In_ ULONG ObjectInformationLength, _Out_opt_ PULONG ReturnLength);
+NTSYSAPI NTSTATUS NTAPI NtSetInformationObject(_In_ HANDLE Handle,
+                                               _In_ OBJECT_INFORMATION_CLASS ObjectInformationClass,
+                                               _In_reads_bytes_(ObjectInformationLength)
+                                                   PVOID ObjectInformation,
+                                               _In_ ULONG ObjectInformationLength);
+
 /* Takes the permanence of a named object away: its name goes with its last handle. */
 NTSYSAPI NTSTATUS NTAPI NtMakeTemporaryObject(_In_ HANDLE Handle);
+
+/* ---- jobs (types: nt/jobs.h) ---- */
+
+/*
+ * An empty job without limits.   STATUS_OBJECT_NAME_COLLISION, STATUS_OBJECT_NAME_EXISTS (success: opened with OBJ_OPENIF),
+ * STATUS_INSUFFICIENT_RESOURCES
+ */
+NTSYSAPI NTSTATUS NTAPI NtCreateJobObject(_Out_ PHANDLE JobHandle, _In_ ACCESS_MASK DesiredAccess,
+                                          _In_opt_ POBJECT_ATTRIBUTES ObjectAttributes);
+NTSYSAPI NTSTATUS NTAPI NtOpenJobObject(_Out_ PHANDLE JobHandle, _In_ ACCESS_MASK DesiredAccess,
+                                        _In_ POBJECT_ATTRIBUTES ObjectAttributes);
+
+/*
+ * For good. JOB_OBJECT_ASSIGN_PROCESS; PROCESS_SET_QUOTA and PROCESS_TERMINATE. A process that is in a job already: only into a job below
+ * that one, or into one that never had a process, which then becomes a child of it. Memory that the process has is not examined.
+ *   STATUS_ACCESS_DENIED, STATUS_PROCESS_IS_TERMINATING, STATUS_QUOTA_EXCEEDED (too many processes: this one is ended)
+ */
+NTSYSAPI NTSTATUS NTAPI NtAssignProcessToJobObject(_In_ HANDLE JobHandle, _In_ HANDLE ProcessHandle);
+
+/* STATUS_PROCESS_IN_JOB, STATUS_PROCESS_NOT_IN_JOB; JobHandle NULL: in any job. */
+NTSYSAPI NTSTATUS NTAPI NtIsProcessInJob(_In_ HANDLE ProcessHandle, _In_opt_ HANDLE JobHandle);
+
+/* Ends every process of the job and of the jobs below it. JOB_OBJECT_TERMINATE. */
+NTSYSAPI NTSTATUS NTAPI NtTerminateJobObject(_In_ HANDLE JobHandle, _In_ NTSTATUS ExitStatus);
+
+/*
+ * JobHandle NULL: the caller's immediate job. JOB_OBJECT_QUERY; basic and extended limits, basic accounting (with I/O), process list.
+ *   STATUS_INVALID_INFO_CLASS, STATUS_INFO_LENGTH_MISMATCH, STATUS_BUFFER_OVERFLOW (not all identifiers fit)
+ */
+NTSYSAPI NTSTATUS NTAPI NtQueryInformationJobObject(_In_opt_ HANDLE JobHandle,
+                                                    _In_ JOBOBJECTINFOCLASS JobObjectInformationClass,
+                                                    _Out_writes_bytes_(JobObjectInformationLength)
+                                                        PVOID JobObjectInformation,
+                                                    _In_ ULONG JobObjectInformationLength,
+                                                    _Out_opt_ PULONG ReturnLength);
+
+/*
+ * Basic and extended limits; JOB_OBJECT_SET_ATTRIBUTES.   STATUS_INVALID_PARAMETER (a flag that the class does not know),
+ * STATUS_BAD_WORKING_SET_LIMIT, STATUS_INFO_LENGTH_MISMATCH; STATUS_NOT_IMPLEMENTED for limits of times, priorities, affinity
+ */
+NTSYSAPI NTSTATUS NTAPI NtSetInformationJobObject(_In_ HANDLE JobHandle,
+                                                  _In_ JOBOBJECTINFOCLASS JobObjectInformationClass,
+                                                  _In_reads_bytes_(JobObjectInformationLength)
+                                                      PVOID JobObjectInformation,
+                                                  _In_ ULONG JobObjectInformationLength);
 
 /* ---- events ---- */
 

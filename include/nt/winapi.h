@@ -17,6 +17,7 @@
 #include "nt/context.h"
 #include "nt/exception.h"
 #include "nt/interlocked.h"
+#include "nt/jobs.h"
 #include "nt/mmtypes.h"
 #include "nt/winerror.h"
 
@@ -279,10 +280,47 @@ WINBASEAPI BOOL WINAPI DuplicateHandle(_In_ HANDLE hSourceProcessHandle, _In_ HA
                                        _In_ HANDLE hTargetProcessHandle, _Out_ LPHANDLE lpTargetHandle,
                                        _In_ DWORD dwDesiredAccess, _In_ BOOL bInheritHandle,
                                        _In_ DWORD dwOptions);
+#define HANDLE_FLAG_INHERIT            0x00000001
+#define HANDLE_FLAG_PROTECT_FROM_CLOSE 0x00000002
+WINBASEAPI BOOL WINAPI GetHandleInformation(_In_ HANDLE hObject, _Out_ LPDWORD lpdwFlags);
+WINBASEAPI BOOL WINAPI SetHandleInformation(_In_ HANDLE hObject, _In_ DWORD dwMask, _In_ DWORD dwFlags);
 WINBASEAPI DWORD WINAPI WaitForSingleObject(_In_ HANDLE hHandle, _In_ DWORD dwMilliseconds);
 WINBASEAPI DWORD WINAPI WaitForMultipleObjects(_In_ DWORD nCount, _In_reads_(nCount) const HANDLE *lpHandles,
                                                _In_ BOOL bWaitAll, _In_ DWORD dwMilliseconds);
 WINBASEAPI VOID WINAPI Sleep(_In_ DWORD dwMilliseconds);
+
+/* ---- jobs ---- */
+
+WINBASEAPI HANDLE WINAPI CreateJobObjectA(_In_opt_ LPSECURITY_ATTRIBUTES lpJobAttributes,
+                                          _In_opt_ LPCSTR lpName);
+WINBASEAPI HANDLE WINAPI CreateJobObjectW(_In_opt_ LPSECURITY_ATTRIBUTES lpJobAttributes,
+                                          _In_opt_ LPCWSTR lpName);
+WINBASEAPI HANDLE WINAPI OpenJobObjectA(_In_ DWORD dwDesiredAccess, _In_ BOOL bInheritHandle,
+                                        _In_ LPCSTR lpName);
+WINBASEAPI HANDLE WINAPI OpenJobObjectW(_In_ DWORD dwDesiredAccess, _In_ BOOL bInheritHandle,
+                                        _In_ LPCWSTR lpName);
+#ifdef UNICODE
+#define CreateJobObject CreateJobObjectW
+#define OpenJobObject   OpenJobObjectW
+#else
+#define CreateJobObject CreateJobObjectA
+#define OpenJobObject   OpenJobObjectA
+#endif
+WINBASEAPI BOOL WINAPI AssignProcessToJobObject(_In_ HANDLE hJob, _In_ HANDLE hProcess);
+WINBASEAPI BOOL WINAPI TerminateJobObject(_In_ HANDLE hJob, _In_ UINT uExitCode);
+WINBASEAPI BOOL WINAPI IsProcessInJob(_In_ HANDLE ProcessHandle, _In_opt_ HANDLE JobHandle,
+                                      _Out_ PBOOL Result);
+WINBASEAPI BOOL WINAPI QueryInformationJobObject(_In_opt_ HANDLE hJob,
+                                                 _In_ JOBOBJECTINFOCLASS JobObjectInformationClass,
+                                                 _Out_writes_bytes_(cbJobObjectInformationLength)
+                                                     LPVOID lpJobObjectInformation,
+                                                 _In_ DWORD cbJobObjectInformationLength,
+                                                 _Out_opt_ LPDWORD lpReturnLength);
+WINBASEAPI BOOL WINAPI SetInformationJobObject(_In_ HANDLE hJob,
+                                               _In_ JOBOBJECTINFOCLASS JobObjectInformationClass,
+                                               _In_reads_bytes_(cbJobObjectInformationLength)
+                                                   LPVOID lpJobObjectInformation,
+                                               _In_ DWORD cbJobObjectInformationLength);
 
 /* ---- exceptions ---- */
 

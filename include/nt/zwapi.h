@@ -146,7 +146,34 @@ NTSYSAPI NTSTATUS NTAPI ZwDuplicateObject(_In_ HANDLE SourceProcessHandle, _In_ 
                                           _In_opt_ HANDLE TargetProcessHandle, _Out_opt_ PHANDLE TargetHandle,
                                           _In_ ACCESS_MASK DesiredAccess, _In_ ULONG HandleAttributes,
                                           _In_ ULONG Options);
+NTSYSAPI NTSTATUS NTAPI ZwQueryObject(_In_opt_ HANDLE Handle,
+                                      _In_ OBJECT_INFORMATION_CLASS ObjectInformationClass,
+                                      _Out_writes_bytes_opt_(ObjectInformationLength) PVOID ObjectInformation,
+                                      _In_ ULONG ObjectInformationLength, _Out_opt_ PULONG ReturnLength);
+NTSYSAPI NTSTATUS NTAPI ZwSetInformationObject(_In_ HANDLE Handle,
+                                               _In_ OBJECT_INFORMATION_CLASS ObjectInformationClass,
+                                               _In_reads_bytes_(ObjectInformationLength)
+                                                   PVOID ObjectInformation,
+                                               _In_ ULONG ObjectInformationLength);
 NTSYSAPI NTSTATUS NTAPI ZwMakeTemporaryObject(_In_ HANDLE Handle);
+NTSYSAPI NTSTATUS NTAPI ZwCreateJobObject(_Out_ PHANDLE JobHandle, _In_ ACCESS_MASK DesiredAccess,
+                                          _In_opt_ POBJECT_ATTRIBUTES ObjectAttributes);
+NTSYSAPI NTSTATUS NTAPI ZwOpenJobObject(_Out_ PHANDLE JobHandle, _In_ ACCESS_MASK DesiredAccess,
+                                        _In_ POBJECT_ATTRIBUTES ObjectAttributes);
+NTSYSAPI NTSTATUS NTAPI ZwAssignProcessToJobObject(_In_ HANDLE JobHandle, _In_ HANDLE ProcessHandle);
+NTSYSAPI NTSTATUS NTAPI ZwIsProcessInJob(_In_ HANDLE ProcessHandle, _In_opt_ HANDLE JobHandle);
+NTSYSAPI NTSTATUS NTAPI ZwTerminateJobObject(_In_ HANDLE JobHandle, _In_ NTSTATUS ExitStatus);
+NTSYSAPI NTSTATUS NTAPI ZwQueryInformationJobObject(_In_opt_ HANDLE JobHandle,
+                                                    _In_ JOBOBJECTINFOCLASS JobObjectInformationClass,
+                                                    _Out_writes_bytes_(JobObjectInformationLength)
+                                                        PVOID JobObjectInformation,
+                                                    _In_ ULONG JobObjectInformationLength,
+                                                    _Out_opt_ PULONG ReturnLength);
+NTSYSAPI NTSTATUS NTAPI ZwSetInformationJobObject(_In_ HANDLE JobHandle,
+                                                  _In_ JOBOBJECTINFOCLASS JobObjectInformationClass,
+                                                  _In_reads_bytes_(JobObjectInformationLength)
+                                                      PVOID JobObjectInformation,
+                                                  _In_ ULONG JobObjectInformationLength);
 NTSYSAPI NTSTATUS NTAPI ZwCreateEvent(_Out_ PHANDLE EventHandle, _In_ ACCESS_MASK DesiredAccess,
                                       _In_opt_ POBJECT_ATTRIBUTES ObjectAttributes, _In_ EVENT_TYPE EventType,
                                       _In_ BOOLEAN InitialState);

@@ -130,9 +130,9 @@ NTSTATUS NtCaptureAttributes(const OBJECT_ATTRIBUTES *Source, PNT_ATTRIBUTES Tar
     {
         return STATUS_INVALID_PARAMETER;
     }
-    if (Attributes.RootDirectory != NULL || (Attributes.Attributes & OBJ_INHERIT) != 0)
+    if (Attributes.RootDirectory != NULL)
     {
-        return STATUS_NOT_IMPLEMENTED; /* directories; handles that children inherit */
+        return STATUS_NOT_IMPLEMENTED; /* directories */
     }
     Target->Attributes = Attributes.Attributes;
     return Attributes.ObjectName != NULL ? NtCaptureString(Attributes.ObjectName, &Target->Name)

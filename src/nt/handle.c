@@ -82,7 +82,7 @@ NTSTATUS NtReferenceWaitable(HANDLE Handle, PVOID *Object, PVOID *Header)
         *Header = ((PNT_EVENT)*Object)->Target;
         return STATUS_SUCCESS;
     }
-    if (ObGetType(*Object) == &MiState.Space->ProcessType)
+    if (ObGetType(*Object) == &MiState.Space->ProcessType || ObGetType(*Object) == &MiState.Space->JobType)
     {
         *Header = *Object;
         return STATUS_SUCCESS;
@@ -121,7 +121,7 @@ NTSTATUS NtInsertHandle(PVOID Object, ACCESS_MASK Access, ULONG Attributes, PHAN
     {
         return Status;
     }
-    Status = ObInsertHandle(Table, Object, NtMapAccess(Access, ObGetType(Object)), &New);
+    Status = ObInsertHandleEx(Table, Object, NtMapAccess(Access, ObGetType(Object)), Attributes, &New);
     if (!NT_SUCCESS(Status))
     {
         return Status;

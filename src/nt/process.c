@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Processes and handles: create (clone), open, terminate, close, duplicate. */
-#include "nt/nt.h"
+#include "nt/job.h"
 
 /* ---- Creating ------------------------------------------------------------------------------------------ */
 
@@ -12,8 +12,22 @@ static VOID NtpInheritFromParent(PEPROCESS Child, PEPROCESS Parent)
     Child->Space.CommitChargeLimit = Parent->Space.CommitChargeLimit;
 }
 
+/* The child is in its parent's jobs, as far as they do not let it go, before it is charged for anything. */
+static NTSTATUS NtpJoinJobOfParent(PEPROCESS Child, PEPROCESS Parent, ULONG Flags)
+{
+    PEJOB Job;
+    NTSTATUS Status = PsQueryJobOfChild(Parent, (Flags & PROCESS_CREATE_FLAGS_BREAKAWAY) != 0, &Job);
+
+    if (NT_SUCCESS(Status) && Job != NULL)
+    {
+        Status = NtJoinJob(Child, Job, TRUE);
+        ObDereferenceObjectBody(Job);
+    }
+    return Status;
+}
+
 static NTSTATUS NtpCloneProcess(PHANDLE ProcessHandle, ACCESS_MASK DesiredAccess, ULONG Attributes,
-                                PEPROCESS Parent)
+                                PEPROCESS Parent, ULONG Flags)
 {
     PEPROCESS Child;
     NTSTATUS Status = PsCreateProcessObject(Parent->ImageFileName, &Child);
@@ -23,7 +37,16 @@ static NTSTATUS NtpCloneProcess(PHANDLE ProcessHandle, ACCESS_MASK DesiredAccess
         return Status;
     }
     NtpInheritFromParent(Child, Parent);
-    Status = MiCloneAddressSpace(&Parent->Space, &Child->Space);
+    Status = NtpJoinJobOfParent(Child, Parent, Flags);
+    if (NT_SUCCESS(Status))
+    {
+        Status = MiCloneAddressSpace(&Parent->Space, &Child->Space);
+    }
+    if (NT_SUCCESS(Status) && (Flags & PROCESS_CREATE_FLAGS_INHERIT_HANDLES) != 0 &&
+        Parent != PsInitialSystemProcess)
+    {
+        Status = ObInheritHandles(Child->HandleTable, Parent->HandleTable);
+    }
     if (NT_SUCCESS(Status))
     {
         Status = NtInsertHandle(Child, DesiredAccess, Attributes, ProcessHandle);
@@ -36,10 +59,6 @@ static NTSTATUS NtpCloneProcess(PHANDLE ProcessHandle, ACCESS_MASK DesiredAccess
     return Status;
 }
 
-/*
- * Handles that a child could inherit cannot be made yet (OBJ_INHERIT is refused), so that inheriting all of
- * them is done by doing nothing.
- */
 static NTSTATUS NtpCreateProcessEx(PHANDLE ProcessHandle, ACCESS_MASK DesiredAccess,
                                    POBJECT_ATTRIBUTES ObjectAttributes, HANDLE ParentProcess, ULONG Flags,
                                    HANDLE SectionHandle, HANDLE DebugPort, HANDLE TokenHandle, ULONG Reserved)
@@ -76,7 +95,7 @@ static NTSTATUS NtpCreateProcessEx(PHANDLE ProcessHandle, ACCESS_MASK DesiredAcc
     {
         return Status;
     }
-    Status = NtpCloneProcess(ProcessHandle, DesiredAccess, Attributes.Attributes, Parent);
+    Status = NtpCloneProcess(ProcessHandle, DesiredAccess, Attributes.Attributes, Parent, Flags);
     ObDereferenceObjectBody(Parent);
     return Status;
 }
@@ -187,6 +206,7 @@ typedef struct _NT_DUPLICATION
     HANDLE SourceHandle;
     PHANDLE TargetHandle;
     ACCESS_MASK DesiredAccess;
+    ULONG Attributes;
     ULONG Options;
 } NT_DUPLICATION;
 
@@ -194,6 +214,7 @@ typedef struct _NT_DUPLICATION
 static NTSTATUS NtpDuplicate(PEPROCESS Source, PEPROCESS Target, const NT_DUPLICATION *Duplication)
 {
     ACCESS_MASK Granted = 0;
+    ULONG Attributes = Duplication->Attributes;
     ACCESS_MASK Access;
     HANDLE New;
     PVOID Object;
@@ -210,6 +231,10 @@ static NTSTATUS NtpDuplicate(PEPROCESS Source, PEPROCESS Target, const NT_DUPLIC
     {
         Status = ObReferenceHandle(Source->HandleTable, Duplication->SourceHandle, 0, NULL, NtPreviousMode(),
                                    &Object, &Granted);
+    }
+    if (NT_SUCCESS(Status) && (Duplication->Options & DUPLICATE_SAME_ATTRIBUTES) != 0)
+    {
+        (VOID) ObQueryHandleAttributes(Source->HandleTable, Duplication->SourceHandle, &Attributes);
     }
     if (!NT_SUCCESS(Status) || Target == NULL)
     {
@@ -229,7 +254,7 @@ static NTSTATUS NtpDuplicate(PEPROCESS Source, PEPROCESS Target, const NT_DUPLIC
     }
     if (NT_SUCCESS(Status))
     {
-        Status = ObInsertHandle(Target->HandleTable, Object, Access, &New);
+        Status = ObInsertHandleEx(Target->HandleTable, Object, Access, Attributes, &New);
     }
     if (NT_SUCCESS(Status) && Duplication->TargetHandle != NULL)
     {
@@ -250,15 +275,16 @@ static NTSTATUS NtpDuplicateObject(HANDLE SourceProcessHandle, HANDLE SourceHand
     NT_DUPLICATION Duplication = { .SourceHandle = SourceHandle,
                                    .TargetHandle = TargetHandle,
                                    .DesiredAccess = DesiredAccess,
+                                   .Attributes = HandleAttributes,
                                    .Options = Options };
     PEPROCESS Source;
     PEPROCESS Target = NULL;
     NTSTATUS Status =
         TargetHandle != NULL ? NtProbeOutput(TargetHandle, sizeof(*TargetHandle)) : STATUS_SUCCESS;
 
-    if (NT_SUCCESS(Status) && (HandleAttributes & OBJ_INHERIT) != 0)
+    if (NT_SUCCESS(Status) && (HandleAttributes & ~(ULONG)OBJ_VALID_ATTRIBUTES) != 0)
     {
-        Status = STATUS_NOT_IMPLEMENTED;
+        Status = STATUS_INVALID_PARAMETER;
     }
     if (NT_SUCCESS(Status))
     {

@@ -3,7 +3,7 @@
  * NtQueryInformationProcess and NtSetInformationProcess: the classes that concern memory. Structures that
  * grew over time are told apart by the length of the buffer.
  */
-#include "nt/nt.h"
+#include "nt/job.h"
 #include "rtl/memory.h"
 
 typedef union _NT_PROCESS_INFORMATION
@@ -76,7 +76,7 @@ static ULONG NtpQueryVmCounters(PEPROCESS Process, NT_PROCESS_INFORMATION *Infor
     Counters->PeakVirtualSize = Space->PeakVirtualSize;
     Counters->VirtualSize = Space->VirtualSize;
     Counters->PeakWorkingSetSize = NtpBytes(Space->Vm.PeakWorkingSetSize);
-    Counters->PagefileUsage = NtpBytes(Space->CommitCharge);
+    Counters->PagefileUsage = NtpBytes(MiSpaceCommitCharge(Space));
     Counters->PeakPagefileUsage = NtpBytes(Space->CommitChargePeak);
     Counters->PrivateUsage = Counters->PagefileUsage;
     Information->Counters.PrivateWorkingSetSize = Counters->WorkingSetSize;
@@ -95,7 +95,7 @@ static ULONG NtpQueryPooled(PEPROCESS Process, NT_PROCESS_INFORMATION *Informati
     Pool->PagedPoolLimit = MAXSIZE_T;
     Pool->NonPagedPoolLimit = MAXSIZE_T;
     Pool->PeakPagefileUsage = NtpBytes(Process->Space.CommitChargePeak);
-    Pool->PagefileUsage = NtpBytes(Process->Space.CommitCharge);
+    Pool->PagefileUsage = NtpBytes(MiSpaceCommitCharge(&Process->Space));
     Pool->PagefileLimit =
         Process->Space.CommitChargeLimit != 0 ? NtpBytes(Process->Space.CommitChargeLimit) : MAXSIZE_T;
     return Length == sizeof(*Pool) ? sizeof(*Pool) : 0;
@@ -243,7 +243,15 @@ static NTSTATUS NtpSetQuota(HANDLE ProcessHandle, PVOID Buffer, ULONG Length)
     else
     {
         BOOLEAN Empty = Quota.MinimumWorkingSetSize == MAXSIZE_T && Quota.MaximumWorkingSetSize == MAXSIZE_T;
+        SIZE_T Minimum;
+        SIZE_T Maximum;
 
+        /* Documented: what a job limits can be emptied, but a change of the limits is silently ignored. */
+        if (!Empty && PsQueryJobWorkingSet(Process, &Minimum, &Maximum))
+        {
+            ObDereferenceObjectBody(Process);
+            return STATUS_SUCCESS;
+        }
         Status = MiSetWorkingSetLimits(
             &Process->Space, Empty ? MAXSIZE_T : Quota.MinimumWorkingSetSize >> PAGE_SHIFT,
             Empty ? MAXSIZE_T : Quota.MaximumWorkingSetSize >> PAGE_SHIFT, Quota.Flags);

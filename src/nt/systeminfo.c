@@ -228,7 +228,7 @@ static VOID NtpDescribeProcess(PEPROCESS Process, SYSTEM_PROCESS_INFORMATION *In
     Information->PeakWorkingSetSize = Space->Vm.PeakWorkingSetSize << PAGE_SHIFT;
     Information->PeakVirtualSize = Space->PeakVirtualSize;
     Information->VirtualSize = Space->VirtualSize;
-    Information->PagefileUsage = Space->CommitCharge << PAGE_SHIFT;
+    Information->PagefileUsage = MiSpaceCommitCharge(Space) << PAGE_SHIFT;
     Information->PeakPagefileUsage = Space->CommitChargePeak << PAGE_SHIFT;
     Information->PrivatePageCount = Information->PagefileUsage;
 }

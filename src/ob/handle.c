@@ -12,7 +12,11 @@ typedef struct _OB_HANDLE_ENTRY
 {
     PVOID Object; /* NULL: free */
     ACCESS_MASK Access;
-    ULONG NextFree; /* index, 0 = none */
+    union
+    {
+        ULONG NextFree;   /* free: index, 0 = none */
+        ULONG Attributes; /* in use: OB_HANDLE_ATTRIBUTES */
+    };
 } OB_HANDLE_ENTRY;
 
 #define OB_ENTRIES_PER_PAGE  (PAGE_SIZE / (ULONG)sizeof(OB_HANDLE_ENTRY))
@@ -153,7 +157,8 @@ static BOOLEAN ObpGrow(OB_HANDLE_TABLE *Table)
 
 /* ---- Handles --------------------------------------------------------------------------------------------- */
 
-static NTSTATUS ObpTakeEntry(OB_HANDLE_TABLE *Table, PVOID Object, ACCESS_MASK Access, PULONG Index)
+static NTSTATUS ObpTakeEntry(OB_HANDLE_TABLE *Table, PVOID Object, ACCESS_MASK Access, ULONG Attributes,
+                             PULONG Index)
 {
     OB_HANDLE_ENTRY *Entry;
 
@@ -168,7 +173,9 @@ static NTSTATUS ObpTakeEntry(OB_HANDLE_TABLE *Table, PVOID Object, ACCESS_MASK A
     *Index = Table->FirstFree;
     Entry = ObpEntry(Table, *Index);
     Table->FirstFree = Entry->NextFree;
-    *Entry = (OB_HANDLE_ENTRY){ .Object = Object, .Access = Access };
+    *Entry = (OB_HANDLE_ENTRY){ .Object = Object,
+                                .Access = Access,
+                                .Attributes = Attributes & OB_HANDLE_ATTRIBUTES };
     Table->Count++;
     return STATUS_SUCCESS;
 }
@@ -190,11 +197,16 @@ static VOID ObpReleaseHandle(PVOID Object)
     if (__atomic_sub_fetch(&ObHeader(Object)->HandleCount, 1, __ATOMIC_ACQ_REL) == 0)
     {
         ObRemoveUnusedName(Object);
+        if (ObGetType(Object)->Close != NULL)
+        {
+            ObGetType(Object)->Close(Object);
+        }
     }
     ObDereferenceObjectBody(Object);
 }
 
-NTSTATUS ObInsertHandle(OB_HANDLE_TABLE *Table, PVOID Object, ACCESS_MASK Access, PHANDLE Handle)
+NTSTATUS ObInsertHandleEx(OB_HANDLE_TABLE *Table, PVOID Object, ACCESS_MASK Access, ULONG Attributes,
+                          PHANDLE Handle)
 {
     ULONG Index = 0;
     NTSTATUS Status;
@@ -202,7 +214,7 @@ NTSTATUS ObInsertHandle(OB_HANDLE_TABLE *Table, PVOID Object, ACCESS_MASK Access
     ObReferenceObjectBody(Object);
     __atomic_fetch_add(&ObHeader(Object)->HandleCount, 1, __ATOMIC_RELAXED);
     ObpLockTable(Table);
-    Status = ObpTakeEntry(Table, Object, Access, &Index);
+    Status = ObpTakeEntry(Table, Object, Access, Attributes, &Index);
     ObpUnlockTable(Table);
     if (!NT_SUCCESS(Status))
     {
@@ -254,22 +266,56 @@ NTSTATUS ObReferenceHandle(OB_HANDLE_TABLE *Table, HANDLE Handle, ACCESS_MASK De
 NTSTATUS ObCloseHandleIn(OB_HANDLE_TABLE *Table, HANDLE Handle)
 {
     OB_HANDLE_ENTRY *Entry;
+    NTSTATUS Status = STATUS_INVALID_HANDLE;
     PVOID Object = NULL;
     ULONG Index;
 
     ObpLockTable(Table);
     Entry = ObpLookup(Table, Handle, &Index);
-    if (Entry != NULL)
+    if (Entry != NULL && (Entry->Attributes & OBJ_PROTECT_CLOSE) != 0)
+    {
+        Status = STATUS_HANDLE_NOT_CLOSABLE;
+    }
+    else if (Entry != NULL)
     {
         Object = ObpFreeEntry(Table, Entry, Index);
     }
     ObpUnlockTable(Table);
     if (Object == NULL)
     {
-        return STATUS_INVALID_HANDLE;
+        return Status;
     }
     ObpReleaseHandle(Object);
     return STATUS_SUCCESS;
+}
+
+NTSTATUS ObQueryHandleAttributes(OB_HANDLE_TABLE *Table, HANDLE Handle, PULONG Attributes)
+{
+    OB_HANDLE_ENTRY *Entry;
+    ULONG Index;
+
+    KiAcquirePushLockShared(&Table->Lock);
+    KiNoteLockAcquired(&Table->Lock, KiLockHandleTable, FALSE);
+    Entry = ObpLookup(Table, Handle, &Index);
+    *Attributes = Entry != NULL ? Entry->Attributes : 0;
+    KiNoteLockReleased(&Table->Lock);
+    KiReleasePushLockShared(&Table->Lock);
+    return Entry != NULL ? STATUS_SUCCESS : STATUS_INVALID_HANDLE;
+}
+
+NTSTATUS ObSetHandleAttributes(OB_HANDLE_TABLE *Table, HANDLE Handle, ULONG Attributes)
+{
+    OB_HANDLE_ENTRY *Entry;
+    ULONG Index;
+
+    ObpLockTable(Table);
+    Entry = ObpLookup(Table, Handle, &Index);
+    if (Entry != NULL)
+    {
+        Entry->Attributes = Attributes & OB_HANDLE_ATTRIBUTES;
+    }
+    ObpUnlockTable(Table);
+    return Entry != NULL ? STATUS_SUCCESS : STATUS_INVALID_HANDLE;
 }
 
 VOID ObCloseAllHandles(OB_HANDLE_TABLE *Table)
@@ -300,6 +346,74 @@ ULONG ObHandleCount(OB_HANDLE_TABLE *Table)
     Count = Table->Count;
     KiReleasePushLockShared(&Table->Lock);
     return Count;
+}
+
+/* ---- Inheritance ----------------------------------------------------------------------------------------- */
+
+/* The free entries of a table that was filled by index, lowest first. */
+static VOID ObpChainFree(OB_HANDLE_TABLE *Table)
+{
+    Table->FirstFree = 0;
+    for (ULONG Index = Table->Capacity; Index > 1; Index--)
+    {
+        OB_HANDLE_ENTRY *Entry = ObpEntry(Table, Index - 1);
+
+        if (Entry->Object == NULL)
+        {
+            Entry->NextFree = Table->FirstFree;
+            Table->FirstFree = Index - 1;
+        }
+    }
+}
+
+/* Makes room for as many entries as the parent has up to its last inheritable one. Parent locked. */
+static BOOLEAN ObpGrowToInherit(OB_HANDLE_TABLE *Child, const OB_HANDLE_TABLE *Parent)
+{
+    ULONG Last = 0;
+
+    for (ULONG Index = 1; Index < Parent->Capacity; Index++)
+    {
+        const OB_HANDLE_ENTRY *Entry = ObpEntry(Parent, Index);
+
+        Last = Entry->Object != NULL && (Entry->Attributes & OBJ_INHERIT) != 0 ? Index : Last;
+    }
+    while (Last != 0 && Child->Capacity <= Last)
+    {
+        if (!ObpGrow(Child))
+        {
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+NTSTATUS ObInheritHandles(OB_HANDLE_TABLE *Child, OB_HANDLE_TABLE *Parent)
+{
+    BOOLEAN Room;
+
+    KiRequire(Child->Count == 0);
+    KiAcquirePushLockShared(&Parent->Lock);
+    KiNoteLockAcquired(&Parent->Lock, KiLockHandleTable, FALSE);
+    Room = ObpGrowToInherit(Child, Parent);
+    for (ULONG Index = 1; Room && Index < Parent->Capacity; Index++)
+    {
+        const OB_HANDLE_ENTRY *Entry = ObpEntry(Parent, Index);
+
+        if (Entry->Object != NULL && (Entry->Attributes & OBJ_INHERIT) != 0)
+        {
+            ObReferenceObjectBody(Entry->Object);
+            __atomic_fetch_add(&ObHeader(Entry->Object)->HandleCount, 1, __ATOMIC_RELAXED);
+            *ObpEntry(Child, Index) = *Entry;
+            Child->Count++;
+        }
+    }
+    KiNoteLockReleased(&Parent->Lock);
+    KiReleasePushLockShared(&Parent->Lock);
+    if (Child->Capacity != 0)
+    {
+        ObpChainFree(Child);
+    }
+    return Room ? STATUS_SUCCESS : STATUS_INSUFFICIENT_RESOURCES;
 }
 
 /* ---- Tables ---------------------------------------------------------------------------------------------- */

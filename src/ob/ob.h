@@ -15,6 +15,7 @@ typedef struct _OB_TYPE
     PCSTR Name;
     ULONG PoolTag; /* of its bodies; 0: "Objc" */
     ACCESS_MASK AllAccess;
+    VOID (*Close)(PVOID Object);  /* optional: last handle gone, the object still referenced; PASSIVE_LEVEL */
     VOID (*Delete)(PVOID Object); /* last reference gone; PASSIVE_LEVEL */
 } OB_TYPE;
 
@@ -93,8 +94,31 @@ VOID ObDeleteHandleTable(OB_HANDLE_TABLE *Table); /* closes all */
 /* Closes all; from now on nothing can be inserted (STATUS_PROCESS_IS_TERMINATING). The table stays. */
 VOID ObCloseAllHandles(OB_HANDLE_TABLE *Table);
 
-/* Handles are multiples of 4, never 0. The handle holds its own reference. STATUS_INSUFFICIENT_RESOURCES. */
-NTSTATUS ObInsertHandle(OB_HANDLE_TABLE *Table, PVOID Object, ACCESS_MASK Access, PHANDLE Handle);
+/* What a handle itself may be: the rest of OBJ_* concerns the object or the way to it. */
+#define OBJ_PROTECT_CLOSE    0x00000001u
+#define OB_HANDLE_ATTRIBUTES (OBJ_INHERIT | OBJ_PROTECT_CLOSE)
+
+/*
+ * Handles are multiples of 4, never 0. The handle holds its own reference. Of Attributes those of OB_HANDLE_ATTRIBUTES matter.
+ * STATUS_INSUFFICIENT_RESOURCES.
+ */
+NTSTATUS ObInsertHandleEx(OB_HANDLE_TABLE *Table, PVOID Object, ACCESS_MASK Access, ULONG Attributes,
+                          PHANDLE Handle);
+
+static FORCEINLINE NTSTATUS ObInsertHandle(OB_HANDLE_TABLE *Table, PVOID Object, ACCESS_MASK Access,
+                                           PHANDLE Handle)
+{
+    return ObInsertHandleEx(Table, Object, Access, 0, Handle);
+}
+
+NTSTATUS ObQueryHandleAttributes(OB_HANDLE_TABLE *Table, HANDLE Handle, PULONG Attributes);
+NTSTATUS ObSetHandleAttributes(OB_HANDLE_TABLE *Table, HANDLE Handle, ULONG Attributes);
+
+/*
+ * Copies the handles of Parent that have OBJ_INHERIT, at the same values, into Child, which is empty and known to nobody.
+ * STATUS_INSUFFICIENT_RESOURCES: nothing was copied.
+ */
+NTSTATUS ObInheritHandles(OB_HANDLE_TABLE *Child, OB_HANDLE_TABLE *Parent);
 
 /*
  * STATUS_INVALID_HANDLE, STATUS_OBJECT_TYPE_MISMATCH, STATUS_ACCESS_DENIED (UserMode only). Returns a reference. The two low
@@ -102,7 +126,8 @@ NTSTATUS ObInsertHandle(OB_HANDLE_TABLE *Table, PVOID Object, ACCESS_MASK Access
  */
 NTSTATUS ObReferenceHandle(OB_HANDLE_TABLE *Table, HANDLE Handle, ACCESS_MASK Desired, const OB_TYPE *Type,
                            KPROCESSOR_MODE Mode, PVOID *Object, ACCESS_MASK *Granted);
-NTSTATUS ObCloseHandleIn(OB_HANDLE_TABLE *Table, HANDLE Handle); /* STATUS_INVALID_HANDLE */
+/* STATUS_INVALID_HANDLE, STATUS_HANDLE_NOT_CLOSABLE (OBJ_PROTECT_CLOSE) */
+NTSTATUS ObCloseHandleIn(OB_HANDLE_TABLE *Table, HANDLE Handle);
 ULONG ObHandleCount(OB_HANDLE_TABLE *Table);
 
 /* Free list, counts and entries agree. The table is quiescent. */

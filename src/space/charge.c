@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Commitment of one address space: its own limit first, then the machine's. A refused charge leaves everything as it was. */
-#include "space/space.h"
+/*
+ * Commitment of one address space: its own limit and those of its jobs first, then the machine's. A refused charge leaves everything
+ * as it was.
+ */
+#include "space/job.h"
 
 /* Adds Pages to the space's charge if its limit permits. */
 static BOOLEAN MiTryChargeSpace(PMI_ADDRESS_SPACE Space, SIZE_T Pages, BOOLEAN Force)
@@ -11,6 +14,10 @@ static BOOLEAN MiTryChargeSpace(PMI_ADDRESS_SPACE Space, SIZE_T Pages, BOOLEAN F
     {
         SIZE_T Limit = __atomic_load_n(&Space->CommitChargeLimit, __ATOMIC_RELAXED);
 
+        if ((Charged & MI_CHARGE_IN_JOB) != 0)
+        {
+            return MiTryChargeJobs(Space, Pages, Force);
+        }
         if (!Force && Limit != 0 && (Charged > Limit || Pages > Limit - Charged))
         {
             return FALSE;
@@ -20,14 +27,38 @@ static BOOLEAN MiTryChargeSpace(PMI_ADDRESS_SPACE Space, SIZE_T Pages, BOOLEAN F
     return TRUE;
 }
 
-static VOID MiNotePeakCharge(PMI_ADDRESS_SPACE Space)
+/* Takes Pages from the charge unless it is smaller; returns what it was. */
+static SIZE_T MiUnchargeSpace(PMI_ADDRESS_SPACE Space, SIZE_T Pages)
 {
     SIZE_T Charged = __atomic_load_n(&Space->CommitCharge, __ATOMIC_RELAXED);
+
+    do
+    {
+        if ((Charged & MI_CHARGE_IN_JOB) != 0)
+        {
+            return MiReturnJobCharge(Space, Pages);
+        }
+        if (Charged < Pages)
+        {
+            return Charged;
+        }
+    } while (!__atomic_compare_exchange_n(&Space->CommitCharge, &Charged, Charged - Pages, TRUE,
+                                          __ATOMIC_RELAXED, __ATOMIC_RELAXED));
+    return Charged;
+}
+
+static VOID MiNotePeakCharge(PMI_ADDRESS_SPACE Space)
+{
+    SIZE_T Charged = MiSpaceCommitCharge(Space);
     SIZE_T Peak = __atomic_load_n(&Space->CommitChargePeak, __ATOMIC_RELAXED);
 
     while (Peak < Charged && !__atomic_compare_exchange_n(&Space->CommitChargePeak, &Peak, Charged, TRUE,
                                                           __ATOMIC_RELAXED, __ATOMIC_RELAXED))
     {
+    }
+    if ((__atomic_load_n(&Space->CommitCharge, __ATOMIC_RELAXED) & MI_CHARGE_IN_JOB) != 0)
+    {
+        MiNoteJobPeaks(Space);
     }
 }
 
@@ -43,7 +74,7 @@ NTSTATUS MiChargeSpaceCommit(PMI_ADDRESS_SPACE Space, SIZE_T Pages, ULONG Flags)
     }
     if (!MiChargeCommitment(Pages, Flags))
     {
-        __atomic_fetch_sub(&Space->CommitCharge, Pages, __ATOMIC_RELAXED);
+        (VOID) MiUnchargeSpace(Space, Pages);
         return STATUS_COMMITMENT_LIMIT;
     }
     MiNotePeakCharge(Space);
@@ -52,7 +83,7 @@ NTSTATUS MiChargeSpaceCommit(PMI_ADDRESS_SPACE Space, SIZE_T Pages, ULONG Flags)
 
 VOID MiReturnSpaceCommit(PMI_ADDRESS_SPACE Space, SIZE_T Pages)
 {
-    SIZE_T Before = __atomic_fetch_sub(&Space->CommitCharge, Pages, __ATOMIC_RELAXED);
+    SIZE_T Before = MiUnchargeSpace(Space, Pages);
 
     if (Before < Pages)
     {

@@ -54,11 +54,12 @@ static VOID MiCheckSums(PMI_ADDRESS_SPACE Space)
                           "%llu VADs of %llu bytes; counted are %llu of %llu", (ULONG64)Count, (ULONG64)Bytes,
                           (ULONG64)Space->VadCount, (ULONG64)Space->VirtualSize);
     }
-    if (Charge != Space->CommitCharge)
+    if (Charge != MiSpaceCommitCharge(Space))
     {
-        KiBugCheckMessage(MEMORY_MANAGEMENT, 0x3452, (ULONG_PTR)Space, Charge, Space->CommitCharge,
+        KiBugCheckMessage(MEMORY_MANAGEMENT, 0x3452, (ULONG_PTR)Space, Charge, MiSpaceCommitCharge(Space),
                           "VADs and %llu page tables are charged %llu pages, the space %llu",
-                          (ULONG64)Space->PageTablePages, (ULONG64)Charge, (ULONG64)Space->CommitCharge);
+                          (ULONG64)Space->PageTablePages, (ULONG64)Charge,
+                          (ULONG64)MiSpaceCommitCharge(Space));
     }
 }
 

@@ -2,6 +2,7 @@
 /* Birth and death of the room: the system's address space, the initial system process, what the surroundings occupy, randomization. */
 #include "space/space.h"
 #include "nt/psinfo.h"
+#include "space/job.h"
 #include "translation/systemptes.h"
 
 #define MI_SYSTEM_SLOT_TAG MI_TAG('M', 'm', 'S', 'y')
@@ -90,6 +91,11 @@ NTSTATUS MiInitializeSpace(BOOLEAN Randomize, ULONG64 Seed)
                                     .PoolTag = MI_TAG('P', 'r', 'o', 'c'),
                                     .AllAccess = PROCESS_ALL_ACCESS,
                                     .Delete = PsDeleteProcessObject };
+    State->JobType = (OB_TYPE){ .Name = "Job",
+                                .PoolTag = MI_TAG('J', 'o', 'b', ' '),
+                                .AllAccess = JOB_OBJECT_ALL_ACCESS,
+                                .Close = PsCloseJobObject,
+                                .Delete = PsDeleteJobObject };
     Status = MiReadOccupiedRanges(State);
     if (NT_SUCCESS(Status))
     {

@@ -7,6 +7,7 @@
 #include "space/space.h"
 #include "nt/psinfo.h"
 #include "rtl/memory.h"
+#include "space/job.h"
 
 #define PS_SLOT_TAG MI_TAG('P', 's', 'S', 'l')
 
@@ -72,8 +73,7 @@ static VOID PspAwaitCharges(PMI_ADDRESS_SPACE Space)
 {
     LARGE_INTEGER Millisecond = { .QuadPart = -10000 };
 
-    for (ULONG Round = 0; Round < PS_CHARGE_ROUNDS && !KiIsDeterministic() &&
-                          __atomic_load_n(&Space->CommitCharge, __ATOMIC_ACQUIRE) != 1;
+    for (ULONG Round = 0; Round < PS_CHARGE_ROUNDS && !KiIsDeterministic() && MiSpaceCommitCharge(Space) != 1;
          Round++)
     {
         KeDelayExecutionThread(KernelMode, FALSE, &Millisecond);
@@ -106,13 +106,13 @@ static VOID PspDeleteUserHalf(PEPROCESS Process)
         MiState.Space->DeleteAddressSpace(Space);
     }
     PspAwaitCharges(Space);
-    if (Space->VadCount != 0 || __atomic_load_n(&Space->CommitCharge, __ATOMIC_ACQUIRE) != 1 ||
+    if (Space->VadCount != 0 || MiSpaceCommitCharge(Space) != 1 ||
         __atomic_load_n(&Space->PageTablePages, __ATOMIC_ACQUIRE) != 1)
     {
-        KiBugCheckMessage(MEMORY_MANAGEMENT, 0x5003, (ULONG_PTR)Process, Space->VadCount, Space->CommitCharge,
-                          "process %s ends with %llu VADs, %llu pages committed, %llu page tables",
-                          Process->ImageFileName, (ULONG64)Space->VadCount, (ULONG64)Space->CommitCharge,
-                          (ULONG64)Space->PageTablePages);
+        KiBugCheckMessage(
+            MEMORY_MANAGEMENT, 0x5003, (ULONG_PTR)Process, Space->VadCount, MiSpaceCommitCharge(Space),
+            "process %s ends with %llu VADs, %llu pages committed, %llu page tables", Process->ImageFileName,
+            (ULONG64)Space->VadCount, (ULONG64)MiSpaceCommitCharge(Space), (ULONG64)Space->PageTablePages);
     }
     __atomic_store_n(&Process->SpaceDeleted, TRUE, __ATOMIC_RELEASE);
 }
@@ -127,6 +127,7 @@ VOID PsTerminateProcessObject(PEPROCESS Process, NTSTATUS ExitStatus)
     __atomic_store_n(&Process->ExitStatus, ExitStatus, __ATOMIC_RELEASE);
     ObCloseAllHandles(Process->HandleTable);
     PspDeleteUserHalf(Process);
+    PsLeaveJob(Process);
     KeSetEvent((PKEVENT)(PVOID)&Process->Header, 0, FALSE);
 }
 
@@ -157,6 +158,10 @@ VOID PsDeleteProcessObject(PVOID Object)
     {
         PspDeleteTopLevel(&Process->Space);
         __atomic_fetch_sub(&MiState.Space->ProcessCount, 1, __ATOMIC_RELAXED);
+    }
+    if (Process->Job != NULL)
+    {
+        ObDereferenceObjectBody(Process->Job);
     }
     if (Process->HandleTable != NULL && Process->HandleTable != MiState.Ob->KernelTable)
     {

@@ -7,7 +7,8 @@
  *
  * Locks. Space->Lock (cache-aware push lock): shared = faults, trimming, queries; exclusive = anything that changes VADs, makes
  * entries zero, or frees page-table pages. Under the shared lock entries change under their page table's lock.
- * [X] exclusive; [S] shared + page table lock; [C] atomic; [W] working-set list lock; [L] process list lock.
+ * [X] exclusive; [S] shared + page table lock; [C] atomic; [W] working-set list lock; [L] process list lock;
+ * [J] job lock.
  *
  * An EPROCESS is an object. Its user half goes when it is terminated, its top-level page with the last reference: a thread
  * that runs in a space (owner or attached) has a reference to its process.
@@ -136,7 +137,8 @@ typedef struct _MI_ADDRESS_SPACE
     SIZE_T VadCount;      /* [X] */
     MI_SPACE_SLOT *Slots; /* [processor]; the lock */
     MMSUPPORT Vm;
-    volatile SIZE_T CommitCharge;     /* [C] pages: private memory + page tables */
+    /* [C] pages: private memory + page tables, and MI_CHARGE_IN_JOB: read it with MiSpaceCommitCharge */
+    volatile SIZE_T CommitCharge;
     volatile SIZE_T CommitChargePeak; /* [C] */
     SIZE_T CommitChargeLimit;         /* 0 = none */
     volatile SIZE_T PageTablePages;   /* [C] */
@@ -161,7 +163,9 @@ typedef struct _EPROCESS
     volatile BOOLEAN SpaceDeleted; /* [C] user half empty for good */
     OB_HANDLE_TABLE *HandleTable;  /* fixed */
     volatile LONG ActiveThreads;   /* [C] */
-    CHAR ImageFileName[16];        /* fixed */
+    struct _EJOB *Job;      /* [J] MI_SPACE_STATE.JobLock: the immediate job, referenced until deletion */
+    BOOLEAN LeftJob;        /* [J] it has ended and joins no job any more */
+    CHAR ImageFileName[16]; /* fixed */
     /* [C] pages that MDLs lock in its user half (room mdl) */
     volatile SIZE_T NumberOfLockedPages;
     MI_ADDRESS_SPACE Space;
@@ -181,6 +185,8 @@ typedef struct _MI_SPACE_STATE
     KSPIN_LOCK WorkingSetListLock; /* [W] */
     LIST_ENTRY WorkingSetList;
     OB_TYPE ProcessType;
+    OB_TYPE JobType;
+    KSPIN_LOCK JobLock;             /* [J] everything of all jobs, charges of processes in jobs; a leaf */
     PEPROCESS InitialSystemProcess; /* fixed: owner of kernel threads, without user space */
     BOOLEAN Randomize;
     volatile ULONG64 RandomState;                        /* [C] */
@@ -285,6 +291,17 @@ BOOLEAN MiIsRangeAllocatable(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_
  */
 NTSTATUS MiChargeSpaceCommit(PMI_ADDRESS_SPACE Space, SIZE_T Pages, ULONG Flags);
 VOID MiReturnSpaceCommit(PMI_ADDRESS_SPACE Space, SIZE_T Pages);
+
+/*
+ * In CommitCharge: the process is in a job. Set once, in the same atomic step that tells how much the jobs are charged for what is there already;
+ * from then on the word changes under JobLock only.
+ */
+#define MI_CHARGE_IN_JOB ((SIZE_T)1 << 63)
+
+static FORCEINLINE SIZE_T MiSpaceCommitCharge(const MI_ADDRESS_SPACE *Space)
+{
+    return __atomic_load_n(&Space->CommitCharge, __ATOMIC_ACQUIRE) & ~MI_CHARGE_IN_JOB;
+}
 
 /* ---- Processes --------------------------------------------------------------------------------------------------- */
 

@@ -21,6 +21,13 @@ VOID MiEnforceWorkingSetLimit(PMI_ADDRESS_SPACE Space)
     }
 }
 
+NTSTATUS MiCheckWorkingSetLimits(SIZE_T Minimum, SIZE_T Maximum)
+{
+    return Minimum < MI_LEAST_WORKING_SET || Minimum > Maximum || Maximum > MiState.Physical->NumberOfPages
+               ? STATUS_BAD_WORKING_SET_LIMIT
+               : STATUS_SUCCESS;
+}
+
 /*
  * Space exclusive: one change at a time, none after the process gave its guarantee back. Faults and trimmers
  * read without the lock.
@@ -38,7 +45,7 @@ static NTSTATUS MiChangeLimits(PMI_ADDRESS_SPACE Space, SIZE_T Minimum, SIZE_T M
     }
     Minimum = Minimum == 0 ? Vm->MinimumWorkingSetSize : Minimum;
     Maximum = Maximum == 0 ? Vm->MaximumWorkingSetSize : Maximum;
-    if (Minimum < MI_LEAST_WORKING_SET || Minimum > Maximum || Maximum > MiState.Physical->NumberOfPages)
+    if (!NT_SUCCESS(MiCheckWorkingSetLimits(Minimum, Maximum)))
     {
         return STATUS_BAD_WORKING_SET_LIMIT;
     }

@@ -87,6 +87,9 @@ SIZE_T MiTrimPageTables(PMI_ADDRESS_SPACE Space);
  */
 VOID MiEnforceWorkingSetLimit(PMI_ADDRESS_SPACE Space);
 
+/* Whether the pair is legal: STATUS_BAD_WORKING_SET_LIMIT. */
+NTSTATUS MiCheckWorkingSetLimits(SIZE_T Minimum, SIZE_T Maximum);
+
 /*
  * Sets limits in pages (0 keeps one; both ~0: empty the working set). STATUS_BAD_WORKING_SET_LIMIT (minimum >
  * maximum or < 20), STATUS_INSUFFICIENT_RESOURCES (a hard minimum that memory cannot give).

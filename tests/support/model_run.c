@@ -198,7 +198,7 @@ static VOID ModelCheckCharges(MODEL *Model, MODEL_SPACE *Space)
     {
         ModelExpect(Model, "the number of reservations", Space->Count, Real->VadCount);
         ModelExpect(Model, "the commitment of the process",
-                    ModelCommittedInSpace(Space) + Real->PageTablePages, Real->CommitCharge);
+                    ModelCommittedInSpace(Space) + Real->PageTablePages, MiSpaceCommitCharge(Real));
         ModelExpect(Model, "the number of locked pages", ModelLockedInSpace(Space), Real->Vm.LockedPages);
     }
 }
@@ -263,7 +263,7 @@ VOID ModelCheck(MODEL *Model, BOOLEAN Pages)
     }
     for (ULONG Slot = 0; Slot < MODEL_SPACES && !Model->Native; Slot++)
     {
-        Charged += Model->Space[Slot] != NULL ? Model->Space[Slot]->Process->Space.CommitCharge : 0;
+        Charged += Model->Space[Slot] != NULL ? MiSpaceCommitCharge(&Model->Space[Slot]->Process->Space) : 0;
     }
     if (!Model->Native)
     {

@@ -242,7 +242,7 @@ SIZE_T TestVmCharge(void)
 {
     PMI_ADDRESS_SPACE Space = MiCurrentSpace();
 
-    return Space->CommitCharge - Space->PageTablePages;
+    return MiSpaceCommitCharge(Space) - Space->PageTablePages;
 }
 
 /* ---- Out of memory ------------------------------------------------------------------------------------- */

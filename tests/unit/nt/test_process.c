@@ -122,14 +122,76 @@ static void handles_are_duplicated_between_processes(void **state)
     assert_int_equal(NtDuplicateObject(NtCurrentProcess(), event, NULL, NULL, 0, 0, DUPLICATE_CLOSE_SOURCE),
                      STATUS_SUCCESS);
     assert_int_equal(NtClose(event), STATUS_INVALID_HANDLE);
-    assert_int_equal(
-        NtDuplicateObject(NtCurrentProcess(), back, process, &copy, 0, OBJ_INHERIT, DUPLICATE_SAME_ACCESS),
-        STATUS_NOT_IMPLEMENTED);
     assert_int_equal(NtDuplicateObject(NtCurrentProcess(), (HANDLE)0x5550, process, &copy, 0, 0, 0),
                      STATUS_INVALID_HANDLE);
     NtClose(back);
     NtClose(process);
     TestEndProcess(other);
+}
+
+static void children_inherit_what_is_inheritable(void **state)
+{
+    OBJECT_ATTRIBUTES attributes;
+    HANDLE plain, inherited, shielded, child = NULL, none = NULL;
+    OBJECT_HANDLE_FLAG_INFORMATION flags = { .ProtectFromClose = TRUE, .Inherit = TRUE };
+    PEPROCESS body;
+    PVOID object;
+
+    (void)state;
+    InitializeObjectAttributes(&attributes, NULL, OBJ_INHERIT, NULL, NULL);
+    assert_int_equal(NtCreateEvent(&plain, EVENT_ALL_ACCESS, NULL, NotificationEvent, FALSE), STATUS_SUCCESS);
+    assert_int_equal(NtCreateEvent(&inherited, EVENT_QUERY_STATE, &attributes, NotificationEvent, FALSE),
+                     STATUS_SUCCESS);
+    assert_int_equal(NtDuplicateObject(NtCurrentProcess(), plain, NtCurrentProcess(), &shielded, 0, 0,
+                                       DUPLICATE_SAME_ACCESS),
+                     STATUS_SUCCESS);
+    assert_int_equal(NtSetInformationObject(shielded, ObjectHandleFlagInformation, &flags, sizeof(flags)),
+                     STATUS_SUCCESS);
+    assert_int_equal(NtClose(shielded), STATUS_HANDLE_NOT_CLOSABLE);
+    assert_int_equal(NtClose(plain), STATUS_SUCCESS); /* leaves a hole below */
+    assert_int_equal(NtCreateProcessEx(&child, PROCESS_ALL_ACCESS, NULL, NtCurrentProcess(),
+                                       PROCESS_CREATE_FLAGS_INHERIT_HANDLES, NULL, NULL, NULL, 0),
+                     STATUS_SUCCESS);
+    assert_int_equal(NtReferenceProcess(child, 0, &body), STATUS_SUCCESS);
+    assert_int_equal(ObHandleCount(body->HandleTable), 2);
+    ObCheckHandleTable(body->HandleTable);
+    /* At the same value, with the same rights and attributes. */
+    assert_int_equal(ObReferenceHandle(body->HandleTable, inherited, EVENT_MODIFY_STATE,
+                                       &MiState.Ob->EventType, UserMode, &object, NULL),
+                     STATUS_ACCESS_DENIED);
+    assert_int_equal(ObReferenceHandle(body->HandleTable, inherited, EVENT_QUERY_STATE,
+                                       &MiState.Ob->EventType, UserMode, &object, NULL),
+                     STATUS_SUCCESS);
+    ObDereferenceObjectBody(object);
+    assert_int_equal(ObCloseHandleIn(body->HandleTable, shielded), STATUS_HANDLE_NOT_CLOSABLE);
+    assert_int_equal(ObInsertHandle(body->HandleTable, body, 0, &none), STATUS_SUCCESS);
+    assert_ptr_equal(none, plain); /* the lowest free one */
+    ObDereferenceObjectBody(body);
+    assert_int_equal(NtTerminateProcess(child, 0), STATUS_SUCCESS);
+    NtClose(child);
+    /* Without the flag: nothing. */
+    assert_int_equal(
+        NtCreateProcessEx(&child, PROCESS_ALL_ACCESS, NULL, NtCurrentProcess(), 0, NULL, NULL, NULL, 0),
+        STATUS_SUCCESS);
+    assert_int_equal(NtReferenceProcess(child, 0, &body), STATUS_SUCCESS);
+    assert_int_equal(ObHandleCount(body->HandleTable), 0);
+    ObDereferenceObjectBody(body);
+    assert_int_equal(NtTerminateProcess(child, 0), STATUS_SUCCESS);
+    NtClose(child);
+    assert_int_equal(NtQueryObject(shielded, ObjectHandleFlagInformation, &flags, sizeof(flags), NULL),
+                     STATUS_SUCCESS);
+    assert_true(flags.Inherit && flags.ProtectFromClose);
+    flags.ProtectFromClose = FALSE;
+    assert_int_equal(NtSetInformationObject(shielded, ObjectHandleFlagInformation, &flags, sizeof(flags)),
+                     STATUS_SUCCESS);
+    NtClose(shielded);
+    NtClose(inherited);
+    assert_int_equal(NtQueryObject(shielded, ObjectHandleFlagInformation, &flags, sizeof(flags), NULL),
+                     STATUS_INVALID_HANDLE);
+    assert_int_equal(NtQueryObject(shielded, ObjectHandleFlagInformation, &flags, 1, NULL),
+                     STATUS_INFO_LENGTH_MISMATCH);
+    assert_int_equal(NtQueryObject(shielded, (OBJECT_INFORMATION_CLASS)99, &flags, 2, NULL),
+                     STATUS_INVALID_INFO_CLASS);
 }
 
 static void creating_processes_checks_its_parameters(void **state)
@@ -257,6 +319,7 @@ int main(void)
         TEST_IN_PROCESS(memory_services_want_vm_operation),
         TEST_IN_PROCESS(waiting_for_a_process_ends_with_it),
         TEST_IN_PROCESS(handles_are_duplicated_between_processes),
+        TEST_IN_PROCESS(children_inherit_what_is_inheritable),
         TEST_IN_PROCESS(creating_processes_checks_its_parameters),
         TEST_IN_PROCESS(counters_follow_the_memory),
         TEST_IN_PROCESS(working_set_limits_are_set_and_kept),

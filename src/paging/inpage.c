@@ -95,9 +95,9 @@ static VOID MiReadComplete(PORT_IO *Io)
                       Io->Information >= (Asked < InPage->MinimumBytes ? Asked : InPage->MinimumBytes);
     KIRQL OldIrql;
 
-    if (Success && InPage->Finish != NULL)
+    if (InPage->Finish != NULL)
     {
-        InPage->Finish(InPage, Io->Information);
+        InPage->Finish(InPage, Success, Io->Information);
     }
     OldIrql = KiRaiseIrqlToDispatch();
 

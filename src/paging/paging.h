@@ -53,10 +53,10 @@ typedef struct _MMINPAGE_SUPPORT
     ULONG ExtraFrames;   /* read behind them for Finish, and freed: at most one */
     SIZE_T MinimumBytes; /* less than this is a failed read: the file has become shorter */
     /*
-     * Files that are not in memory as they are on disk: makes the pages of what was read, before anybody sees them. Bytes were read, zeros
-     * behind them. Any IRQL <= DISPATCH_LEVEL, no locks. NULL: nothing to do.
+     * Files that are not in memory as they are on disk: called at the end of the read, successful or not, before anybody sees the pages; makes
+     * them of the Bytes that were read (zeros behind them). IRQL <= DISPATCH_LEVEL, no locks. NULL: nothing to do.
      */
-    VOID (*Finish)(struct _MMINPAGE_SUPPORT *InPage, SIZE_T Bytes);
+    VOID (*Finish)(struct _MMINPAGE_SUPPORT *InPage, BOOLEAN Success, SIZE_T Bytes);
     PVOID FinishContext;
     ULONG64 FinishArgument;
     PKTHREAD

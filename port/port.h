@@ -165,10 +165,16 @@ typedef struct _PORT_STORAGE PORT_STORAGE;
 #define PORT_STORAGE_EXCLUSIVE 0x8u  /* nobody else may use it as a paging file at the same time */
 #define PORT_STORAGE_UNCACHED  0x10u /* around the surroundings' page cache (O_DIRECT) where it can be had */
 #define PORT_STORAGE_SCRATCH   0x20u /* contents mean nothing after close */
+/*
+ * A client's file: its size counts bytes and belongs to whoever sets it, so a write never makes it longer. What lies beyond the end is left out,
+ * and Information says how far the write came; a write wholly beyond is an END_OF_FILE. Holes that it has stay holes.
+ */
+#define PORT_STORAGE_DATA 0x40u
+#define PORT_STORAGE_NEW  0x80u /* with CREATE: OBJECT_NAME_COLLISION when it exists */
 
 /*
- * Opens a backing file. Statuses: OBJECT_NAME_NOT_FOUND, OBJECT_PATH_NOT_FOUND, ACCESS_DENIED,
- * SHARING_VIOLATION, INVALID_PARAMETER (a directory), MEDIA_WRITE_PROTECTED, INSUFFICIENT_RESOURCES.
+ * Opens a backing file. Statuses: OBJECT_NAME_NOT_FOUND, OBJECT_PATH_NOT_FOUND, ACCESS_DENIED, SHARING_VIOLATION, INVALID_PARAMETER (no file;
+ * FILE_IS_A_DIRECTORY for a directory opened as DATA), MEDIA_WRITE_PROTECTED, INSUFFICIENT_RESOURCES.
  */
 NTSTATUS PortOpenStorage(PCUNICODE_STRING Name, ULONG Flags, PORT_STORAGE **Storage);
 VOID PortCloseStorage(PORT_STORAGE *Storage);
@@ -177,6 +183,24 @@ NTSTATUS PortQueryStorageSize(PORT_STORAGE *Storage, ULONG64 *Bytes);
 /* Sets the size; growth really allocates (STATUS_DISK_FULL otherwise, size unchanged). */
 NTSTATUS PortSetStorageSize(PORT_STORAGE *Storage, ULONG64 Bytes);
 NTSTATUS PortFlushStorage(PORT_STORAGE *Storage);
+
+/* Two storages of the same file have the same Device and File. Times in 100 ns units since 1601. */
+typedef struct _PORT_STORAGE_INFORMATION
+{
+    ULONG64 Device;
+    ULONG64 File;
+    ULONG64 Size;           /* bytes */
+    ULONG64 AllocationSize; /* bytes that it occupies */
+    LONG64 CreationTime, LastAccessTime, LastWriteTime, ChangeTime;
+    ULONG Links;
+    BOOLEAN ReadOnly; /* nobody has the permission to write it */
+    BOOLEAN Created;  /* by this open */
+} PORT_STORAGE_INFORMATION;
+
+NTSTATUS PortQueryStorageInformation(PORT_STORAGE *Storage, PORT_STORAGE_INFORMATION *Information);
+
+/* Takes its name away; the storage stays usable until it is closed. Nothing if another file has the name meanwhile. */
+NTSTATUS PortDeleteStorage(PORT_STORAGE *Storage);
 
 /* One asynchronous vectored transfer between consecutive bytes of a file and page frames. */
 typedef struct _PORT_IO PORT_IO;

@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -25,7 +26,7 @@
 
 #define HOST_VALID_STORAGE_FLAGS                                                                             \
     (PORT_STORAGE_READ | PORT_STORAGE_WRITE | PORT_STORAGE_CREATE | PORT_STORAGE_EXCLUSIVE |                 \
-     PORT_STORAGE_UNCACHED | PORT_STORAGE_SCRATCH)
+     PORT_STORAGE_UNCACHED | PORT_STORAGE_SCRATCH | PORT_STORAGE_DATA | PORT_STORAGE_NEW)
 
 /* Everything here is used at PASSIVE_LEVEL only, by open, close and the settings. */
 static struct
@@ -191,13 +192,21 @@ static NTSTATUS HostOpenFile(PCSTR Path, ULONG Flags, int *Descriptor, BOOLEAN *
         /* Looked at before it is opened: opening some devices does something. */
         if (!S_ISREG(Information.st_mode))
         {
-            return STATUS_INVALID_PARAMETER;
+            return S_ISDIR(Information.st_mode) && (Flags & PORT_STORAGE_DATA) != 0
+                       ? STATUS_FILE_IS_A_DIRECTORY
+                       : STATUS_INVALID_PARAMETER;
+        }
+        if ((Flags & PORT_STORAGE_NEW) != 0)
+        {
+            return STATUS_OBJECT_NAME_COLLISION;
         }
         *Descriptor = open(Path, HostOpenMode(Flags));
     }
     else if (errno == ENOENT && (Flags & PORT_STORAGE_CREATE) != 0)
     {
-        *Descriptor = open(Path, HostOpenMode(Flags) | O_CREAT | O_EXCL, 0600);
+        /* A client's file is anybody's, as the process's umask says; a paging file is nobody's. */
+        *Descriptor = open(Path, HostOpenMode(Flags) | O_CREAT | O_EXCL,
+                           (Flags & PORT_STORAGE_DATA) != 0 ? 0666 : 0600);
         *Created = *Descriptor >= 0;
     }
     else
@@ -225,6 +234,7 @@ static BOOLEAN HostProbeUncached(PORT_STORAGE *Storage)
     void *Page;
 
     if ((Storage->Flags & PORT_STORAGE_READ) == 0 || fstat(Storage->Descriptor, &Information) != 0 ||
+        (Information.st_size == 0 && (Storage->Flags & PORT_STORAGE_DATA) != 0) ||
         (Information.st_size < PAGE_SIZE && (Storage->Flags & Both) != Both))
     {
         return TRUE; /* no way to try; HostIoAdvance falls back when a transfer is refused */
@@ -251,9 +261,20 @@ static BOOLEAN HostProbeUncached(PORT_STORAGE *Storage)
     return Works;
 }
 
+/* A second open file description of the same file, through the page cache. */
+static int HostReopen(int Descriptor)
+{
+    char Path[40];
+
+    snprintf(Path, sizeof(Path), "/proc/self/fd/%d", Descriptor);
+    return open(Path, O_RDWR | O_CLOEXEC);
+}
+
 /* What follows the open: locks, O_DIRECT. The descriptor stays the caller's. */
 static NTSTATUS HostPrepareStorage(PORT_STORAGE *Storage)
 {
+    const ULONG WrittenData = PORT_STORAGE_DATA | PORT_STORAGE_WRITE;
+
     int Status = fcntl(Storage->Descriptor, F_GETFL) & ~O_NONBLOCK;
 
     if ((Storage->Flags & PORT_STORAGE_EXCLUSIVE) != 0 && flock(Storage->Descriptor, LOCK_EX | LOCK_NB) != 0)
@@ -264,6 +285,11 @@ static NTSTATUS HostPrepareStorage(PORT_STORAGE *Storage)
         fcntl(Storage->Descriptor, F_SETFL, Status | O_DIRECT) == 0)
     {
         Storage->Uncached = HostProbeUncached(Storage);
+        if (Storage->Uncached && (Storage->Flags & WrittenData) == WrittenData)
+        {
+            Storage->TailDescriptor = HostReopen(Storage->Descriptor);
+            Storage->Uncached = Storage->TailDescriptor >= 0;
+        }
         if (Storage->Uncached)
         {
             return STATUS_SUCCESS;
@@ -272,21 +298,29 @@ static NTSTATUS HostPrepareStorage(PORT_STORAGE *Storage)
     return fcntl(Storage->Descriptor, F_SETFL, Status) == 0 ? STATUS_SUCCESS : HostStatusFromErrno(errno);
 }
 
+static void HostCloseDescriptors(PORT_STORAGE *Storage)
+{
+    close(Storage->Descriptor);
+    if (Storage->TailDescriptor >= 0)
+    {
+        close(Storage->TailDescriptor);
+    }
+}
+
 /* Under the lock. */
 static NTSTATUS HostOpenLocked(PORT_STORAGE *Storage, BOOLEAN InMemory)
 {
-    BOOLEAN Created = FALSE;
     NTSTATUS Status;
 
+    Storage->TailDescriptor = -1;
     if (InMemory)
     {
-        Status = HostOpenMemoryFile(Storage->Path, HostOpenMode(Storage->Flags),
-                                    (Storage->Flags & PORT_STORAGE_CREATE) != 0, &Storage->Memory,
-                                    &Storage->Descriptor);
+        Status = HostOpenMemoryFile(Storage->Path, HostOpenMode(Storage->Flags), Storage->Flags,
+                                    &Storage->Memory, &Storage->Descriptor, &Storage->Created);
     }
     else
     {
-        Status = HostOpenFile(Storage->Path, Storage->Flags, &Storage->Descriptor, &Created);
+        Status = HostOpenFile(Storage->Path, Storage->Flags, &Storage->Descriptor, &Storage->Created);
     }
     if (!NT_SUCCESS(Status))
     {
@@ -299,11 +333,11 @@ static NTSTATUS HostOpenLocked(PORT_STORAGE *Storage, BOOLEAN InMemory)
     }
     if (!NT_SUCCESS(Status))
     {
-        if (Created)
+        if (Storage->Created && !InMemory)
         {
             unlink(Storage->Path);
         }
-        close(Storage->Descriptor);
+        HostCloseDescriptors(Storage);
         if (Storage->Memory != NULL)
         {
             HostDereferenceMemoryFile(Storage->Memory);
@@ -364,7 +398,7 @@ VOID PortCloseStorage(PORT_STORAGE *Storage)
     }
     pthread_mutex_lock(&HostStorages.Lock);
     HostDelistStorage(Storage);
-    close(Storage->Descriptor);
+    HostCloseDescriptors(Storage);
     if (Storage->Memory != NULL)
     {
         HostDereferenceMemoryFile(Storage->Memory);
@@ -429,12 +463,13 @@ static int HostWriteZeros(PORT_STORAGE *Storage, ULONG64 Old, ULONG64 New)
 
 static int HostAllocate(PORT_STORAGE *Storage, ULONG64 Old, ULONG64 New)
 {
+    /* From the beginning: holes that the file came with get their space as well. A client's file keeps its own. */
+    off_t Start = (Storage->Flags & PORT_STORAGE_DATA) != 0 ? (off_t)Old : 0;
     int Error;
 
-    /* From the beginning: holes that the file came with get their space as well. */
     do
     {
-        Error = fallocate(Storage->Descriptor, 0, 0, (off_t)New) == 0 ? 0 : errno;
+        Error = fallocate(Storage->Descriptor, 0, Start, (off_t)New - Start) == 0 ? 0 : errno;
     } while (Error == EINTR);
     if (Error == EOPNOTSUPP || Error == ENOSYS)
     {
@@ -458,7 +493,8 @@ static int HostCheckRoom(PORT_STORAGE *Storage, ULONG64 New)
     {
         return 0; /* a file system that does not tell */
     }
-    Allocated = (ULONG64)File.st_blocks * 512;
+    Allocated =
+        (Storage->Flags & PORT_STORAGE_DATA) != 0 ? (ULONG64)File.st_size : (ULONG64)File.st_blocks * 512;
     Needed = New > Allocated ? New - Allocated : 0;
     return Needed / Disk.f_frsize > Disk.f_bavail ? ENOSPC : 0;
 }
@@ -500,6 +536,10 @@ NTSTATUS PortSetStorageSize(PORT_STORAGE *Storage, ULONG64 Bytes)
     {
         return STATUS_DISK_FULL;
     }
+    if (Bytes == Old && (Storage->Flags & PORT_STORAGE_DATA) != 0)
+    {
+        return STATUS_SUCCESS;
+    }
     if (Bytes >= Old && Bytes != 0)
     {
         return HostGrowStorage(Storage, Old, Bytes);
@@ -520,6 +560,60 @@ NTSTATUS PortFlushStorage(PORT_STORAGE *Storage)
         Error = errno;
     }
     return HostStatusFromErrno(Error);
+}
+
+/* ---- A client's file ----------------------------------------------------------------------------------- */
+
+/* 100 ns units since 1601. */
+static LONG64 HostNtTime(const struct timespec *Time)
+{
+    return ((LONG64)Time->tv_sec + 11644473600ll) * 10000000ll + (LONG64)Time->tv_nsec / 100;
+}
+
+NTSTATUS PortQueryStorageInformation(PORT_STORAGE *Storage, PORT_STORAGE_INFORMATION *Information)
+{
+    struct stat File;
+
+    if (fstat(Storage->Descriptor, &File) != 0)
+    {
+        return HostStatusFromErrno(errno);
+    }
+    *Information = (PORT_STORAGE_INFORMATION){
+        .Device = (ULONG64)File.st_dev,
+        .File = (ULONG64)File.st_ino,
+        .Size = (ULONG64)File.st_size,
+        .AllocationSize = (ULONG64)File.st_blocks * 512,
+        .LastAccessTime = HostNtTime(&File.st_atim),
+        .LastWriteTime = HostNtTime(&File.st_mtim),
+        .ChangeTime = HostNtTime(&File.st_ctim),
+        .Links = (ULONG)File.st_nlink,
+        .ReadOnly = (File.st_mode & 0222) == 0,
+        .Created = Storage->Created,
+    };
+    /* Linux does not tell when a file was made: the earliest that is known. */
+    Information->CreationTime = Information->ChangeTime < Information->LastWriteTime
+                                    ? Information->ChangeTime
+                                    : Information->LastWriteTime;
+    return STATUS_SUCCESS;
+}
+
+NTSTATUS PortDeleteStorage(PORT_STORAGE *Storage)
+{
+    NTSTATUS Status = STATUS_SUCCESS;
+    struct stat Named, Open;
+
+    pthread_mutex_lock(&HostStorages.Lock);
+    if (Storage->Memory != NULL)
+    {
+        HostForgetMemoryFile(Storage->Memory);
+    }
+    else if (stat(Storage->Path, &Named) == 0 && fstat(Storage->Descriptor, &Open) == 0 &&
+             Named.st_dev == Open.st_dev && Named.st_ino == Open.st_ino && unlink(Storage->Path) != 0)
+    {
+        Status = HostStatusFromErrno(errno);
+    }
+    pthread_mutex_unlock(&HostStorages.Lock);
+    return Status;
 }
 
 /* ---- Questions ----------------------------------------------------------------------------------------- */

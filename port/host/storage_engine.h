@@ -17,7 +17,9 @@ typedef struct _HOST_MEMORY_FILE HOST_MEMORY_FILE;
 struct _PORT_STORAGE
 {
     int Descriptor;
+    int TailDescriptor; /* through the page cache: for the last, partial page of a file that is uncached; -1: none */
     ULONG Flags;
+    BOOLEAN Created;          /* by this open */
     BOOLEAN Uncached;         /* atomic: falls to FALSE when Linux refuses an O_DIRECT transfer after all */
     ULONG InFlight;           /* atomic: requests started and not yet through with their completion */
     ULONG64 Capacity;         /* atomic: HostStorageSetCapacity */
@@ -38,6 +40,7 @@ typedef struct _HOST_IO
     LONG Error;      /* of the attempt under way: injected errno */
     ULONG Stalls;    /* attempts without progress in a row */
     BOOLEAN Delayed; /* io_uring: the ring's next answer ends the delay */
+    BOOLEAN Clipped; /* the attempt ends with the file, inside a page */
 } HOST_IO;
 
 C_ASSERT(sizeof(HOST_IO) <= sizeof(((PORT_IO *)0)->Reserved));
@@ -107,6 +110,12 @@ BOOLEAN HostIoBegin(PORT_IO *Io);
 
 /* Begins an attempt: asks the fault rules; sets Limit, Error and Delay. */
 VOID HostIoDecide(PORT_IO *Io);
+
+/* An errno of our own: the write lies beyond the end of a client's file. */
+#define HOST_ERROR_END_OF_FILE 4095
+
+/* Where the attempt goes: around the page cache or, with the end of a client's file, through it. */
+int HostIoDescriptor(const PORT_IO *Io);
 
 /*
  * Describes what the attempt moves: at most PORT_IO_MAXIMUM_PAGES pieces, consecutive frames in one piece.

@@ -78,6 +78,45 @@ BOOLEAN HostIoBegin(PORT_IO *Io)
     return TRUE;
 }
 
+/*
+ * A write does not make a client's file longer. The whole pages go first; what is left of the last one goes by itself, because only the page
+ * cache takes parts of pages. Somebody else may make the file shorter between this look and the write; Linux has no way to say "not beyond the end".
+ */
+static VOID HostIoClip(PORT_IO *Io)
+{
+    HOST_IO *State = HostIo(Io);
+    ULONG64 Start = Io->Offset + State->Done;
+    struct stat Information;
+    ULONG64 End;
+
+    if (fstat(Io->Storage->Descriptor, &Information) != 0)
+    {
+        State->Error = errno;
+        return;
+    }
+    End = (ULONG64)Information.st_size;
+    if (Start >= End)
+    {
+        State->Error = HOST_ERROR_END_OF_FILE;
+    }
+    else if (ROUND_TO_PAGES(Start + State->Limit) > End)
+    {
+        ULONG64 LastPage = ALIGN_DOWN_BY(End, PAGE_SIZE);
+        ULONG64 Left = (LastPage <= Start ? End : LastPage) - Start;
+
+        State->Clipped = LastPage <= Start;
+        State->Limit = Left < State->Limit ? (ULONG)Left : State->Limit;
+    }
+}
+
+int HostIoDescriptor(const PORT_IO *Io)
+{
+    const PORT_STORAGE *Storage = Io->Storage;
+    const HOST_IO *State = (const HOST_IO *)(const VOID *)Io->Reserved;
+
+    return State->Clipped && Storage->TailDescriptor >= 0 ? Storage->TailDescriptor : Storage->Descriptor;
+}
+
 VOID HostIoDecide(PORT_IO *Io)
 {
     HOST_IO *State = HostIo(Io);
@@ -87,6 +126,11 @@ VOID HostIoDecide(PORT_IO *Io)
                      (ULONG)(HostIoBytes(Io) - State->Done), &Verdict);
     State->Limit = Verdict.Limit;
     State->Error = Verdict.Error;
+    State->Clipped = FALSE;
+    if (Io->Write && (Io->Storage->Flags & PORT_STORAGE_DATA) != 0 && State->Error == 0)
+    {
+        HostIoClip(Io);
+    }
     State->Delay[0] = (LONG64)(Verdict.Delay / 1000000000u);
     State->Delay[1] = (LONG64)(Verdict.Delay % 1000000000u);
     HostCount(Io->Storage, Attempts, 1);
@@ -101,14 +145,14 @@ ULONG HostIoDescribe(PORT_IO *Io, struct iovec *Vector, off_t *Offset)
      * A limit inside a page still moves the page, as O_DIRECT wants it; HostIoAdvance believes no more than
      * the limit.
      */
-    SIZE_T Left = ROUND_TO_PAGES(State->Done + State->Limit) - State->Done;
+    SIZE_T Left = State->Clipped ? State->Limit : ROUND_TO_PAGES(State->Done + State->Limit) - State->Done;
     ULONG Pieces = 0;
 
     *Offset = (off_t)(Io->Offset + State->Done);
     while (Left != 0)
     {
         PUCHAR Start = (PUCHAR)PortDirectMap(Io->Frames[Frame]) + Skip;
-        SIZE_T Length = PAGE_SIZE - Skip;
+        SIZE_T Length = PAGE_SIZE - Skip < Left ? PAGE_SIZE - Skip : Left;
 
         if (Pieces != 0 && (PUCHAR)Vector[Pieces - 1].iov_base + Vector[Pieces - 1].iov_len == Start)
         {
@@ -168,8 +212,11 @@ static BOOLEAN HostIoFailed(PORT_IO *Io, int Error)
     case ECANCELED:
         return HostIoStalled(Io, STATUS_INSUFFICIENT_RESOURCES);
 
+    case HOST_ERROR_END_OF_FILE:
+        return HostIoEnd(Io, HostIo(Io)->Done == 0 ? STATUS_END_OF_FILE : STATUS_SUCCESS);
+
     case EINVAL:
-        if (__atomic_exchange_n(&Storage->Uncached, FALSE, __ATOMIC_RELAXED))
+        if (!HostIo(Io)->Clipped && __atomic_exchange_n(&Storage->Uncached, FALSE, __ATOMIC_RELAXED))
         {
             /* O_DIRECT worked when it was tried but not here: go through the page cache from now on. */
             int Flags = fcntl(Storage->Descriptor, F_GETFL);
@@ -211,7 +258,7 @@ BOOLEAN HostIoAdvance(PORT_IO *Io, LONG64 Result)
     {
         return HostIoEndOfFile(Io);
     }
-    if (__atomic_load_n(&Io->Storage->Uncached, __ATOMIC_RELAXED))
+    if (__atomic_load_n(&Io->Storage->Uncached, __ATOMIC_RELAXED) && !State->Clipped)
     {
         /* O_DIRECT continues at a whole page; moving the beginning of that page again does no harm. */
         State->Done &= ~(ULONG64)(PAGE_SIZE - 1);
@@ -302,9 +349,9 @@ VOID HostIoTransfer(PORT_IO *Io, BOOLEAN ObeyDelays)
              * A page may be changed while it is being written; the memory manager then drops what was written. A device would not be
              * called a data race for that, and is no client of TSan: the bare system call is not, either.
              */
-            Result = Io->Write ? syscall(SYS_pwritev, Io->Storage->Descriptor, Vector, (long)Pieces,
-                                         (long)Offset, 0L)
-                               : preadv(Io->Storage->Descriptor, Vector, Pieces, Offset);
+            Result = Io->Write
+                         ? syscall(SYS_pwritev, HostIoDescriptor(Io), Vector, (long)Pieces, (long)Offset, 0L)
+                         : preadv(Io->Storage->Descriptor, Vector, Pieces, Offset);
             Result = Result < 0 ? -errno : Result;
         }
         if (Result == -EAGAIN)

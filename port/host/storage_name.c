@@ -10,7 +10,7 @@
 #endif
 #include "storage_name.h"
 
-#include "storage.h"
+#include "storage_engine.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,6 +25,7 @@ struct _HOST_MEMORY_FILE
     struct _HOST_MEMORY_FILE *Next;
     int Descriptor;
     ULONG References;
+    BOOLEAN Forgotten; /* not in the list any more */
     char Name[];
 };
 
@@ -34,6 +35,7 @@ static const struct
     NTSTATUS Status;
 } HostErrors[] = {
     { 0, STATUS_SUCCESS },
+    { HOST_ERROR_END_OF_FILE, STATUS_END_OF_FILE },
     { ENOSPC, STATUS_DISK_FULL },
     { EDQUOT, STATUS_DISK_FULL },
     { EFBIG, STATUS_DISK_FULL },
@@ -223,6 +225,7 @@ static NTSTATUS HostCreateMemoryFile(PCSTR Name, HOST_MEMORY_FILE **Created)
         return Status;
     }
     File->References = 0;
+    File->Forgotten = FALSE;
     memcpy(File->Name, Name, Size);
     File->Next = HostMemoryFiles;
     HostMemoryFiles = File;
@@ -230,13 +233,12 @@ static NTSTATUS HostCreateMemoryFile(PCSTR Name, HOST_MEMORY_FILE **Created)
     return STATUS_SUCCESS;
 }
 
-VOID HostDereferenceMemoryFile(HOST_MEMORY_FILE *File)
+VOID HostForgetMemoryFile(HOST_MEMORY_FILE *File)
 {
     HOST_MEMORY_FILE **Link = &HostMemoryFiles;
 
-    if (File->References > 1)
+    if (File->Forgotten)
     {
-        File->References -= 1;
         return;
     }
     while (*Link != File)
@@ -244,19 +246,39 @@ VOID HostDereferenceMemoryFile(HOST_MEMORY_FILE *File)
         Link = &(*Link)->Next;
     }
     *Link = File->Next;
+    File->Forgotten = TRUE;
+}
+
+VOID HostDereferenceMemoryFile(HOST_MEMORY_FILE *File)
+{
+    if (File->References > 1)
+    {
+        File->References -= 1;
+        return;
+    }
+    HostForgetMemoryFile(File);
     close(File->Descriptor);
     free(File);
 }
 
-NTSTATUS HostOpenMemoryFile(PCSTR Name, int Mode, BOOLEAN Create, HOST_MEMORY_FILE **File, int *Descriptor)
+NTSTATUS HostOpenMemoryFile(PCSTR Name, int Mode, ULONG Flags, HOST_MEMORY_FILE **File, int *Descriptor,
+                            BOOLEAN *Created)
 {
     NTSTATUS Status = STATUS_SUCCESS;
     char Path[40];
 
     *File = HostFindMemoryFile(Name);
+    *Created = FALSE;
     if (*File == NULL)
     {
-        Status = Create ? HostCreateMemoryFile(Name, File) : STATUS_OBJECT_NAME_NOT_FOUND;
+        Status = (Flags & PORT_STORAGE_CREATE) != 0 ? HostCreateMemoryFile(Name, File)
+                                                    : STATUS_OBJECT_NAME_NOT_FOUND;
+        *Created = NT_SUCCESS(Status);
+    }
+    else if ((Flags & PORT_STORAGE_NEW) != 0)
+    {
+        *File = NULL;
+        Status = STATUS_OBJECT_NAME_COLLISION;
     }
     if (!NT_SUCCESS(Status))
     {

@@ -18,8 +18,13 @@ typedef struct _HOST_MEMORY_FILE HOST_MEMORY_FILE;
  */
 NTSTATUS HostPathFromName(PCUNICODE_STRING Name, char *Path, BOOLEAN *InMemory);
 
-/* Mode as for open(). A memory file lives from the first open to the last dereference. */
-NTSTATUS HostOpenMemoryFile(PCSTR Name, int Mode, BOOLEAN Create, HOST_MEMORY_FILE **File, int *Descriptor);
+/*
+ * Mode as for open(), Flags of PortOpenStorage. A memory file lives from the first open to the last dereference; forgotten, it has no name
+ * until then.
+ */
+NTSTATUS HostOpenMemoryFile(PCSTR Name, int Mode, ULONG Flags, HOST_MEMORY_FILE **File, int *Descriptor,
+                            BOOLEAN *Created);
+VOID HostForgetMemoryFile(HOST_MEMORY_FILE *File);
 VOID HostDereferenceMemoryFile(HOST_MEMORY_FILE *File);
 
 #endif

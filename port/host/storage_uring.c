@@ -141,7 +141,7 @@ static void HostUringTransfer(PORT_IO *Io)
 {
     struct io_uring_sqe *Entry = HostUringGetEntry();
     struct iovec *Vector = HostUring.Vectors[Entry - HostUring.Ring.sq.sqes];
-    int Descriptor = Io->Storage->Descriptor;
+    int Descriptor = HostIoDescriptor(Io);
     off_t Offset;
     ULONG Pieces = HostIoDescribe(Io, Vector, &Offset);
 

@@ -7,4 +7,6 @@
 
 #include "ntddk.h"
 
+#include "nt/ntioapi.h"
+
 #endif

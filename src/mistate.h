@@ -12,6 +12,7 @@ struct _MI_PHYSICAL_STATE;
 struct _MI_TRANSLATION_STATE;
 struct _MI_POOL_STATE;
 struct _OB_STATE;
+struct _IO_STATE;
 struct _MI_SPACE_STATE;
 struct _MI_SECTION_STATE;
 struct _MI_PAGING_STATE;
@@ -29,6 +30,7 @@ typedef struct _MI_STATE
     struct _MI_TRANSLATION_STATE *Translation;
     struct _MI_POOL_STATE *Pool;
     struct _OB_STATE *Ob;
+    struct _IO_STATE *Io;
     struct _MI_SPACE_STATE *Space;
     struct _MI_SECTION_STATE *Section;
     struct _MI_PAGING_STATE *Paging;

@@ -302,7 +302,9 @@ typedef enum _KI_LOCK_LEVEL
 {
     KiLockProcessList = 1,
     KiLockHandleTable,
+    KiLockFile,         /* IO_FCB.SizeLock: transfers fault while it is held */
     KiLockSegment,      /* SEGMENT.Lock: size and commitment of what a section maps */
+    KiLockFileList,     /* IO_STATE.FilesLock */
     KiLockAddressSpace, /* cache-aware, MI_ADDRESS_SPACE.Lock */
     KiLockSystemSpace,
     KiLockClone,

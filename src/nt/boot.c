@@ -5,6 +5,7 @@
  */
 #include "nt/boot.h"
 #include "fault/fault.h"
+#include "io/io.h"
 #include "mdl/mdl.h"
 #include "nt/nt.h"
 #include "virtual/virtual.h"
@@ -38,6 +39,7 @@ MM_PLAIN_BOOT(MmBootPhysical, MiInitializePhysical)
 MM_PLAIN_BOOT(MmBootTranslation, MiInitializeTranslation)
 MM_PLAIN_BOOT(MmBootPool, MiInitializePool)
 MM_PLAIN_BOOT(MmBootOb, ObInitializeSystem)
+MM_PLAIN_BOOT(MmBootIo, IoInitializeSystem)
 MM_PLAIN_BOOT(MmBootPaging, MiInitializePaging)
 MM_PLAIN_BOOT(MmBootWorkingSets, MiInitializeWorkingSets)
 MM_PLAIN_BOOT(MmBootFault, MiInitializeFault)
@@ -55,6 +57,7 @@ static const struct
     { MmBootTranslation, MiShutdownTranslation },
     { MmBootPool, MiShutdownPool },
     { MmBootOb, ObShutdownSystem },
+    { MmBootIo, IoShutdownSystem },
     { MmBootSpace, MiShutdownSpace },
     { MmBootPaging, MiShutdownPaging },
     { MmBootWorkingSets, MiShutdownWorkingSets },

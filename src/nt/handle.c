@@ -4,7 +4,7 @@
  * kernel handles (OBJ_KERNEL_HANDLE) have their high bits set and mean the kernel's own table, which user
  * mode cannot use.
  */
-#include "nt/nt.h"
+#include "nt/file.h"
 
 static OB_HANDLE_TABLE *NtCurrentTable(void)
 {
@@ -80,6 +80,11 @@ NTSTATUS NtReferenceWaitable(HANDLE Handle, PVOID *Object, PVOID *Header)
     if (ObGetType(*Object) == &MiState.Ob->EventType)
     {
         *Header = ((PNT_EVENT)*Object)->Target;
+        return STATUS_SUCCESS;
+    }
+    if (ObGetType(*Object) == &MiState.Io->FileType)
+    {
+        *Header = &((PFILE_OBJECT)*Object)->Event; /* nothing is ever under way when a call returns */
         return STATUS_SUCCESS;
     }
     if (ObGetType(*Object) == &MiState.Space->ProcessType || ObGetType(*Object) == &MiState.Space->JobType)

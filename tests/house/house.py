@@ -8,7 +8,7 @@ SKIP = 77
 
 # DESIGN §1. A room includes only its own files and rooms on lower floors.
 FLOORS = {
-    "rtl": 0, "ke": 1, "physical": 2, "translation": 3, "pool": 4, "ob": 5, "space": 6, "section": 7,
+    "rtl": 0, "ke": 1, "physical": 2, "translation": 3, "pool": 4, "ob": 5, "io": 5.5, "space": 6, "section": 7,
     "paging": 8, "workingset": 9, "fault": 10, "virtual": 11, "mapping": 12, "mdl": 13, "nt": 14,
 }
 

@@ -6,6 +6,7 @@
 #include "host_thread.h"
 #include "storage.h"
 
+#include "io/io.h"
 #include "mdl/mdl.h"
 #include "nt/nt.h"
 
@@ -68,6 +69,7 @@ static const struct
     { MiInitializeTranslation, MiShutdownTranslation },
     { MiInitializePool, MiShutdownPool },
     { ObInitializeSystem, ObShutdownSystem },
+    { IoInitializeSystem, IoShutdownSystem },
     { BootSpace, MiShutdownSpace },
     { MiInitializePaging, MiShutdownPaging },
     { MiInitializeWorkingSets, MiShutdownWorkingSets },

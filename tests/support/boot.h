@@ -30,6 +30,7 @@ typedef enum _TEST_ROOM
     TestTranslation,
     TestPool,
     TestOb,
+    TestIo,
     TestSpace,
     TestPaging,
     TestWorkingSet,

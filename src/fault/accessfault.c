@@ -5,6 +5,8 @@
  * pages, grow stacks, retry.
  */
 #include "fault/resolve.h"
+#include "pool/special.h"
+#include "pool/verifier.h"
 
 /* A fault that was told so often that there are frames, and never got one, ends in STATUS_NO_MEMORY. */
 #define MI_FRAME_WAITS 4000u
@@ -270,14 +272,16 @@ static ULONG_PTR MiNonpagedAreaAccess(MI_ACCESS Access)
     return Access == MiAccessExecute ? 0x10 : (Access == MiAccessWrite ? 0x2 : 0x0);
 }
 
-static VOID MiCheckKernelAccess(ULONG_PTR Va, MI_ACCESS Access, ULONG FaultStatus)
+static VOID MiCheckKernelAccess(ULONG_PTR Va, MI_ACCESS Access, PVOID Instruction)
 {
     KIRQL Irql = KeGetCurrentIrql();
 
     if (Irql >= DISPATCH_LEVEL)
     {
+        ExCheckSpecialPoolFault(Va, Access == MiAccessWrite, Instruction);
         KiBugCheckMessage(
-            IRQL_NOT_LESS_OR_EQUAL, Va, Irql, (ULONG_PTR)Access, 0,
+            ExIsDriverAddress(Instruction) ? DRIVER_IRQL_NOT_LESS_OR_EQUAL : IRQL_NOT_LESS_OR_EQUAL, Va, Irql,
+            (ULONG_PTR)Access, (ULONG_PTR)Instruction,
             "pageable (or bad) address %p %s at IRQL %u: the memory manager cannot bring a page in at this level",
             (PVOID)Va,
             Access == MiAccessWrite  ? "written"
@@ -285,14 +289,14 @@ static VOID MiCheckKernelAccess(ULONG_PTR Va, MI_ACCESS Access, ULONG FaultStatu
                                      : "executed",
             Irql);
     }
-    UNREFERENCED_PARAMETER(FaultStatus);
 }
 
 /*
  * A system address in kernel mode that nothing resolves is a bug check, with the code that fits what is
  * there.
  */
-static VOID MiBugCheckSystemAddress(ULONG_PTR Va, MI_ACCESS Access, NTSTATUS Status, NTSTATUS IoStatus)
+static VOID MiBugCheckSystemAddress(ULONG_PTR Va, MI_ACCESS Access, NTSTATUS Status, NTSTATUS IoStatus,
+                                    PVOID Instruction)
 {
     PMI_ADDRESS_SPACE Space = &MiState.Space->System;
     PMMPTE PointerPte;
@@ -315,9 +319,10 @@ static VOID MiBugCheckSystemAddress(ULONG_PTR Va, MI_ACCESS Access, NTSTATUS Sta
         KiBugCheckMessage(ATTEMPTED_EXECUTE_OF_NOEXECUTE_MEMORY, Va, (ULONG_PTR)Pte.Long, 0, 0,
                           "execution of nonexecutable kernel memory at %p", (PVOID)Va);
     }
+    ExCheckSpecialPoolFault(Va, Access == MiAccessWrite, Instruction);
     /* Documented types: 0 = the entry is marked as free, 2 = there is no page table for it. */
-    KiBugCheckMessage(PAGE_FAULT_IN_NONPAGED_AREA, Va, MiNonpagedAreaAccess(Access), 0, Level == 0 ? 0 : 2,
-                      "invalid system address %p", (PVOID)Va);
+    KiBugCheckMessage(PAGE_FAULT_IN_NONPAGED_AREA, Va, MiNonpagedAreaAccess(Access), (ULONG_PTR)Instruction,
+                      Level == 0 ? 0 : 2, "invalid system address %p", (PVOID)Va);
 }
 
 static VOID MiFillRecord(struct _EXCEPTION_RECORD *Record, NTSTATUS Status, MI_ACCESS Access, ULONG_PTR Va,
@@ -347,7 +352,7 @@ NTSTATUS MmAccessFault(ULONG FaultStatus, PVOID Address, KPROCESSOR_MODE Mode,
 
     if (Mode == KernelMode)
     {
-        MiCheckKernelAccess(Va, Access, FaultStatus);
+        MiCheckKernelAccess(Va, Access, Record->ExceptionAddress);
     }
     Thread->FaultDepth++;
     if (SystemAddress ? Mode == KernelMode : (Space != NULL && MiIsUserAddress(Va)))
@@ -361,7 +366,7 @@ NTSTATUS MmAccessFault(ULONG FaultStatus, PVOID Address, KPROCESSOR_MODE Mode,
     }
     if (SystemAddress && Mode == KernelMode && Status != STATUS_GUARD_PAGE_VIOLATION)
     {
-        MiBugCheckSystemAddress(Va, Access, Status, IoStatus);
+        MiBugCheckSystemAddress(Va, Access, Status, IoStatus, Record->ExceptionAddress);
     }
     MiFillRecord(Record, Status, Access, Va, IoStatus);
     return Status;

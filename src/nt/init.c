@@ -11,7 +11,11 @@ static PKEVENT NtMemoryEvent(NT_MEMORY_EVENT Event)
     PKEVENT Events[NtMemoryEventMaximum] = { [NtLowMemoryCondition] = &State->LowMemoryEvent,
                                              [NtHighMemoryCondition] = &State->HighMemoryEvent,
                                              [NtLowCommitCondition] = &State->LowCommitEvent,
-                                             [NtHighCommitCondition] = &State->HighCommitEvent };
+                                             [NtHighCommitCondition] = &State->HighCommitEvent,
+                                             [NtLowNonPagedPoolCondition] = &State->LowPoolEvent[0],
+                                             [NtHighNonPagedPoolCondition] = &State->HighPoolEvent[0],
+                                             [NtLowPagedPoolCondition] = &State->LowPoolEvent[1],
+                                             [NtHighPagedPoolCondition] = &State->HighPoolEvent[1] };
 
     return Events[Event];
 }
@@ -22,6 +26,10 @@ static NTSTATUS NtNameMemoryEvent(NT_MEMORY_EVENT Event)
     static const WCHAR High[] = u"\\KernelObjects\\HighMemoryCondition";
     static const WCHAR LowCommit[] = u"\\KernelObjects\\LowCommitCondition";
     static const WCHAR HighCommit[] = u"\\KernelObjects\\HighCommitCondition";
+    static const WCHAR LowNonPaged[] = u"\\KernelObjects\\LowNonPagedPoolCondition";
+    static const WCHAR HighNonPaged[] = u"\\KernelObjects\\HighNonPagedPoolCondition";
+    static const WCHAR LowPaged[] = u"\\KernelObjects\\LowPagedPoolCondition";
+    static const WCHAR HighPaged[] = u"\\KernelObjects\\HighPagedPoolCondition";
     static const struct
     {
         const WCHAR *Text;
@@ -30,7 +38,11 @@ static NTSTATUS NtNameMemoryEvent(NT_MEMORY_EVENT Event)
         [NtLowMemoryCondition] = { Low, sizeof(Low) - sizeof(WCHAR) },
         [NtHighMemoryCondition] = { High, sizeof(High) - sizeof(WCHAR) },
         [NtLowCommitCondition] = { LowCommit, sizeof(LowCommit) - sizeof(WCHAR) },
-        [NtHighCommitCondition] = { HighCommit, sizeof(HighCommit) - sizeof(WCHAR) }
+        [NtHighCommitCondition] = { HighCommit, sizeof(HighCommit) - sizeof(WCHAR) },
+        [NtLowNonPagedPoolCondition] = { LowNonPaged, sizeof(LowNonPaged) - sizeof(WCHAR) },
+        [NtHighNonPagedPoolCondition] = { HighNonPaged, sizeof(HighNonPaged) - sizeof(WCHAR) },
+        [NtLowPagedPoolCondition] = { LowPaged, sizeof(LowPaged) - sizeof(WCHAR) },
+        [NtHighPagedPoolCondition] = { HighPaged, sizeof(HighPaged) - sizeof(WCHAR) }
     };
     UNICODE_STRING Name = { .Length = Names[Event].Bytes,
                             .MaximumLength = Names[Event].Bytes,

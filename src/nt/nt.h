@@ -28,6 +28,10 @@ typedef enum _NT_MEMORY_EVENT
     NtHighMemoryCondition,
     NtLowCommitCondition,
     NtHighCommitCondition,
+    NtLowNonPagedPoolCondition,
+    NtHighNonPagedPoolCondition,
+    NtLowPagedPoolCondition,
+    NtHighPagedPoolCondition,
     NtMemoryEventMaximum
 } NT_MEMORY_EVENT;
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Blocks of more than EX_POOL_LARGEST bytes: whole, consecutive pages without a header. The big-page table is
- * the descriptor of the first page, found by its number; the runs of a source are chained for whoever wants
+ * Blocks of more than EX_POOL_LARGEST bytes: whole, consecutive pages without a header. Nonpaged ones are consecutive
+ * frames as long as there are any, else they are only consecutive in virtual memory. The big-page table is the descriptor of the first page, found by its number; the runs of a source are chained for whoever wants
  * to see them all.
  */
 #include "pool/expool.h"
 
-static KIRQL ExpLockRuns(PEX_POOL_SOURCE Source)
+KIRQL ExpLockRuns(PEX_POOL_SOURCE Source)
 {
     KIRQL OldIrql = KiAcquireSpinLock(&Source->RunLock);
 
@@ -14,7 +14,7 @@ static KIRQL ExpLockRuns(PEX_POOL_SOURCE Source)
     return OldIrql;
 }
 
-static VOID ExpUnlockRuns(PEX_POOL_SOURCE Source, KIRQL OldIrql)
+VOID ExpUnlockRuns(PEX_POOL_SOURCE Source, KIRQL OldIrql)
 {
     KiNoteLockReleased(&Source->RunLock);
     KiReleaseSpinLock(&Source->RunLock, OldIrql);
@@ -49,6 +49,11 @@ PVOID ExpAllocateRun(PEX_POOL_SOURCE Source, SIZE_T Bytes, ULONG Tag, ULONG Head
         return NULL;
     }
     First = Source->Operations->GetRun(Source, Pages);
+    if (First == 0 && !Source->Paged && Pages > 1)
+    {
+        Source = &ExpPool()->Sources[ExSourceMapped]; /* as many frames, wherever they are */
+        First = Source->Operations->GetRun(Source, Pages);
+    }
     if (First == 0)
     {
         return NULL;
@@ -113,9 +118,9 @@ SIZE_T ExQueryBigPool(SYSTEM_BIGPOOL_ENTRY *Entries, SIZE_T Count)
 {
     SIZE_T Found = 0;
 
-    for (ULONG Paged = 0; Paged < 2; Paged++)
+    for (ULONG Number = 0; Number < ExSourceMaximum; Number++)
     {
-        PEX_POOL_SOURCE Source = &ExpPool()->Sources[Paged];
+        PEX_POOL_SOURCE Source = &ExpPool()->Sources[Number];
         KIRQL OldIrql;
 
         if (Source->Operations == NULL)
@@ -130,7 +135,7 @@ SIZE_T ExQueryBigPool(SYSTEM_BIGPOOL_ENTRY *Entries, SIZE_T Count)
                 SYSTEM_BIGPOOL_ENTRY *Entry = &Entries[Found];
 
                 Entry->VirtualAddress = ExpPageAddress(Source, Page);
-                Entry->NonPaged = Paged == 0;
+                Entry->NonPaged = !Source->Paged;
                 Entry->SizeInBytes = ROUND_TO_PAGES(Source->Pages[Page].u.Run.Bytes);
                 Entry->TagUlong = Source->Pages[Page].Tag;
             }

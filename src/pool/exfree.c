@@ -4,12 +4,18 @@
  * what the caller says; nothing is changed before everything has been checked. The block goes into the
  * processor's bin, whoever allocated it.
  */
-#include "pool/expool.h"
+#include "pool/special.h"
 
-static DECLSPEC_NOINLINE DECLSPEC_NORETURN VOID ExpReportFreeIrql(ULONG Paged, PVOID Address)
+static DECLSPEC_NOINLINE DECLSPEC_NORETURN VOID ExpReportFreeIrql(ULONG Paged, BOOLEAN Special, PVOID Address)
 {
     KIRQL Irql = KiCurrentThread()->Irql;
 
+    if (Special)
+    {
+        KiBugCheckMessage(SPECIAL_POOL_DETECTED_MEMORY_CORRUPTION, Irql, Paged, (ULONG_PTR)Address, 0x31,
+                          "%s special pool block %p is freed at IRQL %u", Paged != 0 ? "paged" : "nonpaged",
+                          Address, Irql);
+    }
     KiBugCheckMessage(BAD_POOL_CALLER, 0x09, Irql, Paged, (ULONG_PTR)Address,
                       "%s pool block %p is freed at IRQL %u", Paged != 0 ? "paged" : "nonpaged", Address,
                       Irql);
@@ -139,31 +145,29 @@ static FORCEINLINE VOID ExpFreeBlock(EX_POOL *Pool, PEX_POOL_SOURCE Source, ULON
 VOID NTAPI ExFreePoolWithTag(PVOID P, ULONG Tag)
 {
     EX_POOL *Pool = ExpPool();
-    PEX_POOL_SOURCE Source = &Pool->Sources[0];
-    ULONG_PTR Offset = (ULONG_PTR)P - Source->Base;
+    PEX_POOL_SOURCE Source = ExpFindSource(Pool, P);
     ULONG Page;
     UCHAR Kind;
 
-    if (Offset >= Source->Span)
+    if (Source == NULL)
     {
-        Source = &Pool->Sources[1];
-        Offset = (ULONG_PTR)P - Source->Base;
-        if (Offset >= Source->Span)
-        {
-            ExpReportBadAddress(P);
-        }
+        ExpReportBadAddress(P);
     }
-    Page = (ULONG)(Offset >> PAGE_SHIFT);
+    Page = (ULONG)(((ULONG_PTR)P - Source->Base) >> PAGE_SHIFT);
     Kind = __atomic_load_n(&Source->Pages[Page].Kind, __ATOMIC_ACQUIRE);
     if (__builtin_expect(KiCurrentThread()->Irql > (Source->Paged ? APC_LEVEL : DISPATCH_LEVEL), 0))
     {
-        ExpReportFreeIrql(Source->Paged, P);
+        ExpReportFreeIrql(Source->Paged, Kind == ExPageSpecial, P);
     }
     if (__builtin_expect(Kind == ExPageSlab && BYTE_OFFSET(P) >= sizeof(POOL_HEADER) &&
                              ((ULONG_PTR)P & (EX_POOL_UNIT - 1)) == 0,
                          1))
     {
         ExpFreeBlock(Pool, Source, Page, P, Tag);
+    }
+    else if (Kind == ExPageSpecial)
+    {
+        ExpFreeSpecial(Source, Page, P, Tag);
     }
     else if (Kind == ExPageRun)
     {

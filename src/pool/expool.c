@@ -5,7 +5,8 @@
  * class and the tag's row of sums, without a locked instruction besides the one that raising the IRQL costs
  * on the host. Blocks are touched (header, zeroing) only afterwards, at the caller's IRQL.
  */
-#include "pool/expool.h"
+#include "pool/special.h"
+#include "pool/verifier.h"
 
 /* One request, whatever function it came through. */
 typedef struct _EX_REQUEST
@@ -16,8 +17,9 @@ typedef struct _EX_REQUEST
     ULONG Type;  /* EX_HEADER_*, without IN_USE */
     BOOLEAN Zero;
     BOOLEAN Raise;
-    UCHAR Priority; /* 0 low, 1 normal, 2 high */
-    ULONG Caller;   /* the old POOL_TYPE, for bug checks */
+    BOOLEAN Special; /* asked for by POOL_FLAG_SPECIAL_POOL, or the driver's */
+    UCHAR Priority;  /* 0 low, 1 normal, 2 high */
+    ULONG Caller;    /* the old POOL_TYPE, for bug checks */
     EX_QUOTA_BLOCK *Billed;
 } EX_REQUEST;
 
@@ -88,15 +90,15 @@ static FORCEINLINE ULONG ExpClassFor(const EX_POOL *Pool, SIZE_T Bytes)
     return Pool->ClassOf[(Bytes + sizeof(POOL_HEADER) + EX_POOL_UNIT - 1) / EX_POOL_UNIT];
 }
 
-/* What a block costs its process: a small one all of its size class, because its header does not tell what
- * was asked for. */
-static SIZE_T ExpQuotaOf(const EX_POOL *Pool, const EX_REQUEST *Request)
+/* A small block costs all of its size class, because its header does not tell what was asked for. */
+SIZE_T ExpQuotaOf(SIZE_T Bytes, ULONG HeaderType)
 {
-    SIZE_T Bytes = Request->Bytes + ExpSlack(Request->Type);
+    const EX_POOL *Pool = ExpPool();
 
-    return Bytes > EX_POOL_LARGEST
-               ? Request->Bytes
-               : Pool->Sources[0].Classes[ExpClassFor(Pool, Bytes)].Size - sizeof(POOL_HEADER);
+    return Bytes + ExpSlack(HeaderType) > EX_POOL_LARGEST
+               ? Bytes
+               : Pool->Sources[0].Classes[ExpClassFor(Pool, Bytes + ExpSlack(HeaderType))].Size -
+                     sizeof(POOL_HEADER);
 }
 
 /* Bytes and what alignment may cost are at most EX_POOL_LARGEST; everything is checked. */
@@ -122,12 +124,24 @@ static FORCEINLINE PVOID ExpAllocateBlock(EX_POOL *Pool, ULONG Paged, ULONG Type
 
 /* ---- The slow way: every kind of request -------------------------------------------------------------- */
 
+static BOOLEAN ExpIsSpecial(const EX_REQUEST *Request)
+{
+    return Request->Bytes <= PAGE_SIZE &&
+           (Request->Special || ExpIsSpecialRequest(Request->Bytes, Request->Tag));
+}
+
 static VOID ExpCheckRequest(const EX_REQUEST *Request)
 {
     KIRQL Irql = KiCurrentThread()->Irql;
 
     if (Irql > (Request->Paged != 0 ? APC_LEVEL : DISPATCH_LEVEL))
     {
+        if (ExpIsSpecial(Request))
+        {
+            KiBugCheckMessage(SPECIAL_POOL_DETECTED_MEMORY_CORRUPTION, Irql, Request->Caller, Request->Bytes,
+                              0x30, "%s special pool is allocated at IRQL %u",
+                              Request->Paged != 0 ? "paged" : "nonpaged", Irql);
+        }
         KiBugCheckMessage(BAD_POOL_CALLER, 0x08, Irql, Request->Caller, Request->Bytes,
                           "%s pool is allocated at IRQL %u", Request->Paged != 0 ? "paged" : "nonpaged",
                           Irql);
@@ -171,6 +185,16 @@ static PVOID ExpAllocateFrom(EX_POOL *Pool, EX_REQUEST *Request)
     {
         return NULL;
     }
+    if (ExpIsSpecial(Request))
+    {
+        PVOID Address =
+            ExpAllocateSpecial(Request->Paged, Request->Bytes, Request->Tag, Request->Type, Request->Billed);
+
+        if (Address != NULL)
+        {
+            return Address;
+        }
+    }
     if (Request->Bytes + ExpSlack(Request->Type) > EX_POOL_LARGEST)
     {
         return ExpAllocateRun(Source, Request->Bytes, Request->Tag, Request->Type, Request->Billed);
@@ -196,7 +220,8 @@ static PVOID ExpAllocate(EX_REQUEST *Request)
         Status = STATUS_SUCCESS;
         if ((Request->Type & EX_HEADER_QUOTA) != 0)
         {
-            Status = ExpChargeQuota(Request->Paged, ExpQuotaOf(Pool, Request), &Request->Billed);
+            Status =
+                ExpChargeQuota(Request->Paged, ExpQuotaOf(Request->Bytes, Request->Type), &Request->Billed);
         }
         if (NT_SUCCESS(Status))
         {
@@ -206,7 +231,8 @@ static PVOID ExpAllocate(EX_REQUEST *Request)
                 Status = STATUS_INSUFFICIENT_RESOURCES;
                 if (Request->Billed != NULL)
                 {
-                    ExpReturnQuota(Request->Billed, Request->Paged, ExpQuotaOf(Pool, Request));
+                    ExpReturnQuota(Request->Billed, Request->Paged,
+                                   ExpQuotaOf(Request->Bytes, Request->Type));
                 }
             }
         }
@@ -265,7 +291,7 @@ static FORCEINLINE BOOLEAN ExpIsPlain(const EX_POOL *Pool, ULONG Paged, SIZE_T B
 {
     return Bytes <= EX_POOL_LARGEST && Tag != 0 && Tag != MI_TAG('B', 'I', 'G', ' ') &&
            KiCurrentThread()->Irql <= (Paged != 0 ? APC_LEVEL : DISPATCH_LEVEL) &&
-           Pool->Sources[Paged].Operations != NULL &&
+           Pool->Sources[Paged].Operations != NULL && __atomic_load_n(&Pool->Watch, __ATOMIC_RELAXED) == 0 &&
            __atomic_load_n(&MiState.Ke->Injection, __ATOMIC_RELAXED) == NULL;
 }
 
@@ -331,7 +357,8 @@ static BOOLEAN ExpReadPoolFlags(EX_REQUEST *Request, POOL_FLAGS Flags, SIZE_T By
                              .Priority = 2,
                              .Caller = (ULONG)Flags,
                              .Zero = (Flags & POOL_FLAG_UNINITIALIZED) == 0,
-                             .Raise = (Flags & POOL_FLAG_RAISE_ON_FAILURE) != 0 };
+                             .Raise = (Flags & POOL_FLAG_RAISE_ON_FAILURE) != 0,
+                             .Special = (Flags & POOL_FLAG_SPECIAL_POOL) != 0 };
     Request->Type = (Request->Paged != 0 ? EX_HEADER_PAGED : 0) |
                     ((Flags & POOL_FLAG_CACHE_ALIGNED) != 0 ? EX_HEADER_CACHE_ALIGNED : 0) |
                     ((Flags & POOL_FLAG_SESSION) != 0 ? EX_HEADER_SESSION : 0) |

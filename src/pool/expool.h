@@ -67,8 +67,10 @@ typedef enum _EX_PAGE_KIND
 {
     ExPageNone = 0,
     ExPageSlab = 0x61,
-    ExPageRun = 0x62,  /* the first of whole pages: an entry of the big-page table */
-    ExPageInRun = 0x63 /* one of the others */
+    ExPageRun = 0x62,     /* the first of whole pages: an entry of the big-page table */
+    ExPageInRun = 0x63,   /* one of the others */
+    ExPageSpecial = 0x64, /* a block of special pool, between two pages without a translation */
+    ExPageSpecialFreed = 0x65
 } EX_PAGE_KIND;
 
 /* The descriptor of a page that belongs to a pool. */
@@ -84,12 +86,19 @@ typedef struct _EX_POOL_PAGE
             SIZE_T Bytes;                   /* as asked for */
             struct _EX_QUOTA_BLOCK *Billed; /* or NULL */
         } Run;
+        struct
+        {
+            USHORT Bytes;  /* as asked for */
+            USHORT Offset; /* of the block in its page */
+            UCHAR Fill;
+            struct _EX_QUOTA_BLOCK *Billed;
+        } Special;
     } u;
     volatile UCHAR Kind; /* EX_PAGE_KIND */
     UCHAR Class;
     UCHAR InUse;        /* [C] slab: blocks that are not free */
-    UCHAR PoolType;     /* run: EX_HEADER_* */
-    volatile ULONG Tag; /* run */
+    UCHAR PoolType;     /* run, special: EX_HEADER_* */
+    volatile ULONG Tag; /* run, special */
 } EX_POOL_PAGE;
 
 C_ASSERT(sizeof(EX_POOL_PAGE) == 32);
@@ -123,7 +132,22 @@ typedef struct _EX_POOL_SOURCE_OPERATIONS
     VOID (*PutPages)(PEX_POOL_SOURCE Source, ULONG Count, const ULONG *Pages);
     ULONG (*GetRun)(PEX_POOL_SOURCE Source, SIZE_T Count); /* consecutive; the first, zero-filled, or 0 */
     VOID (*PutRun)(PEX_POOL_SOURCE Source, ULONG First, SIZE_T Count);
+    /* For special pool: a page whose neighbours cannot be accessed, or 0; takes the page's memory away, its addresses
+     * stay reserved; gives the addresses back. */
+    ULONG (*GetGuarded)(PEX_POOL_SOURCE Source);
+    VOID (*RevokeGuarded)(PEX_POOL_SOURCE Source, ULONG Page);
+    VOID (*PutGuarded)(PEX_POOL_SOURCE Source, ULONG Page);
 } EX_POOL_SOURCE_OPERATIONS;
+
+#define EX_GUARDED_PAGES 3u /* of addresses: the page, and one on each side */
+
+typedef enum _EX_SOURCE
+{
+    ExSourceNonpaged, /* frames through the direct map */
+    ExSourcePaged,
+    ExSourceMapped, /* nonpaged frames at addresses of system PTEs: no slabs */
+    ExSourceMaximum
+} EX_SOURCE;
 
 struct _EX_POOL_SOURCE
 {
@@ -139,6 +163,11 @@ struct _EX_POOL_SOURCE
     ULONG Runs; /* [R] first pages */
     volatile SIZE_T RunCount;
     volatile SIZE_T RunPages;
+    volatile SIZE_T SpecialPages; /* [R] blocks of special pool: one page each */
+    ULONG SpecialBlocks;          /* [R] their pages; those of freed blocks, oldest first: */
+    ULONG FirstFreed;             /* [R] through Flink */
+    ULONG LastFreed;              /* [R] */
+    volatile ULONG FreedCount;    /* [R] */
     EX_POOL_CLASS Classes[EX_POOL_CLASSES];
 };
 
@@ -197,12 +226,31 @@ typedef struct _EX_QUOTA_BLOCK
     ULONG Charges;   /* blocks; a block with a limit stays */
 } EX_QUOTA_BLOCK;
 
+/* What special pool takes and has taken (special.h). */
+typedef struct _EX_SPECIAL_POOL
+{
+    volatile BOOLEAN On;
+    BOOLEAN ByTag;
+    BOOLEAN Underruns;
+    ULONG Tag; /* and which of its bits count */
+    ULONG TagMask;
+    SIZE_T MinimumBytes; /* sizes choose when MaximumBytes is not 0 */
+    SIZE_T MaximumBytes;
+    SIZE_T PageLimit;
+    SIZE_T FreedLimit;
+    volatile SIZE_T Blocks; /* atomic */
+    volatile SIZE_T PeakBlocks;
+    volatile SIZE_T Allocations;
+    volatile SIZE_T Fallbacks;
+    struct _EX_FREE_TRACE *volatile Traces; /* who freed the last blocks; NULL: nobody wants to know */
+} EX_SPECIAL_POOL;
+
 /* The part of MiState. */
 typedef struct _MI_POOL_STATE
 {
     ULONG64 Cookie;
     UCHAR ClassOf[EX_POOL_LARGEST / EX_POOL_UNIT + 2]; /* by size with header in units */
-    EX_POOL_SOURCE Sources[2];                         /* nonpaged, paged */
+    EX_POOL_SOURCE Sources[ExSourceMaximum];
     EX_POOL_PROCESSOR *Processors;
     ULONG ProcessorCount;
     ULONG64 (*CurrentProcessId)(void); /* handed in by room space's users; NULL: the system alone */
@@ -210,6 +258,11 @@ typedef struct _MI_POOL_STATE
     LIST_ENTRY QuotaBlocks;
     KSPIN_LOCK LookasideLock; /* leaf */
     LIST_ENTRY Lookasides[2]; /* nonpaged, paged: GENERAL_LOOKASIDE_POOL.ListEntry */
+    volatile ULONG Watch;     /* not 0: special pool or the verifier wants to see requests: no fast path */
+    EX_SPECIAL_POOL Special;
+    KSPIN_LOCK DriverLock; /* leaf */
+    LIST_ENTRY Drivers;    /* [DriverLock] EX_DRIVER.Links */
+    volatile ULONG DriverCount;
 } EX_POOL;
 
 static FORCEINLINE EX_POOL *ExpPool(void)
@@ -221,8 +274,32 @@ static FORCEINLINE EX_POOL *ExpPool(void)
  * Room virtual hands in the paged pool: page numbers 1 .. Pages - 1 at Base. STATUS_INSUFFICIENT_RESOURCES.
  * Taking it away wants it empty.
  */
+NTSTATUS ExpAttachSource(EX_SOURCE Number, const EX_POOL_SOURCE_OPERATIONS *Operations, ULONG_PTR Base,
+                         SIZE_T Pages, SIZE_T PageLimit);
 NTSTATUS ExpAttachPagedPool(const EX_POOL_SOURCE_OPERATIONS *Operations, ULONG_PTR Base, SIZE_T Pages);
 VOID ExpDetachPagedPool(void);
+
+/* ---- sources.c, mapped.c -------------------------------------------------------------------------------- */
+
+/* Pages of nonpaged pool, charged against its limit, commitment and resident-available memory. */
+BOOLEAN ExpChargePages(PEX_POOL_SOURCE Source, SIZE_T Pages);
+VOID ExpReturnPages(PEX_POOL_SOURCE Source, SIZE_T Pages);
+PFN_NUMBER ExpTakeFrames(ULONG Wanted, ULONG Flags, PULONG Got); /* consecutive ones, MI_PAGE_*; 0: none */
+VOID ExpMarkKernelFrame(PFN_NUMBER Frame);
+NTSTATUS ExpAttachMappedPool(void);
+
+/* The source in whose addresses Address lies, or NULL. */
+static FORCEINLINE PEX_POOL_SOURCE ExpFindSource(EX_POOL *Pool, const VOID *Address)
+{
+    for (ULONG Number = 0; Number < ExSourceMaximum; Number++)
+    {
+        if ((ULONG_PTR)Address - Pool->Sources[Number].Base < Pool->Sources[Number].Span)
+        {
+            return &Pool->Sources[Number];
+        }
+    }
+    return NULL;
+}
 
 /* ---- slabs.c ------------------------------------------------------------------------------------------ */
 
@@ -239,6 +316,10 @@ VOID ExpLinkPage(PEX_POOL_SOURCE Source, PULONG Head, ULONG Page);
 VOID ExpUnlinkPage(PEX_POOL_SOURCE Source, PULONG Head, ULONG Page);
 
 /* ---- bigpool.c ---------------------------------------------------------------------------------------- */
+
+/* Locks of a source's runs and special blocks. */
+KIRQL ExpLockRuns(PEX_POOL_SOURCE Source);
+VOID ExpUnlockRuns(PEX_POOL_SOURCE Source, KIRQL OldIrql);
 
 PVOID ExpAllocateRun(PEX_POOL_SOURCE Source, SIZE_T Bytes, ULONG Tag, ULONG HeaderType,
                      EX_QUOTA_BLOCK *Billed);
@@ -291,6 +372,13 @@ typedef struct _EX_POOL_USAGE
 } EX_POOL_USAGE;
 
 VOID ExQueryPoolUsage(BOOLEAN Paged, EX_POOL_USAGE *Usage);
+/* Pages that may still be had before the pool's limit, which is *Limit. */
+SIZE_T ExQueryPoolLeft(BOOLEAN Paged, PSIZE_T Limit);
+
+/* ---- expool.c ------------------------------------------------------------------------------------------- */
+
+/* What a block costs its process. */
+SIZE_T ExpQuotaOf(SIZE_T Bytes, ULONG HeaderType);
 
 /* ---- quota.c ------------------------------------------------------------------------------------------ */
 
@@ -303,6 +391,14 @@ VOID ExQueryPoolQuota(ULONG64 ProcessId, SIZE_T Usage[2], SIZE_T Peak[2]);
 NTSTATUS ExSetPoolQuotaLimit(ULONG64 ProcessId, BOOLEAN Paged, SIZE_T Limit);
 
 /* ---- header.c ----------------------------------------------------------------------------------------- */
+
+/* The tag as four characters for a message. */
+typedef struct _EX_TAG_TEXT
+{
+    CHAR Text[5];
+} EX_TAG_TEXT;
+
+EX_TAG_TEXT ExpTagText(ULONG Tag);
 
 /* What is wrong with the header of a block that is freed, or beside it: always a bug check. */
 DECLSPEC_NORETURN VOID ExpReportBadBlock(PEX_POOL_SOURCE Source, ULONG Page, PVOID Address);

@@ -5,17 +5,12 @@
  * and who is likely to have done it.
  */
 #include "pool/expool.h"
+#include "pool/special.h"
 #include "rtl/bitmap.h"
 
 #define EX_REPORTED_TAGS 32u
 
-/* The tag as four characters for a message. */
-typedef struct _EX_TAG_TEXT
-{
-    CHAR Text[5];
-} EX_TAG_TEXT;
-
-static EX_TAG_TEXT ExpTagText(ULONG Tag)
+EX_TAG_TEXT ExpTagText(ULONG Tag)
 {
     EX_TAG_TEXT Text = { { 0 } };
 
@@ -31,7 +26,13 @@ static EX_TAG_TEXT ExpTagText(ULONG Tag)
 VOID ExpReportBadAddress(PVOID Address)
 {
     ULONG_PTR Va = (ULONG_PTR)Address;
+    PEX_POOL_SOURCE Source = ExpFindSource(ExpPool(), Address);
 
+    if (Source != NULL && Source->Pages[(Va - Source->Base) >> PAGE_SHIFT].Kind == ExPageSpecialFreed)
+    {
+        KiBugCheckMessage(SPECIAL_POOL_DETECTED_MEMORY_CORRUPTION, Va, 0, 0, 0x20,
+                          "special pool block %p is freed twice", Address);
+    }
     if (Va <= PORT_USER_HIGHEST)
     {
         KiBugCheckMessage(BAD_POOL_CALLER, 0x40, Va, PORT_SYSTEM_START, 0,
@@ -176,6 +177,15 @@ static VOID ExpCheckSource(PEX_POOL_SOURCE Source)
         }
         Pages += Slabs;
     }
+    if (Source != &ExpPool()->Sources[ExSourceNonpaged])
+    {
+        ExpCheckSpecialBlocks(Source);
+    }
+    Pages += Source->SpecialPages;
+    if (Source == &ExpPool()->Sources[ExSourceNonpaged])
+    {
+        Pages += ExpPool()->Sources[ExSourceMapped].PagesInUse;
+    }
     if (Pages + Source->RunPages != Source->PagesInUse)
     {
         KiBugCheckMessage(BAD_POOL_HEADER, 0x3, Pages, Source->RunPages, Source->PagesInUse,
@@ -186,12 +196,13 @@ static VOID ExpCheckSource(PEX_POOL_SOURCE Source)
 
 VOID MiCheckPool(void)
 {
-    for (ULONG Paged = 0; Paged < 2; Paged++)
+    for (ULONG Number = 0; Number < ExSourceMaximum; Number++)
     {
-        if (ExpPool()->Sources[Paged].Operations != NULL &&
-            (Paged == 0 || KiCurrentThread()->Irql <= APC_LEVEL))
+        PEX_POOL_SOURCE Source = &ExpPool()->Sources[Number];
+
+        if (Source->Operations != NULL && (!Source->Paged || KiCurrentThread()->Irql <= APC_LEVEL))
         {
-            ExpCheckSource(&ExpPool()->Sources[Paged]);
+            ExpCheckSource(Source);
         }
     }
 }

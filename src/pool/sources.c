@@ -4,11 +4,12 @@
  * the direct map, so that no page table has to be written and no translation can be missing at any IRQL; the
  * page number is the frame's. Paged pool is handed in from above.
  */
-#include "pool/expool.h"
+#include "pool/special.h"
+#include "pool/verifier.h"
 
 /* ---- Nonpaged pages ----------------------------------------------------------------------------------- */
 
-static BOOLEAN ExpChargePages(PEX_POOL_SOURCE Source, SIZE_T Pages)
+BOOLEAN ExpChargePages(PEX_POOL_SOURCE Source, SIZE_T Pages)
 {
     SIZE_T InUse = __atomic_add_fetch(&Source->PagesInUse, Pages, __ATOMIC_RELAXED);
     SIZE_T Peak = __atomic_load_n(&Source->PeakPages, __ATOMIC_RELAXED);
@@ -30,7 +31,7 @@ static BOOLEAN ExpChargePages(PEX_POOL_SOURCE Source, SIZE_T Pages)
     return FALSE;
 }
 
-static VOID ExpReturnPages(PEX_POOL_SOURCE Source, SIZE_T Pages)
+VOID ExpReturnPages(PEX_POOL_SOURCE Source, SIZE_T Pages)
 {
     MiReturnResidentAvailable(Pages);
     MiReturnCommitment(Pages);
@@ -41,7 +42,7 @@ static VOID ExpReturnPages(PEX_POOL_SOURCE Source, SIZE_T Pages)
  * Where ordinary requests are refused because memory is short, the pool goes on with half of the reserve: its
  * callers hold locks and cannot wait, and the other half is enough to write pages out.
  */
-static PFN_NUMBER ExpTakeFrames(ULONG Wanted, ULONG Flags, PULONG Got)
+PFN_NUMBER ExpTakeFrames(ULONG Wanted, ULONG Flags, PULONG Got)
 {
     PFN_NUMBER Frame = MiAllocatePageRun(Wanted, Flags, Got);
 
@@ -53,7 +54,7 @@ static PFN_NUMBER ExpTakeFrames(ULONG Wanted, ULONG Flags, PULONG Got)
     return Frame;
 }
 
-static VOID ExpMarkKernelFrame(PFN_NUMBER Frame)
+VOID ExpMarkKernelFrame(PFN_NUMBER Frame)
 {
     PMMPFN Pfn = MiPfn(Frame);
     KIRQL OldIrql = KiRaiseIrqlToDispatch();
@@ -149,10 +150,10 @@ static const EX_POOL_SOURCE_OPERATIONS ExpNonpagedOperations = { .GetPages = Exp
 /* ---- Birth and death ---------------------------------------------------------------------------------- */
 
 /* Descriptors cost memory only where pages are in use: boot memory comes into being when it is touched. */
-static NTSTATUS ExpAttachSource(ULONG Paged, const EX_POOL_SOURCE_OPERATIONS *Operations, ULONG_PTR Base,
-                                SIZE_T Pages, SIZE_T PageLimit)
+NTSTATUS ExpAttachSource(EX_SOURCE Number, const EX_POOL_SOURCE_OPERATIONS *Operations, ULONG_PTR Base,
+                         SIZE_T Pages, SIZE_T PageLimit)
 {
-    PEX_POOL_SOURCE Source = &ExpPool()->Sources[Paged];
+    PEX_POOL_SOURCE Source = &ExpPool()->Sources[Number];
 
     Source->Pages = PortAllocateBootMemory(Pages * sizeof(EX_POOL_PAGE));
     if (Source->Pages == NULL)
@@ -160,17 +161,20 @@ static NTSTATUS ExpAttachSource(ULONG Paged, const EX_POOL_SOURCE_OPERATIONS *Op
         return STATUS_INSUFFICIENT_RESOURCES;
     }
     Source->Base = Base;
-    Source->Paged = Paged != 0;
+    Source->Paged = Number == ExSourcePaged;
     Source->PageLimit = PageLimit;
-    ExpInitializeClasses(Source);
+    if (Number != ExSourceMapped)
+    {
+        ExpInitializeClasses(Source);
+    }
     Source->Span = Pages << PAGE_SHIFT;
     Source->Operations = Operations;
     return STATUS_SUCCESS;
 }
 
-static VOID ExpDetachSource(ULONG Paged)
+static VOID ExpDetachSource(EX_SOURCE Number)
 {
-    PEX_POOL_SOURCE Source = &ExpPool()->Sources[Paged];
+    PEX_POOL_SOURCE Source = &ExpPool()->Sources[Number];
 
     if (Source->Pages != NULL)
     {
@@ -183,7 +187,7 @@ static VOID ExpDetachSource(ULONG Paged)
 
 NTSTATUS ExpAttachPagedPool(const EX_POOL_SOURCE_OPERATIONS *Operations, ULONG_PTR Base, SIZE_T Pages)
 {
-    return ExpAttachSource(1, Operations, Base, Pages, Pages - 1);
+    return ExpAttachSource(ExSourcePaged, Operations, Base, Pages, Pages - 1);
 }
 
 static VOID ExpRequireNoBlocks(void)
@@ -213,15 +217,17 @@ VOID ExpDetachPagedPool(void)
     {
         ExpReportLeaks();
     }
+    ExpReleaseFreedSpecial();
     MiTrimPool();
-    ExpDetachSource(1);
+    ExpDetachSource(ExSourcePaged);
 }
 
 static VOID ExpDeletePools(void)
 {
     EX_POOL *Pool = ExpPool();
 
-    ExpDetachSource(0);
+    ExpDetachSource(ExSourceMapped);
+    ExpDetachSource(ExSourceNonpaged);
     if (Pool->Processors != NULL)
     {
         PortFreeBootMemory(Pool->Processors, Pool->ProcessorCount * sizeof(*Pool->Processors));
@@ -244,6 +250,7 @@ NTSTATUS MiInitializePool(void)
     InitializeListHead(&Pool->QuotaBlocks);
     InitializeListHead(&Pool->Lookasides[0]);
     InitializeListHead(&Pool->Lookasides[1]);
+    InitializeListHead(&Pool->Drivers);
     Pool->Cookie = KiIsDeterministic() ? 0x9e3779b97f4a7c15ull : PortQueryEntropy();
     Pool->ProcessorCount = MiState.Ke->ProcessorCount;
     for (ULONG Run = 0; Run < MiState.Physical->RunCount;
@@ -253,9 +260,16 @@ NTSTATUS MiInitializePool(void)
                     MiState.Physical->Runs[Run].PageCount << PAGE_SHIFT);
     }
     Pool->Processors = PortAllocateBootMemory(Pool->ProcessorCount * sizeof(*Pool->Processors));
-    Status = Pool->Processors == NULL ? STATUS_INSUFFICIENT_RESOURCES
-                                      : ExpAttachSource(0, &ExpNonpagedOperations, PORT_DIRECT_MAP_BASE,
-                                                        Pages, MiState.Physical->NumberOfPages / 4 * 3);
+    Status = Pool->Processors == NULL
+                 ? STATUS_INSUFFICIENT_RESOURCES
+                 : ExpAttachSource(ExSourceNonpaged, &ExpNonpagedOperations, PORT_DIRECT_MAP_BASE, Pages,
+                                   MiState.Physical->NumberOfPages / 4 * 3);
+    if (NT_SUCCESS(Status))
+    {
+        Pool->Special.PageLimit =
+            Pool->Sources[ExSourceNonpaged].PageLimit / 4; /* for POOL_FLAG_SPECIAL_POOL */
+        Status = ExpAttachMappedPool();
+    }
     if (!NT_SUCCESS(Status))
     {
         ExpDeletePools();
@@ -269,6 +283,8 @@ VOID MiShutdownPool(void)
     {
         return;
     }
+    ExSetSpecialPool(NULL);
+    ExpDeleteDrivers();
     ExpRequireNoBlocks();
     MiTrimPool();
     ExpDeletePools();

@@ -146,6 +146,15 @@ VOID ExQueryPoolUsage(BOOLEAN Paged, EX_POOL_USAGE *Usage)
     Usage->Blocks = (ULONG)(Usage->Allocs - Usage->Frees);
 }
 
+SIZE_T ExQueryPoolLeft(BOOLEAN Paged, PSIZE_T Limit)
+{
+    const EX_POOL_SOURCE *Source = &ExpPool()->Sources[Paged];
+    SIZE_T InUse = __atomic_load_n(&Source->PagesInUse, __ATOMIC_RELAXED);
+
+    *Limit = Source->PageLimit;
+    return InUse < Source->PageLimit ? Source->PageLimit - InUse : 0;
+}
+
 SIZE_T MiPoolBytesInUse(void)
 {
     EX_POOL_USAGE Usage[2];

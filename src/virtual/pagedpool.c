@@ -156,7 +156,8 @@ static ULONG MiGetPagedRun(PEX_POOL_SOURCE Source, SIZE_T Count)
     return First != RTL_BITMAP_NOT_FOUND ? First : 0;
 }
 
-static VOID MiPutPagedRun(PEX_POOL_SOURCE Source, ULONG First, SIZE_T Count)
+/* FreeAddresses: the page numbers may be used again. */
+static VOID MiDecommitPagedRun(PEX_POOL_SOURCE Source, ULONG First, SIZE_T Count, BOOLEAN FreeAddresses)
 {
     struct _MI_VIRTUAL_STATE *State = MiState.Virtual;
     SIZE_T Returned = 0;
@@ -167,9 +168,60 @@ static VOID MiPutPagedRun(PEX_POOL_SOURCE Source, ULONG First, SIZE_T Count)
         MiWaitForAvailablePages();
     }
     MiReturnSpaceCommit(MiSystemSpace(), Returned);
-    RtlClearBits(&State->Used, First, (ULONG)Count);
+    if (FreeAddresses)
+    {
+        RtlClearBits(&State->Used, First, (ULONG)Count);
+    }
     MiCountPagedPages(Source, -(LONG64)Count);
     MiCloseIdleRegion();
+    KiReleasePushLockExclusive(&State->Lock);
+}
+
+static VOID MiPutPagedRun(PEX_POOL_SOURCE Source, ULONG First, SIZE_T Count)
+{
+    MiDecommitPagedRun(Source, First, Count, TRUE);
+}
+
+/* ---- Pages between guards, for special pool: the neighbours of the page are never committed ---------------- */
+
+static ULONG MiGetPagedGuarded(PEX_POOL_SOURCE Source)
+{
+    struct _MI_VIRTUAL_STATE *State = MiState.Virtual;
+    ULONG First = RTL_BITMAP_NOT_FOUND;
+
+    KiAcquirePushLockExclusive(&State->Lock);
+    if (MiOpenPagedRegion())
+    {
+        First = RtlFindClearBitsAndSet(&State->Used, EX_GUARDED_PAGES, 1);
+        if (First != RTL_BITMAP_NOT_FOUND &&
+            !NT_SUCCESS(MiCommitPages(MiSystemSpace(), MiPagedPoolVpn(First + 1), MiPagedPoolVpn(First + 1),
+                                      MM_READWRITE)))
+        {
+            RtlClearBits(&State->Used, First, EX_GUARDED_PAGES);
+            First = RTL_BITMAP_NOT_FOUND;
+        }
+    }
+    if (First != RTL_BITMAP_NOT_FOUND)
+    {
+        MiCountPagedPages(Source, 1);
+    }
+    MiCloseIdleRegion();
+    KiReleasePushLockExclusive(&State->Lock);
+    return First != RTL_BITMAP_NOT_FOUND ? First + 1 : 0;
+}
+
+static VOID MiRevokePagedGuarded(PEX_POOL_SOURCE Source, ULONG Page)
+{
+    MiDecommitPagedRun(Source, Page, 1, FALSE);
+}
+
+static VOID MiPutPagedGuarded(PEX_POOL_SOURCE Source, ULONG Page)
+{
+    struct _MI_VIRTUAL_STATE *State = MiState.Virtual;
+
+    UNREFERENCED_PARAMETER(Source);
+    KiAcquirePushLockExclusive(&State->Lock);
+    RtlClearBits(&State->Used, Page - 1, EX_GUARDED_PAGES);
     KiReleasePushLockExclusive(&State->Lock);
 }
 
@@ -205,9 +257,13 @@ static VOID MiPutPagedPages(PEX_POOL_SOURCE Source, ULONG Count, const ULONG *Pa
     }
 }
 
-static const EX_POOL_SOURCE_OPERATIONS MiPagedPoolOperations = {
-    .GetPages = MiGetPagedPages, .PutPages = MiPutPagedPages, .GetRun = MiGetPagedRun, .PutRun = MiPutPagedRun
-};
+static const EX_POOL_SOURCE_OPERATIONS MiPagedPoolOperations = { .GetPages = MiGetPagedPages,
+                                                                 .PutPages = MiPutPagedPages,
+                                                                 .GetRun = MiGetPagedRun,
+                                                                 .PutRun = MiPutPagedRun,
+                                                                 .GetGuarded = MiGetPagedGuarded,
+                                                                 .RevokeGuarded = MiRevokePagedGuarded,
+                                                                 .PutGuarded = MiPutPagedGuarded };
 
 static ULONG64 MiCurrentProcessNumber(void)
 {

@@ -2,6 +2,8 @@
 /* Working-set limits, and the events that tell programs that memory is low or plentiful. */
 #include "workingset/workingset.h"
 
+#include "pool/expool.h"
+
 #define MI_LEAST_WORKING_SET 20u /* documented: the minimum must be at least 20 pages */
 
 VOID MiEnforceWorkingSetLimit(PMI_ADDRESS_SPACE Space)
@@ -126,4 +128,13 @@ VOID MiUpdateMemoryNotifications(void)
     MiSetNotification(&WorkingSet->HighMemoryEvent, Available >= Physical->HighMemoryThreshold);
     MiSetNotification(&WorkingSet->LowCommitEvent, Charged >= Limit - Limit / 8);
     MiSetNotification(&WorkingSet->HighCommitEvent, Charged < Limit - Limit / 4);
+    for (ULONG Paged = 0; Paged < 2; Paged++)
+    {
+        SIZE_T Pages;
+        SIZE_T Left = ExQueryPoolLeft(Paged != 0, &Pages);
+
+        MiSetNotification(&WorkingSet->LowPoolEvent[Paged],
+                          Left <= Pages / 8); /* where low priorities are refused */
+        MiSetNotification(&WorkingSet->HighPoolEvent[Paged], Left >= Pages / 4);
+    }
 }

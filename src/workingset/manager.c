@@ -193,6 +193,11 @@ NTSTATUS MiInitializeWorkingSets(void)
     MiState.WorkingSet = WorkingSet;
     KeInitializeEvent(&WorkingSet->LowMemoryEvent, NotificationEvent, FALSE);
     KeInitializeEvent(&WorkingSet->HighMemoryEvent, NotificationEvent, FALSE);
+    for (ULONG Paged = 0; Paged < 2; Paged++)
+    {
+        KeInitializeEvent(&WorkingSet->LowPoolEvent[Paged], NotificationEvent, FALSE);
+        KeInitializeEvent(&WorkingSet->HighPoolEvent[Paged], NotificationEvent, FALSE);
+    }
     KeInitializeEvent(&WorkingSet->LowCommitEvent, NotificationEvent, FALSE);
     KeInitializeEvent(&WorkingSet->HighCommitEvent, NotificationEvent, FALSE);
     MiUpdateMemoryNotifications();

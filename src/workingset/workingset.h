@@ -17,6 +17,8 @@ typedef struct _MI_WORKING_SET_STATE
     KEVENT HighMemoryEvent;
     KEVENT LowCommitEvent;
     KEVENT HighCommitEvent;
+    KEVENT LowPoolEvent[2]; /* nonpaged, paged: little of it is left */
+    KEVENT HighPoolEvent[2];
     EX_PUSH_LOCK TrimLock; /* one round of the working-set manager at a time */
     ULONG64 LastBalance;
     volatile ULONG TrimRounds;

@@ -2,6 +2,8 @@
 /* Events with handles and names, waiting, and the memory manager's notification events. */
 #include "process.h"
 
+#include "pool/expool.h"
+
 static OBJECT_ATTRIBUTES named(PCWSTR text, ULONG attributes, UNICODE_STRING *name)
 {
     OBJECT_ATTRIBUTES result;
@@ -95,6 +97,48 @@ static void names_find_events_until_the_last_handle(void **state)
     assert_int_equal(NtOpenEvent(&event, EVENT_ALL_ACCESS, &attributes), STATUS_INVALID_PARAMETER);
 }
 
+static void low_and_high_pool_are_events_to_wait_for(void **state)
+{
+    static const PCWSTR names[] = { u"\\KernelObjects\\LowNonPagedPoolCondition",
+                                    u"\\KernelObjects\\HighNonPagedPoolCondition",
+                                    u"\\KernelObjects\\LowPagedPoolCondition",
+                                    u"\\KernelObjects\\HighPagedPoolCondition" };
+    LARGE_INTEGER none = { .QuadPart = 0 };
+    HANDLE events[4];
+
+    (void)state;
+    for (ULONG index = 0; index < 4; index++)
+    {
+        UNICODE_STRING text;
+        OBJECT_ATTRIBUTES attributes = named(names[index], OBJ_CASE_INSENSITIVE, &text);
+
+        assert_int_equal(NtOpenEvent(&events[index], SYNCHRONIZE | EVENT_QUERY_STATE, &attributes),
+                         STATUS_SUCCESS);
+    }
+    for (ULONG paged = 0; paged < 2; paged++)
+    {
+        PEX_POOL_SOURCE source = &ExpPool()->Sources[paged];
+        SIZE_T limit = source->PageLimit;
+
+        MiUpdateMemoryNotifications();
+        assert_int_equal(NtWaitForSingleObject(events[2 * paged], FALSE, &none), STATUS_TIMEOUT);
+        assert_int_equal(NtWaitForSingleObject(events[2 * paged + 1], FALSE, &none), STATUS_SUCCESS);
+        source->PageLimit = source->PagesInUse + 1 + source->PagesInUse / 5; /* between the two */
+        MiUpdateMemoryNotifications();
+        assert_int_equal(NtWaitForSingleObject(events[2 * paged], FALSE, &none), STATUS_TIMEOUT);
+        source->PageLimit = source->PagesInUse;
+        MiUpdateMemoryNotifications();
+        assert_int_equal(NtWaitForSingleObject(events[2 * paged], FALSE, &none), STATUS_SUCCESS);
+        assert_int_equal(NtWaitForSingleObject(events[2 * paged + 1], FALSE, &none),
+                         source->PagesInUse == 0 ? STATUS_SUCCESS : STATUS_TIMEOUT);
+        source->PageLimit = limit;
+    }
+    for (ULONG index = 0; index < 4; index++)
+    {
+        NtClose(events[index]);
+    }
+}
+
 static void low_and_high_memory_are_events_to_wait_for(void **state)
 {
     static const PCWSTR names[] = { u"\\KernelObjects\\LowMemoryCondition",
@@ -136,6 +180,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST_IN_PROCESS(events_are_set_reset_and_waited_for),
         TEST_IN_PROCESS(names_find_events_until_the_last_handle),
+        TEST_IN_PROCESS(low_and_high_pool_are_events_to_wait_for),
         TEST_IN_PROCESS(low_and_high_memory_are_events_to_wait_for),
     };
 

@@ -402,6 +402,58 @@ static void every_failure_leaves_nothing_behind(void **State)
     }
 }
 
+/* Every second frame is somebody's: there is no run of two. */
+static void big_nonpaged_blocks_need_no_consecutive_frames(void **State)
+{
+    PFN_NUMBER Count = 0;
+    PFN_NUMBER *Frames = calloc(MiState.Physical->NumberOfPages, sizeof(*Frames));
+    SYSTEM_BIGPOOL_ENTRY Entries[64];
+    BOOLEAN Found = FALSE;
+    UCHAR *Block;
+    SIZE_T Pages;
+
+    (void)State;
+    MiTrimPool();
+    for (PFN_NUMBER Frame; (Frame = MiAllocatePage(0)) != 0;)
+    {
+        Frames[Count++] = Frame;
+    }
+    for (PFN_NUMBER Index = 0; Index < Count; Index++)
+    {
+        if ((Frames[Index] & 1) == 0)
+        {
+            MiFreePage(Frames[Index]);
+        }
+    }
+    Block = ExAllocatePoolWithTag(NonPagedPoolNx, 100 * PAGE_SIZE - 5, TAG);
+    CheckBlock(Block, 100 * PAGE_SIZE - 5, FALSE);
+    assert_true((ULONG_PTR)Block < PORT_DIRECT_MAP_BASE);
+    memset(Block, 0x5a, 100 * PAGE_SIZE - 5);
+    for (ULONG Page = 0; Page < 99; Page++)
+    {
+        assert_int_equal(Block[Page * PAGE_SIZE], 0x5a);
+    }
+    MiCheckPool();
+    Pages = MiPoolPagesInUse();
+    SIZE_T Listed = ExQueryBigPool(Entries, RTL_NUMBER_OF(Entries));
+    for (SIZE_T Index = 0; Index < Listed; Index++)
+    {
+        Found = Found || ((ULONG_PTR)Entries[Index].VirtualAddress == ((ULONG_PTR)Block | 1) &&
+                          Entries[Index].SizeInBytes == 100 * PAGE_SIZE && Entries[Index].TagUlong == TAG);
+    }
+    assert_true(Found);
+    ExFreePoolWithTag(Block, TAG);
+    assert_int_equal(MiPoolPagesInUse(), Pages - 100);
+    for (PFN_NUMBER Index = 0; Index < Count; Index++)
+    {
+        if ((Frames[Index] & 1) != 0)
+        {
+            MiFreePage(Frames[Index]);
+        }
+    }
+    free(Frames);
+}
+
 /* The machine is booted inside the test: cmocka takes SIGSEGV, our page fault, right before it. */
 #define NATIVE(Name)                                                                                         \
     static void Name##_natively(void **State)                                                                \
@@ -425,6 +477,7 @@ NATIVE(quota_is_charged_until_the_block_is_freed)
 NATIVE(low_priority_fails_before_high_priority)
 NATIVE(paged_pool_goes_to_the_paging_file_and_comes_back)
 NATIVE(every_failure_leaves_nothing_behind)
+NATIVE(big_nonpaged_blocks_need_no_consecutive_frames)
 
 int main(void)
 {
@@ -443,6 +496,7 @@ int main(void)
         TEST(low_priority_fails_before_high_priority),
         TEST(paged_pool_goes_to_the_paging_file_and_comes_back),
         TEST(every_failure_leaves_nothing_behind),
+        TEST(big_nonpaged_blocks_need_no_consecutive_frames),
     };
     return cmocka_run_group_tests(Tests, NULL, NULL);
 }

@@ -1,0 +1,474 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Special pool. A block costs a page and two addresses; what it is worth: the first access beyond it, or to it after it was freed,
+ * stops the machine at the instruction that did it. When pages or addresses run out, normal pool serves.
+ */
+#include "pool/special.h"
+#include "pool/verifier.h"
+
+#define EX_FREE_TRACES 1024u /* the last frees, by page number */
+#define EX_TRACE_DEPTH 6u
+#define EX_TAG_TRACES  MI_TAG('M', 'm', 'S', 'p')
+
+typedef struct _EX_FREE_TRACE
+{
+    volatile ULONG Page;
+    ULONG Source;
+    PVOID Frames[EX_TRACE_DEPTH];
+} EX_FREE_TRACE;
+
+static EX_SPECIAL_POOL *ExpSpecial(void)
+{
+    return &ExpPool()->Special;
+}
+
+/* ---- Which requests ------------------------------------------------------------------------------------- */
+
+static BOOLEAN ExpMatchesTag(const EX_SPECIAL_POOL *Special, ULONG Tag)
+{
+    return Special->ByTag && (Tag & ~EX_PROTECTED_TAG & Special->TagMask) == Special->Tag;
+}
+
+BOOLEAN ExpIsSpecialRequest(SIZE_T Bytes, ULONG Tag)
+{
+    const EX_SPECIAL_POOL *Special = ExpSpecial();
+
+    return Special->On && Bytes <= PAGE_SIZE &&
+           (ExpMatchesTag(Special, Tag) ||
+            (Special->MaximumBytes != 0 && Bytes >= Special->MinimumBytes && Bytes <= Special->MaximumBytes));
+}
+
+/* ---- The pattern ---------------------------------------------------------------------------------------- */
+
+static UCHAR ExpDrawFill(ULONG Page)
+{
+    ULONG64 Mixed = (ExpPool()->Cookie ^ Page) * 0x9e3779b97f4a7c15ull;
+    UCHAR Fill = (UCHAR)(Mixed >> 56);
+
+    return Fill != 0 && Fill != 0xff ? Fill : 0x5a; /* what bugs most often write */
+}
+
+/* Everything of the page but the block is as it was filled. */
+static VOID ExpCheckFill(PEX_POOL_SOURCE Source, ULONG Page)
+{
+    const EX_POOL_PAGE *Descriptor = &Source->Pages[Page];
+    PUCHAR Base = ExpPageAddress(Source, Page);
+    PUCHAR Block = Base + Descriptor->u.Special.Offset;
+    UCHAR Fill = Descriptor->u.Special.Fill;
+
+    for (PUCHAR Byte = Base; Byte < Base + PAGE_SIZE; Byte++)
+    {
+        ULONG Difference;
+
+        if (Byte == Block)
+        {
+            Byte += Descriptor->u.Special.Bytes;
+            if (Byte == Base + PAGE_SIZE)
+            {
+                return;
+            }
+        }
+        Difference = *Byte ^ Fill;
+        if (Difference == 0)
+        {
+            continue;
+        }
+        KiBugCheckMessage(
+            SPECIAL_POOL_DETECTED_MEMORY_CORRUPTION, (ULONG_PTR)Block, (ULONG_PTR)Byte, 0,
+            (Difference & (Difference - 1)) == 0 ? 0x32
+            : Byte > Block                       ? 0x24
+                                                 : 0x23,
+            "special pool block %p (%u bytes, tag %s): the byte at %p, %llu bytes %s, is 0x%02x instead of 0x%02x",
+            Block, Descriptor->u.Special.Bytes, ExpTagText(Descriptor->Tag).Text, Byte,
+            (ULONG64)(Byte > Block ? Byte - Block - Descriptor->u.Special.Bytes + 1 : Block - Byte),
+            Byte > Block ? "beyond its end" : "before its start", *Byte, Fill);
+    }
+}
+
+/* ---- Taking --------------------------------------------------------------------------------------------- */
+
+static BOOLEAN ExpReserveSpecial(EX_SPECIAL_POOL *Special)
+{
+    SIZE_T Blocks = __atomic_add_fetch(&Special->Blocks, 1, __ATOMIC_RELAXED);
+
+    if (Blocks > Special->PageLimit)
+    {
+        __atomic_sub_fetch(&Special->Blocks, 1, __ATOMIC_RELAXED);
+        return FALSE;
+    }
+    if (Blocks > __atomic_load_n(&Special->PeakBlocks, __ATOMIC_RELAXED))
+    {
+        __atomic_store_n(&Special->PeakBlocks, Blocks,
+                         __ATOMIC_RELAXED); /* a statistic: races lose a little */
+    }
+    return TRUE;
+}
+
+/* The addresses that have been inaccessible for longest. */
+static ULONG ExpTakeOldestFreed(PEX_POOL_SOURCE Source, SIZE_T Keep)
+{
+    KIRQL OldIrql = ExpLockRuns(Source);
+    ULONG Page = Source->FreedCount > Keep ? Source->FirstFreed : 0;
+
+    if (Page != 0)
+    {
+        Source->FirstFreed = Source->Pages[Page].Flink;
+        Source->LastFreed = Source->FirstFreed != 0 ? Source->LastFreed : 0;
+        Source->Pages[Page].Flink = 0;
+        __atomic_store_n(&Source->FreedCount, Source->FreedCount - 1, __ATOMIC_RELAXED);
+        __atomic_store_n(&Source->Pages[Page].Kind, ExPageNone, __ATOMIC_RELAXED);
+    }
+    ExpUnlockRuns(Source, OldIrql);
+    return Page;
+}
+
+static BOOLEAN ExpReleaseOldestFreed(PEX_POOL_SOURCE Source, SIZE_T Keep)
+{
+    ULONG Page = ExpTakeOldestFreed(Source, Keep);
+
+    if (Page != 0)
+    {
+        Source->Operations->PutGuarded(Source, Page);
+    }
+    return Page != 0;
+}
+
+static ULONG ExpGetGuarded(PEX_POOL_SOURCE Source)
+{
+    ULONG Page = Source->Operations->GetGuarded(Source);
+
+    if (Page == 0 && ExpReleaseOldestFreed(Source, 0))
+    {
+        Page = Source->Operations->GetGuarded(Source);
+    }
+    return Page;
+}
+
+static PVOID ExpDressSpecial(PEX_POOL_SOURCE Source, ULONG Page, SIZE_T Bytes, ULONG Tag, ULONG HeaderType,
+                             BOOLEAN Underrun, EX_QUOTA_BLOCK *Billed)
+{
+    EX_POOL_PAGE *Descriptor = &Source->Pages[Page];
+    SIZE_T Alignment = (HeaderType & EX_HEADER_CACHE_ALIGNED) != 0 ? EX_CACHE_LINE : EX_POOL_UNIT;
+    SIZE_T Offset = Underrun ? 0 : (PAGE_SIZE - Bytes) & ~(Alignment - 1);
+    KIRQL OldIrql;
+
+    Descriptor->u.Special.Bytes = (USHORT)Bytes;
+    Descriptor->u.Special.Offset = (USHORT)Offset;
+    Descriptor->u.Special.Fill = ExpDrawFill(Page);
+    Descriptor->u.Special.Billed = Billed;
+    Descriptor->PoolType = (UCHAR)(HeaderType | EX_HEADER_IN_USE);
+    __atomic_store_n(&Descriptor->Tag, Tag, __ATOMIC_RELAXED);
+    __builtin_memset(ExpPageAddress(Source, Page), Descriptor->u.Special.Fill, PAGE_SIZE);
+    OldIrql = ExpLockRuns(Source);
+    ExpLinkPage(Source, &Source->SpecialBlocks, Page);
+    __atomic_store_n(&Source->SpecialPages, Source->SpecialPages + 1, __ATOMIC_RELAXED);
+    __atomic_store_n(&Descriptor->Kind, ExPageSpecial, __ATOMIC_RELEASE);
+    ExpUnlockRuns(Source, OldIrql);
+    return ExpPageAddress(Source, Page) + Offset;
+}
+
+PVOID ExpAllocateSpecial(ULONG Paged, SIZE_T Bytes, ULONG Tag, ULONG HeaderType, EX_QUOTA_BLOCK *Billed)
+{
+    EX_SPECIAL_POOL *Special = ExpSpecial();
+    PEX_POOL_SOURCE Source = &ExpPool()->Sources[Paged != 0 ? ExSourcePaged : ExSourceMapped];
+    ULONG Page = 0;
+
+    if (Source->Operations != NULL && ExpReserveSpecial(Special))
+    {
+        Page = ExpGetGuarded(Source);
+        if (Page == 0)
+        {
+            __atomic_sub_fetch(&Special->Blocks, 1, __ATOMIC_RELAXED);
+        }
+    }
+    if (Page == 0)
+    {
+        __atomic_add_fetch(&Special->Fallbacks, 1, __ATOMIC_RELAXED);
+        return NULL;
+    }
+    __atomic_add_fetch(&Special->Allocations, 1, __ATOMIC_RELAXED);
+    ExpCountRun(Tag, Paged, PAGE_SIZE, TRUE);
+    return ExpDressSpecial(Source, Page, Bytes, Tag, HeaderType, Special->Underruns, Billed);
+}
+
+/* ---- Giving back ---------------------------------------------------------------------------------------- */
+
+static VOID ExpNoteFree(PEX_POOL_SOURCE Source, ULONG Page)
+{
+    EX_FREE_TRACE *Traces = __atomic_load_n(&ExpSpecial()->Traces, __ATOMIC_ACQUIRE);
+    EX_FREE_TRACE *Trace;
+    ULONG Count;
+
+    if (Traces == NULL)
+    {
+        return;
+    }
+    Trace = &Traces[Page % EX_FREE_TRACES];
+    Count = PortCaptureBackTrace(Trace->Frames, EX_TRACE_DEPTH, 3);
+    for (; Count < EX_TRACE_DEPTH; Count++)
+    {
+        Trace->Frames[Count] = NULL;
+    }
+    Trace->Source = Source->Paged;
+    __atomic_store_n(&Trace->Page, Page, __ATOMIC_RELEASE);
+}
+
+static VOID ExpQueueFreed(PEX_POOL_SOURCE Source, ULONG Page)
+{
+    KIRQL OldIrql = ExpLockRuns(Source);
+
+    Source->Pages[Page].Flink = 0;
+    *(Source->LastFreed != 0 ? &Source->Pages[Source->LastFreed].Flink : &Source->FirstFreed) = Page;
+    Source->LastFreed = Page;
+    __atomic_store_n(&Source->FreedCount, Source->FreedCount + 1, __ATOMIC_RELAXED);
+    ExpUnlockRuns(Source, OldIrql);
+}
+
+/* An eighth of the addresses of the pool at most. */
+static SIZE_T ExpFreedLimit(const EX_POOL_SOURCE *Source)
+{
+    SIZE_T Limit = ExpSpecial()->On ? ExpSpecial()->FreedLimit : 0;
+    SIZE_T Most = (Source->Span >> PAGE_SHIFT) / 8 / EX_GUARDED_PAGES;
+
+    return Limit < Most ? Limit : Most;
+}
+
+VOID ExpFreeSpecial(PEX_POOL_SOURCE Source, ULONG Page, PVOID Address, ULONG Tag)
+{
+    EX_POOL_PAGE *Descriptor = &Source->Pages[Page];
+    PUCHAR Block = ExpPageAddress(Source, Page) + Descriptor->u.Special.Offset;
+    EX_QUOTA_BLOCK *Billed = Descriptor->u.Special.Billed;
+    ULONG Bytes = Descriptor->u.Special.Bytes;
+    UCHAR Expected = ExPageSpecial;
+    ULONG Found = Descriptor->Tag;
+    KIRQL OldIrql;
+
+    if (Block != Address)
+    {
+        KiBugCheckMessage(SPECIAL_POOL_DETECTED_MEMORY_CORRUPTION, (ULONG_PTR)Address, Bytes,
+                          PAGE_SIZE - Descriptor->u.Special.Offset, 0x21,
+                          "%p is freed, which is not the start of the special pool block %p of %u bytes",
+                          Address, Block, Bytes);
+    }
+    if (Found != Tag && (Tag != 0 || (Found & EX_PROTECTED_TAG) != 0))
+    {
+        ExpReportWrongTag(Address, Found, Tag);
+    }
+    ExpCheckFill(Source, Page);
+    if (!__atomic_compare_exchange_n(&Descriptor->Kind, &Expected, (UCHAR)ExPageSpecialFreed, FALSE,
+                                     __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+    {
+        KiBugCheckMessage(SPECIAL_POOL_DETECTED_MEMORY_CORRUPTION, (ULONG_PTR)Address, 0, 0, 0x20,
+                          "special pool block %p is freed twice by two threads at the same time", Address);
+    }
+    OldIrql = ExpLockRuns(Source);
+    ExpUnlinkPage(Source, &Source->SpecialBlocks, Page);
+    __atomic_store_n(&Source->SpecialPages, Source->SpecialPages - 1, __ATOMIC_RELAXED);
+    ExpUnlockRuns(Source, OldIrql);
+    __atomic_sub_fetch(&ExpSpecial()->Blocks, 1, __ATOMIC_RELAXED);
+    ExpCountRun(Found, Source->Paged, PAGE_SIZE, FALSE);
+    if (Billed != NULL)
+    {
+        ExpReturnQuota(Billed, Source->Paged, ExpQuotaOf(Bytes, Descriptor->PoolType));
+    }
+    Source->Operations->RevokeGuarded(Source, Page);
+    ExpNoteFree(Source, Page);
+    ExpQueueFreed(Source, Page);
+    ExpReleaseOldestFreed(Source, ExpFreedLimit(Source));
+}
+
+VOID ExpReleaseFreedSpecial(void)
+{
+    for (ULONG Number = ExSourcePaged; Number < ExSourceMaximum; Number++)
+    {
+        PEX_POOL_SOURCE Source = &ExpPool()->Sources[Number];
+
+        while (Source->Operations != NULL && ExpReleaseOldestFreed(Source, 0))
+        {
+        }
+    }
+}
+
+/* ---- Faults --------------------------------------------------------------------------------------------- */
+
+static VOID ExpPrintFree(PEX_POOL_SOURCE Source, ULONG Page)
+{
+    const EX_FREE_TRACE *Traces = ExpSpecial()->Traces;
+    const EX_FREE_TRACE *Trace = Traces != NULL ? &Traces[Page % EX_FREE_TRACES] : NULL;
+
+    if (Trace != NULL && Trace->Page == Page && Trace->Source == Source->Paged)
+    {
+        DbgPrint("special pool: block %p was freed by\n",
+                 (PVOID)(ExpPageAddress(Source, Page) + Source->Pages[Page].u.Special.Offset));
+        ExpPrintTrace(Trace->Frames, EX_TRACE_DEPTH);
+    }
+}
+
+static DECLSPEC_NORETURN VOID ExpReportFreedAccess(PEX_POOL_SOURCE Source, ULONG Page, ULONG_PTR Va,
+                                                   BOOLEAN Write, PVOID Instruction)
+{
+    const EX_POOL_PAGE *Descriptor = &Source->Pages[Page];
+
+    ExpPrintFree(Source, Page);
+    KiBugCheckMessage(ExIsDriverAddress(Instruction) ? DRIVER_PAGE_FAULT_IN_FREED_SPECIAL_POOL
+                                                     : PAGE_FAULT_IN_FREED_SPECIAL_POOL,
+                      Va, Write, (ULONG_PTR)Instruction, 0,
+                      "%p is %s in special pool block %p (%u bytes, tag %s), which was freed", (PVOID)Va,
+                      Write ? "written" : "read", ExpPageAddress(Source, Page) + Descriptor->u.Special.Offset,
+                      Descriptor->u.Special.Bytes, ExpTagText(Descriptor->Tag).Text);
+}
+
+static DECLSPEC_NORETURN VOID ExpReportBeyondAccess(PEX_POOL_SOURCE Source, ULONG Page, ULONG_PTR Va,
+                                                    BOOLEAN Write, PVOID Instruction)
+{
+    const EX_POOL_PAGE *Descriptor = &Source->Pages[Page];
+    ULONG_PTR Block = (ULONG_PTR)ExpPageAddress(Source, Page) + Descriptor->u.Special.Offset;
+
+    KiBugCheckMessage(ExIsDriverAddress(Instruction) ? DRIVER_PAGE_FAULT_BEYOND_END_OF_ALLOCATION
+                                                     : PAGE_FAULT_BEYOND_END_OF_ALLOCATION,
+                      Va, Write, (ULONG_PTR)Instruction, 0,
+                      "%p is %s, %llu bytes %s special pool block %p (%u bytes, tag %s)", (PVOID)Va,
+                      Write ? "written" : "read",
+                      (ULONG64)(Va < Block ? Block - Va : Va - Block - Descriptor->u.Special.Bytes),
+                      Va < Block ? "before the start of" : "beyond the end of", (PVOID)Block,
+                      Descriptor->u.Special.Bytes, ExpTagText(Descriptor->Tag).Text);
+}
+
+VOID ExCheckSpecialPoolFault(ULONG_PTR Va, BOOLEAN Write, PVOID Instruction)
+{
+    EX_POOL *Pool = ExpPool();
+    PEX_POOL_SOURCE Source = Pool != NULL ? ExpFindSource(Pool, (PVOID)Va) : NULL;
+    SIZE_T Page;
+
+    if (Source == NULL || Source == &Pool->Sources[ExSourceNonpaged])
+    {
+        return;
+    }
+    Page = (Va - Source->Base) >> PAGE_SHIFT;
+    for (SIZE_T Near = Page > 1 ? Page - 1 : Page; Near <= Page + 1 && Near < Source->Span >> PAGE_SHIFT;
+         Near++)
+    {
+        UCHAR Kind = __atomic_load_n(&Source->Pages[Near].Kind, __ATOMIC_ACQUIRE);
+
+        if (Kind == ExPageSpecialFreed)
+        {
+            ExpReportFreedAccess(Source, (ULONG)Near, Va, Write, Instruction);
+        }
+        if (Kind == ExPageSpecial && Near != Page)
+        {
+            ExpReportBeyondAccess(Source, (ULONG)Near, Va, Write, Instruction);
+        }
+    }
+}
+
+/* ---- Checks, settings ------------------------------------------------------------------------------------- */
+
+VOID ExpCheckSpecialBlocks(PEX_POOL_SOURCE Source)
+{
+    SIZE_T Blocks = 0;
+    SIZE_T Freed = 0;
+
+    for (ULONG Page = Source->SpecialBlocks; Page != 0; Page = Source->Pages[Page].Flink, Blocks++)
+    {
+        KiRequire(Source->Pages[Page].Kind == ExPageSpecial);
+        ExpCheckFill(Source, Page);
+    }
+    for (ULONG Page = Source->FirstFreed; Page != 0; Page = Source->Pages[Page].Flink, Freed++)
+    {
+        KiRequire(Source->Pages[Page].Kind == ExPageSpecialFreed);
+    }
+    if (Blocks != Source->SpecialPages || Freed != Source->FreedCount)
+    {
+        KiBugCheckMessage(BAD_POOL_HEADER, 0x3, Blocks, Source->SpecialPages, Freed,
+                          "special pool has %llu blocks and %llu freed ones; counted are %llu and %u",
+                          (ULONG64)Blocks, (ULONG64)Freed, (ULONG64)Source->SpecialPages, Source->FreedCount);
+    }
+}
+
+/* What gflags takes: ? for any character, * for any that follow. */
+static VOID ExpReadTagPattern(EX_SPECIAL_POOL *Special, const CHAR Tag[4])
+{
+    Special->Tag = 0;
+    Special->TagMask = 0;
+    for (ULONG Index = 0; Index < 4 && Tag[Index] != '*'; Index++)
+    {
+        if (Tag[Index] != '?')
+        {
+            Special->TagMask |= 0xffu << (8 * Index);
+            Special->Tag |= (ULONG)(UCHAR)Tag[Index] << (8 * Index);
+        }
+    }
+    Special->TagMask &= ~EX_PROTECTED_TAG;
+    Special->Tag &= ~EX_PROTECTED_TAG;
+}
+
+static NTSTATUS ExpMakeTraces(EX_SPECIAL_POOL *Special)
+{
+    EX_FREE_TRACE *Traces;
+
+    if (Special->Traces != NULL)
+    {
+        return STATUS_SUCCESS;
+    }
+    Traces = MiAllocatePool(EX_FREE_TRACES * sizeof(*Traces), EX_TAG_TRACES);
+    __atomic_store_n(&Special->Traces, Traces, __ATOMIC_RELEASE);
+    return Traces != NULL ? STATUS_SUCCESS : STATUS_INSUFFICIENT_RESOURCES;
+}
+
+NTSTATUS ExSetSpecialPool(const EX_SPECIAL_POOL_SETTINGS *Settings)
+{
+    EX_SPECIAL_POOL *Special = ExpSpecial();
+    static const CHAR NoTag[4] = { 0 };
+    NTSTATUS Status;
+
+    if (Settings == NULL)
+    {
+        EX_FREE_TRACE *Traces = Special->Traces;
+
+        __atomic_store_n(&Special->On, FALSE, __ATOMIC_RELAXED);
+        ExpUpdateWatch();
+        ExpReleaseFreedSpecial();
+        __atomic_store_n(&Special->Traces, NULL, __ATOMIC_RELEASE);
+        if (Traces != NULL)
+        {
+            MiFreePool(Traces, EX_TAG_TRACES);
+        }
+        return STATUS_SUCCESS;
+    }
+    if (Settings->MinimumBytes > Settings->MaximumBytes || Settings->MaximumBytes > PAGE_SIZE)
+    {
+        return STATUS_INVALID_PARAMETER;
+    }
+    Status = ExpMakeTraces(Special);
+    if (!NT_SUCCESS(Status))
+    {
+        return Status;
+    }
+    __atomic_store_n(&Special->On, FALSE, __ATOMIC_RELEASE);
+    Special->MinimumBytes = Settings->MinimumBytes;
+    Special->MaximumBytes = Settings->MaximumBytes;
+    Special->Underruns = Settings->Underruns;
+    Special->ByTag = __builtin_memcmp(Settings->Tag, NoTag, sizeof(NoTag)) != 0;
+    ExpReadTagPattern(Special, Settings->Tag);
+    Special->PageLimit = Settings->MaximumPages != 0 ? Settings->MaximumPages
+                                                     : ExpPool()->Sources[ExSourceNonpaged].PageLimit / 4;
+    Special->FreedLimit = Settings->MaximumFreed != 0 ? Settings->MaximumFreed : Special->PageLimit * 4;
+    __atomic_store_n(&Special->On, TRUE, __ATOMIC_RELEASE);
+    ExpUpdateWatch();
+    return STATUS_SUCCESS;
+}
+
+VOID ExQuerySpecialPool(EX_SPECIAL_POOL_COUNTERS *Counters)
+{
+    const EX_SPECIAL_POOL *Special = ExpSpecial();
+
+    *Counters =
+        (EX_SPECIAL_POOL_COUNTERS){ .Blocks = __atomic_load_n(&Special->Blocks, __ATOMIC_RELAXED),
+                                    .PeakBlocks = __atomic_load_n(&Special->PeakBlocks, __ATOMIC_RELAXED),
+                                    .Allocations = __atomic_load_n(&Special->Allocations, __ATOMIC_RELAXED),
+                                    .Fallbacks = __atomic_load_n(&Special->Fallbacks, __ATOMIC_RELAXED) };
+    for (ULONG Number = ExSourcePaged; Number < ExSourceMaximum; Number++)
+    {
+        Counters->Freed += __atomic_load_n(&ExpPool()->Sources[Number].FreedCount, __ATOMIC_RELAXED);
+    }
+}

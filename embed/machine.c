@@ -122,9 +122,20 @@ static NTSTATUS NtmmpCheckParameters(const NTMM_PARAMETERS *Parameters)
         return NtmmpFail(STATUS_INVALID_PARAMETER, "a machine can have at most %u processors",
                          PORT_MAXIMUM_PROCESSORS);
     }
-    if (Parameters->Runs > HOST_MAXIMUM_RUNS)
+    if (Parameters->Nodes > PORT_MAXIMUM_NODES)
     {
-        return NtmmpFail(STATUS_INVALID_PARAMETER, "RAM can lie in at most %u runs", HOST_MAXIMUM_RUNS);
+        return NtmmpFail(STATUS_INVALID_PARAMETER, "a machine can have at most %u NUMA nodes",
+                         PORT_MAXIMUM_NODES);
+    }
+    if (Parameters->PageColours > 256 || (Parameters->PageColours & (Parameters->PageColours - 1)) != 0)
+    {
+        return NtmmpFail(STATUS_INVALID_PARAMETER, "pages have a power of two of colours, 256 at most");
+    }
+    if (Parameters->Runs + (Parameters->Nodes > 1 ? Parameters->Nodes - 1 : 0) > HOST_MAXIMUM_RUNS)
+    {
+        return NtmmpFail(STATUS_INVALID_PARAMETER,
+                         "RAM can lie in at most %u runs, one less for each NUMA node beyond the first",
+                         HOST_MAXIMUM_RUNS);
     }
     if (Parameters->PagingFileCount > NTMM_MAXIMUM_PAGING_FILES)
     {
@@ -251,7 +262,9 @@ static NTSTATUS NtmmpStartHost(const NTMM_PARAMETERS *Parameters)
                              .ProcessorCount = Parameters->Processors,
                              .Deterministic = Parameters->Deterministic,
                              .MaximumMappings = Parameters->MaximumMappings,
-                             .TimeSlice = Parameters->TimeSliceMicroseconds };
+                             .TimeSlice = Parameters->TimeSliceMicroseconds,
+                             .NodeCount = Parameters->Nodes,
+                             .PageColours = Parameters->PageColours };
     NTSTATUS Status = HostInitializeMachine(&Host);
 
     switch (Status)

@@ -53,6 +53,8 @@ typedef struct _NTMM_PARAMETERS
     ULONG64 Seed;                /* of both; with Randomize alone 0 draws one */
     ULONG MaximumMappings;       /* host mappings of NT pages at a time; default: what Linux leaves */
     ULONG TimeSliceMicroseconds; /* of a natively loaded address space; default 10000 */
+    ULONG Nodes;                 /* of NUMA, 1..16; RAM and processors are shared out evenly; default 1 */
+    ULONG PageColours; /* free and zeroed pages apart by colour: a power of two up to 256; default 1 */
     NTMM_PAGING_FILE PagingFiles[NTMM_MAXIMUM_PAGING_FILES];
 } NTMM_PARAMETERS, *PNTMM_PARAMETERS;
 

@@ -15,7 +15,7 @@
  *   PORT_USER_LOWEST, PORT_USER_HIGHEST      first and last byte of the user window (64 KiB aligned / -1)
  *   PORT_SYSTEM_START, PORT_SYSTEM_END       first and last byte of the system window (512 GiB aligned / -1)
  *   PORT_DIRECT_MAP_BASE, PORT_DIRECT_MAP_SIZE
- *   PORT_MAXIMUM_PROCESSORS
+ *   PORT_MAXIMUM_PROCESSORS, PORT_MAXIMUM_NODES
  *   struct _KTHREAD *PortGetCurrentThread(void);         NULL before KiInitializeThread of this thread
  *   void PortSetCurrentThread(struct _KTHREAD *Thread);
  *   void PortPause(void);                                a spin-wait hint to the processor
@@ -26,16 +26,26 @@
 
 /* ---- Memory ------------------------------------------------------------------------------------------- */
 
-/* One run of RAM that firmware reports. Runs are ascending and do not touch. */
+/* One run of RAM that firmware reports. Runs are ascending; those that touch belong to different nodes. */
 typedef struct _PORT_MEMORY_RUN
 {
     PFN_NUMBER BasePage;
     PFN_NUMBER PageCount;
     BOOLEAN Zeroed; /* every byte of the run reads as zero at boot */
+    USHORT Node;    /* of NUMA, below PortQueryNodeCount() */
 } PORT_MEMORY_RUN;
 
 /* Fills Runs (at most Count) and returns how many runs there are. Called once, at boot. */
 ULONG PortQueryMemoryRuns(PORT_MEMORY_RUN *Runs, ULONG Count);
+
+/*
+ * NUMA: how many nodes the machine has (1..PORT_MAXIMUM_NODES, fixed from boot on), and to which one a processor belongs. How many colours pages
+ * have (a power of two, up to 256): frames whose numbers differ by a multiple of it compete for the same sets of a cache that is indexed by
+ * physical addresses. 1 where frame numbers say nothing about that.
+ */
+ULONG PortQueryNodeCount(void);
+USHORT PortQueryProcessorNode(ULONG Processor);
+ULONG PortQueryPageColours(void);
 
 /* A page frame as a pointer: one add. Valid for every frame of every run, for reading and writing, at any IRQL. */
 FORCEINLINE PVOID PortDirectMap(PFN_NUMBER PageFrame)
@@ -57,10 +67,10 @@ PVOID PortAllocateBootMemory(SIZE_T Bytes);
 VOID PortFreeBootMemory(PVOID Address, SIZE_T Bytes);
 
 /*
- * RAM appears while the machine runs: makes these frames usable like those of PortQueryMemoryRuns. *Zeroed as in PORT_MEMORY_RUN.
- * STATUS_INVALID_PARAMETER (beyond the direct map), STATUS_INSUFFICIENT_RESOURCES. IRQL PASSIVE_LEVEL.
+ * RAM appears while the machine runs: makes these frames usable like those of PortQueryMemoryRuns. Run->BasePage and PageCount come in, Zeroed and
+ * Node go out. STATUS_INVALID_PARAMETER (beyond the direct map), STATUS_INSUFFICIENT_RESOURCES. IRQL PASSIVE_LEVEL.
  */
-NTSTATUS PortAddMemory(PFN_NUMBER BasePage, PFN_NUMBER PageCount, BOOLEAN *Zeroed);
+NTSTATUS PortAddMemory(PORT_MEMORY_RUN *Run);
 
 /*
  * Gives frames back to the outside if the port can (host: punches a hole into the RAM file); afterwards they

@@ -19,6 +19,8 @@ enum
     ToolOptionInspect,
     ToolOptionQuiet,
     ToolOptionRuns,
+    ToolOptionNodes,
+    ToolOptionColours,
     ToolOptionHelp
 };
 
@@ -172,6 +174,10 @@ static const struct poptOption ToolRunOptions[] = {
     { "processors", 0, POPT_ARG_STRING, NULL, ToolOptionProcessors, "processors of the machine (2)",
       "1..64" },
     { "runs", 0, POPT_ARG_STRING, NULL, ToolOptionRuns, "pieces in which RAM lies (1)", "1..64" },
+    { "nodes", 0, POPT_ARG_STRING, NULL, ToolOptionNodes, "NUMA nodes that share RAM and processors (1)",
+      "1..16" },
+    { "colours", 0, POPT_ARG_STRING, NULL, ToolOptionColours,
+      "colours by which free pages are kept apart, a power of two (1)", "1..256" },
     { "seed", 0, POPT_ARG_STRING, NULL, ToolOptionSeed, "randomizes address spaces by this seed", "NUMBER" },
     { "report", 0, POPT_ARG_STRING, NULL, ToolOptionReport, "form of the memory report (text)", "text|json" },
     { "inspect", 0, POPT_ARG_NONE, NULL, ToolOptionInspect,
@@ -202,6 +208,18 @@ static int ToolTakeValue(int Option, PCSTR Text, PTOOL_OPTIONS Options)
     case ToolOptionRuns:
         Code = ToolParseNumber("runs", Text, 1, 64, &Number);
         Options->Machine.Runs = (ULONG)Number;
+        return Code;
+    case ToolOptionNodes:
+        Code = ToolParseNumber("nodes", Text, 1, 16, &Number);
+        Options->Machine.Nodes = (ULONG)Number;
+        return Code;
+    case ToolOptionColours:
+        Code = ToolParseNumber("colours", Text, 1, 256, &Number);
+        if (Code == TOOL_OK && (Number & (Number - 1)) != 0)
+        {
+            return ToolFail(TOOL_MISUSED, "--colours %s: give a power of two from 1 to 256", Text);
+        }
+        Options->Machine.PageColours = (ULONG)Number;
         return Code;
     case ToolOptionSeed:
         Code = ToolParseNumber("seed", Text, 1, ~(ULONG64)0, &Number);

@@ -184,6 +184,10 @@ NTKERNELAPI NTSTATUS NTAPI MmAddPhysicalMemory(_In_ PPHYSICAL_ADDRESS StartAddre
                                                _Inout_ PLARGE_INTEGER NumberOfBytes);
 NTKERNELAPI NTSTATUS NTAPI MmRemovePhysicalMemory(_In_ PPHYSICAL_ADDRESS StartAddress,
                                                   _Inout_ PLARGE_INTEGER NumberOfBytes);
+/*
+ * The frames of the range that are RAM are not given out any more / are again; *NumberOfBytes: how many bytes changed their state. What is
+ * in use goes out of use when its owner lets go of it, after an attempt to trim and write it. Statuses as above.
+ */
 NTKERNELAPI NTSTATUS NTAPI MmMarkPhysicalMemoryAsBad(_In_ PPHYSICAL_ADDRESS StartAddress,
                                                      _Inout_ PLARGE_INTEGER NumberOfBytes);
 NTKERNELAPI NTSTATUS NTAPI MmMarkPhysicalMemoryAsGood(_In_ PPHYSICAL_ADDRESS StartAddress,

@@ -297,6 +297,23 @@ typedef struct _MEMORY_COMBINE_INFORMATION_EX
     ULONG Flags;
 } MEMORY_COMBINE_INFORMATION_EX, *PMEMORY_COMBINE_INFORMATION_EX;
 
+/* ---- NUMA ---- */
+
+#define MAXIMUM_NODE_COUNT 0x40
+
+/* SystemNumaProcessorMap: processors by node; SystemNumaAvailableMemory: bytes at hand by node. */
+typedef struct _SYSTEM_NUMA_INFORMATION
+{
+    ULONG HighestNodeNumber;
+    ULONG Reserved;
+    _ANONYMOUS_UNION union
+    {
+        GROUP_AFFINITY ActiveProcessorsGroupAffinity[MAXIMUM_NODE_COUNT];
+        ULONGLONG AvailableMemory[MAXIMUM_NODE_COUNT];
+        ULONGLONG Pad[MAXIMUM_NODE_COUNT * 2];
+    } DUMMYUNIONNAME;
+} SYSTEM_NUMA_INFORMATION, *PSYSTEM_NUMA_INFORMATION;
+
 /* ---- pools ---- */
 
 typedef struct _SYSTEM_POOLTAG

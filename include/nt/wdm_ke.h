@@ -323,8 +323,13 @@ NTKERNELAPI ULONG NTAPI KeQueryActiveProcessorCountEx(_In_ USHORT GroupNumber);
 NTKERNELAPI ULONG NTAPI KeQueryMaximumProcessorCount(VOID);
 NTKERNELAPI ULONG NTAPI KeQueryMaximumProcessorCountEx(_In_ USHORT GroupNumber);
 NTKERNELAPI KAFFINITY NTAPI KeQueryActiveProcessors(VOID);
+/* NUMA: nodes are numbered from 0. Any IRQL. */
 NTKERNELAPI USHORT NTAPI KeQueryHighestNodeNumber(VOID);
 NTKERNELAPI USHORT NTAPI KeGetCurrentNodeNumber(VOID);
+/* The processors of a node: none for a node that does not exist. Any IRQL. */
+NTKERNELAPI VOID NTAPI KeQueryNodeActiveAffinity(_In_ USHORT NodeNumber, _Out_opt_ PGROUP_AFFINITY Affinity,
+                                                 _Out_opt_ PUSHORT Count);
+NTKERNELAPI USHORT NTAPI KeQueryNodeMaximumProcessorCount(_In_ USHORT NodeNumber);
 NTKERNELAPI ULONG NTAPI KeGetRecommendedSharedDataAlignment(VOID);
 
 /* Runs Callout on a stack with at least Size bytes.   STATUS_NO_MEMORY */

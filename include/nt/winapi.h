@@ -92,6 +92,13 @@ WINBASEAPI LPVOID WINAPI VirtualAlloc(_In_opt_ LPVOID lpAddress, _In_ SIZE_T dwS
                                       _In_ DWORD flAllocationType, _In_ DWORD flProtect);
 WINBASEAPI LPVOID WINAPI VirtualAllocEx(_In_ HANDLE hProcess, _In_opt_ LPVOID lpAddress, _In_ SIZE_T dwSize,
                                         _In_ DWORD flAllocationType, _In_ DWORD flProtect);
+/* Nodes of NUMA. Failure: ERROR_INVALID_PARAMETER (no such node or processor). */
+WINBASEAPI BOOL WINAPI GetNumaHighestNodeNumber(_Out_ PULONG HighestNodeNumber);
+WINBASEAPI BOOL WINAPI GetNumaAvailableMemoryNode(_In_ UCHAR Node, _Out_ PULONGLONG AvailableBytes);
+WINBASEAPI BOOL WINAPI GetNumaAvailableMemoryNodeEx(_In_ USHORT Node, _Out_ PULONGLONG AvailableBytes);
+WINBASEAPI BOOL WINAPI GetNumaNodeProcessorMask(_In_ UCHAR Node, _Out_ PULONGLONG ProcessorMask);
+WINBASEAPI BOOL WINAPI GetNumaNodeProcessorMaskEx(_In_ USHORT Node, _Out_ PGROUP_AFFINITY ProcessorMask);
+WINBASEAPI BOOL WINAPI GetNumaProcessorNode(_In_ UCHAR Processor, _Out_ PUCHAR NodeNumber);
 WINBASEAPI LPVOID WINAPI VirtualAllocExNuma(_In_ HANDLE hProcess, _In_opt_ LPVOID lpAddress,
                                             _In_ SIZE_T dwSize, _In_ DWORD flAllocationType,
                                             _In_ DWORD flProtect, _In_ DWORD nndPreferred);

@@ -24,6 +24,9 @@ typedef struct _HOST_PARAMETERS
     BOOLEAN Deterministic; /* one thread, no time slices */
     ULONG MaximumMappings; /* host mappings of NT pages at a time; 0 = as many as vm.max_map_count leaves */
     ULONG TimeSlice;       /* of a natively loaded address space, in microseconds; 0 = 10000 */
+    ULONG
+    NodeCount; /* of NUMA, 1..PORT_MAXIMUM_NODES, 0 = 1: RAM and processors are shared out evenly, in order */
+    ULONG PageColours; /* a power of two up to 256, 0 = 1: a memfd's offsets say nothing about caches */
 } HOST_PARAMETERS;
 
 /*

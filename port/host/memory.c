@@ -22,6 +22,32 @@ HOST_MACHINE HostMachine;
 
 /* ---- RAM ------------------------------------------------------------------------------------------------------ */
 
+/* The node of the Index-th frame of RAM. */
+static USHORT HostNodeOf(PFN_NUMBER Index, PFN_NUMBER Frames, ULONG Nodes)
+{
+    PFN_NUMBER Share = Frames / Nodes;
+    PFN_NUMBER Node = Index / Share;
+
+    return (USHORT)(Node < Nodes ? Node : Nodes - 1);
+}
+
+/* One run of the layout: cut where a node ends. Index: of its first frame among all frames. */
+static VOID HostAddRuns(PFN_NUMBER Base, PFN_NUMBER Count, PFN_NUMBER Index, PFN_NUMBER Frames, ULONG Nodes)
+{
+    PFN_NUMBER Done = 0;
+
+    while (Done < Count)
+    {
+        USHORT Node = HostNodeOf(Index + Done, Frames, Nodes);
+        PFN_NUMBER NodeEnd = Node + 1u == Nodes ? Frames : (PFN_NUMBER)(Node + 1u) * (Frames / Nodes);
+        PFN_NUMBER Part = NodeEnd - (Index + Done) < Count - Done ? NodeEnd - (Index + Done) : Count - Done;
+
+        HostMachine.Runs[HostMachine.RunCount++] =
+            (PORT_MEMORY_RUN){ .BasePage = Base + Done, .PageCount = Part, .Zeroed = TRUE, .Node = Node };
+        Done += Part;
+    }
+}
+
 /* Frame 0 is in no run: PFN 0 means "none". */
 static NTSTATUS HostLayOutRuns(const HOST_PARAMETERS *Parameters)
 {
@@ -30,8 +56,11 @@ static NTSTATUS HostLayOutRuns(const HOST_PARAMETERS *Parameters)
     PFN_NUMBER Base = 1;
     ULONG Index;
 
-    if (Parameters->RunCount > HOST_MAXIMUM_RUNS || Frames < Parameters->RunCount ||
-        Frames > PORT_DIRECT_MAP_SIZE >> PAGE_SHIFT || Hole > PORT_DIRECT_MAP_SIZE >> PAGE_SHIFT)
+    if (Parameters->RunCount + Parameters->NodeCount - 1 > HOST_MAXIMUM_RUNS ||
+        Parameters->NodeCount > PORT_MAXIMUM_NODES || Frames < Parameters->NodeCount ||
+        Parameters->PageColours > 256 || (Parameters->PageColours & (Parameters->PageColours - 1)) != 0 ||
+        Frames < Parameters->RunCount || Frames > PORT_DIRECT_MAP_SIZE >> PAGE_SHIFT ||
+        Hole > PORT_DIRECT_MAP_SIZE >> PAGE_SHIFT)
     {
         return STATUS_INVALID_PARAMETER;
     }
@@ -44,11 +73,10 @@ static NTSTATUS HostLayOutRuns(const HOST_PARAMETERS *Parameters)
         {
             Count = Frames - Count * Index;
         }
-        HostMachine.Runs[Index] = (PORT_MEMORY_RUN){ Base, Count, TRUE };
+        HostAddRuns(Base, Count, Index * (Frames / Parameters->RunCount), Frames, Parameters->NodeCount);
         HostMachine.TopFrame = Base + Count;
         Base += Count + Hole;
     }
-    HostMachine.RunCount = Parameters->RunCount;
     return HostMachine.TopFrame <= PORT_DIRECT_MAP_SIZE >> PAGE_SHIFT ? STATUS_SUCCESS
                                                                       : STATUS_INVALID_PARAMETER;
 }
@@ -92,8 +120,10 @@ static NTSTATUS HostCreateRam(void)
 }
 
 /* The RAM file and its direct map grow; what lies below the top is mapped already (a hole, or memory that was removed). */
-NTSTATUS PortAddMemory(PFN_NUMBER BasePage, PFN_NUMBER PageCount, BOOLEAN *Zeroed)
+NTSTATUS PortAddMemory(PORT_MEMORY_RUN *Run)
 {
+    PFN_NUMBER BasePage = Run->BasePage;
+    PFN_NUMBER PageCount = Run->PageCount;
     PFN_NUMBER End = BasePage + PageCount;
     PFN_NUMBER Top = HostMachine.TopFrame;
     ULONG_PTR Start = PORT_DIRECT_MAP_BASE + ((ULONG_PTR)Top << PAGE_SHIFT);
@@ -124,7 +154,13 @@ NTSTATUS PortAddMemory(PFN_NUMBER BasePage, PFN_NUMBER PageCount, BOOLEAN *Zeroe
         }
         HostMachine.TopFrame = End;
     }
-    *Zeroed = PortDiscardFrames(BasePage, PageCount);
+    Run->Zeroed = PortDiscardFrames(BasePage, PageCount);
+    Run->Node = 0;
+    for (ULONG Index = 0; Index < HostMachine.RunCount && HostMachine.Runs[Index].BasePage <= BasePage;
+         Index += 1)
+    {
+        Run->Node = HostMachine.Runs[Index].Node; /* plugged in next to the memory below it */
+    }
     return STATUS_SUCCESS;
 }
 
@@ -163,6 +199,8 @@ NTSTATUS HostInitializeMachine(const HOST_PARAMETERS *Parameters)
     }
     Checked.RunCount = Checked.RunCount == 0 ? 1 : Checked.RunCount;
     Checked.ProcessorCount = Checked.ProcessorCount == 0 ? 1 : Checked.ProcessorCount;
+    Checked.NodeCount = Checked.NodeCount == 0 ? 1 : Checked.NodeCount;
+    Checked.PageColours = Checked.PageColours == 0 ? 1 : Checked.PageColours;
     Checked.TimeSlice = Checked.TimeSlice == 0 ? 10000 : Checked.TimeSlice;
     if (Checked.ProcessorCount > PORT_MAXIMUM_PROCESSORS)
     {
@@ -231,6 +269,22 @@ BOOLEAN HostIsDeterministic(VOID)
 ULONG PortQueryProcessorCount(void)
 {
     return HostMachine.Parameters.ProcessorCount;
+}
+
+ULONG PortQueryNodeCount(void)
+{
+    return HostMachine.Parameters.NodeCount;
+}
+
+USHORT PortQueryProcessorNode(ULONG Processor)
+{
+    return (USHORT)((ULONG64)Processor * HostMachine.Parameters.NodeCount /
+                    HostMachine.Parameters.ProcessorCount);
+}
+
+ULONG PortQueryPageColours(void)
+{
+    return HostMachine.Parameters.PageColours;
 }
 
 ULONG PortQueryMemoryRuns(PORT_MEMORY_RUN *Runs, ULONG Count)

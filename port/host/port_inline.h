@@ -55,6 +55,7 @@
 #endif
 
 #define PORT_MAXIMUM_PROCESSORS 64
+#define PORT_MAXIMUM_NODES      16
 
 struct _KTHREAD;
 

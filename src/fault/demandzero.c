@@ -72,7 +72,7 @@ MI_FAULT_RESULT MiResolveWatchedWrite(PMI_FAULT Fault)
 
 MI_FAULT_RESULT MiResolveDemandZeroFault(PMI_FAULT Fault)
 {
-    PFN_NUMBER Frame = MiAllocatePage(MI_PAGE_ZEROED);
+    PFN_NUMBER Frame = MiAllocatePage(MI_PAGE_ZEROED | MiPreferredNode(Fault));
     PMMPFN Pfn;
 
     if (Frame == 0)

@@ -25,6 +25,20 @@ ULONG MiPagePriority(PMI_FAULT Fault)
     return Fault->Space->Vm.MemoryPriority;
 }
 
+ULONG MiPreferredNode(PMI_FAULT Fault)
+{
+    C_ASSERT(MI_PAGE_ON_NODE(0) == 1u << MI_PAGE_NODE_SHIFT);
+    if (__builtin_expect(!Fault->Space->VadNodes, 1))
+    {
+        return 0;
+    }
+    if (Fault->Vad == NULL)
+    {
+        Fault->Vad = MiLocateVad(Fault->Space, Fault->Va >> PAGE_SHIFT);
+    }
+    return Fault->Vad != NULL ? (ULONG)Fault->Vad->u.PreferredNode << MI_PAGE_NODE_SHIFT : 0;
+}
+
 /*
  * How many pages to read at once, from what this region's faults looked like. The fields are hints and may be
  * torn.
@@ -108,7 +122,7 @@ static VOID MiAddReadAhead(PMI_FAULT Fault, PMMINPAGE_SUPPORT InPage, PMMPTE Poi
         {
             return;
         }
-        Frame = MiAllocatePage(0);
+        Frame = MiAllocatePage(MiPreferredNode(Fault));
         if (Frame == 0)
         {
             return;
@@ -173,7 +187,7 @@ MI_FAULT_RESULT MiStartInPage(PMI_FAULT Fault, PMMPTE PointerPte, MMPTE Paged, B
 {
     ULONG Window = Prototype || Fault->Level != 0 ? 1 : MiReadWindow(Fault);
     PMMINPAGE_SUPPORT InPage;
-    PFN_NUMBER Frame = MiAllocatePage(0);
+    PFN_NUMBER Frame = MiAllocatePage(MiPreferredNode(Fault));
 
     if (Frame == 0)
     {

@@ -51,6 +51,8 @@ VOID MiNoteWatchedWrite(PMI_FAULT Fault);
  */
 VOID MiContinueReadAhead(PMI_FAULT Fault);
 ULONG MiPagePriority(PMI_FAULT Fault); /* pagefile.c */
+/* MiAllocatePage's flags for the node that the region prefers; 0: that of the processor. pagefile.c */
+ULONG MiPreferredNode(PMI_FAULT Fault);
 
 /*
  * The owner lets go of a frame that is not mapped: its slot goes, and the frame with its last reference.

@@ -90,7 +90,7 @@ static MI_FAULT_RESULT MiCopyOnWrite(PMI_FAULT Fault)
             return MiFaultResolved;
         }
     }
-    Frame = MiAllocatePage(0);
+    Frame = MiAllocatePage(MiPreferredNode(Fault));
     if (Frame == 0)
     {
         return MiFaultNeedFrame;

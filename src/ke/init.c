@@ -36,6 +36,13 @@ NTSTATUS KiInitializeSystem(const KI_PARAMETERS *Parameters, PKTHREAD BootThread
     State = &Boot->State;
     State->ProcessorCount = PortQueryProcessorCount();
     KiRequire(State->ProcessorCount != 0 && State->ProcessorCount <= PORT_MAXIMUM_PROCESSORS);
+    State->NodeCount = PortQueryNodeCount();
+    KiRequire(State->NodeCount != 0 && State->NodeCount <= PORT_MAXIMUM_NODES);
+    for (ULONG Processor = 0; Processor < State->ProcessorCount; Processor++)
+    {
+        State->ProcessorNode[Processor] = (UCHAR)PortQueryProcessorNode(Processor);
+        KiRequire(State->ProcessorNode[Processor] < State->NodeCount);
+    }
     State->Deterministic = Parameters->Deterministic;
     State->RandomState = Parameters->Seed;
     State->BootClock = PortQueryClock();

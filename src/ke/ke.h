@@ -123,6 +123,8 @@ typedef struct _KI_WORKER KI_WORKER;
 typedef struct _KI_STATE
 {
     ULONG ProcessorCount;
+    ULONG NodeCount; /* of NUMA */
+    UCHAR ProcessorNode[PORT_MAXIMUM_PROCESSORS];
     BOOLEAN Deterministic; /* one thread; workers are stepped by whoever waits; virtual time */
     BOOLEAN BugCheckActive;
     PKTHREAD BugCheckThread;   /* who is reporting one */
@@ -300,7 +302,8 @@ VOID KiReleaseCacheAwareExclusive(PKI_CACHE_AWARE_SLOT Slots);
  */
 typedef enum _KI_LOCK_LEVEL
 {
-    KiLockProcessList = 1,
+    KiLockMemoryRuns = 1, /* held while memory is trimmed and written */
+    KiLockProcessList,
     KiLockHandleTable,
     KiLockFile,         /* IO_FCB.SizeLock: transfers fault while it is held */
     KiLockSegment,      /* SEGMENT.Lock: size and commitment of what a section maps */

@@ -19,6 +19,7 @@ typedef struct _KI_LOCK_RULE
 
 static const KI_LOCK_RULE KiLockRules[] = {
     [0] = { "no lock", FALSE },
+    [KiLockMemoryRuns] = { "MemoryRuns", FALSE },
     [KiLockProcessList] = { "ProcessList", FALSE },
     [KiLockPagingFileList] = { "PagingFileList", FALSE },
     [KiLockHandleTable] = { "HandleTable", FALSE },

@@ -114,14 +114,54 @@ ULONG NTAPI KeQueryMaximumProcessorCountEx(USHORT GroupNumber)
     return KeQueryActiveProcessorCountEx(GroupNumber);
 }
 
+/* ---- NUMA nodes ------------------------------------------------------------------------------------------ */
+
 USHORT NTAPI KeQueryHighestNodeNumber(VOID)
 {
-    return 0;
+    return (USHORT)(MiState.Ke->NodeCount - 1);
 }
 
 USHORT NTAPI KeGetCurrentNodeNumber(VOID)
 {
-    return 0;
+    return MiState.Ke->ProcessorNode[KiCurrentProcessor()];
+}
+
+static USHORT KiNodeProcessors(USHORT NodeNumber, KAFFINITY *Mask)
+{
+    USHORT Count = 0;
+
+    *Mask = 0;
+    for (ULONG Processor = 0; Processor < MiState.Ke->ProcessorCount; Processor++)
+    {
+        if (MiState.Ke->ProcessorNode[Processor] == NodeNumber)
+        {
+            *Mask |= (KAFFINITY)1 << Processor;
+            Count++;
+        }
+    }
+    return Count;
+}
+
+VOID NTAPI KeQueryNodeActiveAffinity(USHORT NodeNumber, PGROUP_AFFINITY Affinity, PUSHORT Count)
+{
+    KAFFINITY Mask;
+    USHORT Processors = KiNodeProcessors(NodeNumber, &Mask);
+
+    if (Affinity != NULL)
+    {
+        *Affinity = (GROUP_AFFINITY){ .Mask = Mask };
+    }
+    if (Count != NULL)
+    {
+        *Count = Processors;
+    }
+}
+
+USHORT NTAPI KeQueryNodeMaximumProcessorCount(USHORT NodeNumber)
+{
+    KAFFINITY Mask;
+
+    return KiNodeProcessors(NodeNumber, &Mask);
 }
 
 ULONG NTAPI KeGetRecommendedSharedDataAlignment(VOID)

@@ -13,16 +13,17 @@ typedef struct _MI_CONTIGUOUS_REQUEST
     PFN_NUMBER Lowest;
     PFN_NUMBER Highest;
     PFN_NUMBER Boundary; /* 0: none */
+    ULONG Node;          /* MI_ANY_NODE: any */
 } MI_CONTIGUOUS_REQUEST;
 
 /* The lowest window between two boundaries that has a run. */
-static PFN_NUMBER MiFindContiguous(const MI_CONTIGUOUS_REQUEST *Request)
+static PFN_NUMBER MiFindContiguousOnNode(const MI_CONTIGUOUS_REQUEST *Request, ULONG Node)
 {
     PFN_NUMBER Low = Request->Lowest;
 
     if (Request->Boundary == 0)
     {
-        return MiAllocateContiguousPages(Request->Pages, Low, Request->Highest, 1);
+        return MiAllocateContiguousPagesOnNode(Request->Pages, Low, Request->Highest, 1, Node);
     }
     while (Low <= Request->Highest && Low <= MiState.Physical->HighestPage)
     {
@@ -31,7 +32,7 @@ static PFN_NUMBER MiFindContiguous(const MI_CONTIGUOUS_REQUEST *Request)
 
         if (High - Low + 1 >= Request->Pages)
         {
-            PFN_NUMBER Frame = MiAllocateContiguousPages(Request->Pages, Low, High, 1);
+            PFN_NUMBER Frame = MiAllocateContiguousPagesOnNode(Request->Pages, Low, High, 1, Node);
 
             if (Frame != 0)
             {
@@ -41,6 +42,14 @@ static PFN_NUMBER MiFindContiguous(const MI_CONTIGUOUS_REQUEST *Request)
         Low = Next;
     }
     return 0;
+}
+
+/* The preferred node first; it is a preference. */
+static PFN_NUMBER MiFindContiguous(const MI_CONTIGUOUS_REQUEST *Request)
+{
+    PFN_NUMBER Frame = MiFindContiguousOnNode(Request, Request->Node);
+
+    return Frame == 0 && Request->Node != MI_ANY_NODE ? MiFindContiguousOnNode(Request, MI_ANY_NODE) : Frame;
 }
 
 static BOOLEAN MiEmptyProcess(PEPROCESS Process, PVOID Context)
@@ -142,7 +151,8 @@ static MI_CONTIGUOUS_REQUEST MiMakeContiguousRequest(SIZE_T Bytes, ULONG64 Lowes
     MI_CONTIGUOUS_REQUEST Request = { .Pages = BYTES_TO_PAGES(Bytes),
                                       .Lowest = (PFN_NUMBER)((Lowest + PAGE_SIZE - 1) >> PAGE_SHIFT),
                                       .Highest = (PFN_NUMBER)(Highest >> PAGE_SHIFT),
-                                      .Boundary = (PFN_NUMBER)(Boundary >> PAGE_SHIFT) };
+                                      .Boundary = (PFN_NUMBER)(Boundary >> PAGE_SHIFT),
+                                      .Node = MI_ANY_NODE };
 
     /* The last byte of the last page, too, lies at or below Highest. */
     if ((Highest & (PAGE_SIZE - 1)) != PAGE_SIZE - 1 && Request.Highest != 0)
@@ -178,14 +188,28 @@ PVOID NTAPI MmAllocateContiguousMemory(SIZE_T NumberOfBytes, PHYSICAL_ADDRESS Hi
                                                   MmCached);
 }
 
-/* There is one node: any preference is met as well as it can be. */
+/* MM_ANY_NODE_OK beside a number: another node will do as well. FALSE: there is no such node. */
+static BOOLEAN MiPreferNode(MI_CONTIGUOUS_REQUEST *Request, NODE_REQUIREMENT PreferredNode)
+{
+    if (PreferredNode == MM_ANY_NODE_OK)
+    {
+        return TRUE;
+    }
+    Request->Node = PreferredNode & ~(ULONG)MM_ANY_NODE_OK;
+    return Request->Node < MiState.Physical->NodeCount;
+}
+
 PVOID NTAPI MmAllocateContiguousMemorySpecifyCacheNode(
     SIZE_T NumberOfBytes, PHYSICAL_ADDRESS LowestAcceptableAddress, PHYSICAL_ADDRESS HighestAcceptableAddress,
     PHYSICAL_ADDRESS BoundaryAddressMultiple, MEMORY_CACHING_TYPE CacheType, NODE_REQUIREMENT PreferredNode)
 {
-    UNREFERENCED_PARAMETER(PreferredNode);
-    return MmAllocateContiguousMemorySpecifyCache(
-        NumberOfBytes, LowestAcceptableAddress, HighestAcceptableAddress, BoundaryAddressMultiple, CacheType);
+    MI_CONTIGUOUS_REQUEST Request = MiMakeContiguousRequest(
+        NumberOfBytes, (ULONG64)LowestAcceptableAddress.QuadPart, (ULONG64)HighestAcceptableAddress.QuadPart,
+        (ULONG64)BoundaryAddressMultiple.QuadPart);
+
+    return MiPreferNode(&Request, PreferredNode)
+               ? MiAllocateContiguous(&Request, CacheType, MiMappingProtection(CacheType, 0))
+               : NULL;
 }
 
 PVOID NTAPI MmAllocateContiguousNodeMemory(SIZE_T NumberOfBytes, PHYSICAL_ADDRESS LowestAcceptableAddress,
@@ -201,7 +225,10 @@ PVOID NTAPI MmAllocateContiguousNodeMemory(SIZE_T NumberOfBytes, PHYSICAL_ADDRES
                                     : (Protect & PAGE_WRITECOMBINE) != 0 ? MmWriteCombined
                                                                          : MmCached;
 
-    UNREFERENCED_PARAMETER(PreferredNode);
+    if (!MiPreferNode(&Request, PreferredNode))
+    {
+        return NULL;
+    }
     if (Access != PAGE_READWRITE && Access != PAGE_EXECUTE_READWRITE)
     {
         return NULL;

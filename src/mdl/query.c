@@ -85,8 +85,9 @@ BOOLEAN NTAPI MmIsNonPagedSystemAddressValid(PVOID VirtualAddress)
 
 PPHYSICAL_MEMORY_RANGE NTAPI MmGetPhysicalMemoryRangesEx2(PVOID PartitionObject, ULONG Flags)
 {
-    const MI_PHYSICAL_STATE *Physical = MiState.Physical;
+    PORT_MEMORY_RUN Runs[MI_MAXIMUM_RUNS];
     PPHYSICAL_MEMORY_RANGE Ranges;
+    ULONG Count;
 
     /* There is one partition, and no file-only memory. */
     if (PartitionObject != NULL ||
@@ -95,11 +96,12 @@ PPHYSICAL_MEMORY_RANGE NTAPI MmGetPhysicalMemoryRangesEx2(PVOID PartitionObject,
     {
         return NULL;
     }
-    Ranges = MiAllocatePool((Physical->RunCount + 1) * sizeof(*Ranges), MI_TAG_RANGES);
-    for (ULONG Index = 0; Ranges != NULL && Index < Physical->RunCount; Index++)
+    Count = MiQueryMemoryRanges(Runs);
+    Ranges = MiAllocatePool((Count + 1) * sizeof(*Ranges), MI_TAG_RANGES);
+    for (ULONG Index = 0; Ranges != NULL && Index < Count; Index++)
     {
-        Ranges[Index].BaseAddress.QuadPart = (LONG64)(Physical->Runs[Index].BasePage << PAGE_SHIFT);
-        Ranges[Index].NumberOfBytes.QuadPart = (LONG64)(Physical->Runs[Index].PageCount << PAGE_SHIFT);
+        Ranges[Index].BaseAddress.QuadPart = (LONG64)(Runs[Index].BasePage << PAGE_SHIFT);
+        Ranges[Index].NumberOfBytes.QuadPart = (LONG64)(Runs[Index].PageCount << PAGE_SHIFT);
     }
     return Ranges;
 }

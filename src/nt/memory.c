@@ -105,10 +105,18 @@ static NTSTATUS NtpApplyParameter(const MEM_EXTENDED_PARAMETER *Parameter, PMI_A
         }
         return Status;
     case MemExtendedParameterNumaNode:
-        /* One node, 0: any other cannot be had. */
-        return (Parameter->ULong64 & ~(ULONG64)MEM_EXTENDED_PARAMETER_NUMA_NODE_MANDATORY) == 0
-                   ? STATUS_SUCCESS
-                   : STATUS_INVALID_PARAMETER;
+        if ((Parameter->ULong64 & ~(ULONG64)MEM_EXTENDED_PARAMETER_NUMA_NODE_MANDATORY) >
+            KeQueryHighestNodeNumber())
+        {
+            return STATUS_INVALID_PARAMETER;
+        }
+        if ((Parameter->ULong64 & MEM_EXTENDED_PARAMETER_NUMA_NODE_MANDATORY) != 0 &&
+            KeQueryHighestNodeNumber() != 0)
+        {
+            return STATUS_NOT_IMPLEMENTED; /* a preference is what there is */
+        }
+        Allocation->PreferredNode = (ULONG)(Parameter->ULong64 & 0xff) + 1;
+        return STATUS_SUCCESS;
     case MemExtendedParameterAttributeFlags:
         if ((Parameter->ULong64 & ~(ULONG64)0xff) != 0)
         {

@@ -18,6 +18,16 @@ static BOOLEAN NtpEmptyWorkingSet(PEPROCESS Process, PVOID Context)
     return TRUE;
 }
 
+static BOOLEAN NtpCaptureWorkingSet(PEPROCESS Process, PVOID Context)
+{
+    UNREFERENCED_PARAMETER(Context);
+    if (Process->Space.TopLevel != 0 && !Process->Terminating)
+    {
+        MiCaptureAccessedBits(&Process->Space);
+    }
+    return TRUE;
+}
+
 /* One pass of the clock that takes nothing: accessed bits become ages. */
 static BOOLEAN NtpSampleWorkingSet(PEPROCESS Process, PVOID Context)
 {
@@ -33,7 +43,11 @@ static NTSTATUS NtpRunMemoryCommand(SYSTEM_MEMORY_LIST_COMMAND Command)
 {
     switch (Command)
     {
+    case MemoryCaptureAccessedBits:
+        PsForEachProcess(NtpCaptureWorkingSet, NULL);
+        return STATUS_SUCCESS;
     case MemoryCaptureAndResetAccessedBits:
+        PsForEachProcess(NtpCaptureWorkingSet, NULL);
         PsForEachProcess(NtpSampleWorkingSet, NULL);
         return STATUS_SUCCESS;
     case MemoryEmptyWorkingSets:
@@ -49,8 +63,6 @@ static NTSTATUS NtpRunMemoryCommand(SYSTEM_MEMORY_LIST_COMMAND Command)
     case MemoryPurgeLowPriorityStandbyList:
         MiPurgeStandby(NT_LOW_PRIORITY);
         return STATUS_SUCCESS;
-    case MemoryCaptureAccessedBits: /* without resetting them: there is nowhere to put them */
-        return STATUS_NOT_IMPLEMENTED;
     default:
         return STATUS_INVALID_PARAMETER;
     }

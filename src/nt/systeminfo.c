@@ -108,6 +108,34 @@ static NTSTATUS NtpQueryMemoryLists(NT_SYSTEM_QUERY *Query)
     return NtpStoreFixed(Query, &Information, sizeof(Information));
 }
 
+/* ---- NUMA ------------------------------------------------------------------------------------------------- */
+
+static NTSTATUS NtpQueryNumaProcessors(NT_SYSTEM_QUERY *Query)
+{
+    SYSTEM_NUMA_INFORMATION Information;
+
+    RtlZeroMemory(&Information, sizeof(Information));
+    Information.HighestNodeNumber = KeQueryHighestNodeNumber();
+    for (USHORT Node = 0; Node <= Information.HighestNodeNumber; Node++)
+    {
+        KeQueryNodeActiveAffinity(Node, &Information.ActiveProcessorsGroupAffinity[Node], NULL);
+    }
+    return NtpStoreFixed(Query, &Information, sizeof(Information));
+}
+
+static NTSTATUS NtpQueryNumaMemory(NT_SYSTEM_QUERY *Query)
+{
+    SYSTEM_NUMA_INFORMATION Information;
+
+    RtlZeroMemory(&Information, sizeof(Information));
+    Information.HighestNodeNumber = KeQueryHighestNodeNumber();
+    for (USHORT Node = 0; Node <= Information.HighestNodeNumber; Node++)
+    {
+        Information.AvailableMemory[Node] = MiNodeFreePages(Node) << PAGE_SHIFT;
+    }
+    return NtpStoreFixed(Query, &Information, sizeof(Information));
+}
+
 /* The system's own working set: what the documentation calls the file cache is its largest part. */
 static NTSTATUS NtpQueryFileCache(NT_SYSTEM_QUERY *Query)
 {
@@ -296,6 +324,8 @@ static const struct
     { SystemPerformanceInformation, NtpQueryPerformance },
     { SystemProcessInformation, NtpQueryProcesses },
     { SystemPageFileInformation, NtpQueryPagingFiles },
+    { SystemNumaProcessorMap, NtpQueryNumaProcessors },
+    { SystemNumaAvailableMemory, NtpQueryNumaMemory },
     { SystemPageFileInformationEx, NtpQueryPagingFilesEx },
     { SystemPoolTagInformation, NtpQueryPoolTags },
     { SystemBigPoolInformation, NtpQueryBigPool },

@@ -22,18 +22,43 @@ static PFN_NUMBER MiCachedPages(BOOLEAN Zeroed)
     return Sum;
 }
 
+static PFN_NUMBER MiNodePages(const MI_NODE *Node, MMLISTS Kind)
+{
+    PFN_NUMBER Sum = __atomic_load_n(&Node->Fresh[Kind], __ATOMIC_RELAXED);
+
+    for (ULONG Colour = 0; Colour < MiState.Physical->Colours; Colour++)
+    {
+        Sum += MiListTotal(&Node->Lists[Kind][Colour]);
+    }
+    return Sum;
+}
+
+PFN_NUMBER MiNodeFreePages(ULONG Node)
+{
+    const MI_NODE *This = &MiState.Physical->Nodes[Node];
+
+    return MiNodePages(This, ZeroedPageList) + MiNodePages(This, FreePageList);
+}
+
+static PFN_NUMBER MiKindPages(MMLISTS Kind)
+{
+    PFN_NUMBER Sum = MiCachedPages(Kind == ZeroedPageList);
+
+    for (ULONG Node = 0; Node < MiState.Physical->NodeCount; Node++)
+    {
+        Sum += MiNodePages(&MiState.Physical->Nodes[Node], Kind);
+    }
+    return Sum;
+}
+
 PFN_NUMBER MiZeroedPages(void)
 {
-    MI_PHYSICAL_STATE *Physical = MiState.Physical;
-    return MiListTotal(&Physical->ZeroedList) + __atomic_load_n(&Physical->FreshZeroed, __ATOMIC_RELAXED) +
-           MiCachedPages(TRUE);
+    return MiKindPages(ZeroedPageList);
 }
 
 PFN_NUMBER MiFreePages(void)
 {
-    MI_PHYSICAL_STATE *Physical = MiState.Physical;
-    return MiListTotal(&Physical->FreeList) + __atomic_load_n(&Physical->FreshFree, __ATOMIC_RELAXED) +
-           MiCachedPages(FALSE);
+    return MiKindPages(FreePageList);
 }
 
 PFN_NUMBER MiStandbyPages(void)
@@ -70,11 +95,11 @@ static VOID MiCachePut(MI_PAGE_CACHE *Cache, BOOLEAN Zeroed, PFN_NUMBER Frame)
     KiReleaseSpinLockFromDispatch(&Cache->Lock);
 }
 
-static ULONG MiRefillFromList(MI_PAGE_CACHE *Cache, BOOLEAN Zeroed, ULONG Wanted)
+static ULONG MiRefillFromList(MI_PAGE_CACHE *Cache, BOOLEAN Zeroed, ULONG Wanted, ULONG Node)
 {
-    PMMPFNLIST List = Zeroed ? &MiState.Physical->ZeroedList : &MiState.Physical->FreeList;
+    MMLISTS Kind = Zeroed ? ZeroedPageList : FreePageList;
     PMMPFN Pfns[MI_REFILL_BATCH];
-    ULONG Got = MiRemoveHeadsLocked(List, Wanted, Pfns);
+    ULONG Got = MiRemoveColouredLocked(Node, Kind, &Cache->NextColour[Kind], Wanted, Pfns);
 
     /* Popped from the end: put them in backwards so that they come out in the list's order, which is often ascending. */
     for (ULONG Index = Got; Index > 0; Index--)
@@ -92,10 +117,10 @@ static ULONG MiRefillFromList(MI_PAGE_CACHE *Cache, BOOLEAN Zeroed, ULONG Wanted
  * Never-used frames: consecutive ones, at the price of moving a mark. Their descriptors say that somebody has them before the mark moves:
  * all zero below the mark would mean "on the zeroed list".
  */
-static ULONG MiTakeFresh(BOOLEAN Zeroed, ULONG Wanted, PFN_NUMBER *First)
+static ULONG MiTakeFresh(BOOLEAN Zeroed, ULONG Wanted, ULONG Node, PFN_NUMBER *First)
 {
     MI_PHYSICAL_STATE *Physical = MiState.Physical;
-    volatile PFN_NUMBER *Count = Zeroed ? &Physical->FreshZeroed : &Physical->FreshFree;
+    volatile PFN_NUMBER *Count = &Physical->Nodes[Node].Fresh[Zeroed ? ZeroedPageList : FreePageList];
     ULONG Got = 0;
 
     if (__atomic_load_n(Count, __ATOMIC_RELAXED) == 0)
@@ -106,15 +131,15 @@ static ULONG MiTakeFresh(BOOLEAN Zeroed, ULONG Wanted, PFN_NUMBER *First)
     for (ULONG Index = 0; Index < Physical->RunCount && Got == 0; Index++)
     {
         MI_MEMORY_RUN *Run = &Physical->Runs[Index];
-        if (Run->Zeroed == Zeroed && Run->Fresh != Run->FreshEnd)
+        if (Run->Zeroed == Zeroed && Run->Node == Node && Run->Fresh != Run->FreshEnd)
         {
             PFN_NUMBER Left = Run->FreshEnd - Run->Fresh;
             Got = Wanted < Left ? Wanted : (ULONG)Left;
             *First = Run->Fresh;
             for (ULONG Taken = 0; Taken < Got; Taken++)
             {
-                MiWritePfnEntry(MiPfn(Run->Fresh + Taken),
-                                (MMPFNENTRY){ .PageLocation = ActiveAndValid, .Kernel = 1 });
+                MiBeginFrame(MiPfn(Run->Fresh + Taken), Run,
+                             (MMPFNENTRY){ .PageLocation = ActiveAndValid, .Kernel = 1 });
             }
             __atomic_store_n(&Run->Fresh, Run->Fresh + Got, __ATOMIC_RELEASE);
             __atomic_store_n(Count, *Count - Got, __ATOMIC_RELAXED);
@@ -124,10 +149,10 @@ static ULONG MiTakeFresh(BOOLEAN Zeroed, ULONG Wanted, PFN_NUMBER *First)
     return Got;
 }
 
-static ULONG MiRefillFromFresh(MI_PAGE_CACHE *Cache, BOOLEAN Zeroed, ULONG Wanted)
+static ULONG MiRefillFromFresh(MI_PAGE_CACHE *Cache, BOOLEAN Zeroed, ULONG Wanted, ULONG Node)
 {
     PFN_NUMBER First = 0;
-    ULONG Got = MiTakeFresh(Zeroed, Wanted, &First);
+    ULONG Got = MiTakeFresh(Zeroed, Wanted, Node, &First);
 
     /* Popped from the end: put them in backwards so that they come out ascending. */
     for (ULONG Index = Got; Index > 0; Index--)
@@ -259,6 +284,41 @@ static PFN_NUMBER MiTakeFromOthers(BOOLEAN Zeroed)
     return Frame;
 }
 
+/* One frame of the kind from this node, past the cache: for those who prefer another node than the processor's. */
+static PFN_NUMBER MiTakeOnNode(ULONG Node, BOOLEAN Zeroed)
+{
+    ULONG Colour = 0;
+    PFN_NUMBER Frame = 0;
+    PMMPFN Pfn;
+
+    if (MiRemoveColouredLocked(Node, Zeroed ? ZeroedPageList : FreePageList, &Colour, 1, &Pfn) != 0)
+    {
+        Pfn->e1 = (MMPFNENTRY){ .PageLocation = ActiveAndValid, .Kernel = 1 };
+        MiUnlockPfn(Pfn);
+        return MiPfnFrame(Pfn);
+    }
+    return MiTakeFresh(Zeroed, 1, Node, &Frame) != 0 ? Frame : 0;
+}
+
+/* The cache is empty: a batch from the nearest node that has any. Nodes are at the distance of their numbers. */
+static BOOLEAN MiRefill(MI_PAGE_CACHE *Cache, BOOLEAN Zeroed, ULONG Wanted)
+{
+    ULONG Count = MiState.Physical->NodeCount;
+    ULONG Own = MiState.Ke->ProcessorNode[KiCurrentProcessor()];
+
+    for (ULONG Distance = 0; Distance < Count; Distance++)
+    {
+        ULONG Node = (Own + Distance) % Count;
+
+        if (MiRefillFromList(Cache, Zeroed, Wanted, Node) != 0 ||
+            MiRefillFromFresh(Cache, Zeroed, Wanted, Node) != 0)
+        {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
 /* The caches are empty. Decides how much may be taken, refills, and tells the rooms above when memory runs low. */
 static PFN_NUMBER MiAllocateSlow(MI_PAGE_CACHE *Cache, ULONG Flags, PBOOLEAN NeedsZero)
 {
@@ -276,13 +336,19 @@ static PFN_NUMBER MiAllocateSlow(MI_PAGE_CACHE *Cache, ULONG Flags, PBOOLEAN Nee
     {
         return 0;
     }
+    for (ULONG Try = 0; Try < 2 && Frame == 0 && Flags >> MI_PAGE_NODE_SHIFT != 0; Try++)
+    {
+        BOOLEAN Kind = Try == 0 ? Zeroed : !Zeroed;
+
+        Frame = MiTakeOnNode((Flags >> MI_PAGE_NODE_SHIFT) - 1, Kind);
+        *NeedsZero = Zeroed && !Kind;
+    }
     for (ULONG Try = 0; Try < 2 && Frame == 0; Try++)
     {
         BOOLEAN Kind = Try == 0 ? Zeroed : !Zeroed;
 
         Frame = MiPop(Cache, Kind);
-        if (Frame == 0 &&
-            (MiRefillFromList(Cache, Kind, Batch) != 0 || MiRefillFromFresh(Cache, Kind, Batch) != 0))
+        if (Frame == 0 && MiRefill(Cache, Kind, Batch))
         {
             Frame = MiPop(Cache, Kind);
         }
@@ -314,7 +380,7 @@ PFN_NUMBER MiAllocatePage(ULONG Flags)
     }
     OldIrql = KiRaiseIrqlToDispatch();
     Cache = &MiState.Physical->PageCache[KiCurrentProcessor()];
-    Frame = MiPop(Cache, Zeroed);
+    Frame = __builtin_expect(Flags >> MI_PAGE_NODE_SHIFT == 0, 1) ? MiPop(Cache, Zeroed) : 0;
     if (Frame == 0)
     {
         Frame = MiAllocateSlow(Cache, Flags, &NeedsZero);
@@ -341,9 +407,10 @@ PFN_NUMBER MiAllocatePageRun(ULONG Count, ULONG Flags, PULONG Got)
     if (Count > 1 && MiAvailablePages() > MiState.Physical->LowThreshold + Count && !KiInject(KiInjectFrame))
     {
         KIRQL OldIrql = KiRaiseIrqlToDispatch();
-        BOOLEAN Kind = Zeroed || MiState.Physical->FreshFree == 0;
+        ULONG Node = MiState.Ke->ProcessorNode[KiCurrentProcessor()];
+        BOOLEAN Kind = Zeroed || MiState.Physical->Nodes[Node].Fresh[FreePageList] == 0;
 
-        *Got = MiTakeFresh(Kind, Count, &First);
+        *Got = MiTakeFresh(Kind, Count, Node, &First);
         for (ULONG Index = 0; Index < *Got; Index++)
         {
             MiPrepareAllocated(First + Index);

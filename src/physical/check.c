@@ -126,8 +126,10 @@ VOID MiCheckPhysical(ULONG Level)
     {
         return;
     }
-    MiCheckList(&Physical->ZeroedList);
-    MiCheckList(&Physical->FreeList);
+    for (ULONG Index = 0; Index < 2 * Physical->NodeCount * Physical->Colours; Index++)
+    {
+        MiCheckList(&Physical->ColouredLists[Index]);
+    }
     for (ULONG Priority = 0; Priority < MI_PRIORITIES; Priority++)
     {
         MiCheckList(&Physical->StandbyList[Priority]);

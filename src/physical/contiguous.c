@@ -7,17 +7,17 @@
 #include "physical/physical.h"
 
 /* Never used so far: taken before the marks of their run say so (see MiTakeFresh). */
-static VOID MiMarkTaken(PFN_NUMBER First, PFN_NUMBER End)
+static VOID MiMarkTaken(const MI_MEMORY_RUN *Run, PFN_NUMBER First, PFN_NUMBER End)
 {
     for (PFN_NUMBER Frame = First; Frame < End; Frame++)
     {
-        MiWritePfnEntry(MiPfn(Frame), (MMPFNENTRY){ .PageLocation = ActiveAndValid, .Kernel = 1 });
+        MiBeginFrame(MiPfn(Frame), Run, (MMPFNENTRY){ .PageLocation = ActiveAndValid, .Kernel = 1 });
     }
 }
 
 /* Remainder: how many frames above the block may become ordinary ones. */
 static PFN_NUMBER MiContiguousFromFresh(PFN_NUMBER Count, PFN_NUMBER Lowest, PFN_NUMBER Highest,
-                                        PFN_NUMBER Align, PFN_NUMBER Remainder)
+                                        PFN_NUMBER Align, ULONG Node, PFN_NUMBER Remainder)
 {
     MI_PHYSICAL_STATE *Physical = MiState.Physical;
     PFN_NUMBER Found = 0;
@@ -32,7 +32,7 @@ static PFN_NUMBER MiContiguousFromFresh(PFN_NUMBER Count, PFN_NUMBER Lowest, PFN
         PFN_NUMBER Top = Run->FreshEnd < Highest + 1 ? Run->FreshEnd : Highest + 1;
         PFN_NUMBER First;
 
-        if (Top < Count || Run->Fresh == Run->FreshEnd)
+        if (Top < Count || Run->Fresh == Run->FreshEnd || (Node != MI_ANY_NODE && Run->Node != Node))
         {
             continue;
         }
@@ -45,17 +45,9 @@ static PFN_NUMBER MiContiguousFromFresh(PFN_NUMBER Count, PFN_NUMBER Lowest, PFN
         GapStart = First + Count;
         GapEnd = Run->FreshEnd;
         Zeroed = Run->Zeroed;
-        if (Zeroed)
-        {
-            __atomic_store_n(&Physical->FreshZeroed, Physical->FreshZeroed - (Run->FreshEnd - First),
-                             __ATOMIC_RELAXED);
-        }
-        else
-        {
-            __atomic_store_n(&Physical->FreshFree, Physical->FreshFree - (Run->FreshEnd - First),
-                             __ATOMIC_RELAXED);
-        }
-        MiMarkTaken(First, GapEnd);
+        __atomic_fetch_sub(&Physical->Nodes[Run->Node].Fresh[Zeroed ? ZeroedPageList : FreePageList],
+                           Run->FreshEnd - First, __ATOMIC_RELAXED);
+        MiMarkTaken(Run, First, GapEnd);
         __atomic_store_n(&Run->FreshEnd, First, __ATOMIC_RELEASE);
     }
     KiReleaseSpinLockFromDispatch(&Physical->FreshLock);
@@ -74,10 +66,11 @@ static PFN_NUMBER MiContiguousFromFresh(PFN_NUMBER Count, PFN_NUMBER Lowest, PFN
     return Found;
 }
 
-/* On the free, zeroed or a standby list, and in no processor's cache. */
+/* On the free, zeroed, bad or a standby list, and in no processor's cache. */
 static BOOLEAN MiIsOnAvailableList(MMPFNENTRY Entry)
 {
-    return Entry.PageLocation == StandbyPageList || (Entry.PageLocation < StandbyPageList && !Entry.Kernel);
+    return Entry.PageLocation == StandbyPageList || Entry.PageLocation == BadPageList ||
+           (Entry.PageLocation < StandbyPageList && !Entry.Kernel);
 }
 
 /* A look without the lock; whoever acts on it looks again. Plain, and unseen by TSan: the owner's writes are plain too. */
@@ -126,24 +119,36 @@ static BOOLEAN MiIsFresh(const MI_MEMORY_RUN *Run, PFN_NUMBER Frame)
            Frame < __atomic_load_n(&Run->FreshEnd, __ATOMIC_ACQUIRE);
 }
 
+/* For use, not for removal: the bad ones stay where they are. */
+static BOOLEAN MiTakeGoodFrame(PFN_NUMBER Frame)
+{
+    return (__atomic_load_n(&MiPfn(Frame)->Lock, __ATOMIC_RELAXED) & MI_PFN_BAD) == 0 &&
+           MiTakeThisFrame(Frame);
+}
+
 static PFN_NUMBER MiContiguousBySearch(PFN_NUMBER Count, PFN_NUMBER Lowest, PFN_NUMBER Highest,
-                                       PFN_NUMBER Align)
+                                       PFN_NUMBER Align, ULONG Node)
 {
     MI_PHYSICAL_STATE *Physical = MiState.Physical;
 
     for (ULONG Index = 0; Index < Physical->RunCount; Index++)
     {
         MI_MEMORY_RUN *Run = &Physical->Runs[Index];
-        PFN_NUMBER Base = Run->BasePage > Lowest ? Run->BasePage : Lowest;
-        PFN_NUMBER End = Run->BasePage + Run->PageCount;
+        PFN_NUMBER Base;
+        PFN_NUMBER End;
+        MI_MEMORY_RUN Now;
+
+        MiReadRun(Index, &Now);
+        Base = Now.BasePage > Lowest ? Now.BasePage : Lowest;
+        End = Now.BasePage + Now.PageCount;
 
         End = End < Highest + 1 ? End : Highest + 1;
         Base = (Base + Align - 1) / Align * Align;
-        while (Base + Count <= End)
+        while (Base + Count <= End && (Node == MI_ANY_NODE || Now.Node == Node))
         {
             PFN_NUMBER Frame = Base;
 
-            while (Frame < Base + Count && !MiIsFresh(Run, Frame) && MiTakeThisFrame(Frame))
+            while (Frame < Base + Count && !MiIsFresh(Run, Frame) && MiTakeGoodFrame(Frame))
             {
                 Frame++;
             }
@@ -168,6 +173,12 @@ static PFN_NUMBER MiContiguousBySearch(PFN_NUMBER Count, PFN_NUMBER Lowest, PFN_
 PFN_NUMBER MiAllocateContiguousPages(PFN_NUMBER Count, PFN_NUMBER Lowest, PFN_NUMBER Highest,
                                      PFN_NUMBER AlignPages)
 {
+    return MiAllocateContiguousPagesOnNode(Count, Lowest, Highest, AlignPages, MI_ANY_NODE);
+}
+
+PFN_NUMBER MiAllocateContiguousPagesOnNode(PFN_NUMBER Count, PFN_NUMBER Lowest, PFN_NUMBER Highest,
+                                           PFN_NUMBER AlignPages, ULONG Node)
+{
     PFN_NUMBER Align = AlignPages == 0 ? 1 : AlignPages;
     KIRQL OldIrql;
     PFN_NUMBER Found;
@@ -182,15 +193,15 @@ PFN_NUMBER MiAllocateContiguousPages(PFN_NUMBER Count, PFN_NUMBER Lowest, PFN_NU
         return 0;
     }
     OldIrql = KiRaiseIrqlToDispatch();
-    Found = MiContiguousFromFresh(Count, Lowest, Highest, Align, 4 * Align + 64);
+    Found = MiContiguousFromFresh(Count, Lowest, Highest, Align, Node, 4 * Align + 64);
     if (Found == 0)
     {
-        Found = MiContiguousBySearch(Count, Lowest, Highest, Align);
+        Found = MiContiguousBySearch(Count, Lowest, Highest, Align, Node);
     }
     if (Found == 0)
     {
         /* A limit in the middle of frames never used: those above it pay for it by becoming ordinary ones. */
-        Found = MiContiguousFromFresh(Count, Lowest, Highest, Align, ~(PFN_NUMBER)0);
+        Found = MiContiguousFromFresh(Count, Lowest, Highest, Align, Node, ~(PFN_NUMBER)0);
     }
     if (Found != 0)
     {

@@ -27,8 +27,6 @@ static VOID MiInitializeList(PMMPFNLIST List, MMLISTS Name, ULONG Priority)
 
 static VOID MiInitializeLists(MI_PHYSICAL_STATE *Physical)
 {
-    MiInitializeList(&Physical->ZeroedList, ZeroedPageList, 0);
-    MiInitializeList(&Physical->FreeList, FreePageList, 0);
     for (ULONG Priority = 0; Priority < MI_PRIORITIES; Priority++)
     {
         MiInitializeList(&Physical->StandbyList[Priority], StandbyPageList, Priority);
@@ -37,6 +35,30 @@ static VOID MiInitializeLists(MI_PHYSICAL_STATE *Physical)
     MiInitializeList(&Physical->ModifiedMappedList, ModifiedPageList, 1);
     MiInitializeList(&Physical->ModifiedNoWriteList, ModifiedNoWritePageList, 0);
     MiInitializeList(&Physical->BadList, BadPageList, 0);
+}
+
+static BOOLEAN MiCreateNodes(MI_PHYSICAL_STATE *Physical)
+{
+    PMMPFNLIST List;
+
+    Physical->NodeCount = MiState.Ke->NodeCount;
+    Physical->Colours = PortQueryPageColours();
+    KiRequire(Physical->Colours != 0 && Physical->Colours <= MI_MAXIMUM_COLOURS &&
+              (Physical->Colours & (Physical->Colours - 1)) == 0);
+    Physical->ColouredBytes = (SIZE_T)Physical->NodeCount * 2 * Physical->Colours * sizeof(MMPFNLIST);
+    Physical->ColouredLists = PortAllocateBootMemory(Physical->ColouredBytes);
+    List = Physical->ColouredLists;
+    for (ULONG Index = 0; List != NULL && Index < 2 * Physical->NodeCount; Index++)
+    {
+        MMLISTS Kind = Index % 2 == 0 ? ZeroedPageList : FreePageList;
+
+        Physical->Nodes[Index / 2].Lists[Kind] = List;
+        for (ULONG Colour = 0; Colour < Physical->Colours; Colour++)
+        {
+            MiInitializeList(List++, Kind, Colour);
+        }
+    }
+    return List != NULL;
 }
 
 /* Sizes that follow from the amount of memory. The reserve is what writing pages out needs to make progress. */
@@ -78,16 +100,11 @@ static NTSTATUS MiReadMemoryRuns(MI_PHYSICAL_STATE *Physical)
         Run->Fresh = Run->BasePage;
         Run->FreshEnd = Run->BasePage + Run->PageCount;
         Run->Zeroed = Runs[Index].Zeroed;
+        Run->Node = Runs[Index].Node;
+        KiRequire(Run->Node < Physical->NodeCount);
         Physical->NumberOfPages += Run->PageCount;
         Physical->HighestPage = Run->FreshEnd - 1;
-        if (Run->Zeroed)
-        {
-            Physical->FreshZeroed += Run->PageCount;
-        }
-        else
-        {
-            Physical->FreshFree += Run->PageCount;
-        }
+        Physical->Nodes[Run->Node].Fresh[Run->Zeroed ? ZeroedPageList : FreePageList] += Run->PageCount;
     }
     /* Links are 32-bit frame numbers: 16 TiB. */
     return Physical->NumberOfPages < 256 || Physical->HighestPage > 0xfffffffeull
@@ -107,7 +124,7 @@ NTSTATUS MiInitializePhysical(void)
     }
     MiState.Physical = Physical;
     MiInitializeLists(Physical);
-    Status = MiReadMemoryRuns(Physical);
+    Status = MiCreateNodes(Physical) ? MiReadMemoryRuns(Physical) : STATUS_INSUFFICIENT_RESOURCES;
     if (NT_SUCCESS(Status))
     {
         Physical->DatabaseFrames = MiComputeDatabaseFrames(Physical->HighestPage);
@@ -160,6 +177,10 @@ VOID MiShutdownPhysical(void)
     if (Physical->PageCache != NULL)
     {
         PortFreeBootMemory(Physical->PageCache, Processors * sizeof(MI_PAGE_CACHE));
+    }
+    if (Physical->ColouredLists != NULL)
+    {
+        PortFreeBootMemory(Physical->ColouredLists, Physical->ColouredBytes);
     }
     if (Physical->PfnDatabase != NULL)
     {

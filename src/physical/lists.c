@@ -13,9 +13,8 @@ static PMMPFNLIST MiListOf(const MMPFN *Pfn)
     switch (Pfn->e1.PageLocation)
     {
     case ZeroedPageList:
-        return &Physical->ZeroedList;
     case FreePageList:
-        return &Physical->FreeList;
+        return &Physical->Nodes[MiPfnNode(Pfn)].Lists[Pfn->e1.PageLocation][MiFrameColour(MiPfnFrame(Pfn))];
     case StandbyPageList:
         return &Physical->StandbyList[Pfn->e1.Priority];
     case ModifiedPageList:
@@ -150,11 +149,23 @@ VOID MiInsertStandbyAtFront(PMMPFN Pfn)
     MiNoteAvailable();
 }
 
+/* A frame that nobody owns any more: to the list of its kind, unless its hardware is bad. Frame locked. */
+static VOID MiInsertUnowned(PMMPFN Pfn, MMLISTS Kind)
+{
+    BOOLEAN Bad = (Pfn->Lock & MI_PFN_BAD) != 0;
+
+    Pfn->PteAddress = NULL;
+    Pfn->OriginalPte.Long = 0;
+    Pfn->ReferenceCount = 0;
+    Pfn->u1.Flink = 0;
+    Pfn->u1.Blink = 0;
+    Pfn->e1 = (MMPFNENTRY){ .PageLocation = (Bad ? BadPageList : Kind) & 7u };
+    MiInsert(Pfn, Bad ? BadPageList : Kind, FALSE);
+}
+
 VOID MiInsertZeroedPage(PMMPFN Pfn)
 {
-    Pfn->ReferenceCount = 0;
-    Pfn->e1 = (MMPFNENTRY){ .PageLocation = ZeroedPageList };
-    MiInsert(Pfn, ZeroedPageList, FALSE);
+    MiInsertUnowned(Pfn, ZeroedPageList);
     MiNoteAvailable();
 }
 
@@ -202,15 +213,27 @@ PMMPFN MiRemoveHeadLocked(PMMPFNLIST List)
     return MiRemoveHeadsLocked(List, 1, &Pfn) != 0 ? Pfn : NULL;
 }
 
+ULONG MiRemoveColouredLocked(ULONG Node, MMLISTS Kind, PULONG Colour, ULONG Wanted, PMMPFN *Pfns)
+{
+    MI_PHYSICAL_STATE *Physical = MiState.Physical;
+    PMMPFNLIST Lists = Physical->Nodes[Node].Lists[Kind];
+    ULONG Colours = Physical->Colours;
+    ULONG Each = (Wanted + Colours - 1) / Colours;
+    ULONG Got = 0;
+
+    for (ULONG Tried = 0; Tried < Colours && Got < Wanted; Tried++)
+    {
+        PMMPFNLIST List = &Lists[*Colour & (Colours - 1)];
+
+        Got += MiRemoveHeadsLocked(List, Each < Wanted - Got ? Each : Wanted - Got, Pfns + Got);
+        ++*Colour;
+    }
+    return Got;
+}
+
 VOID MiFreeLockedPage(PMMPFN Pfn)
 {
-    Pfn->PteAddress = NULL;
-    Pfn->OriginalPte.Long = 0;
-    Pfn->ReferenceCount = 0;
-    Pfn->u1.Flink = 0;
-    Pfn->u1.Blink = 0;
-    Pfn->e1 = (MMPFNENTRY){ .PageLocation = FreePageList };
-    MiInsert(Pfn, FreePageList, FALSE);
+    MiInsertUnowned(Pfn, FreePageList);
     MiUnlockPfn(Pfn);
     MiNoteAvailable();
 }
@@ -223,14 +246,14 @@ BOOLEAN MiDecrementReferenceCount(PMMPFN Pfn)
         return FALSE;
     }
     ASSERT(Pfn->e1.PageLocation == TransitionPage);
+    if (__builtin_expect((Pfn->Lock & MI_PFN_BAD) != 0, 0) && !Pfn->e1.Deleted && !Pfn->e1.Modified)
+    {
+        MiRestoreOwnerPte(Pfn); /* clean: its owner gets it again from the backing store */
+        Pfn->e1.Deleted = 1;
+    }
     if (Pfn->e1.Deleted)
     {
-        Pfn->PteAddress = NULL;
-        Pfn->OriginalPte.Long = 0;
-        Pfn->u1.Flink = 0;
-        Pfn->u1.Blink = 0;
-        Pfn->e1 = (MMPFNENTRY){ .PageLocation = FreePageList };
-        MiInsert(Pfn, FreePageList, FALSE);
+        MiInsertUnowned(Pfn, FreePageList);
         MiNoteAvailable();
         return TRUE;
     }

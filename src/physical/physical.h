@@ -31,6 +31,11 @@ struct _MMINPAGE_SUPPORT;
 
 #define MI_PFN_LOCK 0x1u /* the frame's state */
 #define MI_PTE_LOCK 0x2u /* the PTEs that this page holds (page-table page, page of prototype PTEs) */
+#define MI_PFN_BAD                                                                                           \
+    0x4u /* the hardware is: to the bad list as soon as it is free. Set and cleared under the frame's lock */
+
+/* The upper byte of MMPFN.Lock is the frame's NUMA node, written when the frame is first used. */
+#define MI_PFN_NODE_SHIFT 24
 
 typedef struct _MMPFNENTRY
 {
@@ -94,8 +99,21 @@ typedef struct _MI_MEMORY_RUN
     PFN_NUMBER
     FreshEnd; /* end of the frames never used (contiguous allocations take from there). FreshLock */
     BOOLEAN Zeroed;
+    USHORT Node;
 } MI_MEMORY_RUN;
 
+/*
+ * A NUMA node: its zeroed and free frames by colour (frame number modulo the number of colours), as Windows keeps them
+ * (MmFreePagesByColor). Indices: ZeroedPageList, FreePageList.
+ */
+typedef struct _MI_NODE
+{
+    PMMPFNLIST Lists[2];          /* [kind][colour] */
+    volatile PFN_NUMBER Fresh[2]; /* never used frames of zeroed / other runs. FreshLock */
+} MI_NODE;
+
+#define MI_ANY_NODE         (~0u)
+#define MI_MAXIMUM_COLOURS  256u
 #define MI_MAXIMUM_RUNS     64
 #define MI_PAGE_CACHE_DEPTH 32
 #define MI_PRIORITIES       8
@@ -112,7 +130,8 @@ typedef struct _MI_PAGE_CACHE
     ULONG FreeCount;
     ULONG Zeroed[MI_PAGE_CACHE_DEPTH];
     ULONG Free[MI_PAGE_CACHE_DEPTH];
-    UCHAR Padding[64 - 16];
+    ULONG NextColour[2]; /* where the next refill begins; the processor's own */
+    UCHAR Padding[64 - 24];
 } MI_PAGE_CACHE;
 
 C_ASSERT(sizeof(MI_PAGE_CACHE) % 64 == 0);
@@ -137,12 +156,13 @@ typedef struct _MI_PHYSICAL_STATE
     PFN_NUMBER NumberOfPages;
     MI_MEMORY_RUN Runs[MI_MAXIMUM_RUNS];
     ULONG RunCount;
-    ULONG FreshRun; /* first run with fresh frames. FreshLock */
+    EX_PUSH_LOCK RunsLock; /* the table of runs, marks of bad frames */
     KSPIN_LOCK FreshLock;
-    volatile PFN_NUMBER FreshZeroed; /* fresh frames of zeroed / other runs. FreshLock */
-    volatile PFN_NUMBER FreshFree;
-    MMPFNLIST ZeroedList;
-    MMPFNLIST FreeList;
+    MI_NODE Nodes[PORT_MAXIMUM_NODES];
+    ULONG NodeCount;
+    ULONG Colours;            /* a power of two */
+    PMMPFNLIST ColouredLists; /* what the nodes' lists point into */
+    SIZE_T ColouredBytes;
     MMPFNLIST StandbyList[MI_PRIORITIES];
     MMPFNLIST ModifiedList;       /* to the paging files */
     MMPFNLIST ModifiedMappedList; /* to mapped files */
@@ -186,6 +206,16 @@ static FORCEINLINE PMMPFN MiPfn(PFN_NUMBER PageFrame)
 static FORCEINLINE PFN_NUMBER MiPfnFrame(const MMPFN *Pfn)
 {
     return (PFN_NUMBER)(Pfn - MiState.Physical->PfnDatabase);
+}
+
+static FORCEINLINE ULONG MiPfnNode(const MMPFN *Pfn)
+{
+    return __atomic_load_n(&Pfn->Lock, __ATOMIC_RELAXED) >> MI_PFN_NODE_SHIFT;
+}
+
+static FORCEINLINE ULONG MiFrameColour(PFN_NUMBER PageFrame)
+{
+    return (ULONG)PageFrame & (MiState.Physical->Colours - 1);
 }
 
 static FORCEINLINE BOOLEAN MiIsFrame(PFN_NUMBER PageFrame)
@@ -272,21 +302,43 @@ VOID MiShutdownPhysical(void);
 
 /*
  * A new run of RAM: its frames are free at once. STATUS_CONFLICTING_ADDRESSES (overlaps), STATUS_INVALID_PARAMETER (the port cannot reach it, or there are
- * no descriptors for it), STATUS_INSUFFICIENT_RESOURCES (too many runs). PASSIVE_LEVEL.
+ * no descriptors for it), STATUS_INSUFFICIENT_RESOURCES (too many runs). PASSIVE_LEVEL, RunsLock held.
  */
 NTSTATUS MiAddMemoryRun(PFN_NUMBER BasePage, PFN_NUMBER PageCount);
 
 /*
- * Takes the frames of the range, which lies inside one run, out of use as far as they are available; returns how many are still in use. Call again after
- * trimming and writing; MiRemoveMemoryRun when it is 0, MiReleaseClaimedFrames to give up. One caller at a time.
+ * Takes the frames of the range, all of which are RAM, out of use as far as they are available; returns how many are still in use. Call again after
+ * trimming and writing; MiRemoveMemoryRun when it is 0, MiReleaseClaimedFrames to give up. RunsLock held throughout.
  */
 PFN_NUMBER MiClaimFrames(PFN_NUMBER BasePage, PFN_NUMBER PageCount);
+/* One run as it is now. */
+VOID MiReadRun(ULONG Index, MI_MEMORY_RUN *Run);
+/* The RAM that there is, in ascending order, runs that touch joined; room for MI_MAXIMUM_RUNS. Returns how many. */
+ULONG MiQueryMemoryRanges(PORT_MEMORY_RUN *Ranges);
+/* Serializes whatever changes the runs or marks frames. Held while memory is trimmed and written. PASSIVE_LEVEL. */
+VOID MiLockRuns(void);
+VOID MiUnlockRuns(void);
 VOID MiReleaseClaimedFrames(PFN_NUMBER BasePage, PFN_NUMBER PageCount);
 /* All frames are claimed: the run loses them, and the commit limit. STATUS_INSUFFICIENT_RESOURCES (commitment needs them; too many runs). */
 NTSTATUS MiRemoveMemoryRun(PFN_NUMBER BasePage, PFN_NUMBER PageCount);
 
-/* Takes this very frame off the free, zeroed or a standby list; it is active then, with one reference. FALSE: it is in use. */
+/* Takes this very frame off the free, zeroed, bad or a standby list; it is active then, with one reference. FALSE: it is in use. */
 BOOLEAN MiTakeThisFrame(PFN_NUMBER Frame);
+
+/* ---- Frames whose hardware is bad (bad.c) ------------------------------------------------------------------------ */
+
+/*
+ * The frames of the range are not given out any more: available ones go to the bad list at once, others when their owners let go. *Waiting: how many
+ * still have an owner. Frames that are marked already, and what is no RAM, are passed over. Each marked frame counts as lost for commitment:
+ * STATUS_INSUFFICIENT_RESOURCES when there is not that much left, nothing is marked then. PASSIVE_LEVEL, RunsLock held.
+ */
+NTSTATUS MiMarkFramesBad(PFN_NUMBER BasePage, PFN_NUMBER PageCount, PFN_NUMBER *Marked, PFN_NUMBER *Waiting);
+/* Takes the mark away again; returns how many had it. */
+PFN_NUMBER MiMarkFramesGood(PFN_NUMBER BasePage, PFN_NUMBER PageCount);
+/* For the room's own files: the never-used frames of the run from Low to High (or all beside them, on the nearer side) become ordinary free ones. */
+VOID MiUseUpFresh(MI_MEMORY_RUN *Run, PFN_NUMBER Low, PFN_NUMBER High);
+/* Frames of the range that lie in RAM. */
+PFN_NUMBER MiCountFrames(PFN_NUMBER BasePage, PFN_NUMBER PageCount);
 /* What the processors hold ready goes back to the lists. */
 VOID MiDrainPageCaches(void);
 
@@ -294,6 +346,9 @@ VOID MiDrainPageCaches(void);
 
 #define MI_PAGE_ZEROED       0x1u /* contents zero */
 #define MI_PAGE_MUST_SUCCEED 0x2u /* may use the reserve (page out path, kernel structures) */
+/* A preference for a NUMA node, instead of the current processor's: other nodes follow when it has neither zeroed nor free frames. */
+#define MI_PAGE_NODE_SHIFT    8
+#define MI_PAGE_ON_NODE(Node) (((ULONG)(Node) + 1) << MI_PAGE_NODE_SHIFT)
 
 /*
  * Takes one frame off the lists (zeroed, free, standby by priority; the old owner's PTE is put back to its backing
@@ -314,6 +369,9 @@ VOID MiFreeLockedPage(PMMPFN Pfn);
 /* Physically consecutive frames (kernel structures); NULL when there is no such run. Contents zero. */
 PFN_NUMBER MiAllocateContiguousPages(PFN_NUMBER Count, PFN_NUMBER Lowest, PFN_NUMBER Highest,
                                      PFN_NUMBER AlignPages);
+/* The same from the memory of one node only (MI_ANY_NODE: from any). */
+PFN_NUMBER MiAllocateContiguousPagesOnNode(PFN_NUMBER Count, PFN_NUMBER Lowest, PFN_NUMBER Highest,
+                                           PFN_NUMBER AlignPages, ULONG Node);
 VOID MiFreeContiguousPages(PFN_NUMBER PageFrame, PFN_NUMBER Count);
 
 /* Waits until frames are available. FALSE: the bounded wait passed and nothing can come. IRQL < DISPATCH_LEVEL. */
@@ -323,14 +381,29 @@ PFN_NUMBER MiAvailablePages(void); /* zeroed + free + standby */
 PFN_NUMBER MiZeroedPages(void);
 PFN_NUMBER MiFreePages(void);
 PFN_NUMBER MiStandbyPages(void);
+/* What a node has at hand: zeroed and free frames, those in its processors' caches left out. */
+PFN_NUMBER MiNodeFreePages(ULONG Node);
 
 /* ---- Lists (lists.c): frame lock held ---------------------------------------------------------------------- */
 
 /* Puts a frame whose ReferenceCount is 0 on the list of its state: modified, or standby by priority. */
 VOID MiInsertPageInList(PMMPFN Pfn);
-VOID MiInsertZeroedPage(PMMPFN Pfn);     /* contents are zero, nobody owns it: onto the zeroed list */
+VOID MiInsertZeroedPage(PMMPFN Pfn);     /* contents are zero, nobody owns it: onto its node's zeroed list */
 VOID MiInsertStandbyAtFront(PMMPFN Pfn); /* to be reused first within its priority */
 VOID MiUnlinkPage(PMMPFN Pfn);           /* from standby / modified / modified-no-write */
+
+/* Up to Wanted zeroed or free frames of a node, of consecutive colours from *Colour on, locked and unlinked. */
+ULONG MiRemoveColouredLocked(ULONG Node, MMLISTS Kind, PULONG Colour, ULONG Wanted, PMMPFN *Pfns);
+
+/* A frame that was never used: says to which node it belongs. Nobody else can reach it. */
+static FORCEINLINE VOID MiBeginFrame(PMMPFN Pfn, const MI_MEMORY_RUN *Run, MMPFNENTRY Entry)
+{
+    if (Run->Node != 0)
+    {
+        __atomic_fetch_or(&Pfn->Lock, (ULONG)Run->Node << MI_PFN_NODE_SHIFT, __ATOMIC_RELAXED);
+    }
+    MiWritePfnEntry(Pfn, Entry);
+}
 
 /* The first frame of List, locked and unlinked (ReferenceCount 0), or NULL. Frames whose lock is taken are passed over. */
 PMMPFN MiRemoveHeadLocked(PMMPFNLIST List);

@@ -5,21 +5,35 @@
  * them. Runs never move in their table: one that is cut in the middle keeps its lower part, the upper part becomes a run of its own.
  */
 #include "physical/physical.h"
-#include "rtl/memory.h"
 
 /* OriginalPte of a claimed frame: no software PTE looks like this. */
 #define MI_CLAIMED 0xc1a13edc1a13edfeull
 
-static MI_MEMORY_RUN *MiRunOf(PFN_NUMBER BasePage, PFN_NUMBER PageCount)
+VOID MiLockRuns(void)
+{
+    KiAcquirePushLockExclusive(&MiState.Physical->RunsLock);
+    KiNoteLockAcquired(&MiState.Physical->RunsLock, KiLockMemoryRuns, FALSE);
+}
+
+VOID MiUnlockRuns(void)
+{
+    KiNoteLockReleased(&MiState.Physical->RunsLock);
+    KiReleasePushLockExclusive(&MiState.Physical->RunsLock);
+}
+
+/* The run that holds BasePage; *PageCount is cut to what lies in it. */
+static MI_MEMORY_RUN *MiRunOf(PFN_NUMBER BasePage, PFN_NUMBER *PageCount)
 {
     MI_PHYSICAL_STATE *Physical = MiState.Physical;
 
     for (ULONG Index = 0; Index < Physical->RunCount; Index++)
     {
         MI_MEMORY_RUN *Run = &Physical->Runs[Index];
+        PFN_NUMBER Left = Run->BasePage + Run->PageCount - BasePage;
 
-        if (BasePage >= Run->BasePage && BasePage + PageCount <= Run->BasePage + Run->PageCount)
+        if (BasePage >= Run->BasePage && BasePage < Run->BasePage + Run->PageCount)
         {
+            *PageCount = *PageCount < Left ? *PageCount : Left;
             return Run;
         }
     }
@@ -42,10 +56,71 @@ static BOOLEAN MiOverlapsRun(PFN_NUMBER BasePage, PFN_NUMBER PageCount)
     return FALSE;
 }
 
+/* A place in the table: that of a run which was removed altogether, or the next one; NULL: the table is full. */
+static MI_MEMORY_RUN *MiFindRunSlot(void)
+{
+    MI_PHYSICAL_STATE *Physical = MiState.Physical;
+
+    for (ULONG Index = 0; Index < Physical->RunCount; Index++)
+    {
+        if (Physical->Runs[Index].PageCount == 0)
+        {
+            return &Physical->Runs[Index];
+        }
+    }
+    return Physical->RunCount < MI_MAXIMUM_RUNS ? &Physical->Runs[Physical->RunCount] : NULL;
+}
+
+VOID MiReadRun(ULONG Index, MI_MEMORY_RUN *Run)
+{
+    MI_PHYSICAL_STATE *Physical = MiState.Physical;
+    KIRQL OldIrql = KiAcquireSpinLock(&Physical->FreshLock);
+
+    *Run = Physical->Runs[Index];
+    KiReleaseSpinLock(&Physical->FreshLock, OldIrql);
+}
+
+ULONG MiQueryMemoryRanges(PORT_MEMORY_RUN *Ranges)
+{
+    ULONG Runs = __atomic_load_n(&MiState.Physical->RunCount, __ATOMIC_ACQUIRE);
+    PFN_NUMBER Above = 0;
+    ULONG Count = 0;
+
+    for (ULONG Taken = 0; Taken < Runs; Taken++)
+    {
+        MI_MEMORY_RUN Lowest = { .BasePage = ~(PFN_NUMBER)0 };
+
+        for (ULONG Index = 0; Index < Runs; Index++)
+        {
+            MI_MEMORY_RUN Run;
+
+            MiReadRun(Index, &Run);
+            if (Run.PageCount != 0 && Run.BasePage >= Above && Run.BasePage < Lowest.BasePage)
+            {
+                Lowest = Run;
+            }
+        }
+        if (Lowest.PageCount == 0)
+        {
+            break;
+        }
+        if (Count != 0 && Lowest.BasePage == Above)
+        {
+            Ranges[Count - 1].PageCount += Lowest.PageCount;
+        }
+        else
+        {
+            Ranges[Count++] = (PORT_MEMORY_RUN){ .BasePage = Lowest.BasePage, .PageCount = Lowest.PageCount };
+        }
+        Above = Lowest.BasePage + Lowest.PageCount;
+    }
+    return Count;
+}
+
 NTSTATUS MiAddMemoryRun(PFN_NUMBER BasePage, PFN_NUMBER PageCount)
 {
     MI_PHYSICAL_STATE *Physical = MiState.Physical;
-    BOOLEAN Zeroed = FALSE;
+    PORT_MEMORY_RUN Added = { .BasePage = BasePage, .PageCount = PageCount };
     MI_MEMORY_RUN *Run;
     NTSTATUS Status;
     KIRQL OldIrql;
@@ -59,28 +134,33 @@ NTSTATUS MiAddMemoryRun(PFN_NUMBER BasePage, PFN_NUMBER PageCount)
     {
         return STATUS_CONFLICTING_ADDRESSES;
     }
-    if (Physical->RunCount == MI_MAXIMUM_RUNS)
+    Run = MiFindRunSlot();
+    if (Run == NULL)
     {
         return STATUS_INSUFFICIENT_RESOURCES;
     }
-    Status = PortAddMemory(BasePage, PageCount, &Zeroed);
+    Status = PortAddMemory(&Added);
     if (!NT_SUCCESS(Status))
     {
         return Status;
     }
     OldIrql = KiAcquireSpinLock(&Physical->FreshLock);
-    Run = &Physical->Runs[Physical->RunCount];
     *Run = (MI_MEMORY_RUN){ .BasePage = BasePage,
                             .PageCount = PageCount,
                             .Fresh = BasePage,
                             .FreshEnd = BasePage + PageCount,
-                            .Zeroed = Zeroed };
+                            .Zeroed = Added.Zeroed,
+                            .Node = Added.Node };
     if (BasePage + PageCount - 1 > Physical->HighestPage)
     {
         __atomic_store_n(&Physical->HighestPage, BasePage + PageCount - 1, __ATOMIC_RELAXED);
     }
-    __atomic_store_n(&Physical->RunCount, Physical->RunCount + 1, __ATOMIC_RELEASE);
-    __atomic_fetch_add(Zeroed ? &Physical->FreshZeroed : &Physical->FreshFree, PageCount, __ATOMIC_RELAXED);
+    if (Run == &Physical->Runs[Physical->RunCount])
+    {
+        __atomic_store_n(&Physical->RunCount, Physical->RunCount + 1, __ATOMIC_RELEASE);
+    }
+    __atomic_fetch_add(&Physical->Nodes[Run->Node].Fresh[Run->Zeroed ? ZeroedPageList : FreePageList],
+                       PageCount, __ATOMIC_RELAXED);
     __atomic_fetch_add(&Physical->NumberOfPages, PageCount, __ATOMIC_RELAXED);
     KiReleaseSpinLock(&Physical->FreshLock, OldIrql);
     MiAdjustCommitLimit((LONG64)PageCount, (LONG64)PageCount);
@@ -109,41 +189,47 @@ static VOID MiMarkClaimed(PFN_NUMBER Frame)
     Pfn->OriginalPte.Long = MI_CLAIMED;
 }
 
-/* The never-used frames of the run become ordinary free ones. Rare: only runs that lose memory. */
-static VOID MiUseUpFresh(MI_MEMORY_RUN *Run)
+/* Takes one never-used frame from the lower or the upper end; 0: there is none that the caller wants. */
+static PFN_NUMBER MiTakeFreshEnd(MI_MEMORY_RUN *Run, PFN_NUMBER Low, PFN_NUMBER High, BOOLEAN Upper)
 {
     MI_PHYSICAL_STATE *Physical = MiState.Physical;
+    KIRQL OldIrql = KiAcquireSpinLock(&Physical->FreshLock);
+    PFN_NUMBER Frame = Upper ? Run->FreshEnd - 1 : Run->Fresh;
 
-    for (;;)
+    if (Run->Fresh == Run->FreshEnd || (Upper ? Frame < Low : Frame >= High))
     {
-        KIRQL OldIrql = KiAcquireSpinLock(&Physical->FreshLock);
-        PFN_NUMBER Frame = Run->Fresh;
-        BOOLEAN Done = Frame == Run->FreshEnd;
+        Frame = 0;
+    }
+    else
+    {
+        MiBeginFrame(MiPfn(Frame), Run, (MMPFNENTRY){ .PageLocation = ActiveAndValid, .Kernel = 1 });
+        __atomic_store_n(Upper ? &Run->FreshEnd : &Run->Fresh, Upper ? Frame : Frame + 1, __ATOMIC_RELEASE);
+        __atomic_fetch_sub(&Physical->Nodes[Run->Node].Fresh[Run->Zeroed ? ZeroedPageList : FreePageList], 1,
+                           __ATOMIC_RELAXED);
+    }
+    KiReleaseSpinLock(&Physical->FreshLock, OldIrql);
+    return Frame;
+}
 
-        if (!Done)
-        {
-            MiWritePfnEntry(MiPfn(Frame), (MMPFNENTRY){ .PageLocation = ActiveAndValid, .Kernel = 1 });
-            __atomic_store_n(&Run->Fresh, Frame + 1, __ATOMIC_RELEASE);
-            __atomic_fetch_sub(Run->Zeroed ? &Physical->FreshZeroed : &Physical->FreshFree, 1,
-                               __ATOMIC_RELAXED);
-        }
-        KiReleaseSpinLock(&Physical->FreshLock, OldIrql);
-        if (Done)
-        {
-            return;
-        }
+/* Rare: only runs that lose memory, or have bad frames. */
+VOID MiUseUpFresh(MI_MEMORY_RUN *Run, PFN_NUMBER Low, PFN_NUMBER High)
+{
+    PFN_NUMBER Fresh = __atomic_load_n(&Run->Fresh, __ATOMIC_RELAXED);
+    PFN_NUMBER FreshEnd = __atomic_load_n(&Run->FreshEnd, __ATOMIC_RELAXED);
+    BOOLEAN Upper = FreshEnd > Low && High > Fresh && FreshEnd - Low < High - Fresh;
+    PFN_NUMBER Frame;
+
+    while ((Frame = MiTakeFreshEnd(Run, Low, High, Upper)) != 0)
+    {
         MiFreePage(Frame);
     }
 }
 
-PFN_NUMBER MiClaimFrames(PFN_NUMBER BasePage, PFN_NUMBER PageCount)
+/* The part of a range that lies in one run. */
+static PFN_NUMBER MiClaimInRun(PFN_NUMBER BasePage, PFN_NUMBER PageCount)
 {
-    MI_MEMORY_RUN *Run = MiRunOf(BasePage, PageCount);
     PFN_NUMBER InUse = 0;
 
-    KiRequire(Run != NULL);
-    MiUseUpFresh(Run);
-    MiDrainPageCaches();
     for (PFN_NUMBER Frame = BasePage; Frame < BasePage + PageCount; Frame++)
     {
         KIRQL OldIrql = KiRaiseIrqlToDispatch();
@@ -160,6 +246,26 @@ PFN_NUMBER MiClaimFrames(PFN_NUMBER BasePage, PFN_NUMBER PageCount)
             }
         }
         KiLowerIrqlFromDispatch(OldIrql);
+    }
+    return InUse;
+}
+
+PFN_NUMBER MiClaimFrames(PFN_NUMBER BasePage, PFN_NUMBER PageCount)
+{
+    PFN_NUMBER InUse = 0;
+
+    MiDrainPageCaches();
+    while (PageCount != 0)
+    {
+        PFN_NUMBER Part = PageCount;
+        MI_MEMORY_RUN *Run = MiRunOf(BasePage, &Part);
+
+        KiRequire(Run != NULL);
+        /* All of it: a run that is cut has no frames that were never used. */
+        MiUseUpFresh(Run, Run->BasePage, Run->BasePage + Run->PageCount);
+        InUse += MiClaimInRun(BasePage, Part);
+        BasePage += Part;
+        PageCount -= Part;
     }
     return InUse;
 }
@@ -184,14 +290,22 @@ static BOOLEAN MiCutRun(MI_MEMORY_RUN *Run, PFN_NUMBER BasePage, PFN_NUMBER Page
 
     if (BasePage > Run->BasePage && End < RunEnd)
     {
-        if (Physical->RunCount == MI_MAXIMUM_RUNS)
+        MI_MEMORY_RUN *Upper = MiFindRunSlot();
+
+        if (Upper == NULL)
         {
             return FALSE;
         }
-        Physical->Runs[Physical->RunCount] = (MI_MEMORY_RUN){
-            .BasePage = End, .PageCount = RunEnd - End, .Fresh = End, .FreshEnd = End, .Zeroed = Run->Zeroed
-        };
-        __atomic_store_n(&Physical->RunCount, Physical->RunCount + 1, __ATOMIC_RELEASE);
+        *Upper = (MI_MEMORY_RUN){ .BasePage = End,
+                                  .PageCount = RunEnd - End,
+                                  .Fresh = End,
+                                  .FreshEnd = End,
+                                  .Zeroed = Run->Zeroed,
+                                  .Node = Run->Node };
+        if (Upper == &Physical->Runs[Physical->RunCount])
+        {
+            __atomic_store_n(&Physical->RunCount, Physical->RunCount + 1, __ATOMIC_RELEASE);
+        }
         Run->PageCount = BasePage - Run->BasePage;
         return TRUE;
     }
@@ -204,34 +318,69 @@ static BOOLEAN MiCutRun(MI_MEMORY_RUN *Run, PFN_NUMBER BasePage, PFN_NUMBER Page
     return TRUE;
 }
 
+/* Bad frames are lost for commitment already. */
+static PFN_NUMBER MiCountGoodFrames(PFN_NUMBER BasePage, PFN_NUMBER PageCount)
+{
+    PFN_NUMBER Good = 0;
+
+    for (PFN_NUMBER Frame = BasePage; Frame < BasePage + PageCount; Frame++)
+    {
+        Good += (MiPfn(Frame)->Lock & MI_PFN_BAD) == 0;
+    }
+    return Good;
+}
+
+static BOOLEAN MiCutRuns(PFN_NUMBER BasePage, PFN_NUMBER PageCount)
+{
+    MI_PHYSICAL_STATE *Physical = MiState.Physical;
+    BOOLEAN Cut = TRUE;
+
+    /* Only a range inside one run can fail, and then nothing was cut. */
+    while (PageCount != 0 && Cut)
+    {
+        PFN_NUMBER Part = PageCount;
+        MI_MEMORY_RUN *Run = MiRunOf(BasePage, &Part);
+        KIRQL OldIrql = KiAcquireSpinLock(&Physical->FreshLock);
+
+        Cut = MiCutRun(Run, BasePage, Part);
+        KiReleaseSpinLock(&Physical->FreshLock, OldIrql);
+        BasePage += Part;
+        PageCount -= Part;
+    }
+    return Cut;
+}
+
 NTSTATUS MiRemoveMemoryRun(PFN_NUMBER BasePage, PFN_NUMBER PageCount)
 {
     MI_PHYSICAL_STATE *Physical = MiState.Physical;
-    MI_MEMORY_RUN *Run = MiRunOf(BasePage, PageCount);
+    PFN_NUMBER Good = MiCountGoodFrames(BasePage, PageCount);
     BOOLEAN Cut;
-    KIRQL OldIrql;
 
-    if (!MiChargeResidentAvailable(PageCount))
+    if (!MiChargeResidentAvailable(Good))
     {
         return STATUS_INSUFFICIENT_RESOURCES;
     }
-    if (!MiChargeCommitment(PageCount, MI_COMMIT_NO_EXTEND))
+    if (!MiChargeCommitment(Good, 0))
     {
-        MiReturnResidentAvailable(PageCount);
+        MiReturnResidentAvailable(Good);
         return STATUS_INSUFFICIENT_RESOURCES;
     }
-    OldIrql = KiAcquireSpinLock(&Physical->FreshLock);
-    Cut = MiCutRun(Run, BasePage, PageCount);
-    KiReleaseSpinLock(&Physical->FreshLock, OldIrql);
-    MiReturnCommitment(PageCount);
+    Cut = MiCutRuns(BasePage, PageCount);
+    MiReturnCommitment(Good);
     if (!Cut)
     {
-        MiReturnResidentAvailable(PageCount);
+        MiReturnResidentAvailable(Good);
         return STATUS_INSUFFICIENT_RESOURCES;
     }
-    MiAdjustCommitLimit(-(LONG64)PageCount, -(LONG64)PageCount);
+    MiAdjustCommitLimit(-(LONG64)Good, -(LONG64)Good);
     __atomic_fetch_sub(&Physical->NumberOfPages, PageCount, __ATOMIC_RELAXED);
-    RtlZeroMemory(MiPfn(BasePage), PageCount * sizeof(MMPFN));
+    for (PFN_NUMBER Frame = BasePage; Frame < BasePage + PageCount; Frame++)
+    {
+        /* Whoever still looks for consecutive frames with an old table finds nothing that is free here. */
+        __atomic_store_n(&MiPfn(Frame)->Lock, 0, __ATOMIC_RELAXED);
+        MiPfn(Frame)->ReferenceCount = 0;
+        MiPfn(Frame)->OriginalPte.Long = 0;
+    }
     PortDiscardFrames(BasePage, PageCount);
     return STATUS_SUCCESS;
 }

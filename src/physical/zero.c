@@ -16,16 +16,33 @@ VOID MiCopyFrame(PFN_NUMBER Destination, PFN_NUMBER Source)
     RtlpCopyPage(PortDirectMap(Destination), PortDirectMap(Source));
 }
 
-BOOLEAN MiZeroPagesStep(PVOID Context)
+/* The next free frame, node by node, locked. */
+static PMMPFN MiRemoveFreeLocked(void)
 {
     MI_PHYSICAL_STATE *Physical = MiState.Physical;
+    PMMPFN Pfn;
+
+    for (ULONG Node = 0; Node < Physical->NodeCount; Node++)
+    {
+        ULONG Colour = 0;
+
+        if (MiRemoveColouredLocked(Node, FreePageList, &Colour, 1, &Pfn) != 0)
+        {
+            return Pfn;
+        }
+    }
+    return NULL;
+}
+
+BOOLEAN MiZeroPagesStep(PVOID Context)
+{
     ULONG Done = 0;
 
     UNREFERENCED_PARAMETER(Context);
     while (Done < MI_ZERO_BATCH)
     {
         KIRQL OldIrql = KiRaiseIrqlToDispatch();
-        PMMPFN Pfn = MiRemoveHeadLocked(&Physical->FreeList);
+        PMMPFN Pfn = MiRemoveFreeLocked();
 
         if (Pfn == NULL)
         {

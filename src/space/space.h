@@ -52,7 +52,8 @@ typedef struct _MMVAD_FLAGS
     ULONG Priority : 4; /* page priority + 1, 0 = the process's */
     ULONG
     CommitProtection : 5; /* MM_*: what zero entries of a MemCommit VAD mean (Protection, unless changed since) */
-    ULONG Spare : 7;
+    ULONG PreferredNode : 5; /* NUMA node + 1, 0 = that of the processor that faults */
+    ULONG Spare : 2;
 } MMVAD_FLAGS;
 
 /* A range protected against change (MmSecureVirtualMemory). */
@@ -107,7 +108,7 @@ typedef struct _MMSUPPORT
     UCHAR MemoryPriority;                 /* page priority 0..7, default 5 */
     volatile BOOLEAN BeingTrimmed;        /* [C] one trimmer at a time */
     ULONG_PTR Hand;                       /* vpn where the next trim goes on; owned by the trimmer */
-    ULONG64 AgeCount[MM_MAXIMUM_AGE + 1]; /* as of the last full pass; the trimmer's */
+    ULONG64 AgeCount[MM_MAXIMUM_AGE + 1]; /* [C] pages by age, as of the last capture of accessed bits */
     SIZE_T LockedPages;                   /* [X] pages locked by MAP_PROCESS / MAP_SYSTEM */
     ULONG64 LastFaultCount;
 } MMSUPPORT, *PMMSUPPORT;
@@ -143,6 +144,7 @@ typedef struct _MI_ADDRESS_SPACE
     SIZE_T CommitChargeLimit;         /* 0 = none */
     volatile SIZE_T PageTablePages;   /* [C] */
     volatile SIZE_T WriteWatchCount;  /* [X] VADs of type VadWriteWatch; read by faults */
+    volatile BOOLEAN VadNodes;        /* [X] the same of NUMA nodes */
     volatile BOOLEAN VadPriorities; /* [X] some VAD has, or had, a page priority of its own; read by faults */
     SIZE_T VirtualSize;             /* [X] bytes reserved */
     SIZE_T PeakVirtualSize;         /* [X] */

@@ -206,6 +206,7 @@ VOID MiInsertVad(PMI_ADDRESS_SPACE Space, PMMVAD Vad)
     RtlAvlInsertNodeEx(&Space->VadRoot, Parent, Right, &Vad->VadNode, &MiVadOperations);
     Space->VadCount++;
     Space->VadPriorities |= Vad->u.Priority != 0;
+    Space->VadNodes |= Vad->u.PreferredNode != 0;
     MiAddVirtualSize(Space, Vad->StartingVpn, Vad->EndingVpn);
 }
 

@@ -213,6 +213,7 @@ static PMMVAD MiPrepareVad(const MI_ALLOCATION *Allocation, SIZE_T Pages, ULONG 
     Vad->u.Protection = Protection & 31u;
     Vad->u.CommitProtection = Protection & 31u;
     Vad->u.PrivateMemory = 1;
+    Vad->u.PreferredNode = Allocation->PreferredNode & 31u;
     Vad->u.TopDown = (Allocation->Type & MEM_TOP_DOWN) != 0;
     Vad->u.Placeholder = (Allocation->Type & MEM_RESERVE_PLACEHOLDER) != 0;
     if ((Allocation->Type & MEM_WRITE_WATCH) != 0)

@@ -3,7 +3,7 @@
  * MmAddPhysicalMemory and MmRemovePhysicalMemory: RAM that is plugged in and taken out while the machine runs. Before memory is removed everything that
  * lives in it has to move: working sets are emptied, modified pages written, and the then idle frames claimed, in a few rounds, because
  * processes go on meanwhile. What is locked, belongs to the kernel or finds no room in the paging files stays, and then the removal fails
- * without effect.
+ * without effect. Frames whose hardware is bad are driven out in the same way, but marking them never fails because somebody holds one.
  */
 #include "nt/mm.h"
 #include "virtual/virtual.h"
@@ -32,8 +32,11 @@ NTSTATUS NTAPI MmAddPhysicalMemory(PPHYSICAL_ADDRESS StartAddress, PLARGE_INTEGE
     {
         return Status;
     }
-    return MiAddMemoryRun((PFN_NUMBER)(StartAddress->QuadPart >> PAGE_SHIFT),
-                          (PFN_NUMBER)(NumberOfBytes->QuadPart >> PAGE_SHIFT));
+    MiLockRuns();
+    Status = MiAddMemoryRun((PFN_NUMBER)(StartAddress->QuadPart >> PAGE_SHIFT),
+                            (PFN_NUMBER)(NumberOfBytes->QuadPart >> PAGE_SHIFT));
+    MiUnlockRuns();
+    return Status;
 }
 
 static BOOLEAN MiEmptyOneWorkingSet(PEPROCESS Process, PVOID Context)
@@ -46,20 +49,37 @@ static BOOLEAN MiEmptyOneWorkingSet(PEPROCESS Process, PVOID Context)
     return TRUE;
 }
 
-static BOOLEAN MiIsInOneRun(PFN_NUMBER BasePage, PFN_NUMBER PageCount)
+/* What lives in memory leaves it as far as it can. */
+static VOID MiDriveOut(void)
 {
-    MI_PHYSICAL_STATE *Physical = MiState.Physical;
+    PsForEachProcess(MiEmptyOneWorkingSet, NULL);
+    MiEmptyWorkingSet(&MiState.Space->System);
+    MiFlushModifiedPages();
+}
 
-    for (ULONG Index = 0; Index < Physical->RunCount; Index++)
+static NTSTATUS MiRemovePhysicalMemory(PFN_NUMBER BasePage, PFN_NUMBER PageCount)
+{
+    for (ULONG Round = 0; Round < MI_REMOVAL_ROUNDS; Round++)
     {
-        const MI_MEMORY_RUN *Run = &Physical->Runs[Index];
-
-        if (BasePage >= Run->BasePage && BasePage + PageCount <= Run->BasePage + Run->PageCount)
+        if (MiClaimFrames(BasePage, PageCount) == 0)
         {
-            return TRUE;
+            NTSTATUS Status = MiRemoveMemoryRun(BasePage, PageCount);
+
+            if (!NT_SUCCESS(Status))
+            {
+                MiReleaseClaimedFrames(BasePage, PageCount);
+            }
+            return Status;
         }
+        if (Round != 0)
+        {
+            /* A page table leaves memory when nothing below it is there, standby included; then the table above it may follow. */
+            MiPurgeStandby(MI_PRIORITIES - 1);
+        }
+        MiDriveOut();
     }
-    return FALSE;
+    MiReleaseClaimedFrames(BasePage, PageCount);
+    return STATUS_INSUFFICIENT_RESOURCES;
 }
 
 NTSTATUS NTAPI MmRemovePhysicalMemory(PPHYSICAL_ADDRESS StartAddress, PLARGE_INTEGER NumberOfBytes)
@@ -72,30 +92,62 @@ NTSTATUS NTAPI MmRemovePhysicalMemory(PPHYSICAL_ADDRESS StartAddress, PLARGE_INT
     {
         return Status;
     }
-    if (!MiIsInOneRun(BasePage, PageCount))
+    MiLockRuns();
+    Status = MiCountFrames(BasePage, PageCount) == PageCount ? MiRemovePhysicalMemory(BasePage, PageCount)
+                                                             : STATUS_CONFLICTING_ADDRESSES;
+    MiUnlockRuns();
+    return Status;
+}
+
+/* ---- Bad memory ---------------------------------------------------------------------------------------------------- */
+
+NTSTATUS NTAPI MmMarkPhysicalMemoryAsBad(PPHYSICAL_ADDRESS StartAddress, PLARGE_INTEGER NumberOfBytes)
+{
+    PFN_NUMBER BasePage = (PFN_NUMBER)(StartAddress->QuadPart >> PAGE_SHIFT);
+    PFN_NUMBER PageCount = (PFN_NUMBER)(NumberOfBytes->QuadPart >> PAGE_SHIFT);
+    NTSTATUS Status = MiCheckPhysicalRange(StartAddress, NumberOfBytes);
+    PFN_NUMBER Marked = 0;
+    PFN_NUMBER Waiting = 0;
+
+    if (!NT_SUCCESS(Status))
     {
-        return STATUS_CONFLICTING_ADDRESSES;
+        return Status;
     }
-    for (ULONG Round = 0; Round < MI_REMOVAL_ROUNDS; Round++)
+    MiLockRuns();
+    Status = MiCountFrames(BasePage, PageCount) == 0
+                 ? STATUS_CONFLICTING_ADDRESSES
+                 : MiMarkFramesBad(BasePage, PageCount, &Marked, &Waiting);
+    if (NT_SUCCESS(Status) && Waiting != 0)
     {
-        if (MiClaimFrames(BasePage, PageCount) == 0)
-        {
-            Status = MiRemoveMemoryRun(BasePage, PageCount);
-            if (!NT_SUCCESS(Status))
-            {
-                MiReleaseClaimedFrames(BasePage, PageCount);
-            }
-            return Status;
-        }
-        if (Round != 0)
-        {
-            /* A page table leaves memory when nothing below it is there, standby included; then the table above it may follow. */
-            MiPurgeStandby(MI_PRIORITIES - 1);
-        }
-        PsForEachProcess(MiEmptyOneWorkingSet, NULL);
-        MiEmptyWorkingSet(&MiState.Space->System);
-        MiFlushModifiedPages();
+        MiDriveOut(); /* marked frames that become clean and unused go to the bad list by themselves */
     }
-    MiReleaseClaimedFrames(BasePage, PageCount);
-    return STATUS_INSUFFICIENT_RESOURCES;
+    MiUnlockRuns();
+    if (NT_SUCCESS(Status))
+    {
+        NumberOfBytes->QuadPart = (LONGLONG)(Marked << PAGE_SHIFT);
+    }
+    return Status;
+}
+
+NTSTATUS NTAPI MmMarkPhysicalMemoryAsGood(PPHYSICAL_ADDRESS StartAddress, PLARGE_INTEGER NumberOfBytes)
+{
+    PFN_NUMBER BasePage = (PFN_NUMBER)(StartAddress->QuadPart >> PAGE_SHIFT);
+    PFN_NUMBER PageCount = (PFN_NUMBER)(NumberOfBytes->QuadPart >> PAGE_SHIFT);
+    NTSTATUS Status = MiCheckPhysicalRange(StartAddress, NumberOfBytes);
+
+    if (!NT_SUCCESS(Status))
+    {
+        return Status;
+    }
+    MiLockRuns();
+    if (MiCountFrames(BasePage, PageCount) == 0)
+    {
+        Status = STATUS_CONFLICTING_ADDRESSES;
+    }
+    else
+    {
+        NumberOfBytes->QuadPart = (LONGLONG)(MiMarkFramesGood(BasePage, PageCount) << PAGE_SHIFT);
+    }
+    MiUnlockRuns();
+    return Status;
 }

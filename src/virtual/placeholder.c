@@ -28,6 +28,8 @@ static NTSTATUS MiTryReplace(PMI_ADDRESS_SPACE Space, const MI_ALLOCATION *Alloc
     Vad->u.WasPlaceholder = 1;
     Vad->u.Protection = Protection & 31u;
     Vad->u.CommitProtection = Protection & 31u;
+    Vad->u.PreferredNode = Allocation->PreferredNode & 31u;
+    Space->VadNodes |= Allocation->PreferredNode != 0;
     if (Watch != NULL)
     {
         Vad->u.VadType = VadWriteWatch;
@@ -115,6 +117,7 @@ static NTSTATUS MiRestorePlaceholder(PMI_ADDRESS_SPACE Space, PMMVAD Vad, PSIZE_
     Vad->u.MemCommit = 0;
     Vad->u.WasPlaceholder = 0;
     Vad->u.Placeholder = 1;
+    Vad->u.PreferredNode = 0;
     Vad->u.Protection = MM_NOACCESS;
     Vad->u.CommitProtection = MM_NOACCESS;
     return STATUS_SUCCESS;

@@ -29,6 +29,7 @@ static MEMORY_WORKING_SET_BLOCK MiWorkingSetBlock(ULONG_PTR Vpn, MMPTE Pte)
 {
     MEMORY_WORKING_SET_BLOCK Block = { .Protection = MiClientProtection(Pte) & 31u,
                                        .ShareCount = MiShareCountOf(Pte) & 7u,
+                                       .Node = MiPfnNode(MiPfn(Pte.Hard.PageFrameNumber)) & 7u,
                                        .VirtualPage = Vpn & ((1ull << 52) - 1) };
     return Block;
 }
@@ -81,6 +82,8 @@ static MEMORY_WORKING_SET_EX_BLOCK MiDescribeValid(MMPTE Pte)
         KiLowerIrqlFromDispatch(OldIrql);
     }
     Block.Valid = 1;
+    Block.Node = MiPfnNode(Pfn) & 63u;
+    Block.Bad = (Pfn->Lock & MI_PFN_BAD) != 0;
     Block.ShareCount = MiShareCountOf(Pte) & 7u;
     Block.Win32Protection = MiWin32Protection(MiClientProtection(Pte)) & 0x7ffu;
     Block.Locked = (Pte.Long & MM_PTE_STAYS) != 0;

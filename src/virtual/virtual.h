@@ -32,6 +32,7 @@ typedef struct _MI_ALLOCATION
     ULONG_PTR Lowest;  /* address requirements; 0: none */
     ULONG_PTR Highest; /* last byte */
     SIZE_T Alignment;
+    ULONG PreferredNode; /* NUMA node + 1; 0: none. For new regions only */
 } MI_ALLOCATION, *PMI_ALLOCATION;
 
 NTSTATUS MiAllocateVirtualMemory(PMI_ADDRESS_SPACE Space, PMI_ALLOCATION Allocation);

@@ -92,6 +92,37 @@ static VOID MiTurnHand(MI_CLOCK *Clock, ULONG_PTR StartVpn, ULONG_PTR EndVpn)
     Clock->Space->Vm.Hand = Hand <= Clock->Space->HighestVpn ? Hand : Clock->Space->LowestVpn;
 }
 
+static BOOLEAN MiCountAges(PVOID Context, PMMPTE First, ULONG_PTR Va, ULONG Count)
+{
+    ULONG64 *AgeCount = Context;
+
+    UNREFERENCED_PARAMETER(Va);
+    for (ULONG Index = 0; Index < Count; Index++)
+    {
+        MMPTE Pte = MiReadPte(&First[Index]);
+
+        if (Pte.Hard.Valid)
+        {
+            AgeCount[(Pte.Long & MM_PTE_ACCESSED) != 0 ? 0
+                                                       : (Pte.Long & MM_PTE_AGE_MASK) >> MM_PTE_AGE_SHIFT]++;
+        }
+    }
+    return TRUE;
+}
+
+VOID MiCaptureAccessedBits(PMI_ADDRESS_SPACE Space)
+{
+    ULONG64 AgeCount[MM_MAXIMUM_AGE + 1] = { 0 };
+    MI_SPACE_SLOT *Slot = MiLockSpaceShared(Space);
+
+    MiVisitTables(Space, Space->LowestVpn, Space->HighestVpn, MiCountAges, AgeCount);
+    MiUnlockSpaceShared(Space, Slot);
+    for (ULONG Age = 0; Age <= MM_MAXIMUM_AGE; Age++)
+    {
+        __atomic_store_n(&Space->Vm.AgeCount[Age], AgeCount[Age], __ATOMIC_RELAXED);
+    }
+}
+
 SIZE_T MiTrimWorkingSet(PMI_ADDRESS_SPACE Space, SIZE_T Pages, ULONG MinimumAge)
 {
     MI_CLOCK Clock = { .Space = Space, .Wanted = Pages, .MinimumAge = MinimumAge };

@@ -77,6 +77,8 @@ SIZE_T MiEmptyWorkingSet(PMI_ADDRESS_SPACE Space);
  */
 SIZE_T MiTrimWorkingSet(PMI_ADDRESS_SPACE Space, SIZE_T Pages, ULONG MinimumAge);
 
+/* Vm.AgeCount as of now: how many pages were last used how long ago (0: their accessed bit is set). Changes no entry. */
+VOID MiCaptureAccessedBits(PMI_ADDRESS_SPACE Space);
 /*
  * Takes page-table pages away under which nothing is in memory; only if the space's lock is free. Returns
  * pages removed. tables.c

@@ -217,6 +217,8 @@ void TestBootMachine(const TEST_MACHINE *Machine)
         .RunCount = TestMachine.Runs,
         .HoleBytes = TestMachine.HoleBytes,
         .ProcessorCount = TestMachine.Processors,
+        .NodeCount = TestMachine.Nodes,
+        .PageColours = TestMachine.Colours,
         .Deterministic = TestMachine.Deterministic,
     };
     assert_int_equal(HostInitializeMachine(&Host), STATUS_SUCCESS);

@@ -46,6 +46,8 @@ typedef struct _TEST_MACHINE
     ULONG Runs;         /* of RAM, 0: 1 */
     ULONG64 HoleBytes;  /* between runs */
     ULONG Processors;   /* 0: 1 */
+    ULONG Nodes;        /* of NUMA, 0: 1 */
+    ULONG Colours;      /* of pages, 0: 1 */
     BOOLEAN Deterministic;
     BOOLEAN Randomize; /* ASLR */
     ULONG64 Seed;

@@ -119,7 +119,16 @@ static void commands_move_pages_from_list_to_list(void **state)
     TestVmCheck(base, 64, 1);
     assert_int_equal(command(MemoryCaptureAndResetAccessedBits), STATUS_SUCCESS);
     assert_int_equal(MiWorkingSetPages(&TestUserProcess->Space), 64);
-    assert_int_equal(command(MemoryCaptureAccessedBits), STATUS_NOT_IMPLEMENTED);
+    assert_int_equal(command(MemoryCaptureAccessedBits),
+                     STATUS_SUCCESS); /* all were reset, none was used since */
+    assert_int_equal(TestUserProcess->Space.Vm.AgeCount[0], 64);
+    assert_int_equal(command(MemoryCaptureAndResetAccessedBits), STATUS_SUCCESS);
+    TestVmCheck(base, 24, 1);
+    assert_int_equal(command(MemoryCaptureAccessedBits), STATUS_SUCCESS);
+    assert_int_equal(TestUserProcess->Space.Vm.AgeCount[0], 24);
+    assert_int_equal(TestUserProcess->Space.Vm.AgeCount[1], 40);
+    assert_int_equal(command(MemoryCaptureAccessedBits), STATUS_SUCCESS); /* captured, not reset */
+    assert_int_equal(TestUserProcess->Space.Vm.AgeCount[0], 24);
     assert_int_equal(command(MemoryCommandMax), STATUS_INVALID_PARAMETER);
     assert_int_equal(NtSetSystemInformation(SystemMemoryListInformation, &lists, 8),
                      STATUS_INFO_LENGTH_MISMATCH);

@@ -130,6 +130,173 @@ static void bad_ranges_are_refused(void **state)
     assert_int_equal(take_out(base, PAGE_SIZE), STATUS_CONFLICTING_ADDRESSES);
 }
 
+/* ---- Edges of adding and removing ------------------------------------------------------------------------ */
+
+static void memory_of_several_runs_is_removed_in_one_call(void **state)
+{
+    PFN_NUMBER pages = MiState.Physical->NumberOfPages;
+    PFN_NUMBER base = top();
+
+    (void)state;
+    assert_int_equal(add(base, MEGABYTE), STATUS_SUCCESS);
+    assert_int_equal(add(base + 256, MEGABYTE), STATUS_SUCCESS);
+    assert_int_equal(take_out(base + 128, MEGABYTE), STATUS_SUCCESS);
+    assert_int_equal(MiState.Physical->NumberOfPages, pages + 256);
+    assert_int_equal(take_out(base, 2 * MEGABYTE), STATUS_CONFLICTING_ADDRESSES); /* a hole is in it now */
+    assert_int_equal(take_out(base, MEGABYTE / 2), STATUS_SUCCESS);
+    assert_int_equal(take_out(base + 384, MEGABYTE / 2), STATUS_SUCCESS);
+    assert_int_equal(MiState.Physical->NumberOfPages, pages);
+    MiCheckPhysical(3);
+}
+
+static void places_in_the_table_of_runs_are_used_again(void **state)
+{
+    PFN_NUMBER base = top();
+
+    (void)state;
+    for (ULONG round = 0; round < 3 * MI_MAXIMUM_RUNS; round++)
+    {
+        assert_int_equal(add(base, MEGABYTE / 4), STATUS_SUCCESS);
+        assert_int_equal(take_out(base, MEGABYTE / 4), STATUS_SUCCESS);
+    }
+    for (ULONG run = MiState.Physical->RunCount; run < MI_MAXIMUM_RUNS + 1; run++)
+    {
+        NTSTATUS status = add(base + 128 * run, MEGABYTE / 4);
+        assert_true(status == STATUS_SUCCESS || run >= MI_MAXIMUM_RUNS - 1);
+    }
+    assert_int_equal(add(base + 128 * (MI_MAXIMUM_RUNS + 8), MEGABYTE / 4), STATUS_INSUFFICIENT_RESOURCES);
+    for (ULONG run = 0; run < MI_MAXIMUM_RUNS + 1; run++)
+    {
+        take_out(base + 128 * run, MEGABYTE / 4);
+    }
+    MiCheckPhysical(3);
+}
+
+static void adding_memory_of_which_a_part_is_there_is_refused(void **state)
+{
+    PFN_NUMBER base = top();
+    PFN_NUMBER pages = MiState.Physical->NumberOfPages;
+
+    (void)state;
+    assert_int_equal(add(base + 64, MEGABYTE), STATUS_SUCCESS);
+    assert_int_equal(add(base, MEGABYTE), STATUS_CONFLICTING_ADDRESSES);
+    assert_int_equal(add(base + 100, PAGE_SIZE), STATUS_CONFLICTING_ADDRESSES);
+    assert_int_equal(take_out(base + 64, MEGABYTE), STATUS_SUCCESS);
+    assert_int_equal(MiState.Physical->NumberOfPages, pages);
+}
+
+/* ---- Bad memory ------------------------------------------------------------------------------------------- */
+
+static NTSTATUS mark(PFN_NUMBER frame, ULONG64 bytes, BOOLEAN bad, ULONG64 *changed)
+{
+    PHYSICAL_ADDRESS start = at(frame);
+    LARGE_INTEGER size = { .QuadPart = (LONGLONG)bytes };
+    NTSTATUS status =
+        bad ? MmMarkPhysicalMemoryAsBad(&start, &size) : MmMarkPhysicalMemoryAsGood(&start, &size);
+
+    *changed = (ULONG64)size.QuadPart;
+    return status;
+}
+
+static void bad_frames_are_not_given_out_until_they_are_good_again(void **state)
+{
+    PFN_NUMBER base = top();
+    SIZE_T limit;
+    ULONG64 changed = 0;
+    PFN_NUMBER available;
+
+    (void)state;
+    assert_int_equal(add(base, MEGABYTE), STATUS_SUCCESS);
+    available = MiAvailablePages();
+    limit = MiState.Physical->CommitLimit;
+    assert_int_equal(mark(base + 10, 20 * PAGE_SIZE, TRUE, &changed), STATUS_SUCCESS);
+    assert_int_equal(changed, 20 * PAGE_SIZE);
+    assert_int_equal(MiListTotal(&MiState.Physical->BadList), 20);
+    assert_int_equal(MiAvailablePages(), available - 20);
+    assert_int_equal(MiState.Physical->CommitLimit, limit - 20);
+    MiCheckPhysical(3);
+    assert_int_equal(mark(base, 30 * PAGE_SIZE, TRUE, &changed), STATUS_SUCCESS);
+    assert_int_equal(changed, 10 * PAGE_SIZE); /* the others were marked already */
+    assert_int_equal(MiAllocateContiguousPages(40, base, base + 60, 1), 0);
+    assert_int_equal(mark(base, 30 * PAGE_SIZE, FALSE, &changed), STATUS_SUCCESS);
+    assert_int_equal(changed, 30 * PAGE_SIZE);
+    assert_int_equal(MiListTotal(&MiState.Physical->BadList), 0);
+    assert_int_equal(MiAvailablePages(), available);
+    assert_int_equal(MiState.Physical->CommitLimit, limit);
+    assert_int_equal(take_out(base, MEGABYTE), STATUS_SUCCESS);
+}
+
+/* QueryWorkingSetEx tells; the contents stay; the frame goes when its owner lets go. */
+static void a_bad_frame_in_use_leaves_with_its_page(void **state)
+{
+    ULONG_PTR memory = TestVmAllocate(0, 64 * PAGE_SIZE, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+    SIZE_T locked = PAGE_SIZE;
+    PVOID base = (PVOID)memory;
+    PHYSICAL_ADDRESS first = { .QuadPart = 0 };
+    MEMORY_WORKING_SET_EX_BLOCK block;
+    ULONG64 changed = 0;
+    PMMPTE pte;
+
+    (void)state;
+    TestVmFill(memory, 64, 3);
+    assert_int_equal(NtLockVirtualMemory(NtCurrentProcess(), &base, &locked, 1), STATUS_SUCCESS);
+    assert_int_equal(MiWalk(TestUserProcess->Space.TopLevel, memory, &pte), 0);
+    first.QuadPart = (LONGLONG)(MiReadPte(pte).Hard.PageFrameNumber << PAGE_SHIFT);
+    assert_int_equal(mark((PFN_NUMBER)(first.QuadPart >> PAGE_SHIFT), PAGE_SIZE, TRUE, &changed),
+                     STATUS_SUCCESS);
+    assert_int_equal(MiListTotal(&MiState.Physical->BadList), 0); /* locked: it stays where it is */
+    block = MiQueryWorkingSetExBlock(&TestUserProcess->Space, memory);
+    assert_int_equal(block.Valid, 1);
+    assert_int_equal(block.Bad, 1);
+    TestVmCheck(memory, 64, 3);
+    assert_int_equal(NtUnlockVirtualMemory(NtCurrentProcess(), &base, &locked, 1), STATUS_SUCCESS);
+    TestVmWriteOut(); /* clean: the frame can go, the page comes back elsewhere */
+    assert_int_equal(MiListTotal(&MiState.Physical->BadList), 1);
+    TestVmCheck(memory, 64, 3);
+    block = MiQueryWorkingSetExBlock(&TestUserProcess->Space, memory);
+    assert_int_equal(block.Bad, 0);
+    assert_int_equal(mark((PFN_NUMBER)(first.QuadPart >> PAGE_SHIFT), PAGE_SIZE, FALSE, &changed),
+                     STATUS_SUCCESS);
+    assert_int_equal(changed, PAGE_SIZE);
+    TestVmFree(memory, 0, MEM_RELEASE);
+}
+
+static void bad_memory_can_be_removed(void **state)
+{
+    PFN_NUMBER base = top();
+    SIZE_T limit = MiState.Physical->CommitLimit;
+    LONG64 resident = MiState.Physical->ResidentAvailable;
+    ULONG64 changed = 0;
+
+    (void)state;
+    assert_int_equal(add(base, MEGABYTE), STATUS_SUCCESS);
+    assert_int_equal(mark(base + 5, 3 * PAGE_SIZE, TRUE, &changed), STATUS_SUCCESS);
+    assert_int_equal(take_out(base, MEGABYTE), STATUS_SUCCESS);
+    assert_int_equal(MiListTotal(&MiState.Physical->BadList), 0);
+    assert_int_equal(MiState.Physical->CommitLimit, limit);
+    assert_int_equal(MiState.Physical->ResidentAvailable, resident);
+    assert_int_equal(add(base, MEGABYTE), STATUS_SUCCESS); /* new memory, and good */
+    assert_int_equal(mark(base, MEGABYTE, FALSE, &changed), STATUS_SUCCESS);
+    assert_int_equal(changed, 0);
+    assert_int_equal(take_out(base, MEGABYTE), STATUS_SUCCESS);
+    MiCheckPhysical(3);
+}
+
+static void marks_outside_of_memory_are_refused(void **state)
+{
+    ULONG64 changed = 0;
+
+    (void)state;
+    assert_int_equal(mark(top() + 5, PAGE_SIZE, TRUE, &changed), STATUS_CONFLICTING_ADDRESSES);
+    assert_int_equal(mark(top() + 5, PAGE_SIZE, FALSE, &changed), STATUS_CONFLICTING_ADDRESSES);
+    assert_int_equal(mark(0, PAGE_SIZE, TRUE, &changed), STATUS_INVALID_PARAMETER_1);
+    assert_int_equal(mark(1, 100, TRUE, &changed), STATUS_INVALID_PARAMETER_2);
+    /* More than commitment can spare. */
+    assert_int_equal(mark(1, MiState.Physical->NumberOfPages << PAGE_SHIFT, TRUE, &changed),
+                     STATUS_INSUFFICIENT_RESOURCES);
+    assert_int_equal(MiListTotal(&MiState.Physical->BadList), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -138,6 +305,13 @@ int main(void)
         TEST_WITH_PAGING_FILE(a_part_can_be_removed_and_come_back),
         TEST_WITH_PAGING_FILE(memory_in_use_by_the_kernel_stays),
         TEST_WITH_PAGING_FILE(bad_ranges_are_refused),
+        TEST_WITH_PAGING_FILE(memory_of_several_runs_is_removed_in_one_call),
+        TEST_WITH_PAGING_FILE(places_in_the_table_of_runs_are_used_again),
+        TEST_WITH_PAGING_FILE(adding_memory_of_which_a_part_is_there_is_refused),
+        TEST_WITH_PAGING_FILE(bad_frames_are_not_given_out_until_they_are_good_again),
+        TEST_WITH_PAGING_FILE(a_bad_frame_in_use_leaves_with_its_page),
+        TEST_WITH_PAGING_FILE(bad_memory_can_be_removed),
+        TEST_WITH_PAGING_FILE(marks_outside_of_memory_are_refused),
     };
 
     return cmocka_run_group_tests_name("virtual.physicalmemory", tests, NULL, NULL);

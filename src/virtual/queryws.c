@@ -78,12 +78,12 @@ static MEMORY_WORKING_SET_EX_BLOCK MiDescribeValid(MMPTE Pte)
 
         MiLockPfn(Pfn);
         Block.Priority = Pfn->e1.Priority & 7u;
+        Block.Node = MiPfnNode(Pfn) & 63u;
+        Block.Bad = (Pfn->Lock & MI_PFN_BAD) != 0;
         MiUnlockPfn(Pfn);
         KiLowerIrqlFromDispatch(OldIrql);
     }
     Block.Valid = 1;
-    Block.Node = MiPfnNode(Pfn) & 63u;
-    Block.Bad = (Pfn->Lock & MI_PFN_BAD) != 0;
     Block.ShareCount = MiShareCountOf(Pte) & 7u;
     Block.Win32Protection = MiWin32Protection(MiClientProtection(Pte)) & 0x7ffu;
     Block.Locked = (Pte.Long & MM_PTE_STAYS) != 0;

@@ -17,10 +17,23 @@ static MI_FAULT_RESULT MiFail(PMI_FAULT Fault, NTSTATUS Status)
     return MiFaultFailed;
 }
 
+/* Which page of which section a view shows there. */
+static VOID MiNoteView(PMI_FAULT Fault)
+{
+    Fault->ControlArea = Fault->Vad->ControlArea;
+    Fault->SegmentPage = Fault->Vad->FirstPage + ((Fault->Va >> PAGE_SHIFT) - Fault->Vad->StartingVpn);
+}
+
 /* The protection of a page whose entry is zero: what its VAD says. */
 static MI_FAULT_RESULT MiLookUpVad(PMI_FAULT Fault)
 {
     Fault->Vad = MiLocateVad(Fault->Space, Fault->Va >> PAGE_SHIFT);
+    if (Fault->Vad != NULL && Fault->Vad->ControlArea != NULL)
+    {
+        MiNoteView(Fault);
+        Fault->Protection = MiViewProtection(Fault->Vad, Fault->Va >> PAGE_SHIFT);
+        return MiFaultResolved;
+    }
     if (Fault->Vad == NULL || !Fault->Vad->u.MemCommit)
     {
         return MiFail(Fault, STATUS_ACCESS_VIOLATION);
@@ -78,11 +91,21 @@ static MI_FAULT_RESULT MiResolveEntry(PMI_FAULT Fault)
             return MiFail(Fault, STATUS_ACCESS_VIOLATION);
         }
         Fault->Protection = (ULONG)Pte.Soft.Protection;
+        Fault->ControlArea = NULL;
+        if (MiIsLookup(Pte))
+        {
+            Fault->Vad = Fault->Vad != NULL ? Fault->Vad : MiLocateVad(Fault->Space, Fault->Va >> PAGE_SHIFT);
+            MiNoteView(Fault);
+        }
     }
     Result = MiCheckProtection(Fault);
     if (Result != MiFaultRetry)
     {
         return Result;
+    }
+    if (Fault->ControlArea != NULL)
+    {
+        return MiResolveSectionFault(Fault);
     }
     if (MiIsPrototype(Pte))
     {
@@ -106,6 +129,7 @@ static MI_FAULT_RESULT MiTryFault(PMI_FAULT Fault)
     KIRQL OldIrql;
 
     Fault->Vad = NULL;
+    Fault->ControlArea = NULL;
     Fault->Level = MiWalk(Fault->Space->TopLevel, Fault->Va, &Fault->PointerPte);
     Fault->Pte = MiReadPte(Fault->PointerPte);
     if (Fault->Pte.Long == 0)
@@ -415,6 +439,9 @@ NTSTATUS MiInitializeFault(void)
         return STATUS_INSUFFICIENT_RESOURCES;
     }
     InitializeListHead(&MiState.Fault->ClonePages);
+    MiState.Section->Backings[MiBackingPagingFile] = &MiPagingFileBacking;
+    MiState.Section->DeletePages = MiDeleteSegmentPages;
+    MiState.Section->ReleaseBacking = MiReleaseBacking;
     return STATUS_SUCCESS;
 }
 

@@ -74,6 +74,7 @@ static VOID MiDeleteValid(MI_DELETE_BATCH *Batch, PMMPTE PointerPte, ULONG_PTR V
     MMPTE Old = MiReadPte(PointerPte);
     PMMPFN Pfn = MiPfn(Old.Hard.PageFrameNumber);
     PMMPTE Prototype = NULL;
+    BOOLEAN Clone = FALSE;
 
     if (Batch->Count == MI_TRIM_BATCH)
     {
@@ -84,6 +85,7 @@ static VOID MiDeleteValid(MI_DELETE_BATCH *Batch, PMMPTE PointerPte, ULONG_PTR V
     if ((Old.Long & MM_PTE_SHARED) != 0)
     {
         Prototype = Pfn->PteAddress;
+        Clone = !MiIsSectionPrototype(Prototype);
         MiIncrementReferenceCount(Pfn); /* the batch's */
         if (Old.Hard.Dirty)
         {
@@ -114,7 +116,7 @@ static VOID MiDeleteValid(MI_DELETE_BATCH *Batch, PMMPTE PointerPte, ULONG_PTR V
     }
     Batch->Frames[Batch->Count++] = MiPfnFrame(Pfn);
     MiAddToFlushList(&Batch->Flush, Va, 1);
-    if (Prototype != NULL)
+    if (Clone)
     {
         MiDereferenceCloneBlock(Prototype);
     }
@@ -162,7 +164,11 @@ VOID MiDeleteEntry(MI_DELETE_BATCH *Batch, PMMPTE PointerPte, ULONG_PTR Va, MMPT
         else
         {
             MiWritePte(PointerPte, New);
-            if (MiIsPrototype(Old))
+            if (MiIsLookup(Old))
+            {
+                /* of a section, whose pages are its own affair */
+            }
+            else if (MiIsPrototype(Old))
             {
                 MiDereferenceCloneBlock(MiPrototypeOf(Old));
             }
@@ -178,6 +184,17 @@ VOID MiDeleteEntry(MI_DELETE_BATCH *Batch, PMMPTE PointerPte, ULONG_PTR Va, MMPT
 
 /* ---- Protection ---------------------------------------------------------------------------------------- */
 
+/* A shared frame: whether it is one of clones. The frame is mapped, so what it points back to stays. */
+static BOOLEAN MiIsCloneFrame(PMMPFN Pfn)
+{
+    BOOLEAN Clone;
+
+    MiLockPfn(Pfn);
+    Clone = !MiIsSectionPrototype(Pfn->PteAddress);
+    MiUnlockPfn(Pfn);
+    return Clone;
+}
+
 static VOID MiProtectValid(MI_TRIM_BATCH_LIST *Batch, PMMPTE PointerPte, ULONG_PTR Va, ULONG Protection,
                            PMMVAD Vad)
 {
@@ -188,7 +205,7 @@ static VOID MiProtectValid(MI_TRIM_BATCH_LIST *Batch, PMMPTE PointerPte, ULONG_P
     BOOLEAN Shared = (Old.Long & MM_PTE_SHARED) != 0;
     MMPTE New;
 
-    if (Shared && MiIsWritable(Protection))
+    if (Shared && MiIsWritable(Protection) && MiIsCloneFrame(Pfn))
     {
         Protection |= 1u; /* copy on write */
     }
@@ -227,7 +244,8 @@ VOID MiProtectEntry(MI_TRIM_BATCH_LIST *Batch, PMMPTE PointerPte, ULONG_PTR Va, 
     }
     if (MiIsPrototype(Pte))
     {
-        Pte.Proto.Protection = (MiIsWritable(Protection) ? Protection | 1u : Protection) & 31u;
+        Protection |= MiIsWritable(Protection) && !MiIsLookup(Pte); /* clones: copy on write */
+        Pte.Proto.Protection = Protection & 31u;
         MiWritePte(PointerPte, Pte);
         return;
     }

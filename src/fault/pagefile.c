@@ -76,12 +76,8 @@ static VOID MiNoteRead(PMI_FAULT Fault, ULONG Pages)
     }
 }
 
-/*
- * Puts one more page into the read: its entry becomes a transition to Frame. The page's slot stays its own:
- * it is clean.
- */
-static VOID MiAddToRead(PMMINPAGE_SUPPORT InPage, PMMPTE PointerPte, MMPTE Paged, PFN_NUMBER Frame,
-                        BOOLEAN Prototype, ULONG Priority)
+VOID MiAddToRead(PMMINPAGE_SUPPORT InPage, PMMPTE PointerPte, MMPTE Paged, PFN_NUMBER Frame,
+                 BOOLEAN Prototype, ULONG Priority)
 {
     PMMPFN Pfn = MiPfn(Frame);
 
@@ -94,7 +90,7 @@ static VOID MiAddToRead(PMMINPAGE_SUPPORT InPage, PMMPTE PointerPte, MMPTE Paged
     Pfn->e1.PrototypePte = Prototype;
     Pfn->e1.Priority = Priority & 7u;
     MiWritePte(PointerPte, MiMakeTransitionPte(Frame, (ULONG)Paged.Soft.Protection));
-    if (!Prototype)
+    if (MiCountsShares(PointerPte))
     {
         MiIncrementPageTableShare(PointerPte);
     }

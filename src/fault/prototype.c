@@ -1,18 +1,27 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Pages that several address spaces share are described once, by a prototype PTE; the entries of the spaces
- * point at it while they are invalid. The fault resolves the prototype first, by the same kinds as a private
- * page, and then maps its frame.
+ * Pages that several address spaces share are described once, by a prototype PTE: of a clone block, at which the entries
+ * of the spaces point while they are invalid, or of a section, which is found through the VAD. The fault resolves the
+ * prototype first, by the same kinds as a private page, and then maps its frame.
  */
 #include "fault/resolve.h"
 
-/* Maps the active or reactivated frame of Prototype. Frame locked on entry, unlocked on exit. */
-static MI_FAULT_RESULT MiMapShared(PMI_FAULT Fault, PMMPFN Pfn)
+VOID MiMapShared(PMI_FAULT Fault, PMMPFN Pfn)
 {
     MiIncrementPageTableShare(Fault->PointerPte);
+    if (Fault->Pte.Long == 0)
+    {
+        MiAddUsedEntries(Fault->PointerPte, 1);
+    }
     MiMakeEntryValid(Fault, MiPfnFrame(Pfn), TRUE, Fault->Protection);
-    MiUnlockPfn(Pfn);
     MiCount(PrototypeFaults);
+}
+
+/* Maps the active or reactivated frame of Prototype. Frame locked on entry, unlocked on exit. */
+static MI_FAULT_RESULT MiMapAndUnlock(PMI_FAULT Fault, PMMPFN Pfn)
+{
+    MiMapShared(Fault, Pfn);
+    MiUnlockPfn(Pfn);
     return MiFaultResolved;
 }
 
@@ -23,7 +32,7 @@ static VOID MiMakePrototypeValid(PMMPTE Prototype, PMMPFN Pfn)
     MiWritePte(Prototype, Pte);
 }
 
-static MI_FAULT_RESULT MiResolveResident(PMI_FAULT Fault, PMMPTE Prototype, MMPTE Proto)
+MI_FAULT_RESULT MiResolveResident(PMI_FAULT Fault, PMMPTE Prototype, MMPTE Proto)
 {
     PMMPFN Pfn = MiPfn(Proto.Hard.Valid ? Proto.Hard.PageFrameNumber : Proto.Trans.PageFrameNumber);
 
@@ -36,7 +45,7 @@ static MI_FAULT_RESULT MiResolveResident(PMI_FAULT Fault, PMMPTE Prototype, MMPT
     if (Proto.Hard.Valid)
     {
         Pfn->u1.ShareCount++;
-        return MiMapShared(Fault, Pfn);
+        return MiMapAndUnlock(Fault, Pfn);
     }
     if (Pfn->e1.ReadInProgress)
     {
@@ -49,28 +58,50 @@ static MI_FAULT_RESULT MiResolveResident(PMI_FAULT Fault, PMMPTE Prototype, MMPT
     MiActivateTransitionFrame(Pfn);
     MiMakePrototypeValid(Prototype, Pfn);
     MiCount(TransitionFaults);
-    return MiMapShared(Fault, Pfn);
+    return MiMapAndUnlock(Fault, Pfn);
 }
 
-static MI_FAULT_RESULT MiResolvePrototypeDemandZero(PMI_FAULT Fault, PMMPTE Prototype, MMPTE Proto)
+VOID MiMapNewPrototypePage(PMI_FAULT Fault, PMMPTE Prototype, PFN_NUMBER Frame, MMPTE OriginalPte)
+{
+    PMMPFN Pfn = MiPfn(Frame);
+
+    MiLockPfn(Pfn);
+    Pfn->u1.ShareCount = 1;
+    Pfn->PteAddress = Prototype;
+    Pfn->OriginalPte = OriginalPte;
+    Pfn->e1.PrototypePte = 1;
+    Pfn->e1.Priority = MiPagePriority(Fault) & 7u;
+    if (MiIsSectionPrototype(Prototype))
+    {
+        MiIncrementPageTableShare(Prototype);
+    }
+    MiMakePrototypeValid(Prototype, Pfn);
+    MiMapShared(Fault, Pfn);
+    MiUnlockPfn(Pfn);
+}
+
+MI_FAULT_RESULT MiResolvePrototypeDemandZero(PMI_FAULT Fault, PMMPTE Prototype, MMPTE OriginalPte)
 {
     PFN_NUMBER Frame = MiAllocatePage(MI_PAGE_ZEROED);
-    PMMPFN Pfn;
 
     if (Frame == 0)
     {
         return MiFaultNeedFrame;
     }
-    Pfn = MiPfn(Frame);
-    MiLockPfn(Pfn);
-    Pfn->u1.ShareCount = 1;
-    Pfn->PteAddress = Prototype;
-    Pfn->OriginalPte = Proto;
-    Pfn->e1.PrototypePte = 1;
-    Pfn->e1.Priority = MiPagePriority(Fault) & 7u;
-    MiMakePrototypeValid(Prototype, Pfn);
+    MiMapNewPrototypePage(Fault, Prototype, Frame, OriginalPte);
     MiCount(DemandZeroFaults);
-    return MiMapShared(Fault, Pfn);
+    return MiFaultResolved;
+}
+
+MI_FAULT_RESULT MiReadPrototype(PMI_FAULT Fault, PMMPTE Prototype, MMPTE Proto)
+{
+    MI_FAULT_RESULT Result = MiStartInPage(Fault, Prototype, Proto, TRUE);
+
+    if (Result == MiFaultNeedRead)
+    {
+        MiCount(PagingFileFaults);
+    }
+    return Result;
 }
 
 MI_FAULT_RESULT MiResolvePrototypeFault(PMI_FAULT Fault)
@@ -88,11 +119,7 @@ MI_FAULT_RESULT MiResolvePrototypeFault(PMI_FAULT Fault)
     }
     else if (MiIsPagedOut(Proto))
     {
-        Result = MiStartInPage(Fault, Prototype, Proto, TRUE);
-        if (Result == MiFaultNeedRead)
-        {
-            MiCount(PagingFileFaults);
-        }
+        Result = MiReadPrototype(Fault, Prototype, Proto);
     }
     else
     {

@@ -42,6 +42,36 @@ VOID MiActivateTransitionFrame(PMMPFN Pfn);
  */
 MI_FAULT_RESULT MiStartInPage(PMI_FAULT Fault, PMMPTE PointerPte, MMPTE Paged, BOOLEAN Prototype);
 
+/*
+ * Puts one more page into the read: its entry becomes a transition to Frame, whose OriginalPte (its place in the backing store) stays: it is
+ * clean. Prototype: PointerPte is a prototype PTE. The page that holds PointerPte locked. pagefile.c
+ */
+VOID MiAddToRead(PMMINPAGE_SUPPORT InPage, PMMPTE PointerPte, MMPTE OriginalPte, PFN_NUMBER Frame,
+                 BOOLEAN Prototype, ULONG Priority);
+
+/* ---- Prototype PTEs (prototype.c): the page that holds the prototype locked, too ------------------------- */
+
+/* The prototype is valid or in transition (Proto, as read): maps its frame, or waits for its read. */
+MI_FAULT_RESULT MiResolveResident(PMI_FAULT Fault, PMMPTE Prototype, MMPTE Proto);
+MI_FAULT_RESULT MiResolvePrototypeDemandZero(PMI_FAULT Fault, PMMPTE Prototype, MMPTE OriginalPte);
+MI_FAULT_RESULT MiReadPrototype(PMI_FAULT Fault, PMMPTE Prototype, MMPTE Proto); /* from the paging file */
+/* A frame with its contents becomes the page of Prototype and is mapped. OriginalPte: its place in the backing store. */
+VOID MiMapNewPrototypePage(PMI_FAULT Fault, PMMPTE Prototype, PFN_NUMBER Frame, MMPTE OriginalPte);
+/* Maps the frame (locked; its share counted already) in place of Fault->Pte. */
+VOID MiMapShared(PMI_FAULT Fault, PMMPFN Pfn);
+
+/* ---- Sections (sectionpage.c, segment.c) ------------------------------------------------------------------ */
+
+MI_FAULT_RESULT MiResolveSectionFault(PMI_FAULT Fault);
+/* The frame of the chunk is not in memory: makes it, brings it back. Retry, NeedFrame, NeedBlock, NeedRead. */
+MI_FAULT_RESULT MiResolveChunkFault(PMI_FAULT Fault, PMI_PROTOTYPE_CHUNK Chunk);
+/* Frees frame or slot behind a prototype PTE that nobody maps; it becomes zero. Its page locked. */
+VOID MiDeletePrototype(PMMPTE Prototype);
+VOID MiDeleteSegmentPages(PSEGMENT Segment);
+VOID MiReleaseBacking(PCONTROL_AREA ControlArea);
+
+extern const MI_BACKING MiPagingFileBacking;
+
 MI_FAULT_RESULT MiResolveWatchedWrite(PMI_FAULT Fault); /* demandzero.c */
 /* The page is being written to: if its region is watched, remembers it. demandzero.c */
 VOID MiNoteWatchedWrite(PMI_FAULT Fault);

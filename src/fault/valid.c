@@ -11,7 +11,7 @@ static BOOLEAN MiTakeOverSharedPage(PMI_FAULT Fault, PMMPFN Pfn, ULONG Protectio
     PMMCLONE_BLOCK Block = CONTAINING_RECORD(Pfn->PteAddress, MMCLONE_BLOCK, ProtoPte);
     MMPTE Pte;
 
-    if (!Pfn->e1.PrototypePte || Pfn->u1.ShareCount != 1 ||
+    if (!Pfn->e1.PrototypePte || Pfn->u1.ShareCount != 1 || MiIsSectionPrototype(Pfn->PteAddress) ||
         __atomic_load_n(&Block->References, __ATOMIC_ACQUIRE) != 1)
     {
         return FALSE;
@@ -35,7 +35,7 @@ static VOID MiLeaveSharedPage(PMMPFN Pfn, BOOLEAN Dirty)
 
     MiLockPfn(Pfn);
     Prototype = Pfn->PteAddress;
-    Clone = Pfn->e1.PrototypePte;
+    Clone = Pfn->e1.PrototypePte && !MiIsSectionPrototype(Prototype);
     if (Dirty)
     {
         MiSetFrameModified(Pfn);
@@ -156,7 +156,8 @@ VOID MiClearGuard(PMI_FAULT Fault)
     if (Pte.Long == 0)
     {
         MiAddUsedEntries(Fault->PointerPte, 1);
-        MiWritePte(Fault->PointerPte, MiMakeDemandZeroPte(Protection));
+        MiWritePte(Fault->PointerPte, Fault->ControlArea != NULL ? MiMakeLookupPte(Protection)
+                                                                 : MiMakeDemandZeroPte(Protection));
         return;
     }
     if (MiIsTransition(Pte))

@@ -7,6 +7,7 @@
 #include "fault/fault.h"
 #include "io/io.h"
 #include "mdl/mdl.h"
+#include "mapping/mapping.h"
 #include "nt/nt.h"
 #include "virtual/virtual.h"
 
@@ -40,10 +41,12 @@ MM_PLAIN_BOOT(MmBootTranslation, MiInitializeTranslation)
 MM_PLAIN_BOOT(MmBootPool, MiInitializePool)
 MM_PLAIN_BOOT(MmBootOb, ObInitializeSystem)
 MM_PLAIN_BOOT(MmBootIo, IoInitializeSystem)
+MM_PLAIN_BOOT(MmBootSection, MiInitializeSection)
 MM_PLAIN_BOOT(MmBootPaging, MiInitializePaging)
 MM_PLAIN_BOOT(MmBootWorkingSets, MiInitializeWorkingSets)
 MM_PLAIN_BOOT(MmBootFault, MiInitializeFault)
 MM_PLAIN_BOOT(MmBootVirtual, MiInitializeVirtual)
+MM_PLAIN_BOOT(MmBootMapping, MiInitializeMapping)
 MM_PLAIN_BOOT(MmBootMdl, MiInitializeMdl)
 MM_PLAIN_BOOT(MmBootNt, NtInitializeServices)
 
@@ -59,10 +62,12 @@ static const struct
     { MmBootOb, ObShutdownSystem },
     { MmBootIo, IoShutdownSystem },
     { MmBootSpace, MiShutdownSpace },
+    { MmBootSection, MiShutdownSection },
     { MmBootPaging, MiShutdownPaging },
     { MmBootWorkingSets, MiShutdownWorkingSets },
     { MmBootFault, MiShutdownFault },
     { MmBootVirtual, MiShutdownVirtual },
+    { MmBootMapping, MiShutdownMapping },
     { MmBootMdl, MiShutdownMdl },
     { MmBootNt, NtShutdownServices },
 };
@@ -141,5 +146,6 @@ VOID MmCheckSystem(ULONG Level)
     {
         MiCheckPool();
     }
+    MiCheckSections(Level);
     MiCheckSpace(&MiState.Space->System, Level);
 }

@@ -174,7 +174,7 @@ VOID MiWriteBackOriginalPte(PMMPFN Pfn)
     KiRequire(Old.Hard.Valid == 0 && Old.Trans.Transition == 1 &&
               Old.Trans.PageFrameNumber == MiPfnFrame(Pfn));
     __atomic_store_n(&PointerPte->Long, Pfn->OriginalPte.Long, __ATOMIC_RELEASE);
-    if (!Pfn->e1.PrototypePte)
+    if (MiCountsShares(PointerPte))
     {
         MiDecrementPageTableShare(PointerPte);
     }

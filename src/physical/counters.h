@@ -44,6 +44,8 @@
     X(PagesZeroed, "Pages Zeroed", "frames zeroed by the zero-page thread")                                  \
     X(PagesZeroedOnDemand, "Pages Zeroed on Demand",                                                         \
       "frames zeroed in a fault because no zeroed one was at hand")                                          \
+    X(PrototypeTableFaults, "Prototype Table Faults", "pages of prototype PTEs made or brought back")        \
+    X(PrototypePagesTrimmed, "Prototype Pages Trimmed", "pages of prototype PTEs that left memory")          \
     X(PageTablePagesTrimmed, "Page Table Pages Trimmed", "page-table pages that left memory")                \
     X(TbFlushes, "TB Flushes", "requests to flush translations")                                             \
     X(CommitFailures, "Commit Failures", "charges refused because of the commit limit")                      \

@@ -425,7 +425,16 @@ static FORCEINLINE VOID MiIncrementReferenceCount(PMMPFN Pfn)
 /* Drops one mapping; with the last one also its reference. Frame lock held. */
 BOOLEAN MiDecrementShareCount(PMMPFN Pfn);
 
-/* A transition or valid entry in the page table that holds PointerPte came or went (not for prototype PTE pages). */
+/*
+ * Whether the page that holds PointerPte counts its valid and transition entries: a page table, or a page of a section's prototype PTEs.
+ * Those of clones, and what describes such pages themselves, are in pool. Fixed as long as the entry has a frame behind it.
+ */
+static FORCEINLINE BOOLEAN MiCountsShares(const volatile MMPTE *PointerPte)
+{
+    return MiReadPfnEntry(MiPtePage(PointerPte)).PageTable;
+}
+
+/* A transition or valid entry in the page that holds PointerPte came or went. */
 static FORCEINLINE VOID MiIncrementPageTableShare(PMMPTE PointerPte)
 {
     __atomic_fetch_add(&MiPtePage(PointerPte)->u1.ShareCount, 1, __ATOMIC_RELAXED);

@@ -24,9 +24,10 @@ struct _MI_BACKING;
  */
 typedef struct _MI_PROTOTYPE_CHUNK
 {
-    MMPTE Pte;                /* [T] of the pool page that holds it, for what is not valid */
-    struct _SEGMENT *Segment; /* fixed */
-    ULONG64 FirstPage;        /* fixed: of the segment */
+    MMPTE Pte;                    /* [T] of the pool page that holds it, for what is not valid */
+    struct _SEGMENT *Segment;     /* fixed */
+    ULONG64 FirstPage;            /* fixed: of the segment */
+    volatile ULONG64 Committed[]; /* [C] SEC_RESERVE only: one bit a page. [G] to set */
 } MI_PROTOTYPE_CHUNK, *PMI_PROTOTYPE_CHUNK;
 
 #define MI_CHUNK_PAGES 512u
@@ -49,6 +50,7 @@ typedef struct _SEGMENT
     volatile SIZE_T NumberOfCommittedPages; /* [C] charged for pages of the paging file */
     volatile SIZE_T PrototypePages;         /* [C] frames of chunks that exist, charged */
     ULONG SegmentProtection;                /* fixed: MM_* of pages of the paging file */
+    BOOLEAN Reserve;                        /* fixed: SEC_RESERVE, pages are committed one by one */
     EX_PUSH_LOCK Lock;
     volatile ULONG_PTR Root; /* [C] node or chunk, + depth in the low three bits; 0: none */
     PVOID ImageInformation;  /* images: SECTION_IMAGE_INFORMATION and more; owned by image.c */
@@ -82,7 +84,7 @@ typedef struct _MMSECTION_FLAGS
     ULONG Based : 1;
     ULONG File : 1;
     ULONG PhysicalMemory : 1;
-    ULONG Commit : 1; /* SEC_COMMIT: a prototype PTE that is zero stands for a committed page */
+    ULONG Commit : 1;
     ULONG Reserve : 1;
     ULONG NoChange : 1;
     ULONG NoCache : 1;
@@ -128,12 +130,14 @@ typedef struct _CONTROL_AREA
 typedef struct _SECTION
 {
     PCONTROL_AREA ControlArea;      /* fixed; holds a section reference */
-    ULONG_PTR BasedVpn;             /* SEC_BASED: where every view is mapped; 0: not based */
     volatile ULONG64 SizeOfSection; /* [G] bytes; never larger than the segment's */
     ULONG AllocationAttributes;     /* fixed: SEC_* as created */
     ULONG InitialPageProtection;    /* fixed: PAGE_* */
     BOOLEAN UserReference;          /* fixed */
     BOOLEAN UserWritable;           /* fixed */
+    ULONG_PTR BasedVpn;             /* fixed: SEC_BASED: where every view is mapped; 0: not based */
+    ULONG_PTR BasedEndVpn;          /* fixed: inclusive */
+    LIST_ENTRY BasedLinks;          /* BasedLock */
 } SECTION, *PSECTION;
 
 typedef struct _MI_SECTION_STATE
@@ -145,10 +149,12 @@ typedef struct _MI_SECTION_STATE
     ULONG64 UnusedSegmentCount;   /* [S] */
     OB_TYPE SectionType;
     const struct _MI_BACKING *Backings[MiBackingMaximum]; /* handed in by room fault (fault.h) */
-    /* Handed in by room fault: lets go of every page, slot and chunk of a segment that nobody uses. PASSIVE_LEVEL. */
+    /* Handed in by room fault: lets go of every page, slot and chunk frame of a segment that nobody uses. PASSIVE_LEVEL. */
     VOID (*DeletePages)(PSEGMENT Segment);
+    VOID (*ReleaseBacking)(PCONTROL_AREA ControlArea); /* the same: calls MI_BACKING.Delete */
+    KEVENT Settled; /* notification: a control area was created or deleted to the end */
     EX_PUSH_LOCK BasedLock;
-    RTL_AVL_TREE BasedRoot; /* SEC_BASED ranges. BasedLock */
+    LIST_ENTRY BasedSections; /* SEC_BASED, ascending addresses. BasedLock */
 } MI_SECTION_STATE;
 
 NTSTATUS MiInitializeSection(void);
@@ -168,6 +174,14 @@ PMI_PROTOTYPE_CHUNK MiMakeChunk(PSEGMENT Segment, ULONG64 Page);
 PMMPTE MiLockPrototype(PSEGMENT Segment, ULONG64 Page);
 VOID MiUnlockPrototype(PMMPTE Prototype);
 
+/*
+ * Whether a page of the segment may be touched, and how many pages from Page on, up to Count, agree with it. SEC_RESERVE: committed
+ * already; else always. No lock.
+ */
+ULONG64 MiMeasureCommitted(PSEGMENT Segment, ULONG64 Page, ULONG64 Count, PBOOLEAN Committed);
+/* Commits pages of a SEC_RESERVE segment; those that are already stay. STATUS_COMMITMENT_LIMIT, STATUS_INSUFFICIENT_RESOURCES. PASSIVE_LEVEL, no locks. */
+NTSTATUS MiCommitSegmentPages(PSEGMENT Segment, ULONG64 Page, ULONG64 Count);
+
 /* Frames of the segment in memory: active, on a list, in I/O. No lock; a moment's truth. */
 ULONG64 MiCountSegmentPages(PSEGMENT Segment);
 
@@ -183,7 +197,7 @@ VOID MiFreeChunks(PSEGMENT Segment);
  */
 static FORCEINLINE BOOLEAN MiIsSectionPrototype(const volatile MMPTE *Prototype)
 {
-    return MiReadPfnEntry(MiPtePage(Prototype)).PageTable;
+    return MiCountsShares(Prototype);
 }
 
 /* Whose a prototype PTE of a section is, while a frame stands behind it or its page is locked. */
@@ -263,13 +277,24 @@ VOID MiDereferenceControlArea(PCONTROL_AREA ControlArea, MI_CONTROL_AREA_REFEREN
                               BOOLEAN Writable);
 
 /*
- * Deletes an unreferenced control area whose Anchor still names it: FALSE when somebody refers to it, or has it in his hands. What is modified
- * must have been written (or is lost). PASSIVE_LEVEL.
+ * Deletes the control area that *Anchor names, with everything that is in memory of it: what is modified must have been written. FALSE: somebody
+ * refers to it. Waits while it is being created or deleted. PASSIVE_LEVEL.
  */
-BOOLEAN MiDeleteUnusedControlArea(PCONTROL_AREA ControlArea);
+BOOLEAN MiDeleteAnchoredControlArea(PVOID volatile *Anchor);
 
-/* Deletes unused control areas that have no page left, and with Force (memory pressure, shutdown) the oldest too. Returns how many. */
+/* Deletes unused control areas that have no page left, and the Force oldest in any case. Returns how many. PASSIVE_LEVEL. */
 ULONG64 MiTrimUnusedSegments(ULONG64 Force);
+
+/* The next in turn of all control areas, with a section reference; NULL: it is just coming or going. Ask NumberOfControlAreas times. */
+PCONTROL_AREA MiNextControlArea(void);
+
+ULONG MiImageViewProtection(const MMVAD *Vad, ULONG_PTR Vpn);
+/* The protection of a page of a view whose entry is zero. */
+static FORCEINLINE ULONG MiViewProtection(const MMVAD *Vad, ULONG_PTR Vpn)
+{
+    return __builtin_expect(Vad->u.VadType == VadImageMap, 0) ? MiImageViewProtection(Vad, Vpn)
+                                                              : Vad->u.CommitProtection;
+}
 
 PSUBSECTION MiLocateSubsection(PCONTROL_AREA ControlArea, ULONG64 Page); /* NULL: beyond the end */
 
@@ -300,6 +325,7 @@ typedef struct _MI_SECTION_REQUEST
 
 /* The object has one reference and no name. PASSIVE_LEVEL. Statuses: NtCreateSection. */
 NTSTATUS MiCreateSection(const MI_SECTION_REQUEST *Request, PSECTION *Section);
+VOID MiDeleteSection(PVOID Object); /* SectionType.Delete */
 /* NewSize: in the size wanted, out the size reached. Statuses: NtExtendSection. */
 NTSTATUS MiExtendSection(PSECTION Section, PULONG64 NewSize);
 

@@ -182,7 +182,7 @@ static NTSTATUS MiChooseAddress(PMI_ADDRESS_SPACE Space, const MI_ALLOCATION *Al
 }
 
 /* The pool cannot wait, but we hold no locks yet: memory that is short for a moment is no reason to refuse. */
-static PMMVAD MiAllocateVadPatiently(SIZE_T Pages)
+PMMVAD MiAllocateVadPatiently(SIZE_T Pages)
 {
     PMMVAD Vad = MiAllocateVad(0, Pages - 1);
 
@@ -235,7 +235,7 @@ static PMMVAD MiPrepareVad(const MI_ALLOCATION *Allocation, SIZE_T Pages, ULONG 
 }
 
 /* Finds or checks the addresses and links the VAD. */
-static NTSTATUS MiPlaceVad(PMI_ADDRESS_SPACE Space, const MI_ALLOCATION *Allocation, PMMVAD Vad)
+NTSTATUS MiPlaceVad(PMI_ADDRESS_SPACE Space, const MI_ALLOCATION *Allocation, PMMVAD Vad)
 {
     SIZE_T Pages = MiVadPages(Vad);
     NTSTATUS Status = STATUS_SUCCESS;

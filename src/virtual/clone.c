@@ -24,6 +24,7 @@ typedef struct _MI_CLONE
     ULONG MissingCount;
     ULONG_PTR Missing[MI_MISSING_TABLES]; /* vpns whose page table the child lacks */
     NTSTATUS Status;
+    PMMVAD Vad; /* whose entries are being visited */
 } MI_CLONE;
 
 /* ---- VADs ---------------------------------------------------------------------------------------------- */
@@ -75,7 +76,19 @@ static PMMVAD MiCopyVad(const MMVAD *Vad)
         MiDestroyVad(Copy);
         return NULL;
     }
+    if (Vad->ControlArea != NULL)
+    {
+        Copy->FirstPage = Vad->FirstPage;
+        Copy->ControlArea = Vad->ControlArea;
+        MiReferenceControlArea(Vad->ControlArea, MiViewReference, Vad->u.UserView, Vad->u.WritableView);
+    }
     return Copy;
+}
+
+/* An MDL's mapping is the process's alone, and views may be mapped so that they are (ViewUnmap). */
+static BOOLEAN MiIsInherited(const MMVAD *Vad)
+{
+    return Vad->u.VadType != VadDevicePhysicalMemory && !Vad->u.NoInherit;
 }
 
 /* From here on the charge belongs to the child's VADs. */
@@ -85,11 +98,11 @@ static NTSTATUS MiCopyVads(MI_CLONE *Clone)
     {
         PMMVAD Copy;
 
-        if (Vad->u.VadType == VadDevicePhysicalMemory)
+        if (!MiIsInherited(Vad))
         {
-            continue; /* an MDL's mapping is the process's alone */
+            continue;
         }
-        KiRequire(Vad->u.PrivateMemory);
+        KiRequire(Vad->u.PrivateMemory || Vad->ControlArea != NULL);
         Copy = MiCopyVad(Vad);
         if (Copy == NULL)
         {
@@ -125,6 +138,10 @@ static MMPTE MiCloneEntry(MI_CLONE *Clone, PMMPTE PointerPte, ULONG_PTR Vpn, MMP
     {
         return Pte; /* nothing to share */
     }
+    if (MiIsLookup(Pte))
+    {
+        return Pte;
+    }
     if (MiIsPrototype(Pte))
     {
         MiReferenceCloneBlock(MiPrototypeOf(Pte));
@@ -134,6 +151,10 @@ static MMPTE MiCloneEntry(MI_CLONE *Clone, PMMPTE PointerPte, ULONG_PTR Vpn, MMP
     {
         PMMPTE Prototype = MiPfn(Pte.Hard.PageFrameNumber)->PteAddress;
 
+        if (MiIsSectionPrototype(Prototype))
+        {
+            return MiMakeLookupPte(MiProtectionFromValidPte(Pte));
+        }
         MiReferenceCloneBlock(Prototype);
         return MiMakePrototypePte(Prototype, MiProtectionFromValidPte(Pte));
     }
@@ -157,6 +178,10 @@ static VOID MiCloneVisit(PMI_VISITOR Visitor, PMMPTE PointerPte, ULONG_PTR Vpn, 
         return;
     }
     New = MiCloneEntry(Clone, PointerPte, Vpn, Pte);
+    if (MiIsLookup(New) && New.Proto.Protection == MiViewProtection(Clone->Vad, Vpn))
+    {
+        return; /* zero says the same in the child */
+    }
     if (New.Long == 0)
     {
         Clone->Status = STATUS_INSUFFICIENT_RESOURCES;
@@ -169,22 +194,37 @@ static VOID MiCloneVisit(PMI_VISITOR Visitor, PMMPTE PointerPte, ULONG_PTR Vpn, 
 
 /* ---- One attempt --------------------------------------------------------------------------------------- */
 
+/* VADs may share a page table: it is missing once. */
+static VOID MiNoteMissingTable(MI_CLONE *Clone, MI_CHUNK Chunk, const MI_RANGE *Range)
+{
+    PMMPTE ChildPte;
+
+    if (Chunk == MiChunkTable && MiPtePage(Range->PointerPte)->u1.UsedPageTableEntries != 0 &&
+        MiWalk(Clone->Child->TopLevel, MiVaOf(Range->Vpn), &ChildPte) != 0 &&
+        (Clone->MissingCount == 0 ||
+         Clone->Missing[Clone->MissingCount - 1] / MI_PTES_PER_PAGE != Range->Vpn / MI_PTES_PER_PAGE))
+    {
+        Clone->Missing[Clone->MissingCount++] = Range->Vpn;
+    }
+}
+
 /* Notes the page tables that the child lacks (a batch of them). Both spaces locked. TRUE: none. */
 static BOOLEAN MiHasChildTables(MI_CLONE *Clone)
 {
-    MI_RANGE Range;
-    MI_CHUNK Chunk;
-
     Clone->MissingCount = 0;
-    MiBeginRange(&Range, Clone->Parent, Clone->Parent->LowestVpn, Clone->Parent->HighestVpn);
-    while ((Chunk = MiNextChunk(&Range)) != MiChunkEnd && Clone->MissingCount < MI_MISSING_TABLES)
+    for (PMMVAD Vad = MiFirstVad(Clone->Parent); Vad != NULL; Vad = MiNextVad(Vad))
     {
-        PMMPTE ChildPte;
+        MI_RANGE Range;
+        MI_CHUNK Chunk;
 
-        if (Chunk == MiChunkTable && MiPtePage(Range.PointerPte)->u1.UsedPageTableEntries != 0 &&
-            MiWalk(Clone->Child->TopLevel, MiVaOf(Range.Vpn), &ChildPte) != 0)
+        if (!MiIsInherited(Vad))
         {
-            Clone->Missing[Clone->MissingCount++] = Range.Vpn;
+            continue;
+        }
+        MiBeginRange(&Range, Clone->Parent, Vad->StartingVpn, Vad->EndingVpn);
+        while ((Chunk = MiNextChunk(&Range)) != MiChunkEnd && Clone->MissingCount < MI_MISSING_TABLES)
+        {
+            MiNoteMissingTable(Clone, Chunk, &Range);
         }
     }
     return Clone->MissingCount == 0;
@@ -200,7 +240,14 @@ static NTSTATUS MiPerformClone(MI_CLONE *Clone)
         return Status;
     }
     Clone->Status = STATUS_SUCCESS;
-    MiVisitEntries(&Clone->Visitor, Clone->Parent->LowestVpn, Clone->Parent->HighestVpn);
+    for (PMMVAD Vad = MiFirstVad(Clone->Parent); Vad != NULL; Vad = MiNextVad(Vad))
+    {
+        if (MiIsInherited(Vad))
+        {
+            Clone->Vad = Vad;
+            MiVisitEntries(&Clone->Visitor, Vad->StartingVpn, Vad->EndingVpn);
+        }
+    }
     return Clone->Status;
 }
 
@@ -210,7 +257,7 @@ static SIZE_T MiSumCommitCharge(PMI_ADDRESS_SPACE Space)
 
     for (PMMVAD Vad = MiFirstVad(Space); Vad != NULL; Vad = MiNextVad(Vad))
     {
-        Sum += Vad->CommitCharge;
+        Sum += MiIsInherited(Vad) ? Vad->CommitCharge : 0;
     }
     return Sum;
 }

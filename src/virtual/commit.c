@@ -50,7 +50,7 @@ static VOID MiCommitVisit(PMI_VISITOR Visitor, PMMPTE PointerPte, ULONG_PTR Vpn,
             MiAddUsedEntries(PointerPte, 1);
         }
     }
-    else if (MiIsEntryCommitted(Vad, Pte, &Old) && Old != Commit->Protection)
+    else if (MiIsEntryCommitted(Vad, Vpn, Pte, &Old) && Old != Commit->Protection)
     {
         if (MiIsNoAccess(Commit->Protection) || MiIsGuarded(Commit->Protection))
         {
@@ -152,8 +152,14 @@ static NTSTATUS MiTryCommit(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_P
 NTSTATUS MiCommitPages(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn, ULONG Protection)
 {
     SIZE_T Charged = 0;
-    NTSTATUS Status = STATUS_NO_MEMORY;
+    BOOLEAN IsView;
+    NTSTATUS Status = MiCommitView(Space, StartVpn, EndVpn, Protection, &IsView);
 
+    if (IsView)
+    {
+        return Status;
+    }
+    Status = STATUS_NO_MEMORY;
     for (ULONG Round = 0; Round < MI_MAXIMUM_RESTARTS; Round++)
     {
         SIZE_T Wanted = 0;

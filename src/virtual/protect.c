@@ -31,14 +31,18 @@ static VOID MiProtectVisit(PMI_VISITOR Visitor, PMMPTE PointerPte, ULONG_PTR Vpn
 
     if (Pte.Long == 0)
     {
-        if (Change->Vad->u.CommitProtection != Change->Protection)
+        BOOLEAN View = Change->Vad->ControlArea != NULL;
+        ULONG Now = View ? MiViewProtection(Change->Vad, Vpn) : Change->Vad->u.CommitProtection;
+
+        if (Now != Change->Protection)
         {
-            MiWritePte(PointerPte, MiMakeDemandZeroPte(Change->Protection));
+            MiWritePte(PointerPte,
+                       View ? MiMakeLookupPte(Change->Protection) : MiMakeDemandZeroPte(Change->Protection));
             MiAddUsedEntries(PointerPte, 1);
         }
         return;
     }
-    if (!MiIsEntryCommitted(Change->Vad, Pte, &Old) || Old == Change->Protection)
+    if (!MiIsEntryCommitted(Change->Vad, Vpn, Pte, &Old) || Old == Change->Protection)
     {
         return;
     }
@@ -69,7 +73,7 @@ static VOID MiPerformProtect(PMI_ADDRESS_SPACE Space, PMMVAD Vad, ULONG_PTR Star
 }
 
 static NTSTATUS MiCheckProtectRange(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn,
-                                    ULONG Protection, PMMVAD *VadOut)
+                                    PULONG Protection, PMMVAD *VadOut)
 {
     PMMVAD Vad;
     NTSTATUS Status = MiLocateRange(Space, StartVpn, EndVpn, &Vad);
@@ -82,12 +86,16 @@ static NTSTATUS MiCheckProtectRange(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn,
     {
         return STATUS_CONFLICTING_ADDRESSES;
     }
-    if (!Vad->u.PrivateMemory)
+    if (!Vad->u.PrivateMemory && Vad->ControlArea == NULL)
     {
         return STATUS_NOT_IMPLEMENTED;
     }
-    if (Vad->u.NoChange || MiIsCopyOnWrite(Protection) ||
-        MiIsProtectionSecured(Vad, StartVpn, EndVpn, Protection))
+    if (Vad->ControlArea != NULL && !MiFitViewProtection(Vad, Protection))
+    {
+        return STATUS_SECTION_PROTECTION;
+    }
+    if (Vad->u.NoChange || (Vad->ControlArea == NULL && MiIsCopyOnWrite(*Protection)) ||
+        MiIsProtectionSecured(Vad, StartVpn, EndVpn, *Protection))
     {
         return STATUS_INVALID_PAGE_PROTECTION;
     }
@@ -105,18 +113,43 @@ static ULONG MiProtectionOfPage(PMI_ADDRESS_SPACE Space, const MMVAD *Vad, ULONG
     {
         Pte = MiReadPte(PointerPte);
     }
-    MiIsEntryCommitted(Vad, Pte, &Protection);
+    MiIsEntryCommitted(Vad, Vpn, Pte, &Protection);
     return Protection;
 }
 
-/* One attempt, space locked. STATUS_RETRY: it was unlocked meanwhile. */
+/*
+ * Copies that a view may need in future are charged with the first page that may be copied: for the view as a whole. *Wanted: what cannot be
+ * charged under the lock.
+ */
+static NTSTATUS MiChargeCopies(PMI_ADDRESS_SPACE Space, PMMVAD Vad, ULONG Protection, PSIZE_T Wanted)
+{
+    SIZE_T Missing;
+
+    if (Vad->ControlArea == NULL || !MiIsCopyOnWrite(Protection) || Vad->CommitCharge >= MiVadPages(Vad))
+    {
+        return STATUS_SUCCESS;
+    }
+    Missing = MiVadPages(Vad) - Vad->CommitCharge;
+    if (!NT_SUCCESS(MiChargeSpaceCommit(Space, Missing, MI_COMMIT_NO_EXTEND)))
+    {
+        *Wanted = Missing;
+        return STATUS_RETRY;
+    }
+    Vad->CommitCharge += Missing;
+    return STATUS_SUCCESS;
+}
+
+/*
+ * One attempt, space locked. STATUS_RETRY: it was unlocked meanwhile, or *Wanted pages of commitment must be found first.
+ */
 static NTSTATUS MiTryProtect(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn, ULONG Protection,
-                             PULONG OldProtection)
+                             PULONG OldProtection, PSIZE_T Wanted)
 {
     BOOLEAN Dropped;
     BOOLEAN ByVad;
+    BOOLEAN Uniform;
     PMMVAD Vad;
-    NTSTATUS Status = MiCheckProtectRange(Space, StartVpn, EndVpn, Protection, &Vad);
+    NTSTATUS Status = MiCheckProtectRange(Space, StartVpn, EndVpn, &Protection, &Vad);
 
     if (!NT_SUCCESS(Status))
     {
@@ -131,14 +164,21 @@ static NTSTATUS MiTryProtect(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_
     {
         return STATUS_NOT_COMMITTED;
     }
-    ByVad = Vad->u.MemCommit && MiIsWholeVad(Vad, StartVpn, EndVpn);
-    if (Vad->u.MemCommit && !ByVad && Vad->u.CommitProtection != Protection)
+    Uniform = Vad->u.MemCommit || (Vad->ControlArea != NULL && Vad->u.VadType != VadImageMap);
+    ByVad = Uniform && MiIsWholeVad(Vad, StartVpn, EndVpn);
+    if ((Uniform || Vad->ControlArea != NULL) && !ByVad &&
+        !(Uniform && Vad->u.CommitProtection == Protection))
     {
         Status = MiMakeTablesResident(Space, StartVpn, EndVpn, TRUE, &Dropped);
         if (!NT_SUCCESS(Status) || Dropped)
         {
             return NT_SUCCESS(Status) ? STATUS_RETRY : Status;
         }
+    }
+    Status = MiChargeCopies(Space, Vad, Protection, Wanted);
+    if (!NT_SUCCESS(Status))
+    {
+        return Status;
     }
     *OldProtection = MiProtectionOfPage(Space, Vad, StartVpn);
     MiPerformProtect(Space, Vad, StartVpn, EndVpn, Protection, ByVad);
@@ -185,13 +225,25 @@ NTSTATUS MiProtectVirtualMemory(PMI_ADDRESS_SPACE Space, PULONG_PTR Base, PSIZE_
     Status = STATUS_RETRY;
     for (ULONG Round = 0; Round < MI_MAXIMUM_RESTARTS && Status == STATUS_RETRY; Round++)
     {
+        SIZE_T Wanted = 0;
+
         MiLockSpaceExclusive(Space);
-        Status = MiTryProtect(Space, StartVpn, EndVpn, Protection, &OldProtection);
+        Status = MiTryProtect(Space, StartVpn, EndVpn, Protection, &OldProtection, &Wanted);
         if (!NT_SUCCESS(Status) && Status != STATUS_RETRY && !Space->Deleting)
         {
             MiFreeEmptyTables(Space, StartVpn, EndVpn); /* some may have been made in vain */
         }
         MiUnlockSpaceExclusive(Space);
+        if (Wanted != 0)
+        {
+            NTSTATUS Charged = MiChargeSpaceCommit(Space, Wanted, 0); /* paging files grow, if they can */
+
+            if (!NT_SUCCESS(Charged))
+            {
+                return Charged;
+            }
+            MiReturnSpaceCommit(Space, Wanted);
+        }
     }
     if (!NT_SUCCESS(Status))
     {

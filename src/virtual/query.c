@@ -14,11 +14,11 @@ typedef struct _MI_PAGE_STATE
     ULONG Protection; /* MM_*, when committed */
 } MI_PAGE_STATE;
 
-static MI_PAGE_STATE MiStateOfEntry(const MMVAD *Vad, MMPTE Pte)
+static MI_PAGE_STATE MiStateOfEntry(const MMVAD *Vad, ULONG_PTR Vpn, MMPTE Pte)
 {
     MI_PAGE_STATE State = { .Protection = 0 };
 
-    State.Committed = MiIsEntryCommitted(Vad, Pte, &State.Protection);
+    State.Committed = MiIsEntryCommitted(Vad, Vpn, Pte, &State.Protection);
     if (!State.Committed)
     {
         State.Protection = 0;
@@ -31,6 +31,22 @@ static BOOLEAN MiIsSameState(MI_PAGE_STATE First, MI_PAGE_STATE Second)
     return First.Committed == Second.Committed && First.Protection == Second.Protection;
 }
 
+/* The state of the pages from Vpn on that are alike, and how many they are; entries from PointerPte on, NULL: no page table. */
+static ULONG_PTR MiMeasureAlike(const MMVAD *Vad, ULONG_PTR Vpn, ULONG_PTR EndVpn, PMMPTE PointerPte,
+                                MI_PAGE_STATE *State)
+{
+    ULONG_PTR Count;
+
+    if (PointerPte != NULL)
+    {
+        *State = MiStateOfEntry(Vad, Vpn, MiReadPte(PointerPte));
+        return 1;
+    }
+    Count = MiMeasureZeroEntries(Vad, Vpn, EndVpn, &State->Committed, &State->Protection);
+    State->Protection = State->Committed ? State->Protection : 0;
+    return Count;
+}
+
 /*
  * The pages from Vpn on that are alike, inside Vad. STATUS_RETRY: the page table of *AbsentVpn must be
  * brought in first. Space locked.
@@ -38,7 +54,6 @@ static BOOLEAN MiIsSameState(MI_PAGE_STATE First, MI_PAGE_STATE Second)
 static NTSTATUS MiMeasureRegion(PMI_ADDRESS_SPACE Space, const MMVAD *Vad, ULONG_PTR Vpn,
                                 MI_PAGE_STATE *State, PULONG_PTR EndVpn, PULONG_PTR AbsentVpn)
 {
-    MMPTE Zero = { .Long = 0 };
     BOOLEAN First = TRUE;
     MI_RANGE Range;
     MI_CHUNK Chunk;
@@ -46,17 +61,18 @@ static NTSTATUS MiMeasureRegion(PMI_ADDRESS_SPACE Space, const MMVAD *Vad, ULONG
     MiBeginRange(&Range, Space, Vpn, Vad->EndingVpn);
     while ((Chunk = MiNextChunk(&Range)) != MiChunkEnd)
     {
-        ULONG_PTR Count = Chunk == MiChunkHole ? 1 : Range.NextVpn - Range.Vpn;
+        ULONG_PTR Here = Range.Vpn;
 
         if (Chunk == MiChunkAbsent)
         {
             *AbsentVpn = Range.Vpn;
             return STATUS_RETRY;
         }
-        for (ULONG_PTR Index = 0; Index < Count; Index++)
+        while (Here < Range.NextVpn)
         {
-            MMPTE Pte = Chunk == MiChunkHole ? Zero : MiReadPte(&Range.PointerPte[Index]);
-            MI_PAGE_STATE This = MiStateOfEntry(Vad, Pte);
+            PMMPTE PointerPte = Chunk == MiChunkHole ? NULL : &Range.PointerPte[Here - Range.Vpn];
+            MI_PAGE_STATE This;
+            ULONG_PTR Count = MiMeasureAlike(Vad, Here, Range.NextVpn - 1, PointerPte, &This);
 
             if (First)
             {
@@ -65,13 +81,24 @@ static NTSTATUS MiMeasureRegion(PMI_ADDRESS_SPACE Space, const MMVAD *Vad, ULONG
             }
             else if (!MiIsSameState(*State, This))
             {
-                *EndVpn = Range.Vpn + Index - 1;
+                *EndVpn = Here - 1;
                 return STATUS_SUCCESS;
             }
+            Here += Count;
         }
     }
     *EndVpn = Vad->EndingVpn;
     return STATUS_SUCCESS;
+}
+
+/* What kind of memory a VAD is (MEM_*). */
+static ULONG MiTypeOfVad(const MMVAD *Vad)
+{
+    if (Vad->u.VadType == VadImageMap)
+    {
+        return MEM_IMAGE;
+    }
+    return Vad->ControlArea != NULL || Vad->u.VadType == VadDevicePhysicalMemory ? MEM_MAPPED : MEM_PRIVATE;
 }
 
 static VOID MiDescribeFree(PMI_ADDRESS_SPACE Space, ULONG_PTR Vpn, PMEMORY_BASIC_INFORMATION Information)
@@ -112,7 +139,7 @@ static NTSTATUS MiTryQueryBasic(PMI_ADDRESS_SPACE Space, ULONG_PTR Vpn, PMEMORY_
     Information->RegionSize = MiVaOf(EndVpn - Vpn + 1);
     Information->State = State.Committed ? MEM_COMMIT : MEM_RESERVE;
     Information->Protect = State.Committed ? MiWin32Protection(State.Protection) : 0;
-    Information->Type = Vad->u.VadType == VadDevicePhysicalMemory ? MEM_MAPPED : MEM_PRIVATE;
+    Information->Type = MiTypeOfVad(Vad);
     return STATUS_SUCCESS;
 }
 

@@ -145,10 +145,53 @@ VOID MiFreeEmptyTables(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR En
     }
 }
 
-BOOLEAN MiIsEntryCommitted(const MMVAD *Vad, MMPTE Pte, PULONG Protection)
+/* The entry of a view: the section says what is committed, the entry, if there is one, how it may be used. */
+static BOOLEAN MiIsViewEntryCommitted(const MMVAD *Vad, ULONG_PTR Vpn, MMPTE Pte, PULONG Protection)
+{
+    BOOLEAN Committed = TRUE;
+
+    *Protection = Pte.Long == 0 ? MiViewProtection(Vad, Vpn) : MiProtectionFromPte(Pte);
+    if (Pte.Long == 0 || MiIsLookup(Pte))
+    {
+        MiMeasureCommitted(Vad->ControlArea->Segment, Vad->FirstPage + (Vpn - Vad->StartingVpn), 1,
+                           &Committed);
+    }
+    return Committed;
+}
+
+ULONG_PTR MiMeasureZeroEntries(const MMVAD *Vad, ULONG_PTR Vpn, ULONG_PTR EndVpn, PBOOLEAN Committed,
+                               PULONG Protection)
+{
+    ULONG_PTR Count = EndVpn - Vpn + 1;
+    MMPTE Zero = { .Long = 0 };
+
+    if (Vad->ControlArea != NULL)
+    {
+        ULONG64 Page = Vad->FirstPage + (Vpn - Vad->StartingVpn);
+
+        if (Vad->u.VadType == VadImageMap)
+        {
+            PSUBSECTION Subsection = MiLocateSubsection(Vad->ControlArea, Page);
+            ULONG64 Left =
+                Subsection == NULL ? 1 : Subsection->StartingPage + Subsection->PtesInSubsection - Page;
+
+            Count = Count < Left ? Count : (ULONG_PTR)Left;
+        }
+        *Protection = MiViewProtection(Vad, Vpn);
+        return (ULONG_PTR)MiMeasureCommitted(Vad->ControlArea->Segment, Page, Count, Committed);
+    }
+    *Committed = MiIsEntryCommitted(Vad, Vpn, Zero, Protection);
+    return Count;
+}
+
+BOOLEAN MiIsEntryCommitted(const MMVAD *Vad, ULONG_PTR Vpn, MMPTE Pte, PULONG Protection)
 {
     ULONG Value;
 
+    if (Vad->ControlArea != NULL)
+    {
+        return MiIsViewEntryCommitted(Vad, Vpn, Pte, Protection);
+    }
     if (Pte.Long == 0)
     {
         *Protection = Vad->u.CommitProtection;
@@ -168,13 +211,30 @@ BOOLEAN MiIsEntryCommitted(const MMVAD *Vad, MMPTE Pte, PULONG Protection)
     return TRUE;
 }
 
+/* Where no page table is. */
+static SIZE_T MiCountCommittedHole(const MMVAD *Vad, ULONG_PTR Vpn, ULONG_PTR EndVpn)
+{
+    SIZE_T Sum = 0;
+
+    while (Vpn <= EndVpn)
+    {
+        BOOLEAN Committed;
+        ULONG Protection;
+        ULONG_PTR Count = MiMeasureZeroEntries(Vad, Vpn, EndVpn, &Committed, &Protection);
+
+        Sum += Committed ? Count : 0;
+        Vpn += Count;
+    }
+    return Sum;
+}
+
 SIZE_T MiCountCommitted(PMI_ADDRESS_SPACE Space, const MMVAD *Vad, ULONG_PTR StartVpn, ULONG_PTR EndVpn)
 {
     SIZE_T Committed = 0;
     MI_RANGE Range;
     MI_CHUNK Chunk;
 
-    if (MiIsWholeVad(Vad, StartVpn, EndVpn))
+    if (Vad->ControlArea == NULL && MiIsWholeVad(Vad, StartVpn, EndVpn))
     {
         return Vad->CommitCharge;
     }
@@ -186,14 +246,15 @@ SIZE_T MiCountCommitted(PMI_ADDRESS_SPACE Space, const MMVAD *Vad, ULONG_PTR Sta
         KiRequire(Chunk != MiChunkAbsent);
         if (Chunk == MiChunkHole)
         {
-            Committed += Vad->u.MemCommit ? Count : 0;
+            Committed += MiCountCommittedHole(Vad, Range.Vpn, Range.NextVpn - 1);
             continue;
         }
         for (ULONG_PTR Index = 0; Index < Count; Index++)
         {
             ULONG Protection;
 
-            Committed += MiIsEntryCommitted(Vad, MiReadPte(&Range.PointerPte[Index]), &Protection);
+            Committed +=
+                MiIsEntryCommitted(Vad, Range.Vpn + Index, MiReadPte(&Range.PointerPte[Index]), &Protection);
         }
     }
     return Committed;
@@ -225,6 +286,11 @@ VOID MiDestroyVad(PMMVAD Vad)
     if (Vad->u.VadType == VadWriteWatch && Vad->u1.WriteWatch != NULL)
     {
         MiFreeWriteWatch(Vad->u1.WriteWatch);
+    }
+    if (Vad->ControlArea != NULL)
+    {
+        MiDereferenceControlArea(Vad->ControlArea, Vad->u.CacheView ? MiCacheViewReference : MiViewReference,
+                                 Vad->u.UserView, Vad->u.WritableView);
     }
     MiFreeVad(Vad);
 }

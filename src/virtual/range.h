@@ -88,8 +88,11 @@ VOID MiFreeEmptyTables(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR En
 
 /* ---- What one entry means ------------------------------------------------------------------------------ */
 
-/* TRUE: committed, with *Protection (MM_*). The entry of a private VAD. */
-BOOLEAN MiIsEntryCommitted(const MMVAD *Vad, MMPTE Pte, PULONG Protection);
+/* TRUE: committed, with *Protection (MM_*). */
+BOOLEAN MiIsEntryCommitted(const MMVAD *Vad, ULONG_PTR Vpn, MMPTE Pte, PULONG Protection);
+/* What a zero entry means, and for how many pages from Vpn on it means the same. */
+ULONG_PTR MiMeasureZeroEntries(const MMVAD *Vad, ULONG_PTR Vpn, ULONG_PTR EndVpn, PBOOLEAN Committed,
+                               PULONG Protection);
 
 /* Committed pages of a part of Vad, whose tables are in memory. */
 SIZE_T MiCountCommitted(PMI_ADDRESS_SPACE Space, const MMVAD *Vad, ULONG_PTR StartVpn, ULONG_PTR EndVpn);
@@ -152,6 +155,21 @@ VOID MiDestroyVad(PMMVAD Vad);
  * Space exclusive.
  */
 VOID MiDeletePages(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn);
+
+/*
+ * allocate.c: a VAD block, patiently; finds or checks the addresses (Allocation: Base, ZeroBits, requirements, MEM_TOP_DOWN) and links the
+ * VAD, whose EndingVpn - StartingVpn is its size. Space not locked.
+ */
+PMMVAD MiAllocateVadPatiently(SIZE_T Pages);
+NTSTATUS MiPlaceVad(PMI_ADDRESS_SPACE Space, const MI_ALLOCATION *Allocation, PMMVAD Vad);
+
+/*
+ * viewcommit.c: whether a view may get this protection; writable becomes copy-on-write where the view is. And MEM_COMMIT in a view (*IsView):
+ * STATUS_ALREADY_COMMITTED (a file's), STATUS_SECTION_PROTECTION, STATUS_COMMITMENT_LIMIT. Space not locked.
+ */
+BOOLEAN MiFitViewProtection(const MMVAD *Vad, PULONG Protection);
+NTSTATUS MiCommitView(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn, ULONG Protection,
+                      PBOOLEAN IsView);
 
 /* commit.c, reset.c, placeholder.c: the kinds of allocation. */
 NTSTATUS MiCommitPages(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn, ULONG Protection);

@@ -51,19 +51,29 @@ static BOOLEAN MiIsRangeAsProbed(PMI_ADDRESS_SPACE Space, const MMVAD *Vad, cons
     MiBeginRange(&Range, Space, Entry->StartVpn, Entry->EndVpn);
     while ((Chunk = MiNextChunk(&Range)) != MiChunkEnd)
     {
-        ULONG_PTR Count = Chunk == MiChunkHole ? 1 : Range.NextVpn - Range.Vpn;
-        MMPTE Zero = { .Long = 0 };
+        ULONG_PTR Vpn = Range.Vpn;
 
-        for (ULONG_PTR Index = 0; Index < Count; Index++)
+        while (Vpn < Range.NextVpn)
         {
-            MMPTE Pte = Chunk == MiChunkHole ? Zero : MiReadPte(&Range.PointerPte[Index]);
+            ULONG_PTR Count = 1;
+            BOOLEAN Committed;
             ULONG Protection;
 
-            if (!MiIsEntryCommitted(Vad, Pte, &Protection) || !MiSatisfiesProbe(Protection, Entry) ||
-                MiIsGuarded(Protection))
+            if (Chunk == MiChunkHole)
+            {
+                Count = MiMeasureZeroEntries(Vad, Vpn, Range.NextVpn - 1, &Committed, &Protection);
+            }
+            else
+            {
+                MMPTE Pte = MiReadPte(&Range.PointerPte[Vpn - Range.Vpn]);
+
+                Committed = MiIsEntryCommitted(Vad, Vpn, Pte, &Protection);
+            }
+            if (!Committed || !MiSatisfiesProbe(Protection, Entry) || MiIsGuarded(Protection))
             {
                 return FALSE;
             }
+            Vpn += Count;
         }
     }
     return TRUE;
@@ -80,7 +90,7 @@ static NTSTATUS MiTrySecure(PMI_ADDRESS_SPACE Space, PMMSECURE_ENTRY Entry)
     {
         return Status;
     }
-    if (!Vad->u.PrivateMemory || Vad->u.Reserved || Vad->u.Placeholder)
+    if ((!Vad->u.PrivateMemory && Vad->ControlArea == NULL) || Vad->u.Reserved || Vad->u.Placeholder)
     {
         return STATUS_CONFLICTING_ADDRESSES;
     }

@@ -113,6 +113,10 @@ static SIZE_T MiTrimRound(ULONG Round)
         }
         MiReleaseSpaceInTurn(Space);
     }
+    if (Round >= 2)
+    {
+        Taken += MiTrimPrototypePages();
+    }
     return Taken;
 }
 
@@ -163,6 +167,11 @@ BOOLEAN MiBalanceSetManagerStep(PVOID Context)
     if (MiAvailablePages() < 4 * MiState.Physical->LowThreshold)
     {
         MiTrimTablesOfAll();
+        MiTrimPrototypePages();
+    }
+    else if (__atomic_load_n(&MiState.Section->UnusedSegmentCount, __ATOMIC_RELAXED) != 0)
+    {
+        MiTrimUnusedSegments(0);
     }
     MiUpdateMemoryNotifications();
     ExAdjustLookasideDepth();

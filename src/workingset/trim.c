@@ -43,8 +43,10 @@ VOID MiTrimEntry(MI_TRIM_BATCH_LIST *Batch, PMMPTE PointerPte, ULONG_PTR Va, ULO
     MiLockPfn(Pfn);
     if ((Old.Long & MM_PTE_SHARED) != 0)
     {
-        New = MiMakePrototypePte(
-            Pfn->PteAddress, Protection == MI_KEEP_PROTECTION ? MiProtectionFromValidPte(Old) : Protection);
+        ULONG Kept = Protection == MI_KEEP_PROTECTION ? MiProtectionFromValidPte(Old) : Protection;
+
+        New = MiIsSectionPrototype(Pfn->PteAddress) ? MiMakeLookupPte(Kept)
+                                                    : MiMakePrototypePte(Pfn->PteAddress, Kept);
         Old = MiExchangePte(PointerPte, New);
         MiUnmapShared(Pfn);
         MiDecrementPageTableShare(PointerPte);

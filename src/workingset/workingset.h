@@ -8,6 +8,7 @@
 #define NTMM_WORKINGSET_H
 
 #include "paging/paging.h"
+#include "section/section.h"
 
 typedef struct _MI_WORKING_SET_STATE
 {
@@ -84,6 +85,12 @@ VOID MiCaptureAccessedBits(PMI_ADDRESS_SPACE Space);
  * pages removed. tables.c
  */
 SIZE_T MiTrimPageTables(PMI_ADDRESS_SPACE Space);
+
+/*
+ * The same for pages of prototype PTEs. Also retires control areas of files that nobody refers to and that have no page left. No
+ * locks, PASSIVE_LEVEL. prototypes.c
+ */
+SIZE_T MiTrimPrototypePages(void);
 
 /*
  * A space with a hard maximum that is reached makes room for one more page. Called by the fault handler

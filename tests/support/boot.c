@@ -7,6 +7,7 @@
 #include "storage.h"
 
 #include "io/io.h"
+#include "mapping/mapping.h"
 #include "mdl/mdl.h"
 #include "nt/nt.h"
 
@@ -71,10 +72,12 @@ static const struct
     { ObInitializeSystem, ObShutdownSystem },
     { IoInitializeSystem, IoShutdownSystem },
     { BootSpace, MiShutdownSpace },
+    { MiInitializeSection, MiShutdownSection },
     { MiInitializePaging, MiShutdownPaging },
     { MiInitializeWorkingSets, MiShutdownWorkingSets },
     { MiInitializeFault, MiShutdownFault },
     { MiInitializeVirtual, MiShutdownVirtual },
+    { MiInitializeMapping, MiShutdownMapping },
     { MiInitializeMdl, MiShutdownMdl },
     { NtInitializeServices, NtShutdownServices },
 };

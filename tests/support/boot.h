@@ -32,10 +32,12 @@ typedef enum _TEST_ROOM
     TestOb,
     TestIo,
     TestSpace,
+    TestSection,
     TestPaging,
     TestWorkingSet,
     TestFault,
     TestVirtual,
+    TestMapping,
     TestMdl,
     TestNt
 } TEST_ROOM;

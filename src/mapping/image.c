@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: MIT */
+/* Views of images. */
+#include "mapping/view.h"
+
+NTSTATUS MiMapImageView(PMI_ADDRESS_SPACE Space, PMI_VIEW View, ULONG Protection)
+{
+    UNREFERENCED_PARAMETER(Space);
+    UNREFERENCED_PARAMETER(View);
+    UNREFERENCED_PARAMETER(Protection);
+    return STATUS_NOT_IMPLEMENTED;
+}

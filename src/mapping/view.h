@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+/* Between the files of this room. */
+#ifndef NTMM_MAPPING_VIEW_H
+#define NTMM_MAPPING_VIEW_H
+
+#include "mapping/mapping.h"
+#include "virtual/range.h"
+
+/* Places a view of data whose parameters are checked; Size is not 0. mapview.c */
+NTSTATUS MiMapDataView(PMI_ADDRESS_SPACE Space, PMI_VIEW View, ULONG Protection);
+/* Writes through it change the section. mapview.c */
+BOOLEAN MiIsWritableView(ULONG Protection);
+
+#endif

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Views in the services of virtual memory: committing pages of SEC_RESERVE sections through a view, and which protections a view may
+ * take. What a view may be given at most is what it was mapped with, plus copies of one's own; commitment belongs to the
+ * section, so all views see it at once.
+ */
+#include "virtual/range.h"
+
+BOOLEAN MiFitViewProtection(const MMVAD *Vad, PULONG Protection)
+{
+    ULONG Mapped = (ULONG)Vad->u.Protection & MM_PROTECTION_ACCESS_MASK;
+    ULONG Wanted = *Protection & MM_PROTECTION_ACCESS_MASK;
+    BOOLEAN Executable = (Mapped & MM_EXECUTE) != 0;
+
+    if (Wanted == MM_ZERO_ACCESS)
+    {
+        return TRUE;
+    }
+    if ((Wanted & MM_EXECUTE) != 0 && !Executable)
+    {
+        return FALSE;
+    }
+    if (Mapped == MM_EXECUTE && Wanted != MM_EXECUTE)
+    {
+        return FALSE; /* not even readable */
+    }
+    if (MiIsWritable(Wanted) && !MiIsCopyOnWrite(Wanted))
+    {
+        if (MiIsCopyOnWrite(Mapped))
+        {
+            *Protection |= 1u; /* writable means: a copy */
+            return TRUE;
+        }
+        return MiIsWritable(Mapped);
+    }
+    return TRUE;
+}
+
+/* The view that contains the range, with a reference that keeps its section. Its protection may be Protection. */
+static NTSTATUS MiReferenceView(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn,
+                                ULONG Protection, PCONTROL_AREA *ControlArea, PULONG64 Page)
+{
+    MI_SPACE_SLOT *Slot = MiLockSpaceShared(Space);
+    PMMVAD Vad;
+    NTSTATUS Status = MiLocateRange(Space, StartVpn, EndVpn, &Vad);
+
+    *ControlArea = NULL;
+    if (NT_SUCCESS(Status) && Vad->ControlArea != NULL)
+    {
+        if (Vad->ControlArea->Backing != MiBackingPagingFile)
+        {
+            Status = STATUS_ALREADY_COMMITTED;
+        }
+        else if (!MiFitViewProtection(Vad, &Protection))
+        {
+            Status = STATUS_SECTION_PROTECTION;
+        }
+        else
+        {
+            *ControlArea = Vad->ControlArea;
+            *Page = Vad->FirstPage + (StartVpn - Vad->StartingVpn);
+            MiReferenceControlArea(*ControlArea, MiViewReference, FALSE, FALSE);
+        }
+    }
+    MiUnlockSpaceShared(Space, Slot);
+    return Status;
+}
+
+NTSTATUS MiCommitView(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn, ULONG Protection,
+                      PBOOLEAN IsView)
+{
+    PCONTROL_AREA ControlArea;
+    ULONG64 Page;
+    NTSTATUS Status = MiReferenceView(Space, StartVpn, EndVpn, Protection, &ControlArea, &Page);
+
+    *IsView = !NT_SUCCESS(Status) || ControlArea != NULL;
+    if (ControlArea == NULL)
+    {
+        return Status;
+    }
+    Status = MiCommitSegmentPages(ControlArea->Segment, Page, EndVpn - StartVpn + 1);
+    MiDereferenceControlArea(ControlArea, MiViewReference, FALSE, FALSE);
+    if (NT_SUCCESS(Status))
+    {
+        ULONG_PTR Base = MiVaOf(StartVpn);
+        SIZE_T Size = MiVaOf(EndVpn - StartVpn + 1);
+        ULONG Old;
+
+        Status = MiProtectVirtualMemory(Space, &Base, &Size, MiWin32Protection(Protection), &Old);
+    }
+    return Status;
+}

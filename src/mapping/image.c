@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Views of images. */
+/* Views of image sections: where they may lie, and what their pages may be used for. */
 #include "mapping/view.h"
 
 NTSTATUS MiMapImageView(PMI_ADDRESS_SPACE Space, PMI_VIEW View, ULONG Protection)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Control areas of images. */
+/* Control areas of images: one for each file, with a subsection for each section of its headers. */
 #include "section/section.h"
 
 NTSTATUS MiCreateImageMap(PVOID FileObject, PULONG64 Size, ULONG Protection, ULONG Attributes,

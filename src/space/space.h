@@ -53,10 +53,10 @@ typedef struct _MMVAD_FLAGS
     ULONG
     CommitProtection : 5; /* MM_*: what zero entries of a MemCommit VAD mean (Protection, unless changed since) */
     ULONG PreferredNode : 5; /* NUMA node + 1, 0 = that of the processor that faults */
-    ULONG NoInherit : 1;    /* view: ViewUnmap */
-    ULONG UserView : 1;     /* view: counted as user mode's reference of the control area */
-    ULONG WritableView : 1; /* view: and as a writable one */
-    ULONG CacheView : 1;    /* view: of the system cache */
+    ULONG NoInherit : 1;     /* view: ViewUnmap */
+    ULONG UserView : 1;      /* view: counted as user mode's reference of the control area */
+    ULONG WritableView : 1;  /* view: and as a writable one */
+    ULONG CacheView : 1;     /* view: of the system cache */
     ULONG Spare : 30;
 } MMVAD_FLAGS;
 

@@ -34,7 +34,7 @@ function(ntmm_library target kind)
     ARCHIVE_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}" LIBRARY_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}")
   target_include_directories(${target} INTERFACE
     "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>" "$<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}/ntmm>")
-  target_link_libraries(${target} PRIVATE Threads::Threads ${NTMM_LIBURING_LDFLAGS})
+  target_link_libraries(${target} PRIVATE Threads::Threads ${NTMM_LIBURING_LDFLAGS} ${NTMM_LIBCRYPTO_LDFLAGS})
   if(kind STREQUAL "SHARED")
     set_target_properties(${target} PROPERTIES VERSION ${PROJECT_VERSION} SOVERSION ${PROJECT_VERSION_MAJOR})
     target_link_options(${target} PRIVATE -Wl,--no-undefined)

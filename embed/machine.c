@@ -179,6 +179,9 @@ static NTSTATUS NtmmpExplainPagingFile(const NTMM_PAGING_FILE *File, NTSTATUS St
         return NtmmpFail(Status, "paging file %s: its folder does not exist; create it first", Path);
     case STATUS_MEDIA_WRITE_PROTECTED:
         return NtmmpFail(Status, "paging file %s: the file system is read-only; choose another one", Path);
+    case STATUS_NOT_SUPPORTED:
+        return NtmmpFail(
+            Status, "paging file %s: it cannot be encrypted or locked here (is libcrypto missing?)", Path);
     case STATUS_INVALID_PARAMETER:
         return NtmmpFail(Status, "paging file %s: it is no regular file; give the path of a file", Path);
     default:
@@ -294,7 +297,9 @@ static NTSTATUS NtmmpStartRooms(const NTMM_PARAMETERS *Parameters)
 {
     MM_BOOT_PARAMETERS Boot = { .Deterministic = Parameters->Deterministic,
                                 .Randomize = Parameters->Randomize,
-                                .Seed = Parameters->Seed };
+                                .Seed = Parameters->Seed,
+                                .ClearPageFileAtShutdown = Parameters->ClearPagingFiles,
+                                .EncryptPagingFile = Parameters->EncryptPagingFiles };
     NTSTATUS Status = MmInitializeSystem(&Boot, &NtmmMachine.BootThread);
     CHAR Text[128];
 

@@ -48,10 +48,13 @@ typedef struct _NTMM_PARAMETERS
     ULONG Runs;            /* of RAM, with holes of HoleBytes between; default 1 */
     ULONG PagingFileCount; /* at most 16; none: what is committed must fit into RAM */
     ULONG64 HoleBytes;
-    BOOLEAN Deterministic;       /* one thread, virtual time: the same seed gives the same run */
-    BOOLEAN Randomize;           /* address space layout of the processes */
-    ULONG64 Seed;                /* of both; with Randomize alone 0 draws one */
-    ULONG MaximumMappings;       /* host mappings of NT pages at a time; default: what Linux leaves */
+    BOOLEAN Deterministic;    /* one thread, virtual time: the same seed gives the same run */
+    BOOLEAN Randomize;        /* address space layout of the processes */
+    BOOLEAN ClearPagingFiles; /* overwrites them with zeros at shutdown (ClearPageFileAtShutdown) */
+    BOOLEAN
+    EncryptPagingFiles;    /* with a key that nobody keeps; STATUS_NOT_SUPPORTED where libcrypto is missing */
+    ULONG64 Seed;          /* of both; with Randomize alone 0 draws one */
+    ULONG MaximumMappings; /* host mappings of NT pages at a time; default: what Linux leaves */
     ULONG TimeSliceMicroseconds; /* of a natively loaded address space; default 10000 */
     ULONG Nodes;                 /* of NUMA, 1..16; RAM and processors are shared out evenly; default 1 */
     ULONG PageColours; /* free and zeroed pages apart by colour: a power of two up to 256; default 1 */

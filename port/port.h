@@ -180,7 +180,9 @@ typedef struct _PORT_STORAGE PORT_STORAGE;
  * and Information says how far the write came; a write wholly beyond is an END_OF_FILE. Holes that it has stay holes.
  */
 #define PORT_STORAGE_DATA 0x40u
-#define PORT_STORAGE_NEW  0x80u /* with CREATE: OBJECT_NAME_COLLISION when it exists */
+/* Contents are unreadable for everybody else, and for ever after close. NOT_SUPPORTED where the port has no cipher. */
+#define PORT_STORAGE_ENCRYPTED 0x100u
+#define PORT_STORAGE_NEW       0x80u /* with CREATE: OBJECT_NAME_COLLISION when it exists */
 
 /*
  * Opens a backing file. Statuses: OBJECT_NAME_NOT_FOUND, OBJECT_PATH_NOT_FOUND, ACCESS_DENIED, SHARING_VIOLATION, INVALID_PARAMETER (no file;

@@ -15,6 +15,7 @@ required=(
     "libclang-rt-14-dev|runtimes of the address, thread and undefined-behaviour sanitizers and of libFuzzer"
     "clang-format|the form of the source, which is checked"
     "liburing-dev|asynchronous paging I/O"
+    "libssl-dev|encryption of paging files (libcrypto)"
     "libcmocka-dev|unit tests"
     "libjansson-dev|JSON output of the ntmm command"
     "libpopt-dev|options of the ntmm command"

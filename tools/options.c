@@ -21,6 +21,8 @@ enum
     ToolOptionRuns,
     ToolOptionNodes,
     ToolOptionColours,
+    ToolOptionClear,
+    ToolOptionEncrypt,
     ToolOptionHelp
 };
 
@@ -174,6 +176,10 @@ static const struct poptOption ToolRunOptions[] = {
     { "processors", 0, POPT_ARG_STRING, NULL, ToolOptionProcessors, "processors of the machine (2)",
       "1..64" },
     { "runs", 0, POPT_ARG_STRING, NULL, ToolOptionRuns, "pieces in which RAM lies (1)", "1..64" },
+    { "clear-pagefiles", 0, POPT_ARG_NONE, NULL, ToolOptionClear,
+      "overwrite paging files with zeros at the end", NULL },
+    { "encrypt-pagefiles", 0, POPT_ARG_NONE, NULL, ToolOptionEncrypt,
+      "encrypt paging files with a key that nobody keeps", NULL },
     { "nodes", 0, POPT_ARG_STRING, NULL, ToolOptionNodes, "NUMA nodes that share RAM and processors (1)",
       "1..16" },
     { "colours", 0, POPT_ARG_STRING, NULL, ToolOptionColours,
@@ -244,6 +250,12 @@ static int ToolTakeOption(poptContext Context, int Option, PTOOL_OPTIONS Options
     {
     case ToolOptionInspect:
         Options->Inspect = TRUE;
+        return TOOL_OK;
+    case ToolOptionClear:
+        Options->Machine.ClearPagingFiles = TRUE;
+        return TOOL_OK;
+    case ToolOptionEncrypt:
+        Options->Machine.EncryptPagingFiles = TRUE;
         return TOOL_OK;
     case ToolOptionQuiet:
         Options->Quiet = TRUE;

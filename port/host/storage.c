@@ -26,7 +26,8 @@
 
 #define HOST_VALID_STORAGE_FLAGS                                                                             \
     (PORT_STORAGE_READ | PORT_STORAGE_WRITE | PORT_STORAGE_CREATE | PORT_STORAGE_EXCLUSIVE |                 \
-     PORT_STORAGE_UNCACHED | PORT_STORAGE_SCRATCH | PORT_STORAGE_DATA | PORT_STORAGE_NEW)
+     PORT_STORAGE_UNCACHED | PORT_STORAGE_SCRATCH | PORT_STORAGE_DATA | PORT_STORAGE_NEW |                   \
+     PORT_STORAGE_ENCRYPTED)
 
 /* Everything here is used at PASSIVE_LEVEL only, by open, close and the settings. */
 static struct
@@ -370,12 +371,22 @@ NTSTATUS PortOpenStorage(PCUNICODE_STRING Name, ULONG Flags, PORT_STORAGE **Stor
     New->Flags = Flags;
     New->Capacity = ~0ull;
     strcpy(New->Path, Path);
+    if ((Flags & PORT_STORAGE_ENCRYPTED) != 0)
+    {
+        Status = HostCreateCipher(&New->Cipher);
+        if (!NT_SUCCESS(Status))
+        {
+            free(New);
+            return Status;
+        }
+    }
 
     pthread_mutex_lock(&HostStorages.Lock);
     Status = HostOpenLocked(New, InMemory);
     pthread_mutex_unlock(&HostStorages.Lock);
     if (!NT_SUCCESS(Status))
     {
+        HostDeleteCipher(New->Cipher);
         free(New);
         return Status;
     }
@@ -404,6 +415,7 @@ VOID PortCloseStorage(PORT_STORAGE *Storage)
         HostDereferenceMemoryFile(Storage->Memory);
     }
     pthread_mutex_unlock(&HostStorages.Lock);
+    HostDeleteCipher(Storage->Cipher);
     free(Storage);
 }
 

@@ -14,6 +14,8 @@
 
 typedef struct _HOST_MEMORY_FILE HOST_MEMORY_FILE;
 
+typedef struct _HOST_CIPHER HOST_CIPHER;
+
 struct _PORT_STORAGE
 {
     int Descriptor;
@@ -26,6 +28,7 @@ struct _PORT_STORAGE
     HOST_MEMORY_FILE *Memory; /* of a storage in memory: its name */
     PORT_STORAGE *Next;       /* HostStorages.List, under HostStorages.Lock */
     HOST_STORAGE_COUNTERS Counters; /* atomic, relaxed */
+    HOST_CIPHER *Cipher;            /* PORT_STORAGE_ENCRYPTED */
     char Path[];
 };
 
@@ -41,6 +44,7 @@ typedef struct _HOST_IO
     ULONG Stalls;    /* attempts without progress in a row */
     BOOLEAN Delayed; /* io_uring: the ring's next answer ends the delay */
     BOOLEAN Clipped; /* the attempt ends with the file, inside a page */
+    PUCHAR Copy;     /* encrypted: what is written instead of the frames */
 } HOST_IO;
 
 C_ASSERT(sizeof(HOST_IO) <= sizeof(((PORT_IO *)0)->Reserved));
@@ -140,6 +144,16 @@ VOID HostIoTransfer(PORT_IO *Io, BOOLEAN ObeyDelays);
 
 /* Deterministic mode: starts the generator over. */
 VOID HostSeedDeterministic(ULONG64 Seed);
+
+/* ---- Encryption (storage_crypt.c) ----------------------------------------------------------------------- */
+
+NTSTATUS HostCreateCipher(HOST_CIPHER **Result);
+VOID HostDeleteCipher(HOST_CIPHER *Cipher); /* NULL: nothing */
+/* Makes the copy that is written. FALSE: no memory. */
+BOOLEAN HostEncryptIo(PORT_IO *Io);
+/* The frames of a read that arrived. */
+VOID HostDecryptIo(PORT_IO *Io);
+VOID HostForgetCopy(PORT_IO *Io);
 
 /* ---- Fault rules --------------------------------------------------------------------------------------- */
 

@@ -75,6 +75,11 @@ BOOLEAN HostIoBegin(PORT_IO *Io)
         Io->Status = STATUS_ACCESS_DENIED;
         return FALSE;
     }
+    if (Io->Storage->Cipher != NULL && Io->Write && !HostEncryptIo(Io))
+    {
+        Io->Status = STATUS_INSUFFICIENT_RESOURCES;
+        return FALSE;
+    }
     return TRUE;
 }
 
@@ -151,7 +156,9 @@ ULONG HostIoDescribe(PORT_IO *Io, struct iovec *Vector, off_t *Offset)
     *Offset = (off_t)(Io->Offset + State->Done);
     while (Left != 0)
     {
-        PUCHAR Start = (PUCHAR)PortDirectMap(Io->Frames[Frame]) + Skip;
+        PUCHAR Page = State->Copy != NULL ? State->Copy + ((SIZE_T)Frame << PAGE_SHIFT)
+                                          : (PUCHAR)PortDirectMap(Io->Frames[Frame]);
+        PUCHAR Start = Page + Skip;
         SIZE_T Length = PAGE_SIZE - Skip < Left ? PAGE_SIZE - Skip : Left;
 
         if (Pieces != 0 && (PUCHAR)Vector[Pieces - 1].iov_base + Vector[Pieces - 1].iov_len == Start)
@@ -296,6 +303,14 @@ VOID HostIoComplete(PORT_IO *Io)
     PORT_STORAGE *Storage = Io->Storage;
     ULONG *Finished = HostIo(Io)->Finished;
 
+    if (Storage->Cipher != NULL)
+    {
+        HostForgetCopy(Io);
+        if (!Io->Write && NT_SUCCESS(Io->Status))
+        {
+            HostDecryptIo(Io);
+        }
+    }
     HostCountCompletion(Io);
     Io->Completion(Io);
     /*

@@ -29,6 +29,13 @@ static NTSTATUS MmBootSpace(const MM_BOOT_CONTEXT *Context)
     return MiInitializeSpace(Context->Parameters->Randomize, Context->Parameters->Seed);
 }
 
+static NTSTATUS MmBootPaging(const MM_BOOT_CONTEXT *Context)
+{
+    MI_PAGING_PARAMETERS Parameters = { .ClearAtShutdown = Context->Parameters->ClearPageFileAtShutdown,
+                                        .Encrypt = Context->Parameters->EncryptPagingFile };
+    return MiInitializePaging(&Parameters);
+}
+
 #define MM_PLAIN_BOOT(Name, Function)                                                                        \
     static NTSTATUS Name(const MM_BOOT_CONTEXT *Context)                                                     \
     {                                                                                                        \
@@ -42,7 +49,6 @@ MM_PLAIN_BOOT(MmBootPool, MiInitializePool)
 MM_PLAIN_BOOT(MmBootOb, ObInitializeSystem)
 MM_PLAIN_BOOT(MmBootIo, IoInitializeSystem)
 MM_PLAIN_BOOT(MmBootSection, MiInitializeSection)
-MM_PLAIN_BOOT(MmBootPaging, MiInitializePaging)
 MM_PLAIN_BOOT(MmBootWorkingSets, MiInitializeWorkingSets)
 MM_PLAIN_BOOT(MmBootFault, MiInitializeFault)
 MM_PLAIN_BOOT(MmBootVirtual, MiInitializeVirtual)

@@ -10,6 +10,8 @@ typedef struct _MM_BOOT_PARAMETERS
     BOOLEAN Deterministic;
     BOOLEAN Randomize; /* address space layout */
     BOOLEAN NoWorkers; /* system threads are not started (tests that step by hand) */
+    BOOLEAN ClearPageFileAtShutdown;
+    BOOLEAN EncryptPagingFile;
     ULONG64 Seed;
 } MM_BOOT_PARAMETERS;
 

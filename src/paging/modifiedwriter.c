@@ -30,6 +30,13 @@ static BOOLEAN MiIsWritingWanted(void)
            MiAvailablePages() < 4 * Physical->LowThreshold;
 }
 
+/* Memory is short, or somebody wants everything written: then the reserve of slots may be used. */
+static BOOLEAN MiIsWritingCritical(void)
+{
+    return __atomic_load_n(&MiState.Paging->Flushers, __ATOMIC_RELAXED) != 0 ||
+           MiAvailablePages() < 4 * MiState.Physical->LowThreshold;
+}
+
 static MI_WRITE_BLOCK *MiTakeWriteBlock(void)
 {
     MI_PAGING_STATE *Paging = MiState.Paging;
@@ -201,6 +208,13 @@ BOOLEAN MiModifiedWriterStep(PVOID Context)
     }
     Listed = MiListTotal(&MiState.Physical->ModifiedList);
     Wanted = Listed < MI_WRITE_CLUSTER ? (ULONG)Listed : MI_WRITE_CLUSTER;
+    if (MiWritableSlots() < MiSlotReserve() + Wanted && !MiIsWritingCritical())
+    {
+        /* Writing ahead of need does not touch the reserve; whether files can grow is worth a try. */
+        MiReturnWriteBlock(Block);
+        MiEndWrite();
+        return Wanted != 0 && MiExtendPagingFiles(Wanted);
+    }
     Block->FirstSlot = Wanted == 0 ? 0 : MiAllocateSlots(Wanted, &Block->File, &Got);
     if (Block->FirstSlot == 0)
     {

@@ -30,7 +30,8 @@ typedef struct _MMPAGING_FILE
     SIZE_T MaximumSize;
     volatile SIZE_T FreeSpace; /* slots */
     SIZE_T PeakUsage;
-    SIZE_T Hint; /* where the last cluster ended */
+    SIZE_T Hint;        /* where the last cluster ended */
+    SIZE_T HighestSlot; /* that was ever given out */
     RTL_BITMAP_SUMMARY Bitmap;
     PVOID BitmapMemory;
     SIZE_T BitmapBytes;
@@ -78,6 +79,8 @@ typedef struct _MI_WRITE_BLOCK
 
 typedef struct _MI_PAGING_STATE
 {
+    BOOLEAN ClearAtShutdown;   /* ClearPageFileAtShutdown. Boot */
+    BOOLEAN Encrypt;           /* paging files that are created. Boot */
     EX_PUSH_LOCK FileListLock; /* creation, deletion, extension */
     PMMPAGING_FILE Files[MI_MAXIMUM_PAGING_FILES];
     volatile ULONG FileCount;
@@ -97,7 +100,17 @@ typedef struct _MI_PAGING_STATE
     volatile ULONG Flushers; /* threads that want everything written, not only down to the threshold */
 } MI_PAGING_STATE;
 
-NTSTATUS MiInitializePaging(void);
+/*
+ * What the machine wants of its paging files, as Windows reads it from the registry at boot: ClearPageFileAtShutdown (used slots are overwritten
+ * with zeros before the files are closed), NtfsEncryptPagingFile (contents are encrypted with a key that lives and dies with the machine).
+ */
+typedef struct _MI_PAGING_PARAMETERS
+{
+    BOOLEAN ClearAtShutdown;
+    BOOLEAN Encrypt;
+} MI_PAGING_PARAMETERS;
+
+NTSTATUS MiInitializePaging(const MI_PAGING_PARAMETERS *Parameters); /* NULL: neither */
 NTSTATUS MiStartPagingWorkers(void);
 VOID MiStopPagingWorkers(void); /* waits for writes in flight */
 VOID MiShutdownPaging(void);    /* closes all files; their slots must be free */
@@ -105,8 +118,8 @@ VOID MiShutdownPaging(void);    /* closes all files; their slots must be free */
 /*
  * Creates a paging file (sizes in bytes, rounded to pages). Minimum is allocated now.
  * STATUS_INVALID_PARAMETER_2/_3 (sizes), STATUS_INSUFFICIENT_RESOURCES (16 exist), STATUS_DISK_FULL, what
- * PortOpenStorage says. The commit limit grows by the size. Called again with a name that exists: changes the
- * maximum / grows to the minimum.
+ * PortOpenStorage says. The commit limit grows by the size. Called again with a name that exists: grows to the minimum if it is smaller,
+ * and to a larger maximum; a maximum smaller than before is STATUS_INVALID_PARAMETER_3, nothing is changed then.
  */
 NTSTATUS MiCreatePagingFile(PCUNICODE_STRING Name, ULONG64 MinimumSize, ULONG64 MaximumSize);
 
@@ -123,6 +136,14 @@ VOID MiFreeSlots(PMMPAGING_FILE File, SIZE_T First, ULONG Count);
 /* Slots into which pages could be written now: of files that do not rest after an error. */
 SIZE_T MiWritableSlots(void);
 BOOLEAN MiIsFileResting(const MMPAGING_FILE *File);
+
+/*
+ * The reserve for critical writes: so many slots are used only while memory is short or somebody flushes, not for writing ahead of need.
+ */
+SIZE_T MiSlotReserve(void);
+
+/* Overwrites every slot that was ever used with zeros. Nothing of the file is in use. PASSIVE_LEVEL. STATUS of the first write that failed. */
+NTSTATUS MiClearPagingFile(PMMPAGING_FILE File);
 
 /* Frees the slot that a software PTE (or OriginalPte) names, if any. */
 VOID MiReleasePageFileSpace(MMPTE Pte);

@@ -53,7 +53,8 @@ static NTSTATUS MiBuildPagingFile(PCUNICODE_STRING Name, SIZE_T Minimum, SIZE_T 
     }
     Status = PortOpenStorage(Name,
                              PORT_STORAGE_READ | PORT_STORAGE_WRITE | PORT_STORAGE_CREATE |
-                                 PORT_STORAGE_EXCLUSIVE | PORT_STORAGE_UNCACHED | PORT_STORAGE_SCRATCH,
+                                 PORT_STORAGE_EXCLUSIVE | PORT_STORAGE_UNCACHED | PORT_STORAGE_SCRATCH |
+                                 (MiState.Paging->Encrypt ? PORT_STORAGE_ENCRYPTED : 0),
                              &File->Storage);
     if (NT_SUCCESS(Status))
     {
@@ -92,13 +93,61 @@ static NTSTATUS MiGrowPagingFile(PMMPAGING_FILE File, SIZE_T NewSize)
     return STATUS_SUCCESS;
 }
 
+/* A bitmap for more slots. FileListLock held exclusively, so the size stays; slots come and go until the lock is taken. */
+static NTSTATUS MiRaiseMaximum(PMMPAGING_FILE File, SIZE_T Maximum)
+{
+    SIZE_T Bytes = RtlBitMapSummaryBytes(Maximum);
+    PVOID Memory = PortAllocateBootMemory(Bytes);
+    PVOID OldMemory = File->BitmapMemory;
+    SIZE_T OldBytes = File->BitmapBytes;
+    RTL_BITMAP_SUMMARY New;
+    KIRQL OldIrql;
+
+    if (Memory == NULL)
+    {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    RtlInitializeBitMapSummary(&New, Memory, Maximum, File->Size);
+    OldIrql = KiAcquireSpinLock(&File->Lock);
+    RtlCopyBitMapSummary(&New, &File->Bitmap, File->Size);
+    File->Bitmap = New;
+    File->BitmapMemory = Memory;
+    File->BitmapBytes = Bytes;
+    KiReleaseSpinLock(&File->Lock, OldIrql);
+    PortFreeBootMemory(OldMemory, OldBytes);
+    MiAdjustCommitLimit(0, (LONG64)(Maximum - File->MaximumSize));
+    __atomic_store_n(&File->MaximumSize, Maximum, __ATOMIC_RELAXED);
+    return STATUS_SUCCESS;
+}
+
 static NTSTATUS MiChangePagingFile(PMMPAGING_FILE File, SIZE_T Minimum, SIZE_T Maximum)
 {
-    if (Maximum != File->MaximumSize)
+    SIZE_T OldMaximum = File->MaximumSize;
+    NTSTATUS Status = STATUS_SUCCESS;
+
+    if (Maximum < OldMaximum)
     {
-        return STATUS_INVALID_PARAMETER_3; /* the maximum of a file in use stays */
+        return STATUS_INVALID_PARAMETER_3; /* what is promised stays promised */
     }
-    return Minimum > File->Size ? MiGrowPagingFile(File, Minimum) : STATUS_SUCCESS;
+    if (Minimum > OldMaximum || Maximum > OldMaximum)
+    {
+        Status = MiRaiseMaximum(File, Maximum);
+    }
+    if (NT_SUCCESS(Status) && Minimum > File->Size)
+    {
+        Status = MiGrowPagingFile(File, Minimum);
+        if (!NT_SUCCESS(Status) && Maximum > OldMaximum)
+        {
+            /* The larger map does no harm; the promise goes back. */
+            MiAdjustCommitLimit(0, -(LONG64)(Maximum - OldMaximum));
+            __atomic_store_n(&File->MaximumSize, OldMaximum, __ATOMIC_RELAXED);
+        }
+    }
+    if (NT_SUCCESS(Status) && Minimum > File->MinimumSize)
+    {
+        __atomic_store_n(&File->MinimumSize, Minimum, __ATOMIC_RELAXED);
+    }
+    return Status;
 }
 
 NTSTATUS MiCreatePagingFile(PCUNICODE_STRING Name, ULONG64 MinimumSize, ULONG64 MaximumSize)
@@ -178,7 +227,45 @@ BOOLEAN MiExtendPagingFiles(SIZE_T Pages)
     return Grown;
 }
 
-NTSTATUS MiInitializePaging(void)
+static VOID MiClearComplete(PORT_IO *Io)
+{
+    UNREFERENCED_PARAMETER(Io); /* performed, not started: the caller looks at the status */
+}
+
+NTSTATUS MiClearPagingFile(PMMPAGING_FILE File)
+{
+    PFN_NUMBER Frames[MI_WRITE_CLUSTER];
+    PFN_NUMBER Zero = MiAllocatePage(MI_PAGE_ZEROED | MI_PAGE_MUST_SUCCEED);
+    NTSTATUS Status = Zero != 0 ? STATUS_SUCCESS : STATUS_NO_MEMORY;
+
+    for (ULONG Index = 0; Index < MI_WRITE_CLUSTER; Index++)
+    {
+        Frames[Index] = Zero;
+    }
+    for (SIZE_T Slot = 1; Slot <= File->HighestSlot && Zero != 0; Slot += MI_WRITE_CLUSTER)
+    {
+        SIZE_T Left = File->HighestSlot - Slot + 1;
+        PORT_IO Io = { .Storage = File->Storage,
+                       .Offset = (ULONG64)Slot << PAGE_SHIFT,
+                       .Frames = Frames,
+                       .Count = (ULONG)(Left < MI_WRITE_CLUSTER ? Left : MI_WRITE_CLUSTER),
+                       .Write = TRUE,
+                       .Completion = MiClearComplete };
+
+        PortPerformIo(&Io); /* an error ends nothing: the other slots are cleared all the same */
+        Status = NT_SUCCESS(Status) ? Io.Status : Status;
+    }
+    if (Zero != 0)
+    {
+        NTSTATUS Flushed = PortFlushStorage(File->Storage);
+
+        Status = NT_SUCCESS(Status) ? Flushed : Status;
+        MiFreePage(Zero);
+    }
+    return Status;
+}
+
+NTSTATUS MiInitializePaging(const MI_PAGING_PARAMETERS *Parameters)
 {
     MI_PAGING_STATE *Paging = PortAllocateBootMemory(sizeof(*Paging));
 
@@ -187,6 +274,11 @@ NTSTATUS MiInitializePaging(void)
         return STATUS_INSUFFICIENT_RESOURCES;
     }
     MiState.Paging = Paging;
+    if (Parameters != NULL)
+    {
+        Paging->ClearAtShutdown = Parameters->ClearAtShutdown;
+        Paging->Encrypt = Parameters->Encrypt;
+    }
     Paging->InPageBlocks = PortAllocateBootMemory(MI_INPAGE_BLOCKS * sizeof(MMINPAGE_SUPPORT));
     Paging->WriteBlocks = PortAllocateBootMemory(MI_WRITES_IN_FLIGHT * sizeof(MI_WRITE_BLOCK));
     if (Paging->InPageBlocks == NULL || Paging->WriteBlocks == NULL)
@@ -219,6 +311,15 @@ VOID MiShutdownPaging(void)
         PMMPAGING_FILE File = Paging->Files[Index];
 
         KiRequire(File->FreeSpace == File->Size - 1);
+        if (Paging->ClearAtShutdown)
+        {
+            NTSTATUS Status = MiClearPagingFile(File);
+
+            if (!NT_SUCCESS(Status))
+            {
+                DbgPrint("paging file %u could not be cleared: status %08x\n", Index, (ULONG)Status);
+            }
+        }
         MiAdjustCommitLimit(-(LONG64)(File->Size - 1), -(LONG64)(File->MaximumSize - 1));
         MiFreePagingFile(File);
     }

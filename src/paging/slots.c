@@ -27,6 +27,20 @@ SIZE_T MiWritableSlots(void)
     return Slots;
 }
 
+SIZE_T MiSlotReserve(void)
+{
+    MI_PAGING_STATE *Paging = MiState.Paging;
+    ULONG Count = __atomic_load_n(&Paging->FileCount, __ATOMIC_ACQUIRE);
+    SIZE_T Slots = 0;
+
+    for (ULONG Index = 0; Index < Count; Index++)
+    {
+        Slots += __atomic_load_n(&Paging->Files[Index]->MaximumSize, __ATOMIC_RELAXED);
+    }
+    Slots /= 64;
+    return Slots < MI_WRITES_IN_FLIGHT * MI_WRITE_CLUSTER ? Slots : MI_WRITES_IN_FLIGHT * MI_WRITE_CLUSTER;
+}
+
 /* The file with the most free slots that may be written now. */
 static PMMPAGING_FILE MiChooseFile(void)
 {
@@ -74,6 +88,10 @@ SIZE_T MiAllocateSlots(ULONG Count, PMMPAGING_FILE *File, PULONG Got)
         SIZE_T Used;
 
         Chosen->Hint = First + Found;
+        if (First + Found - 1 > Chosen->HighestSlot)
+        {
+            Chosen->HighestSlot = First + Found - 1;
+        }
         __atomic_store_n(&Chosen->FreeSpace, Chosen->FreeSpace - Found, __ATOMIC_RELAXED);
         Used = Chosen->Size - 1 - Chosen->FreeSpace;
         if (Used > Chosen->PeakUsage)

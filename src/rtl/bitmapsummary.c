@@ -229,6 +229,27 @@ VOID RtlInitializeBitMapSummary(PRTL_BITMAP_SUMMARY Summary, PVOID Buffer, ULONG
     RtlSummaryClearBits(Summary, 0, NumberOfClearBits);
 }
 
+VOID RtlCopyBitMapSummary(PRTL_BITMAP_SUMMARY To, PCRTL_BITMAP_SUMMARY From, ULONG64 NumberOfBits)
+{
+    const RTLP_BIT_VIEW View = RtlpSummaryView(From, FALSE);
+    ULONG64 *Target = (ULONG64 *)(PVOID)To->Buffer;
+    const ULONG64 *Source = (const ULONG64 *)(const VOID *)From->Buffer;
+    const ULONG64 Words = NumberOfBits / 64;
+
+    /* To's bounds say that all of it is clear: too high is allowed. */
+    for (ULONG64 Index = 0; Index < Words; Index += 1)
+    {
+        Target[Index] = Source[Index];
+    }
+    if (NumberOfBits % 64 != 0)
+    {
+        const ULONG64 Beyond = ~0ull << (NumberOfBits % 64);
+
+        Target[Words] = (Source[Words] & ~Beyond) | (Target[Words] & Beyond);
+    }
+    To->NumberOfClearBits = To->NumberOfClearBits - NumberOfBits + RtlpCountWanted(&View, 0, NumberOfBits);
+}
+
 VOID RtlSummarySetBits(PRTL_BITMAP_SUMMARY Summary, ULONG64 StartingIndex, ULONG64 NumberToSet)
 {
     const RTLP_BIT_VIEW View = RtlpSummaryView(Summary, FALSE);

@@ -50,6 +50,12 @@ SIZE_T RtlBitMapSummaryBytes(ULONG64 SizeOfBitMap);
 VOID RtlInitializeBitMapSummary(PRTL_BITMAP_SUMMARY Summary, PVOID Buffer, ULONG64 SizeOfBitMap,
                                 ULONG64 NumberOfClearBits);
 
+/*
+ * Takes over the first NumberOfBits of From into To, a map of at least so many bits that was initialized with exactly those clear. How a map is
+ * made larger: the new one is initialized at leisure, and this is a copy of NumberOfBits / 8 bytes.
+ */
+VOID RtlCopyBitMapSummary(PRTL_BITMAP_SUMMARY To, PCRTL_BITMAP_SUMMARY From, ULONG64 NumberOfBits);
+
 /* Whatever state the bits were in. The range lies inside the map. Time: that of writing the bits. */
 VOID RtlSummarySetBits(PRTL_BITMAP_SUMMARY Summary, ULONG64 StartingIndex, ULONG64 NumberToSet);
 VOID RtlSummaryClearBits(PRTL_BITMAP_SUMMARY Summary, ULONG64 StartingIndex, ULONG64 NumberToClear);

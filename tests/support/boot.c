@@ -51,6 +51,14 @@ static NTSTATUS BootSpace(void)
     return MiInitializeSpace(TestMachine.Randomize, TestMachine.Seed);
 }
 
+static NTSTATUS BootPaging(void)
+{
+    MI_PAGING_PARAMETERS Parameters = { .ClearAtShutdown = TestMachine.Clear,
+                                        .Encrypt = TestMachine.Encrypt };
+
+    return MiInitializePaging(&Parameters);
+}
+
 /* Nothing above is left: every frame is free and nothing is charged. */
 static void ShutdownPhysical(void)
 {
@@ -73,7 +81,7 @@ static const struct
     { IoInitializeSystem, IoShutdownSystem },
     { BootSpace, MiShutdownSpace },
     { MiInitializeSection, MiShutdownSection },
-    { MiInitializePaging, MiShutdownPaging },
+    { BootPaging, MiShutdownPaging },
     { MiInitializeWorkingSets, MiShutdownWorkingSets },
     { MiInitializeFault, MiShutdownFault },
     { MiInitializeVirtual, MiShutdownVirtual },

@@ -57,6 +57,8 @@ typedef struct _TEST_MACHINE
     ULONG PagingFiles;     /* \\.\Memory\page0, page1, ... */
     ULONG PagingMegabytes; /* of each at the beginning; 0: 16 */
     ULONG PagingMaximum;   /* megabytes; 0: as at the beginning */
+    BOOLEAN Encrypt;       /* paging files */
+    BOOLEAN Clear;         /* paging files at shutdown */
     BOOLEAN Workers;       /* zero-page thread, modified writer, working-set and balance set manager */
 } TEST_MACHINE;
 

@@ -205,11 +205,12 @@ VOID ModelRunPagingFile(MODEL *Model, TEST_RANDOM *Random)
              (ULONG64)Maximum.QuadPart);
     if (Index < Model->PagingFiles)
     {
-        /* Growing one that exists; its maximum stays what it is. */
-        BOOLEAN Same = (ULONG64)Maximum.QuadPart == Model->PagingMaximum[Index];
+        /* One that exists grows to its new minimum; its maximum may become larger, not smaller. */
+        BOOLEAN Larger = (ULONG64)Maximum.QuadPart >= Model->PagingMaximum[Index];
 
-        ModelExpect(Model, "the status", (ULONG)(Same ? STATUS_SUCCESS : STATUS_INVALID_PARAMETER_3),
+        ModelExpect(Model, "the status", (ULONG)(Larger ? STATUS_SUCCESS : STATUS_INVALID_PARAMETER_3),
                     (ULONG)ZwCreatePagingFile(&Name, &Minimum, &Maximum, 0));
+        Model->PagingMaximum[Index] = Larger ? (ULONG64)Maximum.QuadPart : Model->PagingMaximum[Index];
     }
     else if (Index == Model->PagingFiles)
     {

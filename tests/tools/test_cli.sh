@@ -81,6 +81,7 @@ sorts "8 MiB in 4 MiB" big --ram 4M --pagefile swap:16M-64M --processors 2
 grep -q 'Pages Output' report || failed "nothing was paged out"
 sorts "one processor" big --ram 4M --pagefile swap:32M --processors 1
 sorts "four processors, two paging files, holes" big --ram 6M --runs 3 --pagefile a:8M-16M --pagefile b:8M-32M --processors 4
+sorts "two nodes, eight colours, an encrypted paging file that is cleared" big --ram 6M --nodes 2 --colours 8 --pagefile enc:32M --encrypt-pagefiles --clear-pagefiles --processors 2
 sorts "randomized" small --ram 4M --seed 7
 [ "$(find . -name 'swap*' -o -name a -o -name b)" = "" ] || failed "paging files are left"
 : >empty
@@ -146,6 +147,8 @@ refuse "ram too large" 2 'choose less' run --ram 900T sort input -o out
 refuse "ram overflows" 2 'for example 64M' run --ram 99999999999999999999G sort input -o out
 refuse "ram negative" 2 'for example 64M' run --ram -5M sort input -o out
 refuse "paging file without size" 2 'FILE:MINIMUM-MAXIMUM' run --pagefile swap sort input -o out
+refuse "three colours" 2 "power of two" run --colours 3 sort input -o out
+refuse "seventeen nodes" 2 "from 1 to 16" run --nodes 17 sort input -o out
 refuse "paging file of no size" 2 'sizes like 256M-1G' run --pagefile swap:big sort input -o out
 refuse "paging file too small" 2 'at least 1M' run --pagefile swap:4K sort input -o out
 refuse "paging file upside down" 2 'swap them' run --pagefile swap:64M-16M sort input -o out

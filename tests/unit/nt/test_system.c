@@ -241,6 +241,33 @@ static void pool_pages_and_lookaside_lists_are_reported(void **state)
     ExDeleteNPagedLookasideList(&lookaside);
 }
 
+/* SystemPageFileInformation(Ex): sizes, use now and at its peak; what Windows shows as % Usage and % Usage Peak. */
+static void paging_files_tell_their_use(void **state)
+{
+    ULONG_PTR base = TestVmAllocate(0, 64 * PAGE_SIZE, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+    struct
+    {
+        SYSTEM_PAGEFILE_INFORMATION_EX Information;
+        WCHAR Name[64];
+    } file;
+
+    (void)state;
+    assert_int_equal(query(SystemPageFileInformationEx, &file, sizeof(file)), STATUS_SUCCESS);
+    assert_int_equal(file.Information.TotalInUse, 0);
+    assert_int_equal(file.Information.NextEntryOffset, 0);
+    TestVmFill(base, 64, 1);
+    TestVmPageOut();
+    assert_int_equal(query(SystemPageFileInformationEx, &file, sizeof(file)), STATUS_SUCCESS);
+    assert_true(file.Information.TotalInUse >= 64 && file.Information.TotalInUse < 80); /* and page tables */
+    assert_int_equal(file.Information.PeakUsage, file.Information.TotalInUse);
+    assert_true(file.Information.MaximumSize >= file.Information.MinimumSize);
+    assert_int_equal(file.Information.TotalSize, MiState.Paging->Files[0]->Size);
+    TestVmFree(base, 0, MEM_RELEASE);
+    assert_int_equal(query(SystemPageFileInformationEx, &file, sizeof(file)), STATUS_SUCCESS);
+    assert_true(file.Information.TotalInUse < 16);
+    assert_true(file.Information.PeakUsage >= 64);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -249,6 +276,7 @@ int main(void)
         TEST_IN_PROCESS(pool_tags_are_counted_by_pool),
         TEST_IN_PROCESS(big_blocks_are_listed_with_address_size_and_pool),
         TEST_IN_PROCESS(pool_pages_and_lookaside_lists_are_reported),
+        TEST_IN_PROCESS(paging_files_tell_their_use),
         TEST_IN_PROCESS(commands_move_pages_from_list_to_list),
     };
 

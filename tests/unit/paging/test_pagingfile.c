@@ -106,9 +106,193 @@ static void creating_a_file_again_grows_it_to_its_new_minimum(void **State)
     assert_int_equal(MiState.Physical->CommitLimit, Limit + 2 * MEGABYTE);
     assert_int_equal(Create(u"\\\\.\\Memory\\page0", 2 * MEGABYTE, 64 * MEGABYTE), STATUS_SUCCESS);
     assert_int_equal(MiState.Paging->Files[0]->Size, 3 * MEGABYTE);
-    assert_int_equal(Create(u"\\\\.\\Memory\\page0", 2 * MEGABYTE, 65 * MEGABYTE),
+    assert_int_equal(Create(u"\\\\.\\Memory\\page0", 2 * MEGABYTE, 63 * MEGABYTE),
                      STATUS_INVALID_PARAMETER_3);
     assert_int_equal(MiState.Paging->FileCount, 1);
+}
+
+static void creating_a_file_again_raises_its_maximum_while_it_is_in_use(void **State)
+{
+    SIZE_T Limit = MiState.Physical->CommitLimit;
+    SIZE_T Maximum = MiState.Physical->CommitMaximum;
+    PMMPAGING_FILE File = MiState.Paging->Files[0];
+    PMMPAGING_FILE Chosen;
+    SIZE_T First[3];
+    ULONG Got;
+
+    (void)State;
+    for (ULONG Index = 0; Index < 3; Index++)
+    {
+        First[Index] = MiAllocateSlots(33, &Chosen, &Got);
+        assert_int_equal(Got, 33);
+    }
+    MiFreeSlots(File, First[1], 33);
+    assert_int_equal(Create(u"\\\\.\\Memory\\page0", MEGABYTE, 80 * MEGABYTE + 5), STATUS_SUCCESS);
+    assert_int_equal(File->MaximumSize, 80 * MEGABYTE + 5);
+    assert_int_equal(File->Size, MEGABYTE);
+    assert_int_equal(MiState.Physical->CommitLimit, Limit);
+    assert_int_equal(MiState.Physical->CommitMaximum, Maximum + 16 * MEGABYTE + 5);
+    assert_int_equal(File->FreeSpace, MEGABYTE - 1 - 66);
+    assert_true(RtlSummaryAreBitsSet(&File->Bitmap, First[0], 33));
+    assert_true(RtlSummaryAreBitsClear(&File->Bitmap, First[1], 33));
+    assert_true(RtlSummaryAreBitsSet(&File->Bitmap, First[2], 33));
+    MiCheckPaging(2);
+    /* A larger minimum and a larger maximum in one call. */
+    assert_int_equal(Create(u"\\\\.\\Memory\\page0", 90 * MEGABYTE, 100 * MEGABYTE), STATUS_SUCCESS);
+    assert_int_equal(File->Size, 90 * MEGABYTE);
+    MiCheckPaging(2);
+    /* The disk has no room for the minimum: nothing changes. */
+    HostStorageSetCapacity(NULL, 95 * MEGABYTE << PAGE_SHIFT);
+    Maximum = MiState.Physical->CommitMaximum;
+    assert_int_equal(Create(u"\\\\.\\Memory\\page0", 110 * MEGABYTE, 120 * MEGABYTE), STATUS_DISK_FULL);
+    assert_int_equal(MiState.Physical->CommitMaximum, Maximum);
+    assert_int_equal(File->MaximumSize, 100 * MEGABYTE);
+    assert_int_equal(File->MinimumSize, 90 * MEGABYTE);
+    HostStorageClearFaults();
+    MiFreeSlots(File, First[0], 33);
+    MiFreeSlots(File, First[2], 33);
+    MiCheckPaging(2);
+}
+
+/* ---- Contents ------------------------------------------------------------------------------------------ */
+
+static VOID Completed(PORT_IO *Io)
+{
+    (void)Io;
+}
+
+/* What lies on the disk in the first Pages slots: how many of their words are Word. */
+static ULONG64 CountOnDisk(SIZE_T Pages, ULONG64 Word)
+{
+    WCHAR Text[] = u"\\\\.\\Memory\\page0";
+    UNICODE_STRING Name = { .Length = sizeof(Text) - sizeof(WCHAR),
+                            .MaximumLength = sizeof(Text),
+                            .Buffer = Text };
+    PORT_STORAGE *Storage;
+    PFN_NUMBER Frame = MiAllocatePage(0);
+    ULONG64 Count = 0;
+
+    assert_int_equal(PortOpenStorage(&Name, PORT_STORAGE_READ, &Storage), STATUS_SUCCESS);
+    for (SIZE_T Slot = 1; Slot <= Pages; Slot++)
+    {
+        PORT_IO Io = { .Storage = Storage,
+                       .Offset = Slot << PAGE_SHIFT,
+                       .Frames = &Frame,
+                       .Count = 1,
+                       .Completion = Completed };
+
+        PortPerformIo(&Io);
+        assert_int_equal(Io.Status, STATUS_SUCCESS);
+        for (ULONG Index = 0; Index < PAGE_SIZE / 8; Index++)
+        {
+            Count += ((const ULONG64 *)PortDirectMap(Frame))[Index] == Word;
+        }
+    }
+    PortCloseStorage(Storage);
+    MiFreePage(Frame);
+    return Count;
+}
+
+/* Writes 300 pages full of one word into slots 1..300, through the frames of a buffer, and frees the slots. */
+static void WriteSlots(ULONG64 Word, BOOLEAN ReadBack)
+{
+    PFN_NUMBER Frames[100];
+    PMMPAGING_FILE File;
+    ULONG Got;
+
+    for (ULONG Index = 0; Index < 100; Index++)
+    {
+        Frames[Index] = MiAllocatePage(0);
+    }
+    MiState.Paging->Files[0]->Hint = 1;
+    for (ULONG Round = 0; Round < 3; Round++)
+    {
+        SIZE_T First = MiAllocateSlots(100, &File, &Got);
+        PORT_IO Io = { .Storage = File->Storage,
+                       .Offset = First << PAGE_SHIFT,
+                       .Frames = Frames,
+                       .Count = 100,
+                       .Write = TRUE,
+                       .Completion = Completed };
+
+        assert_int_equal(Got, 100);
+        for (ULONG Index = 0; Index < 100 * PAGE_SIZE / 8; Index++)
+        {
+            ((ULONG64 *)PortDirectMap(Frames[Index / 512]))[Index % 512] = Word;
+        }
+        PortPerformIo(&Io);
+        assert_int_equal(Io.Status, STATUS_SUCCESS);
+        for (ULONG Index = 0; Index < 100; Index++)
+        {
+            assert_int_equal(*(ULONG64 *)PortDirectMap(Frames[Index]),
+                             Word); /* the page itself is not touched */
+            memset(PortDirectMap(Frames[Index]), 0, PAGE_SIZE);
+        }
+        Io.Write = FALSE;
+        PortPerformIo(&Io);
+        for (ULONG Index = 0; Index < 100 * PAGE_SIZE / 8 && ReadBack; Index++)
+        {
+            assert_int_equal(((ULONG64 *)PortDirectMap(Frames[Index / 512]))[Index % 512], Word);
+        }
+        MiFreeSlots(File, First, 100);
+        File->Hint = First + 100; /* the next round uses the next slots */
+    }
+    for (ULONG Index = 0; Index < 100; Index++)
+    {
+        MiFreePage(Frames[Index]);
+    }
+}
+
+#define SECRET 0x7365637265747321ull
+
+static void slots_that_were_used_are_cleared(void **State)
+{
+    (void)State;
+    assert_int_equal(Create(u"\\\\.\\Memory\\page0", 4 * MEGABYTE, 64 * MEGABYTE), STATUS_SUCCESS);
+    WriteSlots(SECRET, TRUE);
+    assert_int_equal(CountOnDisk(300, SECRET), 300 * 512);
+    assert_int_equal(MiClearPagingFile(MiState.Paging->Files[0]), STATUS_SUCCESS);
+    assert_int_equal(CountOnDisk(300, SECRET), 0);
+    assert_int_equal(CountOnDisk(300, 0), 300 * 512);
+    WriteSlots(SECRET, TRUE);
+    assert_true(HostStorageInject(&(HOST_STORAGE_FAULT){
+        .Storage = TestStorage(0), .Kind = HOST_FAULT_WRITE, .Nth = 1, .Count = 1, .Error = EIO }));
+    assert_int_equal(MiClearPagingFile(MiState.Paging->Files[0]), STATUS_IO_DEVICE_ERROR);
+    HostStorageClearFaults();
+    assert_true(CountOnDisk(300, SECRET) != 0 &&
+                CountOnDisk(300, SECRET) < 300 * 512); /* the others were cleared */
+}
+
+/* ClearPageFileAtShutdown: counted where it arrives, since the file itself is gone with its machine. */
+static void shutdown_clears_paging_files_when_asked_to(void **State)
+{
+    HOST_STORAGE_COUNTERS Before, After;
+
+    (void)State;
+    for (ULONG Clear = 0; Clear < 2; Clear++)
+    {
+        TestShutdownMachine();
+        TestBootMachine(
+            &(TEST_MACHINE){ .Deterministic = TRUE, .Seed = 1, .PagingFiles = 1, .Clear = Clear != 0 });
+        WriteSlots(SECRET, TRUE);
+        HostStorageQueryCounters(NULL, &Before);
+        TestShutdownMachine();
+        HostStorageQueryCounters(NULL, &After);
+        assert_int_equal(After.PagesWritten - Before.PagesWritten, Clear != 0 ? 300 : 0);
+        setup(State);
+    }
+}
+
+static void encrypted_slots_tell_nothing_and_come_back_as_they_were(void **State)
+{
+    (void)State;
+    TestShutdownMachine();
+    TestBootMachine(&(TEST_MACHINE){ .Deterministic = TRUE, .Seed = 1, .PagingFiles = 1, .Encrypt = TRUE });
+    WriteSlots(SECRET, TRUE);
+    assert_int_equal(CountOnDisk(300, SECRET), 0);
+    assert_true(CountOnDisk(300, 0) < 10); /* everything was written, and equal pages differ */
+    WriteSlots(0, TRUE);
+    assert_true(CountOnDisk(300, 0) < 10);
 }
 
 /* ---- Growth -------------------------------------------------------------------------------------------- */
@@ -279,6 +463,10 @@ int main(void)
         TEST(a_full_disk_refuses_a_paging_file_and_nothing_is_left),
         TEST(there_are_sixteen_paging_files_at_most),
         TEST(creating_a_file_again_grows_it_to_its_new_minimum),
+        TEST(creating_a_file_again_raises_its_maximum_while_it_is_in_use),
+        TEST(slots_that_were_used_are_cleared),
+        TEST(shutdown_clears_paging_files_when_asked_to),
+        TEST(encrypted_slots_tell_nothing_and_come_back_as_they_were),
         TEST(commitment_beyond_the_limit_grows_the_file_up_to_its_maximum),
         TEST(commitment_beyond_the_maximum_fails_and_changes_nothing),
         TEST(a_file_grows_by_what_is_needed_when_the_disk_has_no_more),

@@ -250,6 +250,34 @@ static void a_search_reads_only_groups_whose_bound_is_large_enough(void **state)
     free(summary.Buffer);
 }
 
+/* However the first bits were used, the larger map says the same of them, and all beyond is set. */
+static void a_larger_map_takes_over_the_bits_of_a_smaller_one(void **state)
+{
+    static const ULONG64 sizes[] = { 1, 63, 64, 65, 4095, 4096, 4097, 70000 };
+    test_random random = test_seed(__func__);
+
+    (void)state;
+    for (SIZE_T index = 0; index < sizeof(sizes) / sizeof(sizes[0]); index++)
+    {
+        ULONG64 size = sizes[index], larger = size + 5000, clear = size - size / 3;
+        RTL_BITMAP_SUMMARY old = make(size, clear), new = make(larger, size);
+
+        for (ULONG64 bit = 0; bit < clear; bit += 1 + test_below(&random, 9))
+        {
+            RtlSummarySetBits(&old, bit, 1);
+        }
+        RtlCopyBitMapSummary(&new, &old, size);
+        assert_int_equal(new.NumberOfClearBits, old.NumberOfClearBits);
+        for (ULONG64 bit = 0; bit < larger; bit++)
+        {
+            assert_int_equal(RtlSummaryTestBit(&new, bit), bit >= size || RtlSummaryTestBit(&old, bit));
+        }
+        assert_int_equal(RtlCheckBitMapSummary(&new), RTL_BITMAP_SUMMARY_NOT_FOUND);
+        free(old.Buffer);
+        free(new.Buffer);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -258,6 +286,7 @@ int main(void)
         cmocka_unit_test(a_run_across_the_boundary_of_two_groups_is_found),
         cmocka_unit_test(a_cluster_is_as_long_as_it_gets),
         cmocka_unit_test(check_finds_a_bound_that_is_too_low_and_a_wrong_count),
+        cmocka_unit_test(a_larger_map_takes_over_the_bits_of_a_smaller_one),
         cmocka_unit_test(summary_agrees_with_an_array_of_bytes),
         cmocka_unit_test(a_search_reads_only_groups_whose_bound_is_large_enough),
     };

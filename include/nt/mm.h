@@ -240,9 +240,18 @@ NTKERNELAPI BOOLEAN NTAPI MmIsRecursiveIoFault(VOID);
 
 /* ---- verifier ---- */
 
+#define DRIVER_VERIFIER_SPECIAL_POOLING            0x0001
+#define DRIVER_VERIFIER_FORCE_IRQL_CHECKING        0x0002
+#define DRIVER_VERIFIER_INJECT_ALLOCATION_FAILURES 0x0004
+#define DRIVER_VERIFIER_TRACK_POOL_ALLOCATIONS     0x0008
+#define DRIVER_VERIFIER_IO_CHECKING                0x0010
+
 /* VerifierFlags: the options in force.   STATUS_NOT_IMPLEMENTED: the verifier is off. PASSIVE_LEVEL */
 NTKERNELAPI NTSTATUS NTAPI MmIsVerifierEnabled(_Out_ PULONG VerifierFlags);
+/* Whether the driver, or the code at an address, is being verified. IRQL <= DISPATCH_LEVEL. */
 NTKERNELAPI LOGICAL NTAPI MmIsDriverVerifying(_In_ PDRIVER_OBJECT DriverObject);
+NTKERNELAPI LOGICAL NTAPI MmIsDriverVerifyingByAddress(_In_ PVOID AddressWithinSection);
+NTKERNELAPI LOGICAL NTAPI MmIsDriverSuspectForVerifier(_In_ PDRIVER_OBJECT DriverObject);
 
 /* Marks a function as pageable; debug builds check that IRQL allows paging. */
 #if defined(DBG) && DBG

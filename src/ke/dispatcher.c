@@ -18,10 +18,13 @@ VOID NTAPI KeInitializeEvent(PRKEVENT Event, EVENT_TYPE Type, BOOLEAN State)
 
 LONG NTAPI KeSetEvent(PRKEVENT Event, KPRIORITY Increment, BOOLEAN Wait)
 {
-    KIRQL OldIrql = KiAcquireDispatcherLock();
-    LONG Previous = Event->Header.SignalState;
     PKI_WAIT Woken = NULL;
+    LONG Previous;
+    KIRQL OldIrql;
 
+    KiVerify(KiVerifySetEvent, Event);
+    OldIrql = KiAcquireDispatcherLock();
+    Previous = Event->Header.SignalState;
     UNREFERENCED_PARAMETER(Increment);
     UNREFERENCED_PARAMETER(Wait);
     Event->Header.SignalState = 1;

@@ -59,6 +59,7 @@ VOID NTAPI ExAcquireFastMutex(PFAST_MUTEX FastMutex)
 {
     KIRQL OldIrql;
 
+    KiVerify(KiVerifyAcquireFastMutex, FastMutex);
     KeRaiseIrql(APC_LEVEL, &OldIrql);
     ExAcquireFastMutexUnsafe(FastMutex);
     FastMutex->OldIrql = OldIrql;
@@ -68,6 +69,7 @@ VOID NTAPI ExReleaseFastMutex(PFAST_MUTEX FastMutex)
 {
     KIRQL OldIrql = (KIRQL)FastMutex->OldIrql;
 
+    KiVerify(KiVerifyReleaseFastMutex, FastMutex);
     ExReleaseFastMutexUnsafe(FastMutex);
     KeLowerIrql(OldIrql);
 }
@@ -130,7 +132,7 @@ BOOLEAN NTAPI KeTryToAcquireGuardedMutex(PKGUARDED_MUTEX GuardedMutex)
 
 typedef struct _KI_RESOURCE
 {
-    LIST_ENTRY SystemResourcesList; /* unused: no debugger walks it */
+    LIST_ENTRY SystemResourcesList; /* KI_STATE.ResourceList, or NULL: only the verifier looks at it */
     EX_PUSH_LOCK Lock;
     PKTHREAD Owner;  /* exclusive */
     ULONG Recursion; /* Owner's */
@@ -166,13 +168,30 @@ static KI_SHARED_RESOURCE *KiFindShared(PERESOURCE Resource)
 
 NTSTATUS NTAPI ExInitializeResourceLite(PERESOURCE Resource)
 {
+    KI_STATE *State = MiState.Ke;
+
     __builtin_memset(Resource, 0, sizeof(*Resource));
+    if (__builtin_expect(__atomic_load_n(&State->Verifier, __ATOMIC_RELAXED) != NULL, 0))
+    {
+        KIRQL OldIrql = KiAcquireSpinLock(&State->ResourceListLock);
+
+        InsertTailList(&State->ResourceList, &Resource->SystemResourcesList);
+        KiReleaseSpinLock(&State->ResourceListLock, OldIrql);
+    }
     return STATUS_SUCCESS;
 }
 
 NTSTATUS NTAPI ExDeleteResourceLite(PERESOURCE Resource)
 {
     KiRequire(KiResource(Resource)->Lock == 0);
+    if (__builtin_expect(Resource->SystemResourcesList.Flink != NULL, 0))
+    {
+        KIRQL OldIrql = KiAcquireSpinLock(&MiState.Ke->ResourceListLock);
+
+        RemoveEntryList(&Resource->SystemResourcesList);
+        Resource->SystemResourcesList.Flink = NULL;
+        KiReleaseSpinLock(&MiState.Ke->ResourceListLock, OldIrql);
+    }
     return STATUS_SUCCESS;
 }
 

@@ -46,6 +46,7 @@ NTSTATUS KiInitializeSystem(const KI_PARAMETERS *Parameters, PKTHREAD BootThread
     State->Deterministic = Parameters->Deterministic;
     State->RandomState = Parameters->Seed;
     State->BootClock = PortQueryClock();
+    InitializeListHead(&State->ResourceList);
     InitializeListHead(&State->ThreadList);
     State->PushLockBuckets = &Boot->PushLockBuckets;
     State->Timers = &Boot->Timers;

@@ -31,11 +31,13 @@ static KIRQL KiRaiseIrql(KIRQL NewIrql)
 
 VOID NTAPI KeRaiseIrql(KIRQL NewIrql, PKIRQL OldIrql)
 {
+    KiVerify(KiVerifyRaiseIrql, NewIrql);
     *OldIrql = KiRaiseIrql(NewIrql);
 }
 
 KIRQL NTAPI KeRaiseIrqlToDpcLevel(void)
 {
+    KiVerify(KiVerifyRaiseIrql, DISPATCH_LEVEL);
     return KiRaiseIrql(DISPATCH_LEVEL);
 }
 
@@ -44,6 +46,7 @@ VOID NTAPI KeLowerIrql(KIRQL NewIrql)
     PKTHREAD Thread = KiCurrentThread();
     KIRQL OldIrql = Thread->Irql;
 
+    KiVerify(KiVerifyLowerIrql, NewIrql);
     if (NewIrql > OldIrql)
     {
         KeBugCheckEx(IRQL_NOT_LESS_OR_EQUAL, NewIrql, OldIrql, 0, (ULONG_PTR)__builtin_return_address(0));

@@ -120,6 +120,25 @@ VOID KiJoinThread(PKTHREAD Thread);
 typedef VOID KI_BUG_CHECK_HOOK(ULONG Code, const ULONG_PTR Parameters[4], PVOID Context);
 typedef struct _KI_WORKER KI_WORKER;
 
+/*
+ * What the verifier looks at before a public function does it. Object is the new IRQL, the lock or the event; Caller is
+ * whoever called the function. Called at the caller's IRQL, without locks.
+ */
+typedef enum _KI_VERIFY
+{
+    KiVerifyRaiseIrql,
+    KiVerifyLowerIrql,
+    KiVerifyAcquireSpinLock,
+    KiVerifyReleaseSpinLock,
+    KiVerifyAcquireSpinLockAtDpc,
+    KiVerifyReleaseSpinLockFromDpc,
+    KiVerifyAcquireFastMutex,
+    KiVerifyReleaseFastMutex,
+    KiVerifySetEvent
+} KI_VERIFY;
+
+typedef VOID KI_VERIFIER(KI_VERIFY What, ULONG_PTR Object, PVOID Caller);
+
 typedef struct _KI_STATE
 {
     ULONG ProcessorCount;
@@ -143,6 +162,10 @@ typedef struct _KI_STATE
     struct _KI_INJECTION *Injection; /* NULL while nothing is injected */
     struct _KI_TIMER_QUEUE *Timers;
     struct _KI_WORK_QUEUE *Work;
+    KI_VERIFIER *volatile Verifier; /* room pool's, NULL while nothing is verified */
+    KSPIN_LOCK ResourceListLock;    /* leaf */
+    LIST_ENTRY
+    ResourceList; /* ResourceListLock: resources that were initialized while something was verified */
 } KI_STATE;
 
 typedef struct _KI_PARAMETERS
@@ -332,6 +355,26 @@ VOID KiNoteLockReleased(const volatile void *Lock);
 #define KiNoteLockAcquired(Lock, Level, Try) ((void)0)
 #define KiNoteLockReleased(Lock)             ((void)0)
 #endif
+
+/* ---- Verifier (verify.c) ------------------------------------------------------------------------------- */
+
+/* In a public function, before it does anything. */
+#define KiVerify(What, Object)                                                                               \
+    do                                                                                                       \
+    {                                                                                                        \
+        KI_VERIFIER *Verifier = __atomic_load_n(&MiState.Ke->Verifier, __ATOMIC_RELAXED);                    \
+                                                                                                             \
+        if (__builtin_expect(Verifier != NULL, 0))                                                           \
+        {                                                                                                    \
+            Verifier((What), (ULONG_PTR)(Object), __builtin_return_address(0));                              \
+        }                                                                                                    \
+    } while (0)
+
+/* What is still in use and lies in a range of memory (End is its last byte); NULL: nothing. Any IRQL <= DISPATCH_LEVEL. */
+PVOID KiFindTimerInRange(ULONG_PTR Start, ULONG_PTR End);
+PVOID KiFindDpcInRange(ULONG_PTR Start, ULONG_PTR End);
+PVOID KiFindWorkItemInRange(ULONG_PTR Start, ULONG_PTR End);
+PVOID KiFindResourceInRange(ULONG_PTR Start, ULONG_PTR End);
 
 /* ---- System workers ------------------------------------------------------------------------------------ */
 

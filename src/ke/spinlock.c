@@ -60,33 +60,43 @@ VOID NTAPI KeInitializeSpinLock(PKSPIN_LOCK SpinLock)
 
 KIRQL NTAPI KeAcquireSpinLockRaiseToDpc(PKSPIN_LOCK SpinLock)
 {
+    KiVerify(KiVerifyAcquireSpinLock, SpinLock);
     return KiAcquireSpinLock(SpinLock);
 }
 
 VOID NTAPI KeAcquireSpinLock(PKSPIN_LOCK SpinLock, PKIRQL OldIrql)
 {
+    KiVerify(KiVerifyAcquireSpinLock, SpinLock);
     *OldIrql = KiAcquireSpinLock(SpinLock);
 }
 
-VOID NTAPI KeReleaseSpinLock(PKSPIN_LOCK SpinLock, KIRQL NewIrql)
-{
-    KeReleaseSpinLockFromDpcLevel(SpinLock);
-    KiLowerIrqlFromDispatch(NewIrql);
-}
-
-VOID NTAPI KeAcquireSpinLockAtDpcLevel(PKSPIN_LOCK SpinLock)
-{
-    ASSERT(KiCurrentThread()->Irql >= DISPATCH_LEVEL);
-    KiAcquireSpinLockAtDispatch(SpinLock);
-}
-
-VOID NTAPI KeReleaseSpinLockFromDpcLevel(PKSPIN_LOCK SpinLock)
+static VOID KiReleaseOwnedSpinLock(PKSPIN_LOCK SpinLock)
 {
     if ((__atomic_load_n(SpinLock, __ATOMIC_RELAXED) & 1) == 0)
     {
         KeBugCheckEx(SPIN_LOCK_NOT_OWNED, (ULONG_PTR)SpinLock, 0, 0, 0);
     }
     KiReleaseSpinLockFromDispatch(SpinLock);
+}
+
+VOID NTAPI KeReleaseSpinLock(PKSPIN_LOCK SpinLock, KIRQL NewIrql)
+{
+    KiVerify(KiVerifyReleaseSpinLock, SpinLock);
+    KiReleaseOwnedSpinLock(SpinLock);
+    KiLowerIrqlFromDispatch(NewIrql);
+}
+
+VOID NTAPI KeAcquireSpinLockAtDpcLevel(PKSPIN_LOCK SpinLock)
+{
+    KiVerify(KiVerifyAcquireSpinLockAtDpc, SpinLock);
+    ASSERT(KiCurrentThread()->Irql >= DISPATCH_LEVEL);
+    KiAcquireSpinLockAtDispatch(SpinLock);
+}
+
+VOID NTAPI KeReleaseSpinLockFromDpcLevel(PKSPIN_LOCK SpinLock)
+{
+    KiVerify(KiVerifyReleaseSpinLockFromDpc, SpinLock);
+    KiReleaseOwnedSpinLock(SpinLock);
 }
 
 BOOLEAN NTAPI KeTryToAcquireSpinLockAtDpcLevel(PKSPIN_LOCK SpinLock)

@@ -4,7 +4,7 @@
  * frames as long as there are any, else they are only consecutive in virtual memory. The big-page table is the descriptor of the first page, found by its number; the runs of a source are chained for whoever wants
  * to see them all.
  */
-#include "pool/expool.h"
+#include "pool/verifier.h"
 
 KIRQL ExpLockRuns(PEX_POOL_SOURCE Source)
 {
@@ -99,6 +99,11 @@ VOID ExpFreeRun(PEX_POOL_SOURCE Source, ULONG Page, PVOID Address, ULONG Tag)
     {
         KiBugCheckMessage(BAD_POOL_CALLER, 0x07, 0, Found, (ULONG_PTR)Address, "pool block %p is freed twice",
                           Address);
+    }
+    if ((Descriptor->PoolType & EX_HEADER_TRACKED) != 0)
+    {
+        ExpVerifyFreedRange(Address, Bytes, Source->Paged);
+        ExpForgetTracked(Address);
     }
     OldIrql = ExpLockRuns(Source);
     ExpUnlinkPage(Source, &Source->Runs, Page);

@@ -7,7 +7,7 @@
 
 #define EX_TAG_DRIVER MI_TAG('V', 'f', 'D', 'r')
 
-static EX_DRIVER *ExpFindDriverLocked(ULONG_PTR Start, ULONG_PTR End)
+EX_DRIVER *ExpFindDriverLocked(ULONG_PTR Start, ULONG_PTR End)
 {
     EX_POOL *Pool = ExpPool();
 
@@ -57,6 +57,7 @@ NTSTATUS ExRegisterDriver(PCSTR Name, PVOID Start, SIZE_T Bytes, EX_DRIVER **Dri
     }
     New->Start = (ULONG_PTR)Start;
     New->End = (ULONG_PTR)Start + Bytes - 1;
+    InitializeListHead(&New->Allocations);
     for (ULONG Index = 0; Name != NULL && Name[Index] != 0 && Index + 1 < EX_DRIVER_NAME; Index++)
     {
         New->Name[Index] = Name[Index];
@@ -78,11 +79,42 @@ NTSTATUS ExRegisterDriver(PCSTR Name, PVOID Start, SIZE_T Bytes, EX_DRIVER **Dri
     return STATUS_SUCCESS;
 }
 
-VOID ExUnregisterDriver(EX_DRIVER *Driver)
+VOID ExVerifyDriver(EX_DRIVER *Driver, BOOLEAN Verify)
 {
     EX_POOL *Pool = ExpPool();
     KIRQL OldIrql = KiAcquireSpinLock(&Pool->DriverLock);
 
+    Driver->Verify = Verify;
+    KiReleaseSpinLock(&Pool->DriverLock, OldIrql);
+}
+
+VOID ExUnloadDriver(EX_DRIVER *Driver)
+{
+    EX_POOL *Pool = ExpPool();
+    KIRQL OldIrql = KiAcquireSpinLock(&Pool->DriverLock);
+    SIZE_T Blocks;
+
+    Driver->Unloading = TRUE;
+    Blocks = Driver->Blocks[0] + Driver->Blocks[1];
+    KiReleaseSpinLock(&Pool->DriverLock, OldIrql);
+    if (Blocks != 0)
+    {
+        ExReportDriverPool(Driver);
+        KiBugCheckMessage(DRIVER_VERIFIER_DETECTED_VIOLATION, 0x62, (ULONG_PTR)Driver->Name, 0, Blocks,
+                          "driver %s is unloaded and has not freed %llu pool blocks", Driver->Name,
+                          (ULONG64)Blocks);
+    }
+    ExUnregisterDriver(Driver);
+}
+
+VOID ExUnregisterDriver(EX_DRIVER *Driver)
+{
+    EX_POOL *Pool = ExpPool();
+    KIRQL OldIrql;
+
+    ExVerifyDriver(Driver, FALSE);
+    ExpForgetDriver(Driver);
+    OldIrql = KiAcquireSpinLock(&Pool->DriverLock);
     RemoveEntryList(&Driver->Links);
     __atomic_sub_fetch(&Pool->DriverCount, 1, __ATOMIC_RELAXED);
     KiReleaseSpinLock(&Pool->DriverLock, OldIrql);
@@ -95,13 +127,6 @@ VOID ExpDeleteDrivers(void)
     {
         ExUnregisterDriver(CONTAINING_RECORD(ExpPool()->Drivers.Flink, EX_DRIVER, Links));
     }
-}
-
-VOID ExpUpdateWatch(void)
-{
-    EX_POOL *Pool = ExpPool();
-
-    __atomic_store_n(&Pool->Watch, Pool->Special.On, __ATOMIC_RELEASE);
 }
 
 VOID ExpPrintTrace(PVOID const *Frames, ULONG Count)

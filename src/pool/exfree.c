@@ -5,11 +5,14 @@
  * processor's bin, whoever allocated it.
  */
 #include "pool/special.h"
+#include "pool/verifier.h"
 
-static DECLSPEC_NOINLINE DECLSPEC_NORETURN VOID ExpReportFreeIrql(ULONG Paged, BOOLEAN Special, PVOID Address)
+static DECLSPEC_NOINLINE DECLSPEC_NORETURN VOID ExpReportFreeIrql(ULONG Paged, BOOLEAN Special, PVOID Address,
+                                                                  PVOID ReturnAddress)
 {
     KIRQL Irql = KiCurrentThread()->Irql;
 
+    ExpReportVerifiedFree(ReturnAddress, Paged != 0 ? 0x11 : 0x12, Irql, Paged, (ULONG_PTR)Address);
     if (Special)
     {
         KiBugCheckMessage(SPECIAL_POOL_DETECTED_MEMORY_CORRUPTION, Irql, Paged, (ULONG_PTR)Address, 0x31,
@@ -87,7 +90,7 @@ static DECLSPEC_NOINLINE EX_QUOTA_BLOCK *ExpTakeBilled(PVOID Address, ULONG Type
 }
 
 static FORCEINLINE VOID ExpFreeBlock(EX_POOL *Pool, PEX_POOL_SOURCE Source, ULONG Page, PVOID Address,
-                                     ULONG Tag)
+                                     ULONG Tag, PVOID ReturnAddress)
 {
     ULONG Paged = Source->Paged;
     ULONG Number = Source->Pages[Page].Class;
@@ -113,11 +116,11 @@ static FORCEINLINE VOID ExpFreeBlock(EX_POOL *Pool, PEX_POOL_SOURCE Source, ULON
                                                                 : Rest == 0;
 
         if ((Quad & EX_HEADER_SIZES) != ExpSizesOf(Class, Index) || !Aligned ||
-            (Type & ~(ULONG)(EX_HEADER_SESSION | EX_HEADER_CACHE_ALIGNED | EX_HEADER_QUOTA)) !=
-                (EX_HEADER_IN_USE | Paged) ||
+            (Type & ~(ULONG)(EX_HEADER_SESSION | EX_HEADER_CACHE_ALIGNED | EX_HEADER_QUOTA |
+                             EX_HEADER_TRACKED)) != (EX_HEADER_IN_USE | Paged) ||
             !ExpIsNeighbourIntact(Pool, Class, Block, Index))
         {
-            ExpReportBadBlock(Source, Page, Address);
+            ExpReportBadBlock(Source, Page, Address, ReturnAddress);
         }
         if (Billed != 0)
         {
@@ -127,6 +130,11 @@ static FORCEINLINE VOID ExpFreeBlock(EX_POOL *Pool, PEX_POOL_SOURCE Source, ULON
     if (__builtin_expect(Found != Tag, 0) && (Tag != 0 || (Found & EX_PROTECTED_TAG) != 0))
     {
         ExpReportWrongTag(Address, Found, Tag);
+    }
+    if (__builtin_expect((Type & EX_HEADER_TRACKED) != 0, 0))
+    {
+        ExpVerifyFreedRange(Address, Class->Size - (SIZE_T)((PUCHAR)Address - Block), Paged);
+        ExpForgetTracked(Address);
     }
     if (Charged != NULL)
     {
@@ -142,7 +150,7 @@ static FORCEINLINE VOID ExpFreeBlock(EX_POOL *Pool, PEX_POOL_SOURCE Source, ULON
     ExpPushBlock(Pool, Paged, Number, Found, Block);
 }
 
-VOID NTAPI ExFreePoolWithTag(PVOID P, ULONG Tag)
+static FORCEINLINE VOID ExpFree(PVOID P, ULONG Tag, PVOID ReturnAddress)
 {
     EX_POOL *Pool = ExpPool();
     PEX_POOL_SOURCE Source = ExpFindSource(Pool, P);
@@ -151,19 +159,19 @@ VOID NTAPI ExFreePoolWithTag(PVOID P, ULONG Tag)
 
     if (Source == NULL)
     {
-        ExpReportBadAddress(P);
+        ExpReportBadAddress(P, ReturnAddress);
     }
     Page = (ULONG)(((ULONG_PTR)P - Source->Base) >> PAGE_SHIFT);
     Kind = __atomic_load_n(&Source->Pages[Page].Kind, __ATOMIC_ACQUIRE);
     if (__builtin_expect(KiCurrentThread()->Irql > (Source->Paged ? APC_LEVEL : DISPATCH_LEVEL), 0))
     {
-        ExpReportFreeIrql(Source->Paged, Kind == ExPageSpecial, P);
+        ExpReportFreeIrql(Source->Paged, Kind == ExPageSpecial, P, ReturnAddress);
     }
     if (__builtin_expect(Kind == ExPageSlab && BYTE_OFFSET(P) >= sizeof(POOL_HEADER) &&
                              ((ULONG_PTR)P & (EX_POOL_UNIT - 1)) == 0,
                          1))
     {
-        ExpFreeBlock(Pool, Source, Page, P, Tag);
+        ExpFreeBlock(Pool, Source, Page, P, Tag, ReturnAddress);
     }
     else if (Kind == ExPageSpecial)
     {
@@ -175,17 +183,22 @@ VOID NTAPI ExFreePoolWithTag(PVOID P, ULONG Tag)
     }
     else if (Kind == ExPageSlab)
     {
-        ExpReportBadBlock(Source, Page, P);
+        ExpReportBadBlock(Source, Page, P, ReturnAddress);
     }
     else
     {
-        ExpReportBadAddress(P);
+        ExpReportBadAddress(P, ReturnAddress);
     }
+}
+
+VOID NTAPI ExFreePoolWithTag(PVOID P, ULONG Tag)
+{
+    ExpFree(P, Tag, __builtin_return_address(0));
 }
 
 VOID NTAPI ExFreePool(PVOID P)
 {
-    ExFreePoolWithTag(P, 0);
+    ExpFree(P, 0, __builtin_return_address(0));
 }
 
 VOID NTAPI ExFreePool2(PVOID P, ULONG Tag, PCPOOL_EXTENDED_PARAMETER ExtendedParameters,
@@ -199,5 +212,5 @@ VOID NTAPI ExFreePool2(PVOID P, ULONG Tag, PCPOOL_EXTENDED_PARAMETER ExtendedPar
                               "pool block %p is freed with a required parameter that no block here has", P);
         }
     }
-    ExFreePoolWithTag(P, Tag);
+    ExpFree(P, Tag, __builtin_return_address(0));
 }

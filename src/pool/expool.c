@@ -20,6 +20,7 @@ typedef struct _EX_REQUEST
     BOOLEAN Special; /* asked for by POOL_FLAG_SPECIAL_POOL, or the driver's */
     UCHAR Priority;  /* 0 low, 1 normal, 2 high */
     ULONG Caller;    /* the old POOL_TYPE, for bug checks */
+    PVOID ReturnAddress;
     EX_QUOTA_BLOCK *Billed;
 } EX_REQUEST;
 
@@ -203,39 +204,76 @@ static PVOID ExpAllocateFrom(EX_POOL *Pool, EX_REQUEST *Request)
                             Request->Billed);
 }
 
-static PVOID ExpAllocate(EX_REQUEST *Request)
+/* Charges, allocates, and takes the charge back when there is no memory. */
+static NTSTATUS ExpAllocateCharged(EX_REQUEST *Request, PVOID *Address)
 {
     EX_POOL *Pool = ExpPool();
-    PVOID Address = NULL;
-    NTSTATUS Status = STATUS_INSUFFICIENT_RESOURCES;
+    NTSTATUS Status = STATUS_SUCCESS;
 
-    ExpCheckRequest(Request);
-    if (Request->Bytes == 0)
+    if (KiInject(KiInjectPool))
     {
-        Request->Bytes =
-            1; /* a block must have an address inside its page, also behind what alignment takes */
+        return STATUS_INSUFFICIENT_RESOURCES;
     }
-    if (!KiInject(KiInjectPool))
+    if ((Request->Type & EX_HEADER_QUOTA) != 0)
     {
-        Status = STATUS_SUCCESS;
-        if ((Request->Type & EX_HEADER_QUOTA) != 0)
-        {
-            Status =
-                ExpChargeQuota(Request->Paged, ExpQuotaOf(Request->Bytes, Request->Type), &Request->Billed);
-        }
-        if (NT_SUCCESS(Status))
-        {
-            Address = ExpAllocateFrom(Pool, Request);
-            if (Address == NULL)
-            {
-                Status = STATUS_INSUFFICIENT_RESOURCES;
-                if (Request->Billed != NULL)
-                {
-                    ExpReturnQuota(Request->Billed, Request->Paged,
-                                   ExpQuotaOf(Request->Bytes, Request->Type));
-                }
-            }
-        }
+        Status = ExpChargeQuota(Request->Paged, ExpQuotaOf(Request->Bytes, Request->Type), &Request->Billed);
+    }
+    if (!NT_SUCCESS(Status))
+    {
+        return Status;
+    }
+    *Address = ExpAllocateFrom(Pool, Request);
+    if (*Address != NULL)
+    {
+        return STATUS_SUCCESS;
+    }
+    if (Request->Billed != NULL)
+    {
+        ExpReturnQuota(Request->Billed, Request->Paged, ExpQuotaOf(Request->Bytes, Request->Type));
+    }
+    return STATUS_INSUFFICIENT_RESOURCES;
+}
+
+/* The same for a driver that is verified: checks, failures on purpose, special pool, a record of the block. */
+static NTSTATUS ExpAllocateVerified(EX_REQUEST *Request, ULONG Flags, PVOID *Address)
+{
+    EX_VERIFIER *Verifier = &ExpPool()->Verifier;
+    EX_TRACKED *Tracked;
+    NTSTATUS Status;
+
+    if (!ExpVerifyRequest(Request->ReturnAddress, Flags, Request->Paged, Request->Caller, Request->Bytes,
+                          Request->Tag))
+    {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    ExpCheckRequest(Request);
+    Request->Special = Request->Special || (Flags & DRIVER_VERIFIER_SPECIAL_POOLING) != 0;
+    Tracked = ExpPrepareTracking(Request->ReturnAddress, Flags);
+    Request->Type |= Tracked != NULL ? EX_HEADER_TRACKED : 0;
+    Status = ExpAllocateCharged(Request, Address);
+    ExpFinishTracking(Tracked, *Address, Request->Bytes, Request->Tag, Request->Paged);
+    __atomic_add_fetch(*Address != NULL ? &Verifier->Counters.AllocationsSucceeded
+                                        : &Verifier->Counters.AllocationsFailed,
+                       1, __ATOMIC_RELAXED);
+    return Status;
+}
+
+static PVOID ExpAllocate(EX_REQUEST *Request)
+{
+    PVOID Address = NULL;
+    NTSTATUS Status;
+    ULONG Flags;
+
+    if (ExIsCallerVerified(Request->ReturnAddress) && ExIsVerifiedSlow(Request->ReturnAddress, &Flags))
+    {
+        Status = ExpAllocateVerified(Request, Flags, &Address);
+    }
+    else
+    {
+        ExpCheckRequest(Request);
+        /* A block must have an address inside its page, also behind what alignment takes. */
+        Request->Bytes = Request->Bytes != 0 ? Request->Bytes : 1;
+        Status = ExpAllocateCharged(Request, &Address);
     }
     if (Address == NULL)
     {
@@ -253,11 +291,17 @@ static PVOID ExpAllocate(EX_REQUEST *Request)
 }
 
 /* What the bits of a POOL_TYPE say. */
-static VOID ExpReadPoolType(EX_REQUEST *Request, POOL_TYPE PoolType, SIZE_T Bytes, ULONG Tag)
+static VOID ExpReadPoolType(EX_REQUEST *Request, POOL_TYPE PoolType, SIZE_T Bytes, ULONG Tag,
+                            PVOID ReturnAddress)
 {
     ULONG Type = (ULONG)PoolType;
 
-    *Request = (EX_REQUEST){ .Bytes = Bytes, .Tag = Tag, .Paged = Type & 1, .Priority = 2, .Caller = Type };
+    *Request = (EX_REQUEST){ .Bytes = Bytes,
+                             .Tag = Tag,
+                             .Paged = Type & 1,
+                             .Priority = 2,
+                             .Caller = Type,
+                             .ReturnAddress = ReturnAddress };
     Request->Type = Request->Paged != 0 ? EX_HEADER_PAGED : 0;
     if ((Type & 4) != 0)
     {
@@ -278,11 +322,12 @@ static VOID ExpReadPoolType(EX_REQUEST *Request, POOL_TYPE PoolType, SIZE_T Byte
 
 /* ---- The older functions ------------------------------------------------------------------------------ */
 
-static DECLSPEC_NOINLINE PVOID ExpAllocateSlow(POOL_TYPE PoolType, SIZE_T Bytes, ULONG Tag)
+static DECLSPEC_NOINLINE PVOID ExpAllocateSlow(POOL_TYPE PoolType, SIZE_T Bytes, ULONG Tag,
+                                               PVOID ReturnAddress)
 {
     EX_REQUEST Request;
 
-    ExpReadPoolType(&Request, PoolType, Bytes, Tag);
+    ExpReadPoolType(&Request, PoolType, Bytes, Tag, ReturnAddress);
     return ExpAllocate(&Request);
 }
 
@@ -295,7 +340,8 @@ static FORCEINLINE BOOLEAN ExpIsPlain(const EX_POOL *Pool, ULONG Paged, SIZE_T B
            __atomic_load_n(&MiState.Ke->Injection, __ATOMIC_RELAXED) == NULL;
 }
 
-PVOID NTAPI ExAllocatePoolWithTag(POOL_TYPE PoolType, SIZE_T NumberOfBytes, ULONG Tag)
+static FORCEINLINE PVOID ExpAllocateTagged(POOL_TYPE PoolType, SIZE_T NumberOfBytes, ULONG Tag,
+                                           PVOID ReturnAddress)
 {
     EX_POOL *Pool = ExpPool();
     ULONG Type = (ULONG)PoolType & ~(ULONG)(POOL_NX_ALLOCATION | POOL_COLD_ALLOCATION);
@@ -305,12 +351,18 @@ PVOID NTAPI ExAllocatePoolWithTag(POOL_TYPE PoolType, SIZE_T NumberOfBytes, ULON
     {
         return ExpAllocateBlock(Pool, Type, Type, NumberOfBytes, Tag, NULL);
     }
-    return ExpAllocateSlow(PoolType, NumberOfBytes, Tag);
+    return ExpAllocateSlow(PoolType, NumberOfBytes, Tag, ReturnAddress);
+}
+
+PVOID NTAPI ExAllocatePoolWithTag(POOL_TYPE PoolType, SIZE_T NumberOfBytes, ULONG Tag)
+{
+    return ExpAllocateTagged(PoolType, NumberOfBytes, Tag, __builtin_return_address(0));
 }
 
 PVOID NTAPI ExAllocatePool(POOL_TYPE PoolType, SIZE_T NumberOfBytes)
 {
-    return ExAllocatePoolWithTag(PoolType, NumberOfBytes, MI_TAG('N', 'o', 'n', 'e'));
+    return ExpAllocateTagged(PoolType, NumberOfBytes, MI_TAG('N', 'o', 'n', 'e'),
+                             __builtin_return_address(0));
 }
 
 PVOID NTAPI ExAllocatePoolWithTagPriority(POOL_TYPE PoolType, SIZE_T NumberOfBytes, ULONG Tag,
@@ -318,24 +370,30 @@ PVOID NTAPI ExAllocatePoolWithTagPriority(POOL_TYPE PoolType, SIZE_T NumberOfByt
 {
     EX_REQUEST Request;
 
-    ExpReadPoolType(&Request, PoolType, NumberOfBytes, Tag);
+    ExpReadPoolType(&Request, PoolType, NumberOfBytes, Tag, __builtin_return_address(0));
     Request.Priority = (UCHAR)(((ULONG)Priority >> 4) & 3);
     return ExpAllocate(&Request);
 }
 
-PVOID NTAPI ExAllocatePoolWithQuotaTag(POOL_TYPE PoolType, SIZE_T NumberOfBytes, ULONG Tag)
+static PVOID ExpAllocateWithQuota(POOL_TYPE PoolType, SIZE_T NumberOfBytes, ULONG Tag, PVOID ReturnAddress)
 {
     EX_REQUEST Request;
 
-    ExpReadPoolType(&Request, PoolType, NumberOfBytes, Tag);
+    ExpReadPoolType(&Request, PoolType, NumberOfBytes, Tag, ReturnAddress);
     Request.Type |= EX_HEADER_QUOTA;
     Request.Raise = ((ULONG)PoolType & POOL_QUOTA_FAIL_INSTEAD_OF_RAISE) == 0;
     return ExpAllocate(&Request);
 }
 
+PVOID NTAPI ExAllocatePoolWithQuotaTag(POOL_TYPE PoolType, SIZE_T NumberOfBytes, ULONG Tag)
+{
+    return ExpAllocateWithQuota(PoolType, NumberOfBytes, Tag, __builtin_return_address(0));
+}
+
 PVOID NTAPI ExAllocatePoolWithQuota(POOL_TYPE PoolType, SIZE_T NumberOfBytes)
 {
-    return ExAllocatePoolWithQuotaTag(PoolType, NumberOfBytes, MI_TAG('N', 'o', 'n', 'e'));
+    return ExpAllocateWithQuota(PoolType, NumberOfBytes, MI_TAG('N', 'o', 'n', 'e'),
+                                __builtin_return_address(0));
 }
 
 /* ---- ExAllocatePool2 and 3 ---------------------------------------------------------------------------- */
@@ -399,8 +457,9 @@ static PVOID ExpRefuse(const EX_REQUEST *Request)
     return NULL;
 }
 
-PVOID NTAPI ExAllocatePool3(POOL_FLAGS Flags, SIZE_T NumberOfBytes, ULONG Tag,
-                            PCPOOL_EXTENDED_PARAMETER ExtendedParameters, ULONG ExtendedParametersCount)
+static DECLSPEC_NOINLINE PVOID ExpAllocateByFlags(POOL_FLAGS Flags, SIZE_T NumberOfBytes, ULONG Tag,
+                                                  PCPOOL_EXTENDED_PARAMETER ExtendedParameters,
+                                                  ULONG ExtendedParametersCount, PVOID ReturnAddress)
 {
     EX_REQUEST Request;
 
@@ -409,7 +468,15 @@ PVOID NTAPI ExAllocatePool3(POOL_FLAGS Flags, SIZE_T NumberOfBytes, ULONG Tag,
     {
         return ExpRefuse(&Request);
     }
+    Request.ReturnAddress = ReturnAddress;
     return ExpAllocate(&Request);
+}
+
+PVOID NTAPI ExAllocatePool3(POOL_FLAGS Flags, SIZE_T NumberOfBytes, ULONG Tag,
+                            PCPOOL_EXTENDED_PARAMETER ExtendedParameters, ULONG ExtendedParametersCount)
+{
+    return ExpAllocateByFlags(Flags, NumberOfBytes, Tag, ExtendedParameters, ExtendedParametersCount,
+                              __builtin_return_address(0));
 }
 
 PVOID NTAPI ExAllocatePool2(POOL_FLAGS Flags, SIZE_T NumberOfBytes, ULONG Tag)
@@ -425,5 +492,5 @@ PVOID NTAPI ExAllocatePool2(POOL_FLAGS Flags, SIZE_T NumberOfBytes, ULONG Tag)
 
         return Address == NULL || Kind != Flags ? Address : __builtin_memset(Address, 0, NumberOfBytes);
     }
-    return ExAllocatePool3(Flags, NumberOfBytes, Tag, NULL, 0);
+    return ExpAllocateByFlags(Flags, NumberOfBytes, Tag, NULL, 0, __builtin_return_address(0));
 }

@@ -48,6 +48,7 @@ C_ASSERT(sizeof(POOL_HEADER) == 16);
 #define EX_HEADER_IN_USE        0x02u
 #define EX_HEADER_CACHE_ALIGNED 0x04u
 #define EX_HEADER_QUOTA         0x08u
+#define EX_HEADER_TRACKED       0x10u /* the verifier has a record of it */
 #define EX_HEADER_SESSION       0x20u
 
 #define EX_HEADER_TYPE_SHIFT 24
@@ -230,10 +231,8 @@ typedef struct _EX_QUOTA_BLOCK
 typedef struct _EX_SPECIAL_POOL
 {
     volatile BOOLEAN On;
-    BOOLEAN ByTag;
     BOOLEAN Underruns;
-    ULONG Tag; /* and which of its bits count */
-    ULONG TagMask;
+    CHAR Tag[4];         /* pattern: ? is any character, * any that follow; first 0: none */
     SIZE_T MinimumBytes; /* sizes choose when MaximumBytes is not 0 */
     SIZE_T MaximumBytes;
     SIZE_T PageLimit;
@@ -244,6 +243,36 @@ typedef struct _EX_SPECIAL_POOL
     volatile SIZE_T Fallbacks;
     struct _EX_FREE_TRACE *volatile Traces; /* who freed the last blocks; NULL: nobody wants to know */
 } EX_SPECIAL_POOL;
+
+#define EX_TRACE_DEPTH     8u
+#define EX_TRACKED_BITS    8u
+#define EX_REPORTED_BLOCKS 32u
+
+/* What the verifier does (verifier.h). [V] EX_POOL.DriverLock; read without it where a moment's delay does not matter. */
+typedef struct _EX_VERIFIER
+{
+    volatile BOOLEAN On; /* [V] */
+    BOOLEAN AllDrivers;  /* [V] */
+    ULONG Flags;         /* [V] */
+    ULONG Probability;   /* [V] */
+    volatile ULONG64 RandomState;
+    ULONG64 FailuresFrom;                      /* [V] */
+    CHAR Include[8][4];                        /* [V] */
+    CHAR Exclude[8][4];                        /* [V] */
+    VOID (*Trim)(void);                        /* fixed at boot; NULL: nothing is pageable */
+    LIST_ENTRY Buckets[1u << EX_TRACKED_BITS]; /* [V] EX_TRACKED.Links by address */
+    struct _EX_VERIFIER_COUNTERS
+    {
+        ULONG64 RaiseIrqls; /* named as in MM_DRIVER_VERIFIER_DATA (public symbols) */
+        ULONG64 AcquireSpinLocks;
+        ULONG64 AllocationsAttempted;
+        ULONG64 AllocationsSucceeded;
+        ULONG64 AllocationsFailed;
+        ULONG64 AllocationsFailedDeliberately;
+        ULONG64 Trims;         /* of pageable memory, before IRQL rises */
+        ULONG64 UnTrackedPool; /* blocks for which there was no memory to track them */
+    } Counters;                /* atomic */
+} EX_VERIFIER;
 
 /* The part of MiState. */
 typedef struct _MI_POOL_STATE
@@ -260,6 +289,7 @@ typedef struct _MI_POOL_STATE
     LIST_ENTRY Lookasides[2]; /* nonpaged, paged: GENERAL_LOOKASIDE_POOL.ListEntry */
     volatile ULONG Watch;     /* not 0: special pool or the verifier wants to see requests: no fast path */
     EX_SPECIAL_POOL Special;
+    EX_VERIFIER Verifier;
     KSPIN_LOCK DriverLock; /* leaf */
     LIST_ENTRY Drivers;    /* [DriverLock] EX_DRIVER.Links */
     volatile ULONG DriverCount;
@@ -401,8 +431,9 @@ typedef struct _EX_TAG_TEXT
 EX_TAG_TEXT ExpTagText(ULONG Tag);
 
 /* What is wrong with the header of a block that is freed, or beside it: always a bug check. */
-DECLSPEC_NORETURN VOID ExpReportBadBlock(PEX_POOL_SOURCE Source, ULONG Page, PVOID Address);
-DECLSPEC_NORETURN VOID ExpReportBadAddress(PVOID Address);
+DECLSPEC_NORETURN VOID ExpReportBadBlock(PEX_POOL_SOURCE Source, ULONG Page, PVOID Address,
+                                         PVOID ReturnAddress);
+DECLSPEC_NORETURN VOID ExpReportBadAddress(PVOID Address, PVOID ReturnAddress);
 DECLSPEC_NORETURN VOID ExpReportWrongTag(PVOID Address, ULONG Found, ULONG Tag);
 DECLSPEC_NORETURN VOID ExpReportFreeBlockDamage(PPOOL_HEADER Header);
 /* Says whose blocks are left and stops the machine. */
@@ -413,6 +444,8 @@ VOID ExpReportLeaks(void);
 /* Adapts the depth of all lookaside lists to their use since the last call: the balance set manager's, once a
  * second. */
 VOID ExAdjustLookasideDepth(void);
+/* A list that was not deleted, in a range of memory (End is its last byte), or NULL. */
+PVOID ExpFindLookasideInRange(ULONG_PTR Start, ULONG_PTR End);
 /* Writes at most Count entries; returns how many lists there are. */
 SIZE_T ExQueryLookasides(SYSTEM_LOOKASIDE_INFORMATION *Entries, SIZE_T Count);
 

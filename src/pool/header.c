@@ -6,6 +6,7 @@
  */
 #include "pool/expool.h"
 #include "pool/special.h"
+#include "pool/verifier.h"
 #include "rtl/bitmap.h"
 
 #define EX_REPORTED_TAGS 32u
@@ -23,7 +24,7 @@ EX_TAG_TEXT ExpTagText(ULONG Tag)
     return Text;
 }
 
-VOID ExpReportBadAddress(PVOID Address)
+VOID ExpReportBadAddress(PVOID Address, PVOID ReturnAddress)
 {
     ULONG_PTR Va = (ULONG_PTR)Address;
     PEX_POOL_SOURCE Source = ExpFindSource(ExpPool(), Address);
@@ -33,6 +34,7 @@ VOID ExpReportBadAddress(PVOID Address)
         KiBugCheckMessage(SPECIAL_POOL_DETECTED_MEMORY_CORRUPTION, Va, 0, 0, 0x20,
                           "special pool block %p is freed twice", Address);
     }
+    ExpReportVerifiedFree(ReturnAddress, 0x10, Va, 0, 0);
     if (Va <= PORT_USER_HIGHEST)
     {
         KiBugCheckMessage(BAD_POOL_CALLER, 0x40, Va, PORT_SYSTEM_START, 0,
@@ -72,7 +74,7 @@ VOID ExpReportFreeBlockDamage(PPOOL_HEADER Header)
 }
 
 /* Whatever is wrong with a block that lies in a slab. */
-VOID ExpReportBadBlock(PEX_POOL_SOURCE Source, ULONG Page, PVOID Address)
+VOID ExpReportBadBlock(PEX_POOL_SOURCE Source, ULONG Page, PVOID Address, PVOID ReturnAddress)
 {
     const EX_POOL *Pool = ExpPool();
     const EX_POOL_CLASS *Class = &Source->Classes[Source->Pages[Page].Class];
@@ -90,6 +92,7 @@ VOID ExpReportBadBlock(PEX_POOL_SOURCE Source, ULONG Page, PVOID Address)
     if (Index < Class->Blocks && Sized && Type == 0 &&
         ExpReadBilled(Start) == ExpEncodeBilled(Pool, Start, 0))
     {
+        ExpReportVerifiedFree(ReturnAddress, 0x13, 0, (ULONG_PTR)Start, (ULONG_PTR)Quad);
         KiBugCheckMessage(BAD_POOL_CALLER, 0x07, 0, (ULONG_PTR)Quad, (ULONG_PTR)Address,
                           "pool block %p is freed twice; its tag was '%s'", Address, ExpTagText(Tag).Text);
     }
@@ -97,6 +100,7 @@ VOID ExpReportBadBlock(PEX_POOL_SOURCE Source, ULONG Page, PVOID Address)
     {
         if ((Type & EX_HEADER_CACHE_ALIGNED) == 0 || ((ULONG_PTR)Address & (EX_CACHE_LINE - 1)) != 0)
         {
+            ExpReportVerifiedFree(ReturnAddress, 0x10, (ULONG_PTR)Address, 0, 0);
             KiBugCheckMessage(
                 BAD_POOL_CALLER, 0x99, (ULONG_PTR)Address, Class->Size, Index,
                 "%p is freed, which is not the start of a pool block (its slab has blocks of %u bytes)",

@@ -342,6 +342,26 @@ VOID ExAdjustLookasideDepth(void)
     KiReleaseSpinLock(&Pool->LookasideLock, OldIrql);
 }
 
+PVOID ExpFindLookasideInRange(ULONG_PTR Start, ULONG_PTR End)
+{
+    EX_POOL *Pool = ExpPool();
+    KIRQL OldIrql = KiAcquireSpinLock(&Pool->LookasideLock);
+    PVOID Found = NULL;
+
+    for (ULONG Paged = 0; Paged < 2; Paged++)
+    {
+        for (PLIST_ENTRY Link = Pool->Lookasides[Paged].Flink;
+             Link != &Pool->Lookasides[Paged] && Found == NULL; Link = Link->Flink)
+        {
+            GENERAL_LOOKASIDE_POOL *List = CONTAINING_RECORD(Link, GENERAL_LOOKASIDE_POOL, ListEntry);
+
+            Found = (ULONG_PTR)List >= Start && (ULONG_PTR)List <= End ? List : NULL;
+        }
+    }
+    KiReleaseSpinLock(&Pool->LookasideLock, OldIrql);
+    return Found;
+}
+
 SIZE_T ExQueryLookasides(SYSTEM_LOOKASIDE_INFORMATION *Entries, SIZE_T Count)
 {
     EX_POOL *Pool = ExpPool();

@@ -251,6 +251,10 @@ NTSTATUS MiInitializePool(void)
     InitializeListHead(&Pool->Lookasides[0]);
     InitializeListHead(&Pool->Lookasides[1]);
     InitializeListHead(&Pool->Drivers);
+    for (ULONG Bucket = 0; Bucket < RTL_NUMBER_OF(Pool->Verifier.Buckets); Bucket++)
+    {
+        InitializeListHead(&Pool->Verifier.Buckets[Bucket]);
+    }
     Pool->Cookie = KiIsDeterministic() ? 0x9e3779b97f4a7c15ull : PortQueryEntropy();
     Pool->ProcessorCount = MiState.Ke->ProcessorCount;
     for (ULONG Run = 0; Run < MiState.Physical->RunCount;
@@ -284,6 +288,7 @@ VOID MiShutdownPool(void)
         return;
     }
     ExSetSpecialPool(NULL);
+    ExSetVerifier(NULL);
     ExpDeleteDrivers();
     ExpRequireNoBlocks();
     MiTrimPool();

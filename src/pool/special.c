@@ -7,7 +7,6 @@
 #include "pool/verifier.h"
 
 #define EX_FREE_TRACES 1024u /* the last frees, by page number */
-#define EX_TRACE_DEPTH 6u
 #define EX_TAG_TRACES  MI_TAG('M', 'm', 'S', 'p')
 
 typedef struct _EX_FREE_TRACE
@@ -24,9 +23,19 @@ static EX_SPECIAL_POOL *ExpSpecial(void)
 
 /* ---- Which requests ------------------------------------------------------------------------------------- */
 
-static BOOLEAN ExpMatchesTag(const EX_SPECIAL_POOL *Special, ULONG Tag)
+BOOLEAN ExpMatchesPattern(const CHAR Pattern[4], ULONG Tag)
 {
-    return Special->ByTag && (Tag & ~EX_PROTECTED_TAG & Special->TagMask) == Special->Tag;
+    for (ULONG Index = 0; Index < 4 && Pattern[Index] != '*'; Index++)
+    {
+        UCHAR Character =
+            (UCHAR)(Tag >> (8 * Index)) & (Index == 3 ? 0x7f : 0xff); /* without EX_PROTECTED_TAG */
+
+        if (Pattern[Index] != '?' && (UCHAR)Pattern[Index] != Character)
+        {
+            return FALSE;
+        }
+    }
+    return TRUE;
 }
 
 BOOLEAN ExpIsSpecialRequest(SIZE_T Bytes, ULONG Tag)
@@ -34,7 +43,7 @@ BOOLEAN ExpIsSpecialRequest(SIZE_T Bytes, ULONG Tag)
     const EX_SPECIAL_POOL *Special = ExpSpecial();
 
     return Special->On && Bytes <= PAGE_SIZE &&
-           (ExpMatchesTag(Special, Tag) ||
+           ((Special->Tag[0] != 0 && ExpMatchesPattern(Special->Tag, Tag)) ||
             (Special->MaximumBytes != 0 && Bytes >= Special->MinimumBytes && Bytes <= Special->MaximumBytes));
 }
 
@@ -261,6 +270,11 @@ VOID ExpFreeSpecial(PEX_POOL_SOURCE Source, ULONG Page, PVOID Address, ULONG Tag
         KiBugCheckMessage(SPECIAL_POOL_DETECTED_MEMORY_CORRUPTION, (ULONG_PTR)Address, 0, 0, 0x20,
                           "special pool block %p is freed twice by two threads at the same time", Address);
     }
+    if ((Descriptor->PoolType & EX_HEADER_TRACKED) != 0)
+    {
+        ExpVerifyFreedRange(Address, Bytes, Source->Paged);
+        ExpForgetTracked(Address);
+    }
     OldIrql = ExpLockRuns(Source);
     ExpUnlinkPage(Source, &Source->SpecialBlocks, Page);
     __atomic_store_n(&Source->SpecialPages, Source->SpecialPages - 1, __ATOMIC_RELAXED);
@@ -385,23 +399,6 @@ VOID ExpCheckSpecialBlocks(PEX_POOL_SOURCE Source)
     }
 }
 
-/* What gflags takes: ? for any character, * for any that follow. */
-static VOID ExpReadTagPattern(EX_SPECIAL_POOL *Special, const CHAR Tag[4])
-{
-    Special->Tag = 0;
-    Special->TagMask = 0;
-    for (ULONG Index = 0; Index < 4 && Tag[Index] != '*'; Index++)
-    {
-        if (Tag[Index] != '?')
-        {
-            Special->TagMask |= 0xffu << (8 * Index);
-            Special->Tag |= (ULONG)(UCHAR)Tag[Index] << (8 * Index);
-        }
-    }
-    Special->TagMask &= ~EX_PROTECTED_TAG;
-    Special->Tag &= ~EX_PROTECTED_TAG;
-}
-
 static NTSTATUS ExpMakeTraces(EX_SPECIAL_POOL *Special)
 {
     EX_FREE_TRACE *Traces;
@@ -418,7 +415,6 @@ static NTSTATUS ExpMakeTraces(EX_SPECIAL_POOL *Special)
 NTSTATUS ExSetSpecialPool(const EX_SPECIAL_POOL_SETTINGS *Settings)
 {
     EX_SPECIAL_POOL *Special = ExpSpecial();
-    static const CHAR NoTag[4] = { 0 };
     NTSTATUS Status;
 
     if (Settings == NULL)
@@ -448,8 +444,7 @@ NTSTATUS ExSetSpecialPool(const EX_SPECIAL_POOL_SETTINGS *Settings)
     Special->MinimumBytes = Settings->MinimumBytes;
     Special->MaximumBytes = Settings->MaximumBytes;
     Special->Underruns = Settings->Underruns;
-    Special->ByTag = __builtin_memcmp(Settings->Tag, NoTag, sizeof(NoTag)) != 0;
-    ExpReadTagPattern(Special, Settings->Tag);
+    __builtin_memcpy(Special->Tag, Settings->Tag, sizeof(Special->Tag));
     Special->PageLimit = Settings->MaximumPages != 0 ? Settings->MaximumPages
                                                      : ExpPool()->Sources[ExSourceNonpaged].PageLimit / 4;
     Special->FreedLimit = Settings->MaximumFreed != 0 ? Settings->MaximumFreed : Special->PageLimit * 4;

@@ -13,7 +13,7 @@
 /* Which requests go to special pool, besides those of verified drivers (verifier.h) and POOL_FLAG_SPECIAL_POOL. */
 typedef struct _EX_SPECIAL_POOL_SETTINGS
 {
-    CHAR Tag[4];         /* as gflags: ? is any character, * any that follow; all zero: no tag chooses */
+    CHAR Tag[4];         /* as gflags: ? is any character, * any that follow; the first 0: no tag chooses */
     SIZE_T MinimumBytes; /* sizes choose when MaximumBytes is not 0 */
     SIZE_T MaximumBytes;
     BOOLEAN Underruns;   /* blocks at the start of their pages */

@@ -6,6 +6,7 @@
  */
 #include "pool/expool.h"
 #include "workingset/workingset.h"
+#include "pool/verifier.h"
 
 #define MI_SHARE_PER_TURN 256u
 
@@ -191,6 +192,15 @@ static VOID MiAvailableLow(void)
     KiWakeWorker(&MiState.WorkingSet->WorkingSetManager);
 }
 
+/* For the verifier: what is pageable of the system cannot be accessed until it is faulted in again. */
+static VOID MiTrimSystemSpace(void)
+{
+    if (MiState.Space != NULL)
+    {
+        MiEmptyWorkingSet(&MiState.Space->System);
+    }
+}
+
 NTSTATUS MiInitializeWorkingSets(void)
 {
     MI_WORKING_SET_STATE *WorkingSet = PortAllocateBootMemory(sizeof(*WorkingSet));
@@ -210,6 +220,7 @@ NTSTATUS MiInitializeWorkingSets(void)
     KeInitializeEvent(&WorkingSet->LowCommitEvent, NotificationEvent, FALSE);
     KeInitializeEvent(&WorkingSet->HighCommitEvent, NotificationEvent, FALSE);
     MiUpdateMemoryNotifications();
+    ExSetVerifierTrim(MiTrimSystemSpace);
     return STATUS_SUCCESS;
 }
 
@@ -245,6 +256,7 @@ VOID MiShutdownWorkingSets(void)
 {
     if (MiState.WorkingSet != NULL)
     {
+        ExSetVerifierTrim(NULL);
         PortFreeBootMemory(MiState.WorkingSet, sizeof(*MiState.WorkingSet));
         MiState.WorkingSet = NULL;
     }

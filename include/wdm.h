@@ -12,6 +12,7 @@
 #include "nt/exception.h"
 #include "nt/mm.h"
 #include "nt/ntstatus.h"
+#include "nt/register.h"
 #include "nt/rtl.h"
 #include "nt/wdm_ke.h"
 #include "nt/zwapi.h"

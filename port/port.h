@@ -68,7 +68,7 @@ VOID PortFreeBootMemory(PVOID Address, SIZE_T Bytes);
 
 /*
  * RAM appears while the machine runs: makes these frames usable like those of PortQueryMemoryRuns. Run->BasePage and PageCount come in, Zeroed and
- * Node go out. STATUS_INVALID_PARAMETER (beyond the direct map), STATUS_INSUFFICIENT_RESOURCES. IRQL PASSIVE_LEVEL.
+ * Node go out. STATUS_INVALID_PARAMETER (beyond the direct map, or a device's), STATUS_INSUFFICIENT_RESOURCES. IRQL PASSIVE_LEVEL.
  */
 NTSTATUS PortAddMemory(PORT_MEMORY_RUN *Run);
 
@@ -77,6 +77,11 @@ NTSTATUS PortAddMemory(PORT_MEMORY_RUN *Run);
  * read as zero. Optional work: returns FALSE when nothing was done and the contents are unchanged.
  */
 BOOLEAN PortDiscardFrames(PFN_NUMBER PageFrame, PFN_NUMBER Count);
+
+/*
+ * Physical addresses outside all runs are devices', or nobody's. The kernel maps them with valid PTEs that have bit 62 set (ignored by
+ * processors); a port may tell by it that no RAM is meant. What answers there is the port's affair; they have no direct map.
+ */
 
 /* ---- Translation -------------------------------------------------------------------------------------- */
 

@@ -9,6 +9,7 @@
  * The handler is installed by a raw system call. The sanitizers' own sigaction would wrap it: TSan counts entered handlers
  * and expects each to return, ours may leave by a jump; ASan may refuse to give the signal away at all.
  */
+#include "device.h"
 #include "host_machine.h"
 #include "host_thread.h"
 
@@ -209,18 +210,41 @@ static VOID HostRaiseFault(const HOST_FAULT *Fault, NTSTATUS Code, ULONG_PTR Add
 
 /* ---- Resolving ------------------------------------------------------------------------------------------------- */
 
+static VOID HostAccessDevice(const HOST_FAULT *Fault, PFN_NUMBER Frame)
+{
+    greg_t *Registers = Fault->Context->uc_mcontext.gregs;
+    ULONG64 PhysicalAddress = ((ULONG64)Frame << PAGE_SHIFT) | (Fault->Address & (PAGE_SIZE - 1));
+
+    if (!HostEmulateInstruction((HOST_REGISTERS *)(PVOID)Registers, PhysicalAddress,
+                                (Fault->Access & PORT_FAULT_WRITE) != 0))
+    {
+        const UCHAR *Code = (const UCHAR *)Registers[REG_RIP];
+
+        HOST_PRINT(
+            "ntmm: an instruction that is not carried out for device registers: %02x %02x %02x %02x %02x %02x\n",
+            Code[0], Code[1], Code[2], Code[3], Code[4], Code[5]);
+        HostRaiseFault(Fault, STATUS_ILLEGAL_INSTRUCTION, Fault->Address);
+    }
+}
+
 static VOID HostResolveFault(const HOST_FAULT *Fault)
 {
+    PFN_NUMBER Frame = 0;
     ULONG Round;
 
     for (Round = 0; Round < HOST_LIVELOCK_LIMIT; Round += 1)
     {
         EXCEPTION_RECORD Record = { .ExceptionAddress = NULL };
-        HOST_FILL Fill = HostFillForFault(Fault->Address, Fault->Access);
+        HOST_FILL Fill = HostFillForFault(Fault->Address, Fault->Access, &Frame);
         NTSTATUS Status;
 
         if (Fill == HostFillDone)
         {
+            return;
+        }
+        if (Fill == HostFillDevice)
+        {
+            HostAccessDevice(Fault, Frame);
             return;
         }
         if (Fill == HostFillForeign)

@@ -74,6 +74,32 @@ typedef struct _HOST_UNHANDLED_EXCEPTION
 extern VOID (*HostUnhandledExceptionHook)(const HOST_UNHANDLED_EXCEPTION *Exception);
 VOID HostReportException(const HOST_UNHANDLED_EXCEPTION *Exception);
 
+/* ---- Devices ------------------------------------------------------------------------------------------------ */
+
+#define HOST_MAXIMUM_DEVICES 16
+
+/*
+ * What answers at a range of physical addresses above RAM. With Read or Write every access to it calls back, on the accessing
+ * thread, at its IRQL, with no lock held: Bytes is 1, 2, 4 or 8, Offset counts from PhysicalAddress; a missing routine reads all ones,
+ * or loses the write. Without both the range is memory, which the owner sees as well.
+ */
+typedef struct _HOST_DEVICE_PARAMETERS
+{
+    ULONG64 PhysicalAddress; /* page aligned */
+    SIZE_T Bytes;            /* multiple of the page size */
+    ULONG64 (*Read)(PVOID Context, ULONG64 Offset, ULONG Bytes);
+    VOID (*Write)(PVOID Context, ULONG64 Offset, ULONG Bytes, ULONG64 Value);
+    PVOID Context;
+} HOST_DEVICE_PARAMETERS;
+
+/*
+ * *Memory (for memory; otherwise NULL or ignored): where the owner sees it, until the device or the machine goes. INVALID_PARAMETER,
+ * CONFLICTING_ADDRESSES (RAM or another device), INSUFFICIENT_RESOURCES, INVALID_DEVICE_STATE (no machine).
+ */
+NTSTATUS HostAddDevice(const HOST_DEVICE_PARAMETERS *Parameters, PVOID *Memory);
+/* NOT_FOUND. Who has it mapped reads all ones from now on. */
+NTSTATUS HostRemoveDevice(ULONG64 PhysicalAddress);
+
 /* ---- Address spaces and threads ---------------------------------------------------------------------------- */
 
 /*
@@ -135,7 +161,9 @@ ssize_t HostPwrite(int File, const VOID *Buffer, SIZE_T Length, off_t Offset);
                                                     Counter(SimMisses, "TB misses of simulated processors")  \
                                                         Counter(                                             \
                                                             SimPageFaults,                                   \
-                                                            "calls of MmAccessFault by simulated processors")
+                                                            "calls of MmAccessFault by simulated processors") \
+                                                            Counter(DeviceReads, "reads of device registers") \
+                                                            Counter(DeviceWrites, "writes to device registers")
 
 typedef struct _HOST_COUNTERS
 {

@@ -129,12 +129,26 @@ static inline VOID HostReleaseLock(HOST_LOCK *Lock)
 
 #define HOST_MAXIMUM_OCCUPIED 256
 
+/* One device (device.c). TB lock. */
+typedef struct _HOST_DEVICE
+{
+    PFN_NUMBER BasePage;
+    PFN_NUMBER PageCount; /* 0: the entry is free */
+    PUCHAR Memory;        /* the owner's mapping; NULL: the callbacks answer */
+    ULONG64 (*Read)(PVOID Context, ULONG64 Offset, ULONG Bytes);
+    VOID (*Write)(PVOID Context, ULONG64 Offset, ULONG Bytes, ULONG64 Value);
+    PVOID Context;
+} HOST_DEVICE;
+
 typedef struct _HOST_MACHINE
 {
     BOOLEAN Running;
     HOST_PARAMETERS Parameters;
     int RamFile;
     PFN_NUMBER TopFrame; /* one above the last frame */
+    ULONG64 FileBytes;   /* of RamFile: RAM, and the memory of devices above it */
+    ULONG DeviceCount;  /* TB lock to change */
+    HOST_DEVICE Devices[HOST_MAXIMUM_DEVICES];
     ULONG RunCount;
     PORT_MEMORY_RUN Runs[HOST_MAXIMUM_RUNS];
     BOOLEAN Crowded;     /* Linux would use holes in the windows for itself: leave none */
@@ -183,6 +197,8 @@ DECLSPEC_NORETURN VOID HostFatal(PCSTR Text, ULONG64 First, ULONG64 Second);
 #define HOST_PTE_LARGE      0x080ull
 #define HOST_PTE_FRAME      0x000ffffffffff000ull
 #define HOST_PTE_NO_EXECUTE 0x8000000000000000ull
+/* A bit that processors ignore. The kernel sets it where a frame may be no RAM, so that a damaged entry is told from a device's. */
+#define HOST_PTE_PHYSICAL 0x4000000000000000ull
 
 typedef enum _HOST_WALK
 {
@@ -221,12 +237,13 @@ typedef enum _HOST_FILL
     HostFillDone,
     HostFillNotPresent,
     HostFillDenied,
-    HostFillForeign /* a user address, but the space of this thread is not the loaded one */
+    HostFillDevice,   /* permitted, but each access is a device's affair */
+    HostFillForeign   /* a user address, but the space of this thread is not the loaded one */
 } HOST_FILL;
 
 NTSTATUS HostInitializeTb(ULONG Budget);
 VOID HostShutdownTb(VOID);
-HOST_FILL HostFillForFault(ULONG_PTR Address, ULONG Access);
+HOST_FILL HostFillForFault(ULONG_PTR Address, ULONG Access, PFN_NUMBER *Frame);
 VOID HostLoadNativeSpace(PFN_NUMBER TopLevel); /* gang lock held: nobody runs in the user window */
 PFN_NUMBER HostSystemSpace(VOID);              /* what PortSetSystemSpace said */
 ULONG64 HostQueryMappings(ULONG64 *Limit);
@@ -234,6 +251,7 @@ ULONG64 HostQueryMappings(ULONG64 *Limit);
 /* ---- Simulated TBs (sim.c) ---------------------------------------------------------------------------------- */
 
 VOID HostFlushSimulated(PFN_NUMBER TopLevel, const PORT_TB_RANGE *Ranges, ULONG Count);
+VOID HostFlushAllSimulated(VOID);
 VOID HostShutdownSimulated(VOID);
 VOID HostReleaseSim(VOID); /* of the calling thread */
 NTSTATUS HostAcquireSim(VOID);

@@ -4,6 +4,7 @@
  * direct map is one mapping, and a translation of NT is one mapping of the same file at another address. Nothing of it
  * costs memory before it is touched.
  */
+#include "device.h"
 #include "host_machine.h"
 
 #include <fcntl.h>
@@ -116,6 +117,7 @@ static NTSTATUS HostCreateRam(void)
         HostAdvise(PORT_DIRECT_MAP_BASE, Bytes, MADV_DONTDUMP);
     }
     HostMachine.RamFile = File;
+    HostMachine.FileBytes = Bytes;
     return STATUS_SUCCESS;
 }
 
@@ -129,7 +131,8 @@ NTSTATUS PortAddMemory(PORT_MEMORY_RUN *Run)
     ULONG_PTR Start = PORT_DIRECT_MAP_BASE + ((ULONG_PTR)Top << PAGE_SHIFT);
     long Address;
 
-    if (PageCount == 0 || End < BasePage || End > PORT_DIRECT_MAP_SIZE >> PAGE_SHIFT)
+    if (PageCount == 0 || End < BasePage || End > PORT_DIRECT_MAP_SIZE >> PAGE_SHIFT ||
+        HostOverlapsDevice(BasePage, PageCount))
     {
         return STATUS_INVALID_PARAMETER;
     }
@@ -137,7 +140,7 @@ NTSTATUS PortAddMemory(PORT_MEMORY_RUN *Run)
     {
         SIZE_T Bytes = (SIZE_T)(End - Top) << PAGE_SHIFT;
 
-        if (ftruncate(HostMachine.RamFile, (off_t)((ULONG64)End << PAGE_SHIFT)) != 0)
+        if (!HostExtendRamFile((ULONG64)End << PAGE_SHIFT))
         {
             return STATUS_INSUFFICIENT_RESOURCES;
         }
@@ -255,6 +258,7 @@ VOID HostShutdownMachine(VOID)
     HostShutdownFaults();
     HostShutdownSimulated();
     HostShutdownTb();
+    HostShutdownDevices();
     HostDeleteRam();
     HostReleaseWindows();
 }

@@ -9,6 +9,7 @@
  * a flush visits the list without a lock.
  */
 #include "host_sim.h"
+#include "device.h"
 #include "host_machine.h"
 
 #include <string.h>
@@ -185,11 +186,28 @@ VOID HostFlushSimulated(PFN_NUMBER TopLevel, const PORT_TB_RANGE *Ranges, ULONG 
     }
 }
 
+VOID HostFlushAllSimulated(VOID)
+{
+    PHOST_SIM Sim;
+
+    for (Sim = __atomic_load_n(&HostSims, __ATOMIC_ACQUIRE); Sim != NULL; Sim = Sim->Next)
+    {
+        HostSimAcquire(Sim);
+        memset(Sim->Entries, 0, sizeof(Sim->Entries));
+        HostSimRelease(Sim);
+    }
+}
+
 /* ---- Translation ----------------------------------------------------------------------------------------------- */
 
-/* Looks the page up, or walks and enters it. NULL: *Present says whether a translation is there. TB lock held. */
-static PUCHAR HostSimTranslate(PHOST_SIM Sim, ULONG_PTR Address, ULONG Access, BOOLEAN *Present)
+/*
+ * Looks the page up, or walks and enters it. NULL: *Present says whether a translation is there, *Device the frame if it is there, permits
+ * the access, and is a device's. TB lock held.
+ */
+static PUCHAR HostSimTranslate(PHOST_SIM Sim, ULONG_PTR Address, ULONG Access, BOOLEAN *Present,
+                               PFN_NUMBER *Device)
 {
+    PUCHAR Memory;
     HOST_SIM_ENTRY *Entry = HostSimLookup(Sim, Address, Access);
     HOST_TRANSLATION Translation;
     ULONG64 Space;
@@ -208,10 +226,16 @@ static PUCHAR HostSimTranslate(PHOST_SIM Sim, ULONG_PTR Address, ULONG Access, B
     {
         return NULL;
     }
+    Memory = HostMemoryOfFrame(Translation.Frame);
+    if (Memory == NULL)
+    {
+        *Device = Translation.Frame;
+        return NULL;
+    }
     Entry = &Sim->Entries[(Address >> PAGE_SHIFT) & (HOST_SIM_ENTRIES - 1)];
     Entry->Tag = (Address & ~(ULONG_PTR)(PAGE_SIZE - 1)) | Translation.Protection;
     Entry->Space = Space;
-    Entry->Page = PortDirectMap(Translation.Frame);
+    Entry->Page = Memory;
     return Entry->Page + (Address & (PAGE_SIZE - 1));
 }
 
@@ -225,10 +249,10 @@ static NTSTATUS HostSimViolation(ULONG_PTR Address, ULONG Access, EXCEPTION_RECO
 }
 
 /*
- * Success: the TB lock is held and *Data is the byte at Address, good until the end of its page. Otherwise the exception is in
- * *Record and nothing is held.
+ * Success: the TB lock is held and *Data is the byte at Address, good until the end of its page. *Data NULL: nothing is held, and *Device is the
+ * frame of a device. Otherwise the exception is in *Record and nothing is held.
  */
-static NTSTATUS HostSimOpen(PHOST_SIM Sim, ULONG_PTR Address, ULONG Access, PUCHAR *Data,
+static NTSTATUS HostSimOpen(PHOST_SIM Sim, ULONG_PTR Address, ULONG Access, PUCHAR *Data, PFN_NUMBER *Device,
                             EXCEPTION_RECORD *Record)
 {
     EXCEPTION_RECORD Local;
@@ -243,13 +267,18 @@ static NTSTATUS HostSimOpen(PHOST_SIM Sim, ULONG_PTR Address, ULONG Access, PUCH
         BOOLEAN Present = FALSE;
         NTSTATUS Status;
 
+        *Device = 0;
         HostSimAcquire(Sim);
-        *Data = HostSimTranslate(Sim, Address, Access, &Present);
+        *Data = HostSimTranslate(Sim, Address, Access, &Present, Device);
         if (*Data != NULL)
         {
             return STATUS_SUCCESS;
         }
         HostSimRelease(Sim);
+        if (*Device != 0)
+        {
+            return STATUS_SUCCESS;
+        }
         HostCount(&HostMachine.Counters.SimPageFaults, 1);
         *Record = (EXCEPTION_RECORD){ .ExceptionAddress = NULL };
         Status =
@@ -291,6 +320,39 @@ static VOID HostSimCopyPiece(HOST_SIM_OPERATION Operation, PUCHAR Data, PUCHAR B
     }
 }
 
+/* Registers are reached in the largest pieces that alignment permits. No TB lock held. */
+static VOID HostSimTransferDevice(HOST_SIM_OPERATION Operation, ULONG64 PhysicalAddress, PUCHAR Buffer,
+                                  SIZE_T Length)
+{
+    while (Length != 0)
+    {
+        ULONG Bytes = sizeof(ULONG64);
+        ULONG64 Value = 0;
+
+        while (Bytes > Length || (PhysicalAddress & (Bytes - 1)) != 0)
+        {
+            Bytes /= 2;
+        }
+        if (Operation == HostSimOperationRead)
+        {
+            Value = HostReadDevice(PhysicalAddress, Bytes);
+            memcpy(Buffer, &Value, Bytes);
+        }
+        else
+        {
+            memset(&Value, *Buffer, sizeof(Value));
+            if (Operation == HostSimOperationWrite)
+            {
+                memcpy(&Value, Buffer, Bytes);
+            }
+            HostWriteDevice(PhysicalAddress, Bytes, Value);
+        }
+        PhysicalAddress += Bytes;
+        Length -= Bytes;
+        Buffer += Operation == HostSimOperationFill ? 0 : Bytes;
+    }
+}
+
 /* Buffer is ordinary memory of the process: it cannot fault while the TB lock is held. */
 static NTSTATUS HostSimTransferPlain(HOST_SIM_OPERATION Operation, ULONG_PTR Address, PUCHAR Buffer,
                                      SIZE_T Length, EXCEPTION_RECORD *Record)
@@ -301,16 +363,26 @@ static NTSTATUS HostSimTransferPlain(HOST_SIM_OPERATION Operation, ULONG_PTR Add
     while (Length != 0)
     {
         SIZE_T Piece = PAGE_SIZE - (Address & (PAGE_SIZE - 1));
+        PFN_NUMBER Device;
         PUCHAR Data;
-        NTSTATUS Status = HostSimOpen(Sim, Address, Access, &Data, Record);
+        NTSTATUS Status = HostSimOpen(Sim, Address, Access, &Data, &Device, Record);
 
         if (!NT_SUCCESS(Status))
         {
             return Status;
         }
         Piece = Piece < Length ? Piece : Length;
-        HostSimCopyPiece(Operation, Data, Buffer, Piece);
-        HostSimRelease(Sim);
+        if (Data != NULL)
+        {
+            HostSimCopyPiece(Operation, Data, Buffer, Piece);
+            HostSimRelease(Sim);
+        }
+        else
+        {
+            HostSimTransferDevice(Operation,
+                                  ((ULONG64)Device << PAGE_SHIFT) | (Address & (PAGE_SIZE - 1)), Buffer,
+                                  Piece);
+        }
         Address += Piece;
         Length -= Piece;
         Buffer += Operation == HostSimOperationFill ? 0 : Piece;
@@ -374,6 +446,7 @@ NTSTATUS HostSimFill(ULONG_PTR Address, UCHAR Value, SIZE_T Length, EXCEPTION_RE
 
 NTSTATUS HostSimExecute(ULONG_PTR Address, EXCEPTION_RECORD *Record)
 {
+    PFN_NUMBER Device;
     PUCHAR Data;
     NTSTATUS Status;
 
@@ -381,8 +454,8 @@ NTSTATUS HostSimExecute(ULONG_PTR Address, EXCEPTION_RECORD *Record)
     {
         return STATUS_INVALID_DEVICE_STATE;
     }
-    Status = HostSimOpen(HostLocal.Sim, Address, HostSimMode() | PORT_FAULT_EXECUTE, &Data, Record);
-    if (NT_SUCCESS(Status))
+    Status = HostSimOpen(HostLocal.Sim, Address, HostSimMode() | PORT_FAULT_EXECUTE, &Data, &Device, Record);
+    if (NT_SUCCESS(Status) && Data != NULL)
     {
         HostSimRelease(HostLocal.Sim);
     }
@@ -392,6 +465,7 @@ NTSTATUS HostSimExecute(ULONG_PTR Address, EXCEPTION_RECORD *Record)
 NTSTATUS HostSimCompareExchange64(ULONG_PTR Address, ULONG64 Comparand, ULONG64 Exchange, ULONG64 *Previous,
                                   EXCEPTION_RECORD *Record)
 {
+    PFN_NUMBER Device;
     PUCHAR Data;
     NTSTATUS Status;
 
@@ -407,8 +481,15 @@ NTSTATUS HostSimCompareExchange64(ULONG_PTR Address, ULONG64 Comparand, ULONG64 
         }
         return STATUS_DATATYPE_MISALIGNMENT;
     }
-    Status = HostSimOpen(HostLocal.Sim, Address, HostSimMode() | PORT_FAULT_WRITE, &Data, Record);
-    if (NT_SUCCESS(Status))
+    Status = HostSimOpen(HostLocal.Sim, Address, HostSimMode() | PORT_FAULT_WRITE, &Data, &Device, Record);
+    if (NT_SUCCESS(Status) && Data == NULL)
+    {
+        /* A bus without locked cycles to registers: read, and write if it is equal. */
+        *Previous = HostReadDevice(((ULONG64)Device << PAGE_SHIFT) | (Address & (PAGE_SIZE - 1)), 8);
+        HostWriteDevice(((ULONG64)Device << PAGE_SHIFT) | (Address & (PAGE_SIZE - 1)), 8,
+                        *Previous == Comparand ? Exchange : *Previous);
+    }
+    else if (NT_SUCCESS(Status))
     {
         /* Another processor may work on the same frame under its own lock. */
         __atomic_compare_exchange_n((volatile ULONG64 *)(PVOID)Data, &Comparand, Exchange, 0,
@@ -421,10 +502,15 @@ NTSTATUS HostSimCompareExchange64(ULONG_PTR Address, ULONG64 Comparand, ULONG64 
 
 NTSTATUS HostSimTouchSlow(PHOST_SIM Sim, ULONG_PTR Address, ULONG Access, EXCEPTION_RECORD *Record)
 {
+    PFN_NUMBER Device;
     PUCHAR Data;
-    NTSTATUS Status = HostSimOpen(Sim, Address, Access, &Data, Record);
+    NTSTATUS Status = HostSimOpen(Sim, Address, Access, &Data, &Device, Record);
 
-    if (NT_SUCCESS(Status))
+    if (NT_SUCCESS(Status) && Data == NULL)
+    {
+        HostReadDevice(((ULONG64)Device << PAGE_SHIFT) | (Address & (PAGE_SIZE - 1)), 1);
+    }
+    else if (NT_SUCCESS(Status))
     {
         UCHAR Value = __atomic_load_n(Data, __ATOMIC_RELAXED);
 

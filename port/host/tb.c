@@ -17,6 +17,7 @@
  *
  * One user space is loaded at a time (gang.c); System is loaded always. Flushing a space that is not loaded costs no system call.
  */
+#include "device.h"
 #include "tb.h"
 
 #include <string.h>
@@ -62,8 +63,10 @@ static ULONG HostCountUnloaded(const HOST_WINDOW *Window, SIZE_T Page, BOOLEAN A
 
 static VOID HostLoadWide(HOST_WINDOW *Window, SIZE_T Page, const HOST_TRANSLATION *Translation)
 {
-    ULONG Below = HostCountNeighbours(Translation, FALSE, HOST_REGION_PAGES);
-    ULONG Above = HostCountNeighbours(Translation, TRUE, HOST_REGION_PAGES);
+    /* Next to a device's frames there may be another's. */
+    ULONG Limit = HostIsDeviceFrame(Translation->Frame) ? 0 : HOST_REGION_PAGES;
+    ULONG Below = HostCountNeighbours(Translation, FALSE, Limit);
+    ULONG Above = HostCountNeighbours(Translation, TRUE, Limit);
     HOST_RECORD Record = HostMakeRecord(Translation->Frame, Translation->Protection);
 
     Below = HostCountUnloaded(Window, Page, FALSE, Below, Record);
@@ -94,7 +97,7 @@ static BOOLEAN HostIsLoaded(const HOST_WINDOW *Window, SIZE_T Page, const HOST_T
     return TRUE;
 }
 
-HOST_FILL HostFillForFault(ULONG_PTR Address, ULONG Access)
+HOST_FILL HostFillForFault(ULONG_PTR Address, ULONG Access, PFN_NUMBER *Frame)
 {
     HOST_WINDOW *Window = HostWindowOf(Address);
     HOST_TRANSLATION Translation;
@@ -109,6 +112,12 @@ HOST_FILL HostFillForFault(ULONG_PTR Address, ULONG Access)
         switch (HostWalkTables(Window->Space, Address, Access, &Translation))
         {
         case HostWalkGranted:
+            if (!HostIsMemoryFrame(Translation.Frame))
+            {
+                *Frame = Translation.Frame;
+                Result = HostFillDevice;
+                break;
+            }
             if (!HostIsLoaded(Window, Page, &Translation))
             {
                 HostLoadWide(Window, Page, &Translation);
@@ -136,15 +145,17 @@ static SIZE_T HostFillRun(HOST_WINDOW *Window, ULONG_PTR Address, SIZE_T Pages, 
     SIZE_T Count;
 
     Limit = Limit < Pages ? Limit : Pages;
-    if (HostWalkTables(Window->Space, Address, Access, &First) != HostWalkGranted)
+    if (HostWalkTables(Window->Space, Address, Access, &First) != HostWalkGranted ||
+        !HostIsMemoryFrame(First.Frame))
     {
         return 1;
     }
+    Limit = HostIsDeviceFrame(First.Frame) ? 1 : Limit;
     for (Count = 1; Count < Limit; Count += 1)
     {
         if (HostWalkTables(Window->Space, Address + (Count << PAGE_SHIFT), Access, &Next) !=
                 HostWalkGranted ||
-            Next.Frame != First.Frame + Count || Next.Protection != First.Protection)
+            Next.Frame != First.Frame + Count || HostIsDeviceFrame(Next.Frame) || Next.Protection != First.Protection)
         {
             break;
         }

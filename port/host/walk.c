@@ -112,7 +112,8 @@ static VOID HostDescribePath(const HOST_PATH *Path, ULONG64 LeafBits, ULONG_PTR 
     {
         Translation->Frame = (Translation->Frame & ~(PFN_NUMBER)511) + ((Address >> PAGE_SHIFT) & 511);
     }
-    if (Translation->Frame == 0 || Translation->Frame >= HostMachine.TopFrame)
+    if (Translation->Frame == 0 ||
+        (Translation->Frame >= HostMachine.TopFrame && (Translation->Leaf & HOST_PTE_PHYSICAL) == 0))
     {
         HostFatal("a valid PTE names a frame beyond the end of RAM", Translation->Frame, Address);
     }
@@ -144,7 +145,7 @@ HOST_WALK HostWalkTables(PFN_NUMBER TopLevel, ULONG_PTR Address, ULONG Access, H
 ULONG HostCountNeighbours(const HOST_TRANSLATION *Translation, BOOLEAN Above, ULONG Limit)
 {
     const ULONG64 Mask = HOST_PTE_PRESENT | HOST_PTE_ACCESSED | HOST_PTE_WRITE | HOST_PTE_USER |
-                         HOST_PTE_NO_EXECUTE |
+                         HOST_PTE_NO_EXECUTE | HOST_PTE_PHYSICAL |
                          ((Translation->Leaf & HOST_PTE_WRITE) != 0 ? HOST_PTE_DIRTY : 0) | HOST_PTE_FRAME;
     ULONG64 Expected = Translation->Leaf & Mask;
     ULONG Room = Above ? 511 - Translation->Index : Translation->Index;

@@ -37,12 +37,14 @@ VOID MiShutdownMdl(void)
     {
         return;
     }
-    if (State->LockedPages != 0 || State->MdlPages != 0 || State->Contiguous != NULL)
+    if (State->LockedPages != 0 || State->MdlPages != 0 || State->Contiguous != NULL ||
+        State->IoMappings != NULL)
     {
         KiBugCheckMessage(
             MEMORY_MANAGEMENT, 0x5003, State->LockedPages, State->MdlPages, (ULONG_PTR)State->Contiguous,
-            "the machine ends with %llu locked pages, %llu pages of MDLs, %s contiguous memory",
-            (ULONG64)State->LockedPages, (ULONG64)State->MdlPages, State->Contiguous != NULL ? "with" : "no");
+            "the machine ends with %llu locked pages, %llu pages of MDLs, %s contiguous memory, %s mapped I/O space",
+            (ULONG64)State->LockedPages, (ULONG64)State->MdlPages, State->Contiguous != NULL ? "with" : "no",
+            State->IoMappings != NULL ? "with" : "no");
     }
     PortFreeBootMemory(State, sizeof(*State));
     MiState.Mdl = NULL;

@@ -357,7 +357,10 @@ static VOID MiProbeAndLock(PMDL Mdl, const MI_LOCK_SOURCE *Source, PEPROCESS Pro
         __atomic_fetch_add(&MiState.Mdl->LockedPages, Pages, __ATOMIC_RELAXED);
     }
     Mdl->Process = Locking.Kind == MiAddressUser ? Process : NULL;
-    MiSetMdlFlags(Mdl, MDL_PAGES_LOCKED | (Locking.Write ? MDL_WRITE_OPERATION : 0), MDL_WRITE_OPERATION);
+    MiSetMdlFlags(Mdl,
+                  MDL_PAGES_LOCKED | (Locking.Write ? MDL_WRITE_OPERATION : 0) |
+                      (Pages != 0 && !MiIsRamFrame(Locking.Frames[0]) ? MDL_IO_SPACE : 0),
+                  MDL_WRITE_OPERATION | MDL_IO_SPACE);
 }
 
 VOID NTAPI MmProbeAndLockPages(PMDLX MemoryDescriptorList, KPROCESSOR_MODE AccessMode,

@@ -29,7 +29,7 @@ MI_ADDRESS_KIND MiAddressKind(ULONG_PTR Va)
 }
 
 /* How a frame is cached, MmNotMapped for what is no RAM or nobody holds. The lock: others change its state meanwhile. */
-static MEMORY_CACHING_TYPE MiFrameCaching(PFN_NUMBER Frame)
+MEMORY_CACHING_TYPE MiFrameCaching(PFN_NUMBER Frame)
 {
     static const MEMORY_CACHING_TYPE Types[4] = { MmCached, MmNonCached, MmWriteCombined, MmCached };
     MEMORY_CACHING_TYPE Type = MmNotMapped;
@@ -77,7 +77,7 @@ MMPTE MiMakeMappingTemplate(ULONG Protection)
 }
 
 /* The types that have no hardware meaning of their own are what the documentation makes them equal to. */
-static MEMORY_CACHING_TYPE MiBasicCaching(MEMORY_CACHING_TYPE CacheType)
+MEMORY_CACHING_TYPE MiBasicCaching(MEMORY_CACHING_TYPE CacheType)
 {
     switch (CacheType)
     {
@@ -204,7 +204,7 @@ static PVOID MiMapIntoSystemSpace(PMDL Mdl, MEMORY_CACHING_TYPE CacheType, ULONG
     {
         return MiFailMapping(Mdl, BugCheckOnFailure, FALSE);
     }
-    MiMapSystemPtes(Va, MmGetMdlPfnArray(Mdl), Pages, MiMakeMappingTemplate(Protection));
+    MiMapSystemPtes(Va, MmGetMdlPfnArray(Mdl), Pages, MiMakeMdlTemplate(Mdl, Protection));
     Mdl->MappedSystemVa = (PVOID)(Va + Mdl->ByteOffset);
     MiSetMdlFlags(
         Mdl, MDL_MAPPED_TO_SYSTEM_VA | ((Mdl->MdlFlags & MDL_PARTIAL) != 0 ? MDL_PARTIAL_HAS_BEEN_MAPPED : 0),
@@ -265,6 +265,7 @@ VOID NTAPI MmBuildMdlForNonPagedPool(PMDLX MemoryDescriptorList)
 {
     PMDL Mdl = MemoryDescriptorList;
     SIZE_T Pages = MiMdlPages(Mdl);
+    ULONG Flags = MDL_SOURCE_IS_NONPAGED_POOL;
 
     for (SIZE_T Index = 0; Index < Pages; Index++)
     {
@@ -280,6 +281,7 @@ VOID NTAPI MmBuildMdlForNonPagedPool(PMDLX MemoryDescriptorList)
             MMPTE Pte = MiReadPte(PointerPte);
 
             Valid = Pte.Hard.Valid;
+            Flags |= Valid && (Pte.Long & MM_PTE_PHYSICAL) != 0 ? MDL_IO_SPACE : 0;
             MmGetMdlPfnArray(Mdl)[Index] = Pte.Hard.PageFrameNumber;
         }
         if (!Valid)
@@ -291,7 +293,7 @@ VOID NTAPI MmBuildMdlForNonPagedPool(PMDLX MemoryDescriptorList)
     }
     Mdl->Process = NULL;
     Mdl->MappedSystemVa = (PVOID)MiMdlVa(Mdl);
-    MiSetMdlFlags(Mdl, MDL_SOURCE_IS_NONPAGED_POOL, 0);
+    MiSetMdlFlags(Mdl, Flags, 0);
 }
 
 /* An entry that lets nobody through, and is not zero: the address stays the MDL's. */
@@ -304,6 +306,7 @@ static MMPTE MiMakeProtectedPte(PFN_NUMBER Frame, ULONG Protection)
         return MiMakeDemandZeroPte(MM_NOACCESS);
     }
     Pte.Long |= (ULONG64)Frame << MM_PTE_FRAME_SHIFT;
+    Pte.Long |= MiIsRamFrame(Frame) ? 0 : MM_PTE_PHYSICAL;
     return Pte;
 }
 

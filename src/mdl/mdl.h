@@ -21,10 +21,21 @@ typedef struct _MI_CONTIGUOUS_BLOCK
     SIZE_T Pages;
 } MI_CONTIGUOUS_BLOCK;
 
+/* What MmMapIoSpace handed out: tells how each device frame is cached. */
+typedef struct _MI_IO_MAPPING
+{
+    struct _MI_IO_MAPPING *Next;
+    ULONG_PTR Va; /* page aligned */
+    PFN_NUMBER Frame;
+    SIZE_T Pages;
+    MEMORY_CACHING_TYPE CacheType; /* MmCached, MmNonCached or MmWriteCombined */
+} MI_IO_MAPPING;
+
 typedef struct _MI_MDL_STATE
 {
     KSPIN_LOCK Lock;                 /* [M] a leaf */
     MI_CONTIGUOUS_BLOCK *Contiguous; /* [M] what MmAllocateContiguousMemory handed out */
+    MI_IO_MAPPING *IoMappings;       /* [M] */
     volatile SIZE_T
         LockedPages; /* [C] pages of all locked MDLs of pageable memory: each is charged resident-available */
     volatile SIZE_T
@@ -86,8 +97,23 @@ VOID MiSetFrameCaching(PFN_NUMBER Frame, MEMORY_CACHING_TYPE Type);
 /* A system PTE without its frame: what a mapping with this MM_* protection looks like. Accessed, and dirty where writable. */
 MMPTE MiMakeMappingTemplate(ULONG Protection);
 
+/* The same for the pages of an MDL: where they are a device's, the entries say so. */
+static FORCEINLINE MMPTE MiMakeMdlTemplate(const MDL *Mdl, ULONG Protection)
+{
+    MMPTE Template = MiMakeMappingTemplate(Protection);
+
+    Template.Long |= (Mdl->MdlFlags & MDL_IO_SPACE) != 0 ? MM_PTE_PHYSICAL : 0;
+    return Template;
+}
+
 /* The MM_* protection for a caching type and MdlMapping* flags; MM_INVALID_PROTECTION for no legal type. */
 ULONG MiMappingProtection(MEMORY_CACHING_TYPE CacheType, ULONG Priority);
+
+/* What a caching type is for the processor: MmCached, MmNonCached, MmWriteCombined; MmNotMapped for no legal type. */
+MEMORY_CACHING_TYPE MiBasicCaching(MEMORY_CACHING_TYPE CacheType);
+
+/* How a frame is cached, MmNotMapped for what is no RAM or nobody holds. */
+MEMORY_CACHING_TYPE MiFrameCaching(PFN_NUMBER Frame);
 
 /* The pages may be mapped: locked or nonpaged, of this caching type. Bug check 0x1A/0x1233 if not locked; FALSE: caching conflicts. */
 BOOLEAN MiCheckPagesForMapping(const MDL *Mdl, MEMORY_CACHING_TYPE CacheType);

@@ -110,7 +110,7 @@ PVOID NTAPI MmMapLockedPagesWithReservedMapping(PVOID MappingAddress, ULONG Pool
     {
         return NULL;
     }
-    MiMapSystemPtes(Va, MmGetMdlPfnArray(Mdl), Pages, MiMakeMappingTemplate(Protection));
+    MiMapSystemPtes(Va, MmGetMdlPfnArray(Mdl), Pages, MiMakeMdlTemplate(Mdl, Protection));
     Mdl->MappedSystemVa = (PVOID)(Va + Mdl->ByteOffset);
     MiSetMdlFlags(
         Mdl, MDL_MAPPED_TO_SYSTEM_VA | ((Mdl->MdlFlags & MDL_PARTIAL) != 0 ? MDL_PARTIAL_HAS_BEEN_MAPPED : 0),

@@ -21,14 +21,18 @@ static HEAP_DAMAGE RtlpDiagnose(const HEAP_DESCRIPTOR *Subsegment, const VOID *B
     return (SIZE_T)Index * Subsegment->BlockSize != Offset ? HeapDamageInteriorFree : HeapDamageDoubleFree;
 }
 
-/* The checks of a local free as far as another thread can make them; the receiver makes them all. */
+/* TRUE if a block in use begins there, as far as the calling thread can see. */
 static BOOLEAN RtlpIsBlock(const HEAP_DESCRIPTOR *Subsegment, const VOID *Block)
 {
     const SIZE_T Offset = (SIZE_T)((const UCHAR *)Block - Subsegment->Base);
     const ULONG Index = RtlpBlockIndex(Subsegment, Offset);
 
-    return (SIZE_T)Index * Subsegment->BlockSize == Offset && Index < HEAP_LOAD(&Subsegment->Exposed) &&
-           (HEAP_LOAD(&RtlpMap(Subsegment)[Index >> 6]) >> ((Index ^ Subsegment->Scramble) & 63) & 1) == 0;
+    if ((SIZE_T)Index * Subsegment->BlockSize != Offset || Index >= HEAP_LOAD(&Subsegment->Exposed))
+    {
+        return FALSE;
+    }
+
+    return !RtlpIsPlaceFree(Subsegment, Index);
 }
 
 VOID RtlpFreeBlockSlow(PHEAP_SLOT Slot, PVOID Block)
@@ -50,15 +54,12 @@ VOID RtlpFreeBlockSlow(PHEAP_SLOT Slot, PVOID Block)
     {
     case HeapKindSubsegment:
     {
-        PHEAP_SLOT Owner = HEAP_LOAD(&Descriptor->Owner);
-
-        if (Owner == Slot || !RtlpIsBlock(Descriptor, Block))
+        /* What is the slot's own came here because RtlpFreeLocal refused it. */
+        if (HEAP_UNLIKELY(HEAP_LOAD(&Descriptor->Owner) == Slot || !RtlpFreeRemote(Descriptor, Block)))
         {
             RtlpReportDamage(RtlpDiagnose(Descriptor, Block), RtlpHeapOfSpan(Descriptor), Block);
-            return;
         }
 
-        RtlpFreeRemote(Slot, Owner, Block, Descriptor->BlockSize);
         return;
     }
     case HeapKindChunk:
@@ -180,9 +181,9 @@ PVOID RtlpAllocateAligned(PHEAP Heap, PHEAP_SLOT Slot, SIZE_T Size, SIZE_T Align
                 }
             }
 
-            Slot->Buckets[Bucket].Uses = ~(ULONG)0; /* activated: blocks of chunks are aligned to 16 only */
+            Slot->Buckets[Bucket].Uses = MAXUSHORT; /* activated: blocks of chunks are aligned to 16 only */
 
-            return RtlpAllocateFront(Slot, RtlpBucketSize(Bucket));
+            return RtlpAllocateExact(Slot, Bucket);
         }
     }
 

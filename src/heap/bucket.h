@@ -31,6 +31,9 @@ static inline ULONG RtlpBucketOf(SIZE_T Size)
     return 33 + (Power - 9) * 16 + ((Last >> (Power - 4)) & 15);
 }
 
+/* The same as a table, by the size in units of 16 bytes: sizes come in any order, and a branch on them is often mispredicted. */
+extern const UCHAR RtlpBucketTable[HEAP_FRONT_END_LIMIT / 16 + 1];
+
 /* Bytes of a bucket's blocks. */
 static inline ULONG RtlpBucketSize(ULONG Bucket)
 {
@@ -59,8 +62,8 @@ static inline ULONG RtlpDocumentedBucket(ULONG Bucket)
  * Pages of a bucket's subsegments: enough blocks to be worth a descriptor, few enough to fall empty. Four pages, or as many as
  * hold HEAP_LEAST_BLOCKS blocks with at most a sixteenth left over at the end.
  */
-#define HEAP_LEAST_PAGES  4
-#define HEAP_LEAST_BLOCKS 4
+#define HEAP_LEAST_PAGES  8
+#define HEAP_LEAST_BLOCKS 8
 
 static inline ULONG RtlpBucketPages(ULONG Bucket)
 {

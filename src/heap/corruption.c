@@ -16,7 +16,6 @@ static const char *const RtlpDamageText[HeapDamageKinds] = {
     [HeapDamageInvalidFree] = "an address that is no block was given to the heap",
     [HeapDamageInteriorFree] = "an address inside a block was given to the heap",
     [HeapDamageWrongHeap] = "a block was given to a heap that it does not belong to",
-    [HeapDamageLink] = "a freed block was written to: its link is damaged",
     [HeapDamageMetadata] = "the heap's own structures disagree",
     [HeapDamageTail] = "a block was written to beyond its end",
     [HeapDamageFreed] = "a freed block was written to",

@@ -1,24 +1,37 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The two paths that nearly every call takes: a block from the active subsegment's map, a block back into its map.
+ * The two paths that nearly every call takes: a block from the active bucket's word, a block back into its map.
  *
- * Both are inline, without a lock and without an atomic read-modify-write; they touch the slot, the descriptor and one
- * word of the map, never the block. Every free is checked completely: right page, start of a block, block in use.
+ * Both are inline, without a lock and without an atomic read-modify-write; allocation touches one line of the slot, free
+ * the descriptor and one word; the block is never touched. Every free is checked completely: right page, start of a
+ * block, block in use.
  */
 #ifndef NTMM_HEAP_FRONT_H
 #define NTMM_HEAP_FRONT_H
 
 #include "heap/heap.h"
 
-/* A block of the active subsegment's current word, whose value is Bits, not 0. */
+/* A block of the claimed word, which is Bits, not 0. */
 static inline PVOID RtlpTakeBlock(PHEAP_ACTIVE Active, ULONG64 Bits)
 {
     const ULONG Index = (ULONG)__builtin_ctzll(Bits) ^ Active->Scramble;
 
     HEAP_STORE(Active->Word, Bits & (Bits - 1));
-    Active->Subsegment->Used += 1;
 
     return Active->WordBase + (SIZE_T)Index * Active->BlockSize;
+}
+
+static inline ULONG RtlpCountBits(ULONG64 Bits)
+{
+#if defined(__POPCNT__)
+    return (ULONG)__builtin_popcountll(Bits);
+#else
+    Bits -= Bits >> 1 & 0x5555555555555555ull;
+    Bits = (Bits & 0x3333333333333333ull) + (Bits >> 2 & 0x3333333333333333ull);
+    Bits = (Bits + (Bits >> 4)) & 0x0f0f0f0f0f0f0f0full;
+
+    return (ULONG)(Bits * 0x0101010101010101ull >> 56);
+#endif
 }
 
 /* Size is at most HEAP_FRONT_END_LIMIT. NULL if there is no memory. */
@@ -29,6 +42,34 @@ static inline PVOID RtlpAllocateFront(PHEAP_SLOT Slot, SIZE_T Size)
     const ULONG64 Bits = *Active->Word;
 
     return HEAP_LIKELY(Bits != 0) ? RtlpTakeBlock(Active, Bits) : RtlpAllocateSlow(Slot, Bucket, Size);
+}
+
+/* Sets a bit of a word, given by the low six bits of Place. FALSE, and nothing is done, if it was set already. */
+static inline BOOLEAN RtlpSetPlace(PULONG64 Word, ULONG Place)
+{
+    ULONG64 Value = HEAP_LOAD(Word);
+#if defined(__x86_64__) && defined(__GCC_ASM_FLAG_OUTPUTS__)
+    int WasSet;
+
+    __asm__("btsq %2, %0" : "+r"(Value), "=@ccc"(WasSet) : "r"((ULONG64)Place));
+    if (HEAP_UNLIKELY(WasSet))
+    {
+        return FALSE;
+    }
+
+    HEAP_STORE(Word, Value);
+#else
+    const ULONG64 Bit = 1ull << (Place & 63);
+
+    if (HEAP_UNLIKELY((Value & Bit) != 0))
+    {
+        return FALSE;
+    }
+
+    HEAP_STORE(Word, Value | Bit);
+#endif
+
+    return TRUE;
 }
 
 /* Offset is inside the subsegment. The index of the block that Offset lies in. */
@@ -42,39 +83,35 @@ static inline ULONG RtlpBlockIndex(const HEAP_DESCRIPTOR *Subsegment, SIZE_T Off
  * gives both the index (its upper half) and whether Offset is a multiple of the block size: it is exactly if the lower half
  * is less than the reciprocal (Lemire, Kaser, Kurz, "Faster remainder by direct computation", 2019).
  */
-static inline BOOLEAN RtlpFreeLocal(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment, PVOID Block)
+static inline __attribute__((always_inline)) BOOLEAN RtlpFreeLocal(PHEAP_SLOT Slot,
+                                                                   PHEAP_DESCRIPTOR Subsegment, PVOID Block)
 {
     const ULONG64 Product = (SIZE_T)((PUCHAR)Block - Subsegment->Base) * Subsegment->Reciprocal;
     const ULONG Index = (ULONG)(Product >> 32);
     const ULONG Word = Index >> 6;
-    const ULONG64 Bit = 1ull << ((Index ^ Subsegment->Scramble) & 63);
 
     if (HEAP_UNLIKELY((ULONG)Product >= Subsegment->Reciprocal || Index >= Subsegment->Exposed))
     {
         return FALSE;
     }
 
-    const ULONG64 Old = RtlpMap(Subsegment)[Word];
-    const ULONG Used = Subsegment->Used;
-
-    if (HEAP_UNLIKELY((Old & Bit) != 0))
+    if (HEAP_UNLIKELY(!RtlpSetPlace(&RtlpMap(Subsegment)[Word], Index ^ Subsegment->Scramble)))
     {
         return FALSE;
     }
 
-    HEAP_STORE(&RtlpMap(Subsegment)[Word], Old | Bit);
-    Subsegment->Used = Used - 1;
-    if (HEAP_UNLIKELY(Used - 2 >=
-                      Subsegment->Capacity - 2u)) /* it was full, or falls empty: Used is 1, and wraps */
+    /* All of the claimed word counts as used. Computed, because no branch on it can be foreseen. */
+    Subsegment->Used -= Word != Subsegment->Claimed;
+    if (HEAP_UNLIKELY(Subsegment->Used == 0))
     {
-        RtlpFreeTransition(Slot, Subsegment, Word);
+        RtlpSubsegmentEmpty(Slot, Subsegment);
     }
 
     return TRUE;
 }
 
 /* NULL is outside of every arena: the slow path sorts it out. */
-static inline VOID RtlpFreeFront(PHEAP_SLOT Slot, PVOID Block)
+static inline __attribute__((always_inline)) VOID RtlpFreeFront(PHEAP_SLOT Slot, PVOID Block)
 {
     const SIZE_T Offset = (SIZE_T)((ULONG_PTR)Block - (ULONG_PTR)RtlpArena.Base);
 
@@ -82,10 +119,18 @@ static inline VOID RtlpFreeFront(PHEAP_SLOT Slot, PVOID Block)
     {
         PHEAP_DESCRIPTOR Descriptor =
             HEAP_DESCRIPTOR_AT(HEAP_LOAD(&RtlpArena.PageMap[Offset >> HEAP_PAGE_SHIFT]));
+        PHEAP_SLOT Owner = HEAP_LOAD(&Descriptor->Owner);
 
-        if (HEAP_LIKELY(HEAP_LOAD(&Descriptor->Owner) == Slot) &&
-            HEAP_LIKELY(RtlpFreeLocal(Slot, Descriptor, Block)))
+        if (HEAP_LIKELY(Owner == Slot))
         {
+            if (HEAP_LIKELY(RtlpFreeLocal(Slot, Descriptor, Block)))
+            {
+                return;
+            }
+        }
+        else if ((ULONG_PTR)Owner == ((ULONG_PTR)Slot | 1))
+        {
+            RtlpFreeFull(Slot, Descriptor, Block);
             return;
         }
     }

@@ -8,9 +8,8 @@
  *   chunk        a span (or a caller's memory) cut into blocks of any size, by two maps
  *   slot         the subsegments of one thread (or of a private heap), with the active one of each bucket
  *
- * Blocks carry no headers and no links. Every span in use has a descriptor in the metadata area, far from the blocks; the
- * page map leads from a block's address to the descriptor's number. Only a block on its way to another thread's slot
- * holds a link, encoded.
+ * Blocks carry no headers and no links, never. Every span in use has a descriptor in the metadata area, far from the
+ * blocks; the page map leads from a block's address to the descriptor's number.
  *
  * Locks, in the order in which they may be held:
  *   HEAP.Lock          API calls on a private heap (recursive: RtlLockHeap)
@@ -74,9 +73,10 @@ typedef enum _HEAP_POOL
 /* Where a subsegment is. */
 typedef enum _HEAP_SUBSEGMENT_STATE
 {
-    HeapSubsegmentActive,  /* blocks are taken from it */
+    HeapSubsegmentActive,  /* a bucket takes blocks from it: its Claimer, usually its own */
     HeapSubsegmentPartial, /* on its bucket's list: has free or unexposed blocks */
-    HeapSubsegmentFull     /* on no list: the next free block brings it back */
+    HeapSubsegmentFull,    /* on no list, its Owner is marked: the next free block brings it back */
+    HeapSubsegmentSpare    /* empty, kept for its bucket */
 } HEAP_SUBSEGMENT_STATE;
 
 typedef struct _HEAP HEAP, *PHEAP;
@@ -89,17 +89,19 @@ typedef struct _HEAP_SLOT HEAP_SLOT, *PHEAP_SLOT;
  */
 typedef struct _HEAP_DESCRIPTOR
 {
-    PHEAP_SLOT Owner; /* (atomic) HEAP_NO_OWNER unless a subsegment */
+    PHEAP_SLOT Owner; /* (atomic) a subsegment's: use RtlpOwner; of every other HEAP_NO_OWNER */
     PUCHAR Base;
     __extension__ union
     {
         __extension__ struct
         {
             ULONG Reciprocal; /* 2^32 / BlockSize, rounded up: offset to index by one multiplication */
-            ULONG BlockSize;
-            ULONG Used;
-            USHORT Exposed; /* blocks that exist by now; the pages behind them are still untouched */
+            USHORT BlockSize;
+            UCHAR Claimed; /* the word of the map that an active bucket takes blocks from, or HEAP_NO_WORD */
+            UCHAR Claimer; /* which one */
+            USHORT Used;   /* blocks in use, and those of the claimed word that are free */
             USHORT Capacity;
+            ULONG Exposed; /* blocks that exist by now; the pages behind them are still untouched */
         };
         __extension__ struct
         {
@@ -137,39 +139,72 @@ static inline PULONG64 RtlpMap(const HEAP_DESCRIPTOR *Subsegment)
     return (PULONG64)((ULONG_PTR)Subsegment + offsetof(HEAP_DESCRIPTOR, FirstWords));
 }
 
-#define HEAP_NO_OWNER ((PHEAP_SLOT)1)
+/*
+ * Behind the map, on cache lines of its own: what other threads freed. A bit set here is a block that its owner will
+ * collect. Descriptors are used again for subsegments with a map of the same size only, and this head is never cleared:
+ * a sender that comes late finds the same structure, and at worst reports something that has been collected already.
+ */
+typedef struct _HEAP_REMOTE
+{
+    ULONG Next;       /* of the receiver's chain; written by whoever set Pending */
+    ULONG Pending;    /* (atomic) it is on a chain, or on its way there */
+    ULONG Descriptor; /* the subsegment's number */
+    ULONG Unused;
+    ULONG64 Words[1]; /* (atomic) as many as the map has */
+} HEAP_REMOTE, *PHEAP_REMOTE;
 
-/* What allocation touches: one word of the active subsegment's map. */
+static inline ULONG RtlpMapWords(ULONG Capacity)
+{
+    return (Capacity + 63) / 64;
+}
+
+/* Units of a descriptor with its map, without the remote part. */
+static inline ULONG RtlpMapUnits(ULONG Capacity)
+{
+    return (ULONG)((offsetof(HEAP_DESCRIPTOR, FirstWords) + RtlpMapWords(Capacity) * sizeof(ULONG64) +
+                    HEAP_UNIT - 1) >>
+                   HEAP_UNIT_SHIFT);
+}
+
+static inline PHEAP_REMOTE RtlpRemote(const HEAP_DESCRIPTOR *Subsegment)
+{
+    return (PHEAP_REMOTE)((ULONG_PTR)Subsegment +
+                          ((SIZE_T)RtlpMapUnits(Subsegment->Capacity) << HEAP_UNIT_SHIFT));
+}
+
+#define HEAP_NO_OWNER ((PHEAP_SLOT)2)
+#define HEAP_NO_WORD  0xff
+
+/* A full subsegment's owner is marked by the lowest bit, so that a free leaves the fast path. */
+static inline PHEAP_SLOT RtlpOwner(const HEAP_DESCRIPTOR *Subsegment)
+{
+    return (PHEAP_SLOT)((ULONG_PTR)HEAP_LOAD(&Subsegment->Owner) & ~(ULONG_PTR)1);
+}
+
+/*
+ * What allocation touches: one word of a subsegment's map. Its free blocks were counted as used when it was claimed, so
+ * handing one out changes nothing but the word.
+ */
 typedef struct _HEAP_ACTIVE
 {
-    ULONG64 *Word;
+    PULONG64 Word;   /* RtlpEmptyWord if nothing is claimed */
     PUCHAR WordBase; /* the block of index 0 of that word */
-    PHEAP_DESCRIPTOR Subsegment;
     ULONG BlockSize;
     ULONG Scramble;
+    PHEAP_DESCRIPTOR Subsegment; /* NULL: nothing is claimed */
 } HEAP_ACTIVE, *PHEAP_ACTIVE;
+
+extern ULONG64 RtlpEmptyWord; /* no block is free: always 0 */
 
 typedef struct _HEAP_BUCKET
 {
     ULONG First; /* partial subsegments */
     ULONG Last;
     ULONG Subsegments; /* all of them; 0: the bucket is not activated */
-    ULONG Uses;        /* allocations before activation */
+    USHORT Uses;       /* allocations before activation */
+    USHORT Unused;
+    ULONG Spare; /* an empty subsegment */
 } HEAP_BUCKET, *PHEAP_BUCKET;
-
-/* Blocks on their way to another slot: a chain that is handed over with one atomic exchange. */
-typedef struct _HEAP_PARCEL
-{
-    PHEAP_SLOT Receiver;
-    PVOID First;
-    PVOID Last;
-    ULONG Count;
-    ULONG Bytes;
-} HEAP_PARCEL, *PHEAP_PARCEL;
-
-#define HEAP_PARCELS       4
-#define HEAP_PARCEL_BLOCKS 64
-#define HEAP_PARCEL_BYTES  (16 * 1024)
 
 typedef enum _HEAP_SLOT_STATE
 {
@@ -185,11 +220,10 @@ struct _HEAP_SLOT
     ULONG64 Random;
     ULONG Cached[HEAP_SPAN_CACHE]; /* descriptor numbers of medium spans ready for reuse */
     ULONG CachedPages;
-    ULONG ParcelBlocks; /* in all parcels */
-    HEAP_PARCEL Parcels[HEAP_PARCELS];
+    ULONG SparePages;                  /* of the buckets' spare subsegments */
     PHEAP_SLOT NextIdle;               /* RtlpSlotLock */
     PHEAP_SLOT NextAll;                /* written once */
-    DECLSPEC_ALIGN(64) PVOID Incoming; /* (atomic) blocks freed by others */
+    DECLSPEC_ALIGN(64) ULONG Incoming; /* (atomic) chain of HEAP_REMOTE, by unit numbers */
     ULONG State;                       /* (atomic) HEAP_SLOT_STATE */
 };
 
@@ -295,7 +329,7 @@ struct _HEAP
 
 static inline PHEAP RtlpHeapOfSpan(const HEAP_DESCRIPTOR *Descriptor)
 {
-    return Descriptor->Kind == HeapKindSubsegment ? HEAP_LOAD(&Descriptor->Owner)->Heap : Descriptor->Heap;
+    return Descriptor->Kind == HeapKindSubsegment ? RtlpOwner(Descriptor)->Heap : Descriptor->Heap;
 }
 
 /* ---- lock.c ---- */
@@ -328,7 +362,6 @@ typedef enum _HEAP_DAMAGE
     HeapDamageInvalidFree,  /* no block of the heap is there */
     HeapDamageInteriorFree, /* inside a block */
     HeapDamageWrongHeap,
-    HeapDamageLink,     /* a link in a freed block was overwritten */
     HeapDamageMetadata, /* the heap's own structures disagree */
     HeapDamageTail,     /* bytes behind a block were overwritten */
     HeapDamageFreed,    /* a freed block was written to */
@@ -406,10 +439,18 @@ SIZE_T RtlpGuardedSize(const HEAP_DESCRIPTOR *Descriptor, const VOID *Block);
 /* ---- subsegment.c: by the owner of the slot ---- */
 
 PVOID RtlpAllocateSlow(PHEAP_SLOT Slot, ULONG Bucket, SIZE_T Size);
-ULONG RtlpMapUnits(ULONG Capacity);
-/* What a local free may have to do after the map changed. */
-VOID RtlpFreeTransition(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment, ULONG Word);
-VOID RtlpReleaseSubsegment(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment);
+/* A block of exactly the bucket's size, so of its alignment; no borrowed larger one. */
+PVOID RtlpAllocateExact(PHEAP_SLOT Slot, ULONG Bucket);
+/* Units of a subsegment's descriptor with map and remote part. */
+ULONG RtlpSubsegmentUnits(ULONG Capacity);
+/* No block of the subsegment is in use any more. */
+VOID RtlpSubsegmentEmpty(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment);
+/* Frees a block of a full subsegment. */
+VOID RtlpFreeFull(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment, PVOID Block);
+/* A full subsegment got a free block: unmarks it and puts it on its bucket's list. */
+VOID RtlpSubsegmentUnfull(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment);
+/* TRUE if the block of that index is free (or was never handed out), as its owner sees it. */
+BOOLEAN RtlpIsPlaceFree(const HEAP_DESCRIPTOR *Subsegment, ULONG Index);
 VOID RtlpAppendPartial(PHEAP_BUCKET Bucket, PHEAP_DESCRIPTOR Subsegment);
 VOID RtlpRemovePartial(PHEAP_BUCKET Bucket, PHEAP_DESCRIPTOR Subsegment);
 /* Gives back every empty subsegment, active ones too. */
@@ -428,10 +469,9 @@ VOID RtlpResetSlot(PHEAP_SLOT Slot, PHEAP Heap);
 /* The calling thread's slot, made or taken over now; NULL if there is no memory. */
 PHEAP_SLOT RtlpAttachThread(VOID);
 VOID RtlpDetachThread(VOID);
-/* Sends a block to the slot that owns it. Slot is the sender's, or RtlpEmptySlot. */
-VOID RtlpFreeRemote(PHEAP_SLOT Slot, PHEAP_SLOT Receiver, PVOID Block, ULONG Bytes);
-VOID RtlpFlushParcels(PHEAP_SLOT Slot);
-/* Frees what others sent to this slot. */
+/* Frees a block of another slot. FALSE, and nothing is done, if no block in use starts there. */
+BOOLEAN RtlpFreeRemote(PHEAP_DESCRIPTOR Subsegment, const VOID *Block);
+/* Collects what others freed of this slot's blocks. */
 VOID RtlpReceive(PHEAP_SLOT Slot);
 /* Takes partial subsegments of a bucket from idle slots. */
 BOOLEAN RtlpStealPartial(PHEAP_SLOT Slot, ULONG Bucket);

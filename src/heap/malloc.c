@@ -70,7 +70,7 @@ static inline PVOID RtlpMallocFront(SIZE_T Size)
     }
     else
     {
-        Active = &Slot->Active[RtlpBucketOf(Size)];
+        Active = &Slot->Active[RtlpBucketTable[(Size + 15) >> 4]];
     }
 
     const ULONG64 Bits = *Active->Word;

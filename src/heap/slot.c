@@ -5,9 +5,9 @@
  * A slot outlives its thread. When the thread ends, the slot is emptied as far as possible and waits, idle, for the next
  * thread; meanwhile others may take its partial subsegments. Slots are never destroyed, so an address that names the
  * owner of a block stays good to send the block to.
- * A block freed by another thread travels in a parcel: the sender collects up to 64 blocks for the same slot and hands
- * the chain over with one atomic exchange. The chain's links lie in the freed blocks, the only metadata that ever does; so
- * each link is encoded and carries a check value, and the receiver believes nothing that does not decode.
+ * A block freed by another thread is one bit, set atomically in the remote part of its subsegment's map; the first bit
+ * puts the subsegment on its owner's chain. So nothing is ever written into a freed block, a second free finds the bit
+ * set, and the owner collects up to 64 blocks with one exchange when it runs out of free ones.
  */
 #include "heap/front.h"
 
@@ -24,8 +24,8 @@ static ULONG RtlpIdleCount;       /* (atomic) */
 static pthread_key_t RtlpSlotKey; /* its destructor tells that a thread ends */
 static ULONG RtlpSlotKeyState;    /* RtlpSlotLock: 0 none, 1 there, 2 cannot be had */
 
-/* A thread's slot before its first allocation. Each map word says: nothing free, take the slow path. */
-static ULONG64 RtlpEmptyWord;
+/* A thread's slot before its first allocation. Each word says: nothing free, take the slow path. */
+ULONG64 RtlpEmptyWord;
 
 #define HEAP_EMPTY                                                                                           \
     {                                                                                                        \
@@ -133,9 +133,7 @@ VOID RtlpDetachThread(VOID)
         return;
     }
 
-    RtlpFlushParcels(Slot);
     RtlpReceive(Slot);
-    RtlpFlushParcels(Slot);
     RtlpTrimSlot(Slot);
     RtlpFlushSpanCache(Slot);
     RtlpThreadSlot = &RtlpEmptySlot;
@@ -165,10 +163,9 @@ BOOLEAN RtlpStealPartial(PHEAP_SLOT Slot, ULONG Bucket)
     for (PHEAP_SLOT Idle = RtlpIdleSlots; Idle != NULL && !Found; Idle = Idle->NextIdle)
     {
         /* Idle slots are nobody's but the lock's. What was sent to one is freed first: it may be what is wanted. */
-        if (HEAP_LOAD(&Idle->Incoming) != NULL)
+        if (HEAP_LOAD(&Idle->Incoming) != 0)
         {
             RtlpReceive(Idle);
-            RtlpFlushParcels(Idle);
         }
 
         while (Idle->Buckets[Bucket].First != 0)
@@ -189,142 +186,133 @@ BOOLEAN RtlpStealPartial(PHEAP_SLOT Slot, ULONG Bucket)
     return Found;
 }
 
-/* ---- parcels ---- */
+/* ---- blocks freed by others ---- */
 
-typedef struct _HEAP_LINK
+static VOID RtlpSend(PHEAP_SLOT Receiver, PHEAP_REMOTE Remote)
 {
-    ULONG_PTR Next;
-    ULONG_PTR Check;
-} HEAP_LINK, *PHEAP_LINK;
-
-static ULONG_PTR RtlpLinkCheck(const VOID *Block, ULONG_PTR Next)
-{
-    return (Next ^ ((ULONG_PTR)Block << 16) ^ RtlpArena.Key) * 0x9e3779b97f4a7c15ull;
-}
-
-static VOID RtlpWriteLink(PVOID Block, PVOID Next)
-{
-    PHEAP_LINK Link = Block;
-
-    Link->Next = (ULONG_PTR)Next ^ (ULONG_PTR)Block ^ RtlpArena.Key;
-    Link->Check = RtlpLinkCheck(Block, (ULONG_PTR)Next);
-}
-
-static BOOLEAN RtlpReadLink(PVOID Block, PVOID *Next)
-{
-    const HEAP_LINK *Link = Block;
-    const ULONG_PTR Value = Link->Next ^ (ULONG_PTR)Block ^ RtlpArena.Key;
-
-    *Next = (PVOID)Value;
-
-    return Link->Check == RtlpLinkCheck(Block, Value);
-}
-
-static VOID RtlpPushChain(PHEAP_SLOT Receiver, PVOID First, PVOID Last)
-{
-    PVOID Head = HEAP_LOAD(&Receiver->Incoming);
+    const ULONG Number = (ULONG)((SIZE_T)((PUCHAR)Remote - RtlpArena.Metadata) >> HEAP_UNIT_SHIFT);
+    ULONG Head = HEAP_LOAD(&Receiver->Incoming);
 
     do
     {
-        RtlpWriteLink(Last, Head);
-    } while (!__atomic_compare_exchange_n(&Receiver->Incoming, &Head, First, FALSE, __ATOMIC_RELEASE,
+        HEAP_STORE(&Remote->Next, Head);
+    } while (!__atomic_compare_exchange_n(&Receiver->Incoming, &Head, Number, FALSE, __ATOMIC_RELEASE,
                                           __ATOMIC_RELAXED));
 }
 
-static VOID RtlpSend(PHEAP_SLOT Slot, PHEAP_PARCEL Parcel)
+BOOLEAN RtlpFreeRemote(PHEAP_DESCRIPTOR Subsegment, const VOID *Block)
 {
-    RtlpPushChain(Parcel->Receiver, Parcel->First, Parcel->Last);
-    Slot->ParcelBlocks -= Parcel->Count;
-    Parcel->Receiver = NULL;
-    Parcel->Count = 0;
-    Parcel->Bytes = 0;
+    const ULONG64 Product = (SIZE_T)((const UCHAR *)Block - Subsegment->Base) * Subsegment->Reciprocal;
+    const ULONG Index = (ULONG)(Product >> 32);
+    const ULONG64 Bit = 1ull << ((Index ^ Subsegment->Scramble) & 63);
+
+    if ((ULONG)Product >= Subsegment->Reciprocal || Index >= HEAP_LOAD(&Subsegment->Exposed))
+    {
+        return FALSE;
+    }
+
+    PHEAP_REMOTE Remote = RtlpRemote(Subsegment);
+    PHEAP_SLOT Receiver = RtlpOwner(Subsegment);
+
+    if (((HEAP_LOAD(&RtlpMap(Subsegment)[Index >> 6]) | HEAP_LOAD(&Remote->Words[Index >> 6])) & Bit) != 0)
+    {
+        return FALSE;
+    }
+
+    /*
+     * From here on the block is free, and the subsegment may be anything at any moment; Remote and Receiver stay what they
+     * are. The bit comes before the look at Pending, as the owner clears Pending before it looks at the bits.
+     */
+    (VOID) __atomic_fetch_or(&Remote->Words[Index >> 6], Bit, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&Remote->Pending, __ATOMIC_SEQ_CST) == 0 &&
+        __atomic_exchange_n(&Remote->Pending, 1, __ATOMIC_SEQ_CST) == 0)
+    {
+        RtlpSend(Receiver, Remote);
+    }
+
+    return TRUE;
 }
 
-VOID RtlpFlushParcels(PHEAP_SLOT Slot)
+/* Takes the bits that others set in one word. FALSE if one of them was free already. */
+static BOOLEAN RtlpCollectWord(PHEAP_DESCRIPTOR Subsegment, ULONG Word, ULONG64 Bits)
 {
-    for (ULONG Index = 0; Slot->ParcelBlocks != 0 && Index < HEAP_PARCELS; Index += 1)
+    PULONG64 Place = &RtlpMap(Subsegment)[Word];
+    const ULONG64 Old = *Place;
+
+    HEAP_STORE(Place, Old | Bits);
+    if (Word != Subsegment->Claimed)
     {
-        if (Slot->Parcels[Index].Count != 0)
+        Subsegment->Used -= (USHORT)RtlpCountBits(Bits & ~Old);
+    }
+
+    return (Old & Bits) == 0;
+}
+
+static VOID RtlpCollect(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment, PHEAP_REMOTE Remote)
+{
+    const ULONG Words = RtlpMapWords(Subsegment->Capacity);
+    const BOOLEAN WasFull = Subsegment->State == HeapSubsegmentFull;
+    BOOLEAN Found = FALSE;
+    BOOLEAN Sound = TRUE;
+
+    for (ULONG Word = 0; Word < Words; Word += 1)
+    {
+        if (__atomic_load_n(&Remote->Words[Word], __ATOMIC_SEQ_CST) != 0)
         {
-            RtlpSend(Slot, &Slot->Parcels[Index]);
+            const ULONG64 Bits = __atomic_exchange_n(&Remote->Words[Word], 0, __ATOMIC_ACQUIRE);
+
+            Sound &= RtlpCollectWord(Subsegment, Word, Bits);
+            Found = TRUE;
         }
     }
-}
 
-VOID RtlpFreeRemote(PHEAP_SLOT Slot, PHEAP_SLOT Receiver, PVOID Block, ULONG Bytes)
-{
-    PHEAP_PARCEL Parcel = &Slot->Parcels[((ULONG_PTR)Receiver / sizeof(HEAP_SLOT)) % HEAP_PARCELS];
-
-    if (Slot == &RtlpEmptySlot)
+    if (Found && WasFull)
     {
-        /* A thread without a slot sends each block by itself. */
-        RtlpPushChain(Receiver, Block, Block);
-        return;
+        RtlpSubsegmentUnfull(Slot, Subsegment);
     }
 
-    if (Parcel->Count != 0 && Parcel->Receiver != Receiver)
+    if (Found && Subsegment->Used == 0)
     {
-        RtlpSend(Slot, Parcel);
+        RtlpSubsegmentEmpty(Slot, Subsegment);
     }
 
-    if (Parcel->Count == 0)
+    if (!Sound)
     {
-        Parcel->Receiver = Receiver;
-        Parcel->Last = Block;
-        RtlpWriteLink(Block, NULL);
-    }
-    else
-    {
-        RtlpWriteLink(Block, Parcel->First);
-    }
-
-    Parcel->First = Block;
-    Parcel->Count += 1;
-    Parcel->Bytes += Bytes;
-    Slot->ParcelBlocks += 1;
-    if (Parcel->Count >= HEAP_PARCEL_BLOCKS || Parcel->Bytes >= HEAP_PARCEL_BYTES)
-    {
-        RtlpSend(Slot, Parcel);
+        RtlpReportDamage(HeapDamageDoubleFree, Slot->Heap, Subsegment->Base);
     }
 }
 
 VOID RtlpReceive(PHEAP_SLOT Slot)
 {
-    PVOID Block = __atomic_exchange_n(&Slot->Incoming, NULL, __ATOMIC_ACQUIRE);
+    ULONG Number = __atomic_exchange_n(&Slot->Incoming, 0, __ATOMIC_ACQUIRE);
 
-    while (Block != NULL)
+    while (Number != 0)
     {
-        PHEAP_DESCRIPTOR Subsegment = RtlpLookup(Block);
-        PVOID Next;
+        PHEAP_REMOTE Remote = (PHEAP_REMOTE)(PVOID)HEAP_DESCRIPTOR_AT(Number);
+        PHEAP_DESCRIPTOR Subsegment = HEAP_DESCRIPTOR_AT(HEAP_LOAD(&Remote->Descriptor));
+        PHEAP_SLOT Owner = RtlpOwner(Subsegment);
 
-        if (Subsegment == NULL || !RtlpReadLink(Block, &Next))
+        Number = HEAP_LOAD(&Remote->Next);
+        if (Owner != Slot && Owner != HEAP_NO_OWNER)
         {
-            RtlpReportDamage(HeapDamageLink, Slot->Heap, Block);
-            return; /* the rest of the chain is lost */
+            RtlpSend(Owner, Remote); /* the subsegment went to another slot */
+            continue;
         }
 
-        PHEAP_SLOT Owner = HEAP_LOAD(&Subsegment->Owner);
-
+        (VOID) __atomic_exchange_n(&Remote->Pending, 0, __ATOMIC_SEQ_CST);
         if (Owner == Slot)
         {
-            if (!RtlpFreeLocal(Slot, Subsegment, Block))
-            {
-                RtlpReportDamage(HeapDamageDoubleFree, Slot->Heap, Block);
-                return;
-            }
-        }
-        else if (Owner == HEAP_NO_OWNER)
-        {
-            RtlpReportDamage(HeapDamageDoubleFree, Slot->Heap, Block);
-            return;
-        }
-        else
-        {
-            /* The subsegment went to another slot while the block was under way. */
-            RtlpFreeRemote(Slot, Owner, Block, Subsegment->BlockSize);
+            RtlpCollect(Slot, Subsegment, Remote);
+            continue;
         }
 
-        Block = Next;
+        /* A late report about a subsegment that is gone. If its structure was made a new one just now, that one's first
+         * report may have met ours: report again. */
+        Owner = RtlpOwner(Subsegment);
+        if (Owner != HEAP_NO_OWNER && __atomic_exchange_n(&Remote->Pending, 1, __ATOMIC_SEQ_CST) == 0)
+        {
+            RtlpSend(Owner, Remote);
+        }
     }
 }
 

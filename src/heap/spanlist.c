@@ -67,7 +67,7 @@ ULONG RtlpDescriptorUnits(const HEAP_DESCRIPTOR *Descriptor)
     switch ((HEAP_KIND)Descriptor->Kind)
     {
     case HeapKindSubsegment:
-        return RtlpMapUnits(Descriptor->Capacity);
+        return RtlpSubsegmentUnits(Descriptor->Capacity);
     case HeapKindChunk:
         return HEAP_CHUNK_UNITS;
     default:

@@ -2,10 +2,12 @@
 /*
  * Subsegments: spans cut into blocks of one size, with a map in the metadata that says which blocks are free.
  *
- * A bucket takes from its active subsegment, word by word of the map. When that has nothing left, a partial one comes
- * first (its pages are there already), then blocks of the active one that were never exposed (a page at a time, so that
- * a large subsegment costs no more memory than is used), then what other threads sent back, then one of an idle slot, and
- * only then a new one. An empty subsegment that is not the active one goes back to the back end at once.
+ * A bucket claims one word of a subsegment's map at a time: all of its free blocks are counted as used at once, so that
+ * handing one out changes nothing but the word. When they are used up, another word of the same subsegment comes next, then what other
+ * threads sent back, a partial subsegment (its pages are there already), blocks that were never exposed (a page at a
+ * time, so that a large subsegment costs no more memory than is used), one of an idle slot, free blocks of a slightly
+ * larger bucket, and only then a new one. An empty subsegment that is not active goes back to the back end; each bucket
+ * keeps one, so that a program around the border does not pay for every step.
  * The place of a block in the map is its index exclusive-or a random number of its subsegment, so taking the lowest free
  * place hands out blocks in an order that cannot be foreseen, at the cost of one instruction.
  */
@@ -13,7 +15,7 @@
 
 #define HEAP_ACTIVATION 16 /* blocks of a bucket that come from chunks before it gets subsegments */
 
-static ULONG64 RtlpNothing; /* the map word of a bucket without an active subsegment: no block is free */
+#define HEAP_SPARE_PAGES 64 /* most pages of spare subsegments in a slot */
 
 static ULONG64 RtlpRandom(PHEAP_SLOT Slot)
 {
@@ -71,11 +73,20 @@ VOID RtlpRemovePartial(PHEAP_BUCKET Bucket, PHEAP_DESCRIPTOR Subsegment)
 
 /* ---- create, expose, release ---- */
 
-ULONG RtlpMapUnits(ULONG Capacity)
+ULONG RtlpSubsegmentUnits(ULONG Capacity)
 {
-    const SIZE_T Bytes = offsetof(HEAP_DESCRIPTOR, FirstWords) + (Capacity + 63) / 64 * sizeof(ULONG64);
+    const SIZE_T Remote = offsetof(HEAP_REMOTE, Words) + RtlpMapWords(Capacity) * sizeof(ULONG64);
 
-    return (ULONG)((Bytes + HEAP_UNIT - 1) >> HEAP_UNIT_SHIFT);
+    return RtlpMapUnits(Capacity) + (ULONG)((Remote + HEAP_UNIT - 1) >> HEAP_UNIT_SHIFT);
+}
+
+BOOLEAN RtlpIsPlaceFree(const HEAP_DESCRIPTOR *Subsegment, ULONG Index)
+{
+    const ULONG Word = Index / 64;
+    const ULONG64 Bits =
+        HEAP_LOAD(&RtlpMap(Subsegment)[Word]) | HEAP_LOAD(&RtlpRemote(Subsegment)->Words[Word]);
+
+    return Index >= Subsegment->Exposed || (Bits >> ((Index ^ Subsegment->Scramble) & 63) & 1) != 0;
 }
 
 /* Puts Count more blocks into the map. */
@@ -111,7 +122,7 @@ static VOID RtlpExpose(PHEAP_DESCRIPTOR Subsegment, ULONG Count)
         HEAP_STORE(&RtlpMap(Subsegment)[Word], RtlpMap(Subsegment)[Word] | Bits);
     }
 
-    HEAP_STORE(&Subsegment->Exposed, (USHORT)End);
+    HEAP_STORE(&Subsegment->Exposed, End);
 }
 
 static PHEAP_DESCRIPTOR RtlpCreateSubsegment(PHEAP_SLOT Slot, ULONG Bucket)
@@ -120,7 +131,7 @@ static PHEAP_DESCRIPTOR RtlpCreateSubsegment(PHEAP_SLOT Slot, ULONG Bucket)
     const ULONG Size = RtlpBucketSize(Bucket);
     const ULONG Pages = RtlpBucketPages(Bucket);
     const ULONG Capacity = (ULONG)(Pages * HEAP_PAGE) / Size;
-    const ULONG Units = RtlpMapUnits(Capacity);
+    const ULONG Units = RtlpSubsegmentUnits(Capacity);
     BOOLEAN Zeroed = FALSE;
 
     RtlpAcquireLock(&Heap->BackLock);
@@ -136,12 +147,18 @@ static PHEAP_DESCRIPTOR RtlpCreateSubsegment(PHEAP_SLOT Slot, ULONG Bucket)
         Subsegment->Pages = Pages;
         Subsegment->Kind = HeapKindSubsegment;
         Subsegment->Bucket = (UCHAR)Bucket;
-        Subsegment->BlockSize = Size;
+        Subsegment->BlockSize = (USHORT)Size;
+        Subsegment->Claimed = HEAP_NO_WORD;
         Subsegment->Reciprocal = (ULONG)(((1ull << 32) + Size - 1) / Size);
         Subsegment->Capacity = (USHORT)Capacity;
         Subsegment->Scramble = (UCHAR)(RtlpRandom(Slot) & 63);
-        __builtin_memset(RtlpMap(Subsegment), 0, (Capacity + 63) / 64 * sizeof(ULONG64));
-        HEAP_STORE(&Subsegment->Owner, Slot);
+        __builtin_memset(RtlpMap(Subsegment), 0, RtlpMapWords(Capacity) * sizeof(ULONG64));
+
+        PHEAP_REMOTE Remote = RtlpRemote(Subsegment);
+
+        __builtin_memset(Remote->Words, 0, RtlpMapWords(Capacity) * sizeof(ULONG64));
+        Remote->Descriptor = RtlpDescriptorNumber(Subsegment);
+        __atomic_store_n(&Subsegment->Owner, Slot, __ATOMIC_SEQ_CST);
         RtlpSetPageMap(Span->Base, Pages, RtlpDescriptorNumber(Subsegment));
         RtlpFreeDescriptor(Heap, Span, 1);
         Heap->Counters.Subsegments += 1;
@@ -166,7 +183,8 @@ static PHEAP_DESCRIPTOR RtlpCreateSubsegment(PHEAP_SLOT Slot, ULONG Bucket)
     return Subsegment;
 }
 
-VOID RtlpReleaseSubsegment(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment)
+/* Gives an empty subsegment that is on no list back. It stays, as the bucket's spare or partial, if that fails. */
+static VOID RtlpReleaseSubsegment(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment)
 {
     PHEAP Heap = Slot->Heap;
     PHEAP_BUCKET Bucket = &Slot->Buckets[Subsegment->Bucket];
@@ -177,92 +195,100 @@ VOID RtlpReleaseSubsegment(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment)
 
     if (Span != NULL)
     {
-        RtlpRemovePartial(Bucket, Subsegment);
         Bucket->Subsegments -= 1;
         Span->Base = Subsegment->Base;
         Span->Pages = Subsegment->Pages;
         Span->Pool = HeapPoolSmall;
         RtlpSetPageMap(Subsegment->Base, Subsegment->Pages, 0);
-        RtlpFreeDescriptor(Heap, Subsegment, RtlpMapUnits(Subsegment->Capacity));
+        RtlpFreeDescriptor(Heap, Subsegment, RtlpSubsegmentUnits(Subsegment->Capacity));
         RtlpFreeSpan(Heap, Span);
         Heap->Counters.Subsegments -= 1;
     }
 
-    /* Without a descriptor for the span the empty subsegment stays on its bucket's list, and is used from there. */
     RtlpReleaseLock(&Heap->BackLock);
-}
-
-static VOID RtlpActivateWord(PHEAP_ACTIVE Active, PHEAP_DESCRIPTOR Subsegment, ULONG Word)
-{
-    Active->Word = &RtlpMap(Subsegment)[Word];
-    Active->WordBase = Subsegment->Base + (SIZE_T)Word * 64 * Subsegment->BlockSize;
-}
-
-static VOID RtlpActivate(PHEAP_ACTIVE Active, PHEAP_DESCRIPTOR Subsegment)
-{
-    Subsegment->State = HeapSubsegmentActive;
-    Active->Subsegment = Subsegment;
-    Active->BlockSize = Subsegment->BlockSize;
-    Active->Scramble = Subsegment->Scramble;
-}
-
-VOID RtlpFreeTransition(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment, ULONG Word)
-{
-    PHEAP_ACTIVE Active = &Slot->Active[Subsegment->Bucket];
-
-    if (Subsegment->State == HeapSubsegmentActive)
+    if (Span == NULL)
     {
-        if (*Active->Word == 0)
-        {
-            RtlpActivateWord(Active, Subsegment, Word);
-        }
+        RtlpAppendPartial(Bucket, Subsegment);
     }
-    else if (Subsegment->State == HeapSubsegmentFull)
+}
+
+/* An empty subsegment that is on no list: kept as its bucket's spare, or given back. */
+static VOID RtlpRetire(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment)
+{
+    PHEAP_BUCKET Bucket = &Slot->Buckets[Subsegment->Bucket];
+
+    if (Bucket->Spare == 0 && Slot->SparePages + Subsegment->Pages <= HEAP_SPARE_PAGES)
     {
-        PHEAP_DESCRIPTOR Old = Active->Subsegment;
-
-        if (Old == NULL || Old->Used == Old->Capacity)
-        {
-            /* Nothing is left in the active one: the block just freed is the next to be used, and is in the cache. */
-            if (Old != NULL)
-            {
-                Old->State = HeapSubsegmentFull;
-            }
-
-            RtlpActivate(Active, Subsegment);
-            RtlpActivateWord(Active, Subsegment, Word);
-        }
-        else
-        {
-            RtlpAppendPartial(&Slot->Buckets[Subsegment->Bucket], Subsegment);
-        }
+        Subsegment->State = HeapSubsegmentSpare;
+        Bucket->Spare = RtlpDescriptorNumber(Subsegment);
+        Slot->SparePages += Subsegment->Pages;
     }
-    else if (Subsegment->Used == 0)
+    else
     {
         RtlpReleaseSubsegment(Slot, Subsegment);
     }
 }
 
+static PHEAP_DESCRIPTOR RtlpTakeSpare(PHEAP_SLOT Slot, ULONG Bucket)
+{
+    const ULONG Number = Slot->Buckets[Bucket].Spare;
+
+    if (Number == 0)
+    {
+        return NULL;
+    }
+
+    PHEAP_DESCRIPTOR Subsegment = HEAP_DESCRIPTOR_AT(Number);
+
+    Slot->Buckets[Bucket].Spare = 0;
+    Slot->SparePages -= Subsegment->Pages;
+
+    return Subsegment;
+}
+
+VOID RtlpSubsegmentEmpty(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment)
+{
+    if (Subsegment->State == HeapSubsegmentPartial)
+    {
+        RtlpRemovePartial(&Slot->Buckets[Subsegment->Bucket], Subsegment);
+        RtlpRetire(Slot, Subsegment);
+    }
+}
+
+VOID RtlpSubsegmentUnfull(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment)
+{
+    HEAP_STORE(&Subsegment->Owner, Slot);
+    RtlpAppendPartial(&Slot->Buckets[Subsegment->Bucket], Subsegment);
+}
+
 /* ---- the active subsegment ---- */
 
+/* Lets go of the bucket's word and subsegment. */
 static VOID RtlpDeactivate(PHEAP_SLOT Slot, ULONG Bucket)
 {
     PHEAP_ACTIVE Active = &Slot->Active[Bucket];
     PHEAP_DESCRIPTOR Subsegment = Active->Subsegment;
 
-    Active->Word = &RtlpNothing;
+    Subsegment->Used -= (USHORT)RtlpCountBits(*Active->Word);
+    Active->Word = &RtlpEmptyWord;
     Active->Subsegment = NULL;
-    if (Subsegment->Used != Subsegment->Capacity)
+    Subsegment->Claimed = HEAP_NO_WORD;
+    if (Subsegment->Used == Subsegment->Capacity)
     {
-        RtlpAppendPartial(&Slot->Buckets[Bucket], Subsegment);
+        Subsegment->State = HeapSubsegmentFull;
+        HEAP_STORE(&Subsegment->Owner, (PHEAP_SLOT)((ULONG_PTR)Slot | 1));
+    }
+    else if (Subsegment->Used == 0)
+    {
+        RtlpRetire(Slot, Subsegment);
     }
     else
     {
-        Subsegment->State = HeapSubsegmentFull;
+        RtlpAppendPartial(&Slot->Buckets[Subsegment->Bucket], Subsegment);
     }
 }
 
-/* Looks for a free block in the active subsegment: the lowest addresses first. */
+/* Claims a word of the active subsegment that has a free block: the lowest addresses first. No bit is left of the last. */
 static BOOLEAN RtlpNextWord(PHEAP_ACTIVE Active)
 {
     PHEAP_DESCRIPTOR Subsegment = Active->Subsegment;
@@ -276,9 +302,14 @@ static BOOLEAN RtlpNextWord(PHEAP_ACTIVE Active)
 
     for (ULONG Word = 0; Word < Words; Word += 1)
     {
-        if (Map[Word] != 0)
+        const ULONG64 Bits = Map[Word];
+
+        if (Bits != 0)
         {
-            RtlpActivateWord(Active, Subsegment, Word);
+            Subsegment->Used += (USHORT)RtlpCountBits(Bits);
+            Subsegment->Claimed = (UCHAR)Word;
+            Active->Word = &Map[Word];
+            Active->WordBase = Subsegment->Base + (SIZE_T)Word * 64 * Subsegment->BlockSize;
             return TRUE;
         }
     }
@@ -295,6 +326,10 @@ static BOOLEAN RtlpExposePage(PHEAP_ACTIVE Active)
         return FALSE;
     }
 
+    /* The claimed word is used up. Nothing is claimed while blocks are added, of that word or another. */
+    Active->Word = &RtlpEmptyWord;
+    Subsegment->Claimed = HEAP_NO_WORD;
+
     /* Up to the end of the page that the last exposed block begins in. */
     const ULONG Size = Subsegment->BlockSize;
     const ULONG End = (ULONG)(((SIZE_T)Subsegment->Exposed * Size / HEAP_PAGE + 1) * HEAP_PAGE / Size);
@@ -304,38 +339,100 @@ static BOOLEAN RtlpExposePage(PHEAP_ACTIVE Active)
     return RtlpNextWord(Active);
 }
 
-/* Makes the first partial subsegment that has a block the active one. Nothing else is active. */
-static BOOLEAN RtlpTakePartial(PHEAP_SLOT Slot, ULONG Bucket)
+/* Makes a subsegment that is on no list the active one of a bucket that has none. FALSE if it is full after all. */
+static BOOLEAN RtlpActivate(PHEAP_SLOT Slot, ULONG Bucket, PHEAP_DESCRIPTOR Subsegment)
 {
-    PHEAP_BUCKET List = &Slot->Buckets[Bucket];
     PHEAP_ACTIVE Active = &Slot->Active[Bucket];
+
+    Subsegment->State = HeapSubsegmentActive;
+    Subsegment->Claimer = (UCHAR)Bucket;
+    Active->Subsegment = Subsegment;
+    Active->BlockSize = Subsegment->BlockSize;
+    Active->Scramble = Subsegment->Scramble;
+    if (RtlpNextWord(Active) || RtlpExposePage(Active))
+    {
+        return TRUE;
+    }
+
+    RtlpDeactivate(Slot, Bucket);
+
+    return FALSE;
+}
+
+VOID RtlpFreeFull(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment, PVOID Block)
+{
+    PHEAP_ACTIVE Active = &Slot->Active[Subsegment->Bucket];
+
+    if (HEAP_UNLIKELY(!RtlpFreeLocal(Slot, Subsegment, Block)))
+    {
+        RtlpReportDamage(RtlpDiagnoseBlock(Slot->Heap, Subsegment, Block), Slot->Heap, Block);
+        return;
+    }
+
+    if (*Active->Word != 0)
+    {
+        RtlpSubsegmentUnfull(Slot, Subsegment);
+        return;
+    }
+
+    /* The bucket has nothing claimed: the block just freed is the next to be used, and is in the cache. */
+    if (Active->Subsegment != NULL)
+    {
+        RtlpDeactivate(Slot, Subsegment->Bucket);
+    }
+
+    HEAP_STORE(&Subsegment->Owner, Slot);
+    (VOID) RtlpActivate(Slot, Subsegment->Bucket, Subsegment);
+}
+
+/* The first partial subsegment of From that has a block becomes Bucket's active one. */
+static BOOLEAN RtlpTakePartial(PHEAP_SLOT Slot, ULONG Bucket, ULONG From)
+{
+    PHEAP_BUCKET List = &Slot->Buckets[From];
 
     while (List->First != 0)
     {
         PHEAP_DESCRIPTOR Subsegment = HEAP_DESCRIPTOR_AT(List->First);
 
         RtlpRemovePartial(List, Subsegment);
-        RtlpActivate(Active, Subsegment);
-        if (RtlpNextWord(Active) || RtlpExposePage(Active))
+        if (RtlpActivate(Slot, Bucket, Subsegment))
         {
             return TRUE;
         }
-
-        RtlpDeactivate(Slot, Bucket);
     }
 
     return FALSE;
 }
 
-/* Finds the bucket a word of the map with a free block. FALSE if there is no memory. */
-static BOOLEAN RtlpRefill(PHEAP_SLOT Slot, ULONG Bucket)
+/* Blocks that are larger by an eighth at most, of subsegments that are there. */
+static BOOLEAN RtlpBorrow(PHEAP_SLOT Slot, ULONG Bucket)
+{
+    const ULONG Largest = RtlpBucketSize(Bucket) + RtlpBucketSize(Bucket) / 8;
+
+    for (ULONG From = Bucket + 1; From < HEAP_BUCKETS && RtlpBucketSize(From) <= Largest; From += 1)
+    {
+        if (RtlpTakePartial(Slot, Bucket, From))
+        {
+            return TRUE;
+        }
+    }
+
+    return FALSE;
+}
+
+/* Finds the bucket a word with a free block. FALSE if there is no memory. Exact: of subsegments of that bucket. */
+static DECLSPEC_NOINLINE BOOLEAN RtlpRefill(PHEAP_SLOT Slot, ULONG Bucket, BOOLEAN Exact)
 {
     PHEAP_ACTIVE Active = &Slot->Active[Bucket];
 
-    /* First of all, because what comes back may change which subsegment is the active one. */
-    if (HEAP_LOAD(&Slot->Incoming) != NULL)
+    /* First of all, because what comes back may be of the claimed word. */
+    if (HEAP_LOAD(&Slot->Incoming) != 0)
     {
         RtlpReceive(Slot);
+        if (*Active->Word != 0)
+        {
+            return TRUE;
+        }
     }
 
     if (Active->Subsegment != NULL)
@@ -348,25 +445,37 @@ static BOOLEAN RtlpRefill(PHEAP_SLOT Slot, ULONG Bucket)
         RtlpDeactivate(Slot, Bucket);
     }
 
-    if (RtlpTakePartial(Slot, Bucket) || (RtlpStealPartial(Slot, Bucket) && RtlpTakePartial(Slot, Bucket)))
+    if (RtlpTakePartial(Slot, Bucket, Bucket))
     {
         return TRUE;
     }
 
-    PHEAP_DESCRIPTOR Subsegment = RtlpCreateSubsegment(Slot, Bucket);
+    PHEAP_DESCRIPTOR Subsegment = RtlpTakeSpare(Slot, Bucket);
 
     if (Subsegment == NULL)
     {
-        return FALSE;
+        if ((RtlpStealPartial(Slot, Bucket) && RtlpTakePartial(Slot, Bucket, Bucket)) ||
+            (!Exact && RtlpBorrow(Slot, Bucket)))
+        {
+            return TRUE;
+        }
+
+        Subsegment = RtlpCreateSubsegment(Slot, Bucket);
     }
 
-    RtlpAppendPartial(&Slot->Buckets[Bucket], Subsegment);
-
-    return RtlpTakePartial(Slot, Bucket);
+    return Subsegment != NULL && RtlpActivate(Slot, Bucket, Subsegment);
 }
 
 PVOID RtlpAllocateSlow(PHEAP_SLOT Slot, ULONG Bucket, SIZE_T Size)
 {
+    PHEAP_ACTIVE Active = &Slot->Active[Bucket];
+
+    /* The common case: another word of the same subsegment. */
+    if (HEAP_LIKELY(Active->Subsegment != NULL && HEAP_LOAD(&Slot->Incoming) == 0 && RtlpNextWord(Active)))
+    {
+        return RtlpTakeBlock(Active, *Active->Word);
+    }
+
     if (Slot == &RtlpEmptySlot)
     {
         Slot = RtlpAttachThread();
@@ -381,8 +490,6 @@ PVOID RtlpAllocateSlow(PHEAP_SLOT Slot, ULONG Bucket, SIZE_T Size)
         }
     }
 
-    RtlpFlushParcels(Slot);
-
     PHEAP_BUCKET List = &Slot->Buckets[Bucket];
 
     if (List->Subsegments == 0 && List->Uses < HEAP_ACTIVATION)
@@ -396,9 +503,25 @@ PVOID RtlpAllocateSlow(PHEAP_SLOT Slot, ULONG Bucket, SIZE_T Size)
         }
     }
 
+    Active = &Slot->Active[Bucket];
+    if (!RtlpRefill(Slot, Bucket, FALSE))
+    {
+        return NULL;
+    }
+
+    return RtlpTakeBlock(Active, *Active->Word);
+}
+
+PVOID RtlpAllocateExact(PHEAP_SLOT Slot, ULONG Bucket)
+{
     PHEAP_ACTIVE Active = &Slot->Active[Bucket];
 
-    if (*Active->Word == 0 && !RtlpRefill(Slot, Bucket))
+    if (Active->Subsegment != NULL && Active->Subsegment->Bucket != Bucket)
+    {
+        RtlpDeactivate(Slot, Bucket);
+    }
+
+    if (*Active->Word == 0 && !RtlpRefill(Slot, Bucket, TRUE))
     {
         return NULL;
     }
@@ -410,15 +533,20 @@ VOID RtlpTrimSlot(PHEAP_SLOT Slot)
 {
     for (ULONG Bucket = 0; Bucket < HEAP_BUCKETS; Bucket += 1)
     {
-        PHEAP_DESCRIPTOR Subsegment = Slot->Active[Bucket].Subsegment;
+        if (Slot->Active[Bucket].Subsegment != NULL)
+        {
+            RtlpDeactivate(Slot, Bucket);
+        }
+    }
+
+    /* Afterwards, because a borrowed subsegment retires to a bucket of its own. */
+    for (ULONG Bucket = 0; Bucket < HEAP_BUCKETS; Bucket += 1)
+    {
+        PHEAP_DESCRIPTOR Subsegment = RtlpTakeSpare(Slot, Bucket);
 
         if (Subsegment != NULL)
         {
-            RtlpDeactivate(Slot, Bucket);
-            if (Subsegment->Used == 0 && Subsegment->State == HeapSubsegmentPartial)
-            {
-                RtlpReleaseSubsegment(Slot, Subsegment);
-            }
+            RtlpReleaseSubsegment(Slot, Subsegment);
         }
     }
 }

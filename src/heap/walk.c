@@ -72,7 +72,7 @@ static VOID RtlpItemInSubsegment(PHEAP_DESCRIPTOR Subsegment, PUCHAR Address, PH
     {
         Item->Size = (SIZE_T)(End - Address); /* never handed out yet, and the rest that holds no block */
     }
-    else if ((RtlpMap(Subsegment)[Index / 64] >> ((Index ^ Subsegment->Scramble) & 63) & 1) == 0)
+    else if (!RtlpIsPlaceFree(Subsegment, Index))
     {
         Item->Kind = HeapItemBusy;
     }
@@ -191,12 +191,24 @@ BOOLEAN RtlpCheckSubsegment(const HEAP_DESCRIPTOR *Subsegment)
 
     for (ULONG Word = 0; Word < Words; Word += 1)
     {
-        Free += (ULONG)__builtin_popcountll(HEAP_LOAD(&RtlpMap(Subsegment)[Word]));
+        /* The claimed word's free blocks count as used. */
+        Free += Word != Subsegment->Claimed ? RtlpCountBits(HEAP_LOAD(&RtlpMap(Subsegment)[Word])) : 0;
     }
 
-    /* A subsegment that calls itself active is the one that its owner takes blocks from. */
-    if (Subsegment->State == HeapSubsegmentActive &&
-        HEAP_LOAD(&Subsegment->Owner)->Active[Subsegment->Bucket].Subsegment != Subsegment)
+    /* An active subsegment is the one that its claimer takes blocks from; no other has a claimed word. */
+    if (Subsegment->State == HeapSubsegmentActive
+            ? Subsegment->Claimed >= Words ||
+                  RtlpOwner(Subsegment)->Active[Subsegment->Claimer].Word !=
+                      &RtlpMap(Subsegment)[Subsegment->Claimed] ||
+                  RtlpOwner(Subsegment)->Active[Subsegment->Claimer].Subsegment != Subsegment
+            : Subsegment->Claimed != HEAP_NO_WORD)
+    {
+        return FALSE;
+    }
+
+    /* Full ones, and only they, have a marked owner. */
+    if ((RtlpOwner(Subsegment) != HEAP_LOAD(&Subsegment->Owner)) !=
+        (Subsegment->State == HeapSubsegmentFull && Subsegment->Used == Subsegment->Capacity))
     {
         return FALSE;
     }

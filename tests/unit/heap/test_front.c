@@ -33,6 +33,11 @@ static void buckets_have_the_documented_granularity(void **state)
         }
     }
 
+    for (ULONG size = 0; size <= HEAP_FRONT_END_LIMIT; size += 1)
+    {
+        assert_int_equal(RtlpBucketTable[(size + 15) / 16], RtlpBucketOf(size));
+    }
+
     assert_int_equal(RtlpDocumentedBucket(RtlpBucketOf(16384)), HEAP_DOCUMENTED_BUCKETS);
     assert_int_equal(RtlpBucketOf(16384), HEAP_BUCKETS - 1);
 }

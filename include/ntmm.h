@@ -150,6 +150,37 @@ NTSTATUS NtmmGuardedCall(VOID (*Routine)(PVOID Context), PVOID Context, PEXCEPTI
 /* Runs Routine(Context) on the thread's Linux stack, wherever the caller's is. */
 NTSTATUS NtmmCallOnHostStack(NTMM_ROUTINE *Routine, PVOID Context);
 
+/* ---- Kernel mode and devices --------------------------------------------------------------------------------- */
+
+/*
+ * Runs Routine(Context) in kernel mode, on the thread's Linux stack, as a service of a driver: previous mode is the caller's, so a driver
+ * probes what it is given. Returns what Routine returns. Code outside of NtmmRun is in kernel mode anyway.
+ */
+NTSTATUS NtmmCallKernel(NTMM_ROUTINE *Routine, PVOID Context);
+
+/*
+ * What answers at a range of physical addresses above RAM. With Read or Write each access through MmMapIoSpace calls back on the accessing
+ * thread, at its IRQL: Bytes is 1, 2, 4 or 8, Offset counts from PhysicalAddress; a missing routine reads all ones or loses the
+ * write. Without both the range is memory that the owner sees as well.
+ */
+typedef struct _NTMM_DEVICE
+{
+    ULONG Size;              /* sizeof(NTMM_DEVICE) */
+    ULONG64 PhysicalAddress; /* page aligned */
+    SIZE_T Bytes;            /* multiple of the page size */
+    ULONG64 (*Read)(PVOID Context, ULONG64 Offset, ULONG Bytes);
+    VOID (*Write)(PVOID Context, ULONG64 Offset, ULONG Bytes, ULONG64 Value);
+    PVOID Context;
+} NTMM_DEVICE;
+
+/*
+ * *Memory: where the owner of a device with memory sees it; it may be NULL for registers. Devices go with the machine.
+ *   STATUS_INFO_LENGTH_MISMATCH (Size), STATUS_INVALID_PARAMETER, STATUS_CONFLICTING_ADDRESSES (RAM or another device),
+ *   STATUS_INSUFFICIENT_RESOURCES (at most 16), STATUS_NOT_FOUND
+ */
+NTSTATUS NtmmAddDevice(const NTMM_DEVICE *Device, PVOID *Memory);
+NTSTATUS NtmmRemoveDevice(ULONG64 PhysicalAddress);
+
 /* ---- Linux system calls and NT memory ------------------------------------------------------------------------ */
 
 /*

@@ -14,6 +14,7 @@
 #include "nt/ntstatus.h"
 #include "nt/register.h"
 #include "nt/rtl.h"
+#include "nt/seh.h"
 #include "nt/wdm_ke.h"
 #include "nt/zwapi.h"
 

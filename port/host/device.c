@@ -197,9 +197,11 @@ NTSTATUS HostAddDevice(const HOST_DEVICE_PARAMETERS *Parameters, PVOID *Memory)
     {
         return STATUS_INVALID_DEVICE_STATE;
     }
-    if (Parameters->Bytes == 0 || ((Parameters->PhysicalAddress | Parameters->Bytes) & (PAGE_SIZE - 1)) != 0 ||
+    if (Parameters->Bytes == 0 ||
+        ((Parameters->PhysicalAddress | Parameters->Bytes) & (PAGE_SIZE - 1)) != 0 ||
         Parameters->Bytes > HOST_PHYSICAL_LIMIT ||
-        Parameters->PhysicalAddress > HOST_PHYSICAL_LIMIT - Parameters->Bytes || (!Registers && Memory == NULL))
+        Parameters->PhysicalAddress > HOST_PHYSICAL_LIMIT - Parameters->Bytes ||
+        (!Registers && Memory == NULL))
     {
         return STATUS_INVALID_PARAMETER;
     }

@@ -147,7 +147,7 @@ typedef struct _HOST_MACHINE
     int RamFile;
     PFN_NUMBER TopFrame; /* one above the last frame */
     ULONG64 FileBytes;   /* of RamFile: RAM, and the memory of devices above it */
-    ULONG DeviceCount;  /* TB lock to change */
+    ULONG DeviceCount;   /* TB lock to change */
     HOST_DEVICE Devices[HOST_MAXIMUM_DEVICES];
     ULONG RunCount;
     PORT_MEMORY_RUN Runs[HOST_MAXIMUM_RUNS];
@@ -237,8 +237,8 @@ typedef enum _HOST_FILL
     HostFillDone,
     HostFillNotPresent,
     HostFillDenied,
-    HostFillDevice,   /* permitted, but each access is a device's affair */
-    HostFillForeign   /* a user address, but the space of this thread is not the loaded one */
+    HostFillDevice, /* permitted, but each access is a device's affair */
+    HostFillForeign /* a user address, but the space of this thread is not the loaded one */
 } HOST_FILL;
 
 NTSTATUS HostInitializeTb(ULONG Budget);

@@ -379,9 +379,8 @@ static NTSTATUS HostSimTransferPlain(HOST_SIM_OPERATION Operation, ULONG_PTR Add
         }
         else
         {
-            HostSimTransferDevice(Operation,
-                                  ((ULONG64)Device << PAGE_SHIFT) | (Address & (PAGE_SIZE - 1)), Buffer,
-                                  Piece);
+            HostSimTransferDevice(Operation, ((ULONG64)Device << PAGE_SHIFT) | (Address & (PAGE_SIZE - 1)),
+                                  Buffer, Piece);
         }
         Address += Piece;
         Length -= Piece;

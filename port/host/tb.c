@@ -155,7 +155,8 @@ static SIZE_T HostFillRun(HOST_WINDOW *Window, ULONG_PTR Address, SIZE_T Pages, 
     {
         if (HostWalkTables(Window->Space, Address + (Count << PAGE_SHIFT), Access, &Next) !=
                 HostWalkGranted ||
-            Next.Frame != First.Frame + Count || HostIsDeviceFrame(Next.Frame) || Next.Protection != First.Protection)
+            Next.Frame != First.Frame + Count || HostIsDeviceFrame(Next.Frame) ||
+            Next.Protection != First.Protection)
         {
             break;
         }

@@ -11,12 +11,12 @@
 #include "ke/ki.h"
 #include "nt/exception.h"
 #include "nt/rtl.h"
+#include "nt/seh.h"
 
-VOID KiPushExceptionFrame(PKI_EXCEPTION_FRAME Frame)
+static VOID KiPushFrame(PKI_EXCEPTION_FRAME Frame)
 {
     PKTHREAD Thread = KiCurrentThread();
 
-    ASSERT(Thread->Irql < DISPATCH_LEVEL);
     Frame->Previous = Thread->ExceptionFrames;
     Frame->Irql = Thread->Irql;
     Frame->CurrentMode = Thread->CurrentMode;
@@ -25,6 +25,12 @@ VOID KiPushExceptionFrame(PKI_EXCEPTION_FRAME Frame)
     Frame->FaultDepth = Thread->FaultDepth;
     Frame->Base = FALSE;
     Thread->ExceptionFrames = Frame;
+}
+
+VOID KiPushExceptionFrame(PKI_EXCEPTION_FRAME Frame)
+{
+    ASSERT(KiCurrentThread()->Irql < DISPATCH_LEVEL);
+    KiPushFrame(Frame);
 }
 
 VOID KiEndTry(PKI_EXCEPTION_FRAME Frame)
@@ -104,6 +110,53 @@ VOID NTAPI RtlRaiseException(PEXCEPTION_RECORD ExceptionRecord)
         ExceptionRecord->ExceptionAddress = __builtin_return_address(0);
     }
     KiRaise(ExceptionRecord);
+}
+
+/* ---- __try of clients (nt/seh.h) ----------------------------------------------------------------------- */
+
+C_ASSERT(sizeof(KI_EXCEPTION_FRAME) <= sizeof(((NTMM_TRY *)NULL)->Frame));
+C_ASSERT(FIELD_OFFSET(KI_EXCEPTION_FRAME, JumpBuffer) == 0);
+
+static PKI_EXCEPTION_FRAME KiFrameOfTry(NTMM_TRY *Try)
+{
+    return (PKI_EXCEPTION_FRAME)(PVOID)Try->Frame;
+}
+
+VOID NtmmEnterTry(NTMM_TRY *Try)
+{
+    KiPushFrame(KiFrameOfTry(Try));
+    Try->Pushed = TRUE;
+}
+
+/* The end of the block's scope, however it is left: only an exception has taken the frame already. */
+VOID NtmmLeaveTry(NTMM_TRY *Try)
+{
+    if (Try->Pushed)
+    {
+        Try->Pushed = FALSE;
+        KiEndTry(KiFrameOfTry(Try));
+    }
+}
+
+PEXCEPTION_POINTERS NtmmPointersOfTry(NTMM_TRY *Try)
+{
+    Try->Pointers.ExceptionRecord = &KiFrameOfTry(Try)->Record;
+    Try->Pointers.ContextRecord = NULL;
+    return &Try->Pointers;
+}
+
+BOOLEAN NtmmDecideTry(NTMM_TRY *Try, LONG Filter)
+{
+    Try->Pushed = FALSE;
+    if (Filter == EXCEPTION_CONTINUE_SEARCH)
+    {
+        KiRaise(&KiFrameOfTry(Try)->Record);
+    }
+    if (Filter < 0)
+    {
+        ExRaiseStatus(STATUS_NONCONTINUABLE_EXCEPTION);
+    }
+    return TRUE;
 }
 
 /* ---- Guarded copy -------------------------------------------------------------------------------------- */

@@ -66,8 +66,8 @@ static BOOLEAN MiMayMapPhysical(PFN_NUMBER Frame, SIZE_T Pages, MEMORY_CACHING_T
 {
     for (SIZE_T Index = 0; Index < Pages; Index++)
     {
-        if (MiIsRamFrame(Frame + Index) && (MiReadPfnEntry(MiPfn(Frame + Index)).PageTable ||
-                                            MiFrameCaching(Frame + Index) != CacheType))
+        if (MiIsRamFrame(Frame + Index) &&
+            (MiReadPfnEntry(MiPfn(Frame + Index)).PageTable || MiFrameCaching(Frame + Index) != CacheType))
         {
             return FALSE;
         }

@@ -6,7 +6,6 @@
  */
 #include "host_test.h"
 
-
 #define DEVICE_AT 0x2000000000ull
 
 /* In the order of the loads below. */
@@ -38,15 +37,16 @@ typedef struct _STATE
     }
 
 #define FORMS(Form)                                                                                          \
-    Form(MovStore8, "movb %%cl, 16(%%r10)") Form(MovStoreHigh, "movq %%r10, %%rdi\n movb %%ch, 16(%%rdi)")                       \
+    Form(MovStore8, "movb %%cl, 16(%%r10)") Form(MovStoreHigh, "movq %%r10, %%rdi\n movb %%ch, 16(%%rdi)")   \
         Form(MovStore16, "movw %%cx, 16(%%r10)") Form(MovStore32, "movl %%r9d, 16(%%r10)")                   \
             Form(MovStore64, "movq %%r9, 16(%%r10)") Form(MovLoad8, "movb 16(%%r10), %%r9b")                 \
-                Form(MovLoadHigh, "movq %%r10, %%rdi\n movb 16(%%rdi), %%bh") Form(MovLoad16, "movw 16(%%r10), %%ax")            \
-                    Form(MovLoad32, "movl 16(%%r10), %%eax") Form(MovLoad64, "movq 16(%%r10), %%rdx")        \
-                        Form(MovImmediate8, "movb $0x9c, 16(%%r10)")                                         \
-                            Form(MovImmediate16, "movw $0x9c12, 16(%%r10)")                                  \
-                                Form(MovImmediate32, "movl $0x89abcdef, 16(%%r10)")                          \
-                                    Form(MovImmediate64, "movq $-5, 16(%%r10)")
+                Form(MovLoadHigh, "movq %%r10, %%rdi\n movb 16(%%rdi), %%bh")                                \
+                    Form(MovLoad16, "movw 16(%%r10), %%ax") Form(MovLoad32, "movl 16(%%r10), %%eax")         \
+                        Form(MovLoad64, "movq 16(%%r10), %%rdx")                                             \
+                            Form(MovImmediate8, "movb $0x9c, 16(%%r10)")                                     \
+                                Form(MovImmediate16, "movw $0x9c12, 16(%%r10)")                              \
+                                    Form(MovImmediate32, "movl $0x89abcdef, 16(%%r10)")                      \
+                                        Form(MovImmediate64, "movq $-5, 16(%%r10)")
 #define MORE_FORMS(Form)                                                                                     \
     Form(ZeroExtend8To32, "movzbl 16(%%r10), %%eax") Form(ZeroExtend8To16, "movzbw 16(%%r10), %%cx")         \
         Form(ZeroExtend16, "movzwl 16(%%r10), %%r9d") Form(SignExtend8, "movsbq 16(%%r10), %%rax")           \
@@ -121,7 +121,6 @@ static VOID WriteRegister(PVOID Context, ULONG64 Offset, ULONG Bytes, ULONG64 Va
 /* Carry, parity, adjust, zero, sign and overflow, as they may be before an instruction. */
 #define ARITHMETIC_FLAGS 0x8d5ull
 
-
 static ULONG64 Random = 0x9e3779b97f4a7c15ull;
 
 static ULONG64 Draw(void)
@@ -133,7 +132,8 @@ static ULONG64 Draw(void)
     Value = (Value ^ (Value >> 27)) * 0x94d049bb133111ebull;
     Value ^= Value >> 31;
     /* Corners, too: zeros, ones, single bits. */
-    return (Value & 7) == 0 ? 0 : ((Value & 7) == 1 ? ~0ull : ((Value & 7) == 2 ? 1ull << (Value >> 58) : Value));
+    return (Value & 7) == 0 ? 0
+                            : ((Value & 7) == 1 ? ~0ull : ((Value & 7) == 2 ? 1ull << (Value >> 58) : Value));
 }
 
 static PFN_NUMBER Top;
@@ -209,7 +209,8 @@ static void devices_share_no_addresses_with_ram_or_each_other(void **state)
     assert_int_equal(HostAddDevice(&Parameters, &Memory), STATUS_CONFLICTING_ADDRESSES);
     Parameters.PhysicalAddress = DEVICE_AT;
     Parameters.Bytes = 4 * PAGE_SIZE;
-    assert_int_equal(HostAddDevice(&Parameters, NULL), STATUS_INVALID_PARAMETER); /* memory that nobody sees */
+    assert_int_equal(HostAddDevice(&Parameters, NULL),
+                     STATUS_INVALID_PARAMETER); /* memory that nobody sees */
     assert_int_equal(HostAddDevice(&Parameters, &Memory), STATUS_SUCCESS);
     assert_non_null(Memory);
     Parameters.PhysicalAddress += 3 * PAGE_SIZE;

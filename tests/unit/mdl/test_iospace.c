@@ -228,7 +228,8 @@ MDL_TEST(ram_is_mapped_as_it_is_cached_or_not_at_all)
     MiFreePool(Block, MI_TAG_MDL);
     /* Neither free pages nor page tables. */
     assert_null(MmMapIoSpace(At((ULONG64)MiState.Physical->HighestPage << PAGE_SHIFT), PAGE_SIZE, MmCached));
-    assert_null(MmMapIoSpace(At((ULONG64)TestUserProcess->Space.TopLevel << PAGE_SHIFT), PAGE_SIZE, MmCached));
+    assert_null(
+        MmMapIoSpace(At((ULONG64)TestUserProcess->Space.TopLevel << PAGE_SHIFT), PAGE_SIZE, MmCached));
 }
 
 MDL_TEST(parameters_that_make_no_sense_map_nothing)

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * __try and __except for C compilers that do not know them (gcc and clang for Linux), as drivers use them around
+ * ProbeForRead, MmProbeAndLockPages and accesses of user buffers. The kernel finds the handler by a frame that the
+ * block leaves on the thread (one jump buffer); nothing is unwound by tables. What differs from the compilers of Windows:
+ *   - break and continue inside the block mean the block itself (__leave does, too); return and goto are as ever;
+ *   - a local variable that the block changes and the handler reads must be volatile, as with setjmp;
+ *   - EXCEPTION_CONTINUE_EXECUTION cannot resume: it raises STATUS_NONCONTINUABLE_EXCEPTION;
+ *   - with -Wshadow a block inside a block of the same function is warned about;
+ *   - there is no __finally, and nothing of this in C++ (where __try belongs to the C++ library).
+ * At DISPATCH_LEVEL an exception is a bug check. Compilers for Windows use their own. Source: Microsoft Learn,
+ * "Handling Exceptions" (kernel), "try-except statement".
+ */
+#ifndef NTMM_NT_SEH_H
+#define NTMM_NT_SEH_H
+
+#include "nt/exception.h"
+
+#if defined(_WIN32)
+#define GetExceptionCode()        _exception_code()
+#define GetExceptionInformation() ((PEXCEPTION_POINTERS)_exception_info())
+#elif !defined(__cplusplus)
+
+typedef struct _NTMM_TRY
+{
+    PVOID Frame[72]; /* the kernel's; a jump buffer comes first */
+    EXCEPTION_POINTERS Pointers;
+    LONG Once;
+    LONG Pushed;
+} NTMM_TRY;
+
+VOID NtmmEnterTry(NTMM_TRY *Try);
+VOID NtmmLeaveTry(NTMM_TRY *Try);
+/* The exception that arrived, for filter and handler. */
+PEXCEPTION_POINTERS NtmmPointersOfTry(NTMM_TRY *Try);
+/* What the filter said. Returns TRUE for the handler; otherwise the exception goes on to the next block. */
+BOOLEAN NtmmDecideTry(NTMM_TRY *Try, LONG Filter);
+
+#if defined(__SANITIZE_THREAD__)
+#define NTMM_JUMP_OF_THE_LIBRARY 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define NTMM_JUMP_OF_THE_LIBRARY 1
+#endif
+#endif
+#if defined(NTMM_JUMP_OF_THE_LIBRARY)
+int NtmmSetJump(PVOID *Buffer) __asm__("_setjmp") __attribute__((returns_twice));
+#else
+#define NtmmSetJump(Buffer) __builtin_setjmp(Buffer)
+#endif
+
+#define __try                                                                                                \
+    for (NTMM_TRY NtmmTry_ __attribute__((cleanup(NtmmLeaveTry))) = { .Once = 1 }; NtmmTry_.Once != 0;       \
+         NtmmTry_.Once = 0)                                                                                  \
+        if (NtmmEnterTry(&NtmmTry_), NtmmSetJump(NtmmTry_.Frame) == 0)
+/* clang-format off */
+#define __except(...) else if (NtmmDecideTry(&NtmmTry_, (__VA_ARGS__)))
+/* clang-format on */
+#define __leave break
+#define GetExceptionCode()        (NtmmPointersOfTry(&NtmmTry_)->ExceptionRecord->ExceptionCode)
+#define GetExceptionInformation() NtmmPointersOfTry(&NtmmTry_)
+
+#endif
+
+#endif

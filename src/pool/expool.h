@@ -241,7 +241,7 @@ typedef struct _EX_SPECIAL_POOL
     volatile SIZE_T PeakBlocks;
     volatile SIZE_T Allocations;
     volatile SIZE_T Fallbacks;
-    struct _EX_FREE_TRACE *volatile Traces; /* who freed the last blocks; NULL: nobody wants to know */
+    struct _EX_FREE_TRACE *Traces; /* [DriverLock] who freed the last blocks; NULL: nobody wants to know */
 } EX_SPECIAL_POOL;
 
 #define EX_TRACE_DEPTH     8u
@@ -253,7 +253,7 @@ typedef struct _EX_VERIFIER
 {
     volatile BOOLEAN On; /* [V] */
     BOOLEAN AllDrivers;  /* [V] */
-    ULONG Flags;         /* [V] */
+    ULONG Flags;         /* [V], read anywhere */
     ULONG Probability;   /* [V] */
     volatile ULONG64 RandomState;
     ULONG64 FailuresFrom;                      /* [V] */

@@ -11,7 +11,7 @@
 
 typedef struct _EX_FREE_TRACE
 {
-    volatile ULONG Page;
+    ULONG Page;
     ULONG Source;
     PVOID Frames[EX_TRACE_DEPTH];
 } EX_FREE_TRACE;
@@ -204,22 +204,17 @@ PVOID ExpAllocateSpecial(ULONG Paged, SIZE_T Bytes, ULONG Tag, ULONG HeaderType,
 
 static VOID ExpNoteFree(PEX_POOL_SOURCE Source, ULONG Page)
 {
-    EX_FREE_TRACE *Traces = __atomic_load_n(&ExpSpecial()->Traces, __ATOMIC_ACQUIRE);
-    EX_FREE_TRACE *Trace;
-    ULONG Count;
+    EX_POOL *Pool = ExpPool();
+    EX_FREE_TRACE Trace = { .Page = Page, .Source = Source->Paged };
+    KIRQL OldIrql;
 
-    if (Traces == NULL)
+    PortCaptureBackTrace(Trace.Frames, EX_TRACE_DEPTH, 3);
+    OldIrql = KiAcquireSpinLock(&Pool->DriverLock);
+    if (Pool->Special.Traces != NULL)
     {
-        return;
+        Pool->Special.Traces[Page % EX_FREE_TRACES] = Trace;
     }
-    Trace = &Traces[Page % EX_FREE_TRACES];
-    Count = PortCaptureBackTrace(Trace->Frames, EX_TRACE_DEPTH, 3);
-    for (; Count < EX_TRACE_DEPTH; Count++)
-    {
-        Trace->Frames[Count] = NULL;
-    }
-    Trace->Source = Source->Paged;
-    __atomic_store_n(&Trace->Page, Page, __ATOMIC_RELEASE);
+    KiReleaseSpinLock(&Pool->DriverLock, OldIrql);
 }
 
 static VOID ExpQueueFreed(PEX_POOL_SOURCE Source, ULONG Page)
@@ -399,6 +394,17 @@ VOID ExpCheckSpecialBlocks(PEX_POOL_SOURCE Source)
     }
 }
 
+static EX_FREE_TRACE *ExpExchangeTraces(EX_FREE_TRACE *New)
+{
+    EX_POOL *Pool = ExpPool();
+    KIRQL OldIrql = KiAcquireSpinLock(&Pool->DriverLock);
+    EX_FREE_TRACE *Old = Pool->Special.Traces;
+
+    Pool->Special.Traces = New;
+    KiReleaseSpinLock(&Pool->DriverLock, OldIrql);
+    return Old;
+}
+
 static NTSTATUS ExpMakeTraces(EX_SPECIAL_POOL *Special)
 {
     EX_FREE_TRACE *Traces;
@@ -408,8 +414,12 @@ static NTSTATUS ExpMakeTraces(EX_SPECIAL_POOL *Special)
         return STATUS_SUCCESS;
     }
     Traces = MiAllocatePool(EX_FREE_TRACES * sizeof(*Traces), EX_TAG_TRACES);
-    __atomic_store_n(&Special->Traces, Traces, __ATOMIC_RELEASE);
-    return Traces != NULL ? STATUS_SUCCESS : STATUS_INSUFFICIENT_RESOURCES;
+    if (Traces == NULL)
+    {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    ExpExchangeTraces(Traces);
+    return STATUS_SUCCESS;
 }
 
 NTSTATUS ExSetSpecialPool(const EX_SPECIAL_POOL_SETTINGS *Settings)
@@ -419,12 +429,12 @@ NTSTATUS ExSetSpecialPool(const EX_SPECIAL_POOL_SETTINGS *Settings)
 
     if (Settings == NULL)
     {
-        EX_FREE_TRACE *Traces = Special->Traces;
+        EX_FREE_TRACE *Traces;
 
         __atomic_store_n(&Special->On, FALSE, __ATOMIC_RELAXED);
         ExpUpdateWatch();
         ExpReleaseFreedSpecial();
-        __atomic_store_n(&Special->Traces, NULL, __ATOMIC_RELEASE);
+        Traces = ExpExchangeTraces(NULL);
         if (Traces != NULL)
         {
             MiFreePool(Traces, EX_TAG_TRACES);

@@ -48,22 +48,28 @@ static BOOLEAN ExpIsListed(CHAR (*Patterns)[4], ULONG Tag, BOOLEAN WhenEmpty)
     return Empty && WhenEmpty;
 }
 
-static BOOLEAN ExpIsToFail(ULONG Tag)
+/* splitmix64: the n-th draw of a seed. */
+static ULONG64 ExpDrawLocked(EX_VERIFIER *Verifier)
 {
-    EX_VERIFIER *Verifier = ExpVerifier();
-    ULONG64 Mixed;
+    ULONG64 Mixed = Verifier->RandomState += 0x9e3779b97f4a7c15ull;
 
-    if (KiQueryTime() < Verifier->FailuresFrom || !ExpIsListed(Verifier->Include, Tag, TRUE) ||
-        ExpIsListed(Verifier->Exclude, Tag, FALSE))
-    {
-        return FALSE;
-    }
-    /* splitmix64: the n-th draw of a seed, whoever draws it. */
-    Mixed = __atomic_add_fetch(&Verifier->RandomState, 0x9e3779b97f4a7c15ull, __ATOMIC_RELAXED);
     Mixed = (Mixed ^ (Mixed >> 30)) * 0xbf58476d1ce4e5b9ull;
     Mixed = (Mixed ^ (Mixed >> 27)) * 0x94d049bb133111ebull;
-    Mixed ^= Mixed >> 31;
-    return Mixed % EX_VERIFIER_CERTAIN < Verifier->Probability;
+    return Mixed ^ (Mixed >> 31);
+}
+
+static BOOLEAN ExpIsToFail(ULONG Tag)
+{
+    EX_POOL *Pool = ExpPool();
+    EX_VERIFIER *Verifier = &Pool->Verifier;
+    ULONG64 Now = KiQueryTime();
+    KIRQL OldIrql = KiAcquireSpinLock(&Pool->DriverLock);
+    BOOLEAN Fails = Now >= Verifier->FailuresFrom && ExpIsListed(Verifier->Include, Tag, TRUE) &&
+                    !ExpIsListed(Verifier->Exclude, Tag, FALSE) &&
+                    ExpDrawLocked(Verifier) % EX_VERIFIER_CERTAIN < Verifier->Probability;
+
+    KiReleaseSpinLock(&Pool->DriverLock, OldIrql);
+    return Fails;
 }
 
 /* ---- Requests ------------------------------------------------------------------------------------------- */
@@ -133,7 +139,7 @@ VOID ExpVerifyFreedRange(PVOID Address, SIZE_T Bytes, ULONG Paged)
     ULONG_PTR End = Start + (Bytes != 0 ? Bytes : 1) - 1;
     PVOID Found;
 
-    if ((ExpVerifier()->Flags & EX_VERIFIER_MISCELLANEOUS) == 0)
+    if ((__atomic_load_n(&ExpVerifier()->Flags, __ATOMIC_RELAXED) & EX_VERIFIER_MISCELLANEOUS) == 0)
     {
         return;
     }
@@ -261,6 +267,17 @@ static VOID ExpForgetAll(void)
     }
 }
 
+/* Others may still be counting. */
+static VOID ExpClearCounters(EX_VERIFIER *Verifier)
+{
+    ULONG64 *Counter = (ULONG64 *)&Verifier->Counters;
+
+    for (ULONG Index = 0; Index < sizeof(Verifier->Counters) / sizeof(*Counter); Index++)
+    {
+        __atomic_store_n(&Counter[Index], 0, __ATOMIC_RELAXED);
+    }
+}
+
 NTSTATUS ExSetVerifier(const EX_VERIFIER_SETTINGS *Settings)
 {
     EX_POOL *Pool = ExpPool();
@@ -276,18 +293,18 @@ NTSTATUS ExSetVerifier(const EX_VERIFIER_SETTINGS *Settings)
     if (Settings == NULL)
     {
         __atomic_store_n(&Verifier->On, FALSE, __ATOMIC_RELAXED);
-        Verifier->Flags = 0;
+        __atomic_store_n(&Verifier->Flags, 0, __ATOMIC_RELAXED);
     }
     else
     {
         if (!Verifier->On)
         {
-            Verifier->Counters = (EX_VERIFIER_COUNTERS){ 0 };
+            ExpClearCounters(Verifier);
         }
-        Verifier->Flags = Settings->Flags;
+        __atomic_store_n(&Verifier->Flags, Settings->Flags, __ATOMIC_RELAXED);
         Verifier->AllDrivers = Settings->AllDrivers;
         Verifier->Probability = Settings->Probability != 0 ? Settings->Probability : EX_VERIFIER_PROBABILITY;
-        __atomic_store_n(&Verifier->RandomState, Settings->Seed, __ATOMIC_RELAXED);
+        Verifier->RandomState = Settings->Seed;
         Verifier->FailuresFrom = KiQueryTime() + Settings->DelayNanoseconds;
         __builtin_memcpy(Verifier->Include, Settings->Include, sizeof(Verifier->Include));
         __builtin_memcpy(Verifier->Exclude, Settings->Exclude, sizeof(Verifier->Exclude));
@@ -309,7 +326,12 @@ VOID ExQueryVerifier(PULONG Flags, EX_VERIFIER_COUNTERS *Counters)
     KIRQL OldIrql = KiAcquireSpinLock(&Pool->DriverLock);
 
     *Flags = Pool->Verifier.Flags;
-    *Counters = Pool->Verifier.On ? Pool->Verifier.Counters : (EX_VERIFIER_COUNTERS){ 0 };
+    *Counters = (EX_VERIFIER_COUNTERS){ 0 };
+    for (ULONG Index = 0; Pool->Verifier.On && Index < sizeof(*Counters) / sizeof(ULONG64); Index++)
+    {
+        ((ULONG64 *)Counters)[Index] =
+            __atomic_load_n(&((ULONG64 *)&Pool->Verifier.Counters)[Index], __ATOMIC_RELAXED);
+    }
     KiReleaseSpinLock(&Pool->DriverLock, OldIrql);
 }
 
@@ -322,7 +344,7 @@ NTSTATUS NTAPI MmIsVerifierEnabled(PULONG VerifierFlags)
     {
         return STATUS_NOT_IMPLEMENTED; /* documented, and meant so: the verifier is off */
     }
-    *VerifierFlags = ExpVerifier()->Flags;
+    *VerifierFlags = __atomic_load_n(&ExpVerifier()->Flags, __ATOMIC_RELAXED);
     return STATUS_SUCCESS;
 }
 

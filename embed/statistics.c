@@ -2,6 +2,7 @@
 /* Collecting the numbers: of the memory manager, the host port, every paging file and every process. */
 #include "embed.h"
 #include "rtl/string.h"
+#include "translation/kernelstack.h"
 
 #include <string.h>
 
@@ -73,6 +74,7 @@ static VOID NtmmpQueryPhysical(PNTMM_STATISTICS Statistics)
     Statistics->PoolBytes = MiPoolBytesInUse();
     Statistics->PoolBlocks = MiPoolBlocksInUse();
     Statistics->PoolPages = MiPoolPagesInUse();
+    Statistics->KernelStackPages = MiKernelStackPages();
 }
 
 /* ---- Paging files -------------------------------------------------------------------------------------------------------- */

@@ -61,6 +61,7 @@ static VOID NtmmpPrintCommit(const NTMM_OUT *Out, const NTMM_STATISTICS *Statist
     NtmmpPrintPages(Out, "limit with larger paging files", Statistics->CommitMaximum);
     NtmmpPrint(Out, "  %-32s %14llu  %llu blocks in %llu pages\n", "bytes of pool in use",
                Statistics->PoolBytes, Statistics->PoolBlocks, Statistics->PoolPages);
+    NtmmpPrintPages(Out, "kernel stacks", Statistics->KernelStackPages);
 }
 
 static VOID NtmmpPrintPagingFiles(const NTMM_OUT *Out, const NTMM_STATISTICS *Statistics)

@@ -4,6 +4,7 @@
  * structures have; a debugger that stopped the machine has views of its own (scripts/ntmm.gdb).
  */
 #include "views.h"
+#include "translation/kernelstack.h"
 
 #include <string.h>
 
@@ -46,6 +47,7 @@ NTMM_ENTRY(VOID, ShowMemory, (NTMM_PRINT * Print, PVOID Context))
                (long long)NTMM_READ(Physical->ResidentAvailable) * 4);
     NtmmpShowLine(&Out, "Modified Pages:", NTMM_READ(Physical->ModifiedList.Total));
     NtmmpShowLine(&Out, "Pool Pages:", MiPoolPagesInUse());
+    NtmmpShowLine(&Out, "Kernel Stacks:", MiKernelStackPages());
     NtmmpShowLine(&Out, "Committed Pages:", NTMM_READ(Physical->CommittedPages));
     NtmmpShowLine(&Out, "Peak Commitment:", NTMM_READ(Physical->PeakCommitment));
     NtmmpShowLine(&Out, "Commit Limit:", NTMM_READ(Physical->CommitLimit));

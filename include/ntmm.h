@@ -247,7 +247,7 @@ typedef struct _NTMM_STATISTICS
     ULONG64 ModifiedPages, ModifiedMappedPages, ModifiedNoWritePages, BadPages;
     LONG64 ResidentAvailablePages;
     ULONG64 CommittedPages, PeakCommittedPages, CommitLimit, CommitMaximum;
-    ULONG64 PoolBytes, PoolBlocks, PoolPages;
+    ULONG64 PoolBytes, PoolBlocks, PoolPages, KernelStackPages;
     ULONG64 HostMappings, MaximumHostMappings;
     ULONG CounterCount, HostCounterCount, PagingFileCount, ProcessCount; /* processes: all of them */
     ULONG ReportedProcessCount;

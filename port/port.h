@@ -16,6 +16,7 @@
  *   PORT_SYSTEM_START, PORT_SYSTEM_END       first and last byte of the system window (512 GiB aligned / -1)
  *   PORT_DIRECT_MAP_BASE, PORT_DIRECT_MAP_SIZE
  *   PORT_MAXIMUM_PROCESSORS, PORT_MAXIMUM_NODES
+ *   PORT_STACK_SCALE                         kernel stacks are so many times as large as on Windows (sanitizers' frames are large)
  *   struct _KTHREAD *PortGetCurrentThread(void);         NULL before KiInitializeThread of this thread
  *   void PortSetCurrentThread(struct _KTHREAD *Thread);
  *   void PortPause(void);                                a spin-wait hint to the processor
@@ -145,6 +146,13 @@ struct _KTHREAD;
  */
 NTSTATUS PortCreateThread(struct _KTHREAD *Thread, PORT_THREAD *Port, VOID (*Routine)(PVOID), PVOID Context);
 VOID PortJoinThread(PORT_THREAD *Port);
+
+/*
+ * Calls Routine(Context) with the stack [Low, High), both page-aligned and mapped, and comes back when it returns. The kernel may jump from
+ * frame to frame on that stack, not off it. / The stack that the surroundings gave the calling thread: [Low, High).
+ */
+VOID PortCallOnStack(VOID (*Routine)(PVOID), PVOID Context, ULONG_PTR Low, ULONG_PTR High);
+VOID PortQueryThreadStack(ULONG_PTR *Low, ULONG_PTR *High);
 
 /* Makes the calling, foreign thread one of ours / lets it go. */
 VOID PortAdoptThread(struct _KTHREAD *Thread, PORT_THREAD *Port);
@@ -290,6 +298,7 @@ NTSTATUS MmAccessFault(ULONG FaultStatus, PVOID Address, KPROCESSOR_MODE Mode,
  * The room ke, for the port's fault handler (src/ke/below.c). All of it concerns the current thread, never faults, and
  * may be called inside the handler.
  *
+ * KiCheckTrapStack: the fault at Address came while the stack pointer was in the system window; a bug check if a trap frame has no room.
  * KiQueryModeAddress: where Thread keeps its current mode (KTHREAD.CurrentMode), for ports that read it often.
  * KiQueryExceptionScope: what would become of an exception now.
  * KiUnwindToFrame: raises Record to the innermost exception frame; returns FALSE if there is none.
@@ -303,6 +312,7 @@ typedef enum _KI_EXCEPTION_SCOPE
     KiExceptionBase      /* only the thread's outermost frame is left: unhandled */
 } KI_EXCEPTION_SCOPE;
 
+VOID KiCheckTrapStack(ULONG_PTR StackPointer, ULONG_PTR Address, PVOID Instruction);
 const volatile KPROCESSOR_MODE *KiQueryModeAddress(const struct _KTHREAD *Thread);
 KI_EXCEPTION_SCOPE KiQueryExceptionScope(VOID);
 BOOLEAN KiUnwindToFrame(const struct _EXCEPTION_RECORD *Record);

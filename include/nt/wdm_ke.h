@@ -332,11 +332,27 @@ NTKERNELAPI VOID NTAPI KeQueryNodeActiveAffinity(_In_ USHORT NodeNumber, _Out_op
 NTKERNELAPI USHORT NTAPI KeQueryNodeMaximumProcessorCount(_In_ USHORT NodeNumber);
 NTKERNELAPI ULONG NTAPI KeGetRecommendedSharedDataAlignment(VOID);
 
-/* Runs Callout on a stack with at least Size bytes.   STATUS_NO_MEMORY */
+/*
+ * Runs Callout with at least Size bytes of stack (at most MAXIMUM_EXPANSION_SIZE), on the current stack if that has them, otherwise on a
+ * large one that is made for the call. The callout returns at the IRQL of the call and lets no exception out.
+ * Wait (…Ex): frames may be waited for; IRQL <= APC_LEVEL then, <= DISPATCH_LEVEL otherwise. Context is reserved.
+ *   STATUS_NO_MEMORY, STATUS_INVALID_PARAMETER_3 (Size)
+ */
+#define KERNEL_STACK_SIZE       0x6000
+#define KERNEL_LARGE_STACK_SIZE 0x12000
+#define MAXIMUM_EXPANSION_SIZE  (KERNEL_LARGE_STACK_SIZE - (PAGE_SIZE / 2))
 typedef VOID NTAPI EXPAND_STACK_CALLOUT(_In_opt_ PVOID Parameter);
 typedef EXPAND_STACK_CALLOUT *PEXPAND_STACK_CALLOUT;
 NTKERNELAPI NTSTATUS NTAPI KeExpandKernelStackAndCallout(_In_ PEXPAND_STACK_CALLOUT Callout,
                                                          _In_opt_ PVOID Parameter, _In_ SIZE_T Size);
+NTKERNELAPI NTSTATUS NTAPI KeExpandKernelStackAndCalloutEx(_In_ PEXPAND_STACK_CALLOUT Callout,
+                                                           _In_opt_ PVOID Parameter, _In_ SIZE_T Size,
+                                                           _In_ BOOLEAN Wait, _In_opt_ PVOID Context);
+
+/* The stack of the calling thread: its lowest address and its end; the end; what is left of it below the caller. Any IRQL. */
+NTKERNELAPI VOID NTAPI IoGetStackLimits(_Out_ PULONG_PTR LowLimit, _Out_ PULONG_PTR HighLimit);
+NTKERNELAPI PVOID NTAPI IoGetInitialStack(VOID);
+NTKERNELAPI ULONG_PTR NTAPI IoGetRemainingStackSize(VOID);
 
 /* ---- time: 100 ns units unless said otherwise ---- */
 

@@ -327,6 +327,11 @@ static void HostFaultHandler(int Signal, siginfo_t *Info, void *Context)
     {
     case HostTargetPaged:
         HostCount(&HostMachine.Counters.Signals, 1);
+        if (HostIsSystemAddress((ULONG_PTR)Interrupted->uc_mcontext.gregs[REG_RSP]))
+        {
+            KiCheckTrapStack((ULONG_PTR)Interrupted->uc_mcontext.gregs[REG_RSP], Fault.Address,
+                             (PVOID)Interrupted->uc_mcontext.gregs[REG_RIP]);
+        }
         if (Signal == SIGBUS)
         {
             /* Linux has no memory for a frame of ours that was never touched before. */

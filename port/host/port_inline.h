@@ -57,6 +57,12 @@
 #define PORT_MAXIMUM_PROCESSORS 64
 #define PORT_MAXIMUM_NODES      16
 
+#if defined(NTMM_ASAN) || defined(NTMM_TSAN)
+#define PORT_STACK_SCALE 4u
+#else
+#define PORT_STACK_SCALE 1u
+#endif
+
 struct _KTHREAD;
 
 extern _Thread_local struct _KTHREAD *PortCurrentThread __attribute__((tls_model("initial-exec")));

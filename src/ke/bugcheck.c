@@ -163,6 +163,7 @@ static VOID KiResetThread(PKTHREAD Thread)
     Thread->ExceptionFrames = NULL;
     Thread->HeldLockCount = 0;
     Thread->FaultDepth = 0;
+    Thread->KernelStack = (KI_KERNEL_STACK){ 0, 0, 0 };
     Thread->CurrentMode = KernelMode;
     Thread->PreviousMode = KernelMode;
 }

@@ -97,6 +97,10 @@ static const KI_BUG_CHECK_TEXT KiBugCheckTexts[] = {
             "reserved", "reserved"),
     KI_TEXT(KMODE_EXCEPTION_NOT_HANDLED, "kernel code raised an exception that nobody handled",
             "exception code", "instruction", "exception parameter 0", "exception parameter 1"),
+    KI_TEXT(
+        UNEXPECTED_KERNEL_MODE_TRAP,
+        "a trap that the kernel may not have, or cannot take: 8, a double fault, comes from a kernel stack that ran over",
+        "trap", "stack pointer", "address", "instruction"),
     KI_TEXT(SYSTEM_SERVICE_EXCEPTION, "an exception left a system service", "exception code", "instruction",
             "context record", "0"),
     KI_TEXT(IRQL_GT_ZERO_AT_SYSTEM_SERVICE, "a system service returned at raised IRQL", "system call", "IRQL",
@@ -192,7 +196,6 @@ static const KI_BUG_CHECK_TEXT KiBugCheckTexts[] = {
     KI_NAME(PROCESS1_INITIALIZATION_FAILED),
     KI_NAME(PHASE0_EXCEPTION),
     KI_NAME(INACCESSIBLE_BOOT_DEVICE),
-    KI_NAME(UNEXPECTED_KERNEL_MODE_TRAP),
     KI_NAME(NMI_HARDWARE_FAILURE),
     KI_NAME(SPIN_LOCK_INIT_FAILURE),
     KI_NAME(KERNEL_MODE_EXCEPTION_NOT_HANDLED),

@@ -54,6 +54,14 @@ typedef struct _KI_SHARED_RESOURCE
     ULONG Count;
 } KI_SHARED_RESOURCE;
 
+/* A stack of the kernel's own (room translation): [Limit, Base), with a page below that is never mapped. All 0: none. */
+typedef struct _KI_KERNEL_STACK
+{
+    ULONG_PTR Guard;
+    ULONG_PTR Limit;
+    ULONG_PTR Base;
+} KI_KERNEL_STACK, *PKI_KERNEL_STACK;
+
 typedef struct _KTHREAD
 {
     DISPATCHER_HEADER Header;     /* signaled when the thread has ended */
@@ -70,9 +78,10 @@ typedef struct _KTHREAD
     PKI_EXCEPTION_FRAME ExceptionFrames; /* innermost first */
     LIST_ENTRY ThreadListEntry;          /* KI_STATE.ThreadList */
     PORT_THREAD Port;
-    PVOID StackBase;         /* user stack in NT memory, if it has one: highest address (exclusive) */
-    PVOID StackLimit;        /* lowest committed address */
-    PVOID DeallocationStack; /* lowest reserved address */
+    PVOID StackBase;             /* user stack in NT memory, if it has one: highest address (exclusive) */
+    PVOID StackLimit;            /* lowest committed address */
+    PVOID DeallocationStack;     /* lowest reserved address */
+    KI_KERNEL_STACK KernelStack; /* that the thread runs on now */
     NTSTATUS ExitStatus;
     BOOLEAN Terminating;
     volatile ULONG PendingWakes; /* wakers that still touch this structure; its storage stays until zero */

@@ -5,6 +5,7 @@
  * mode cannot use.
  */
 #include "nt/file.h"
+#include "nt/ps.h"
 
 static OB_HANDLE_TABLE *NtCurrentTable(void)
 {
@@ -87,7 +88,8 @@ NTSTATUS NtReferenceWaitable(HANDLE Handle, PVOID *Object, PVOID *Header)
         *Header = &((PFILE_OBJECT)*Object)->Event; /* nothing is ever under way when a call returns */
         return STATUS_SUCCESS;
     }
-    if (ObGetType(*Object) == &MiState.Space->ProcessType || ObGetType(*Object) == &MiState.Space->JobType)
+    if (ObGetType(*Object) == &MiState.Space->ProcessType || ObGetType(*Object) == &MiState.Space->JobType ||
+        ObGetType(*Object) == &MiState.Nt->ThreadType)
     {
         *Header = *Object;
         return STATUS_SUCCESS;
@@ -138,4 +140,49 @@ NTSTATUS NtInsertHandle(PVOID Object, ACCESS_MASK Access, ULONG Attributes, PHAN
         ObCloseHandleIn(Table, New);
     }
     return Status;
+}
+
+/* ---- For drivers --------------------------------------------------------------------------------------- */
+
+NTSTATUS NTAPI ObReferenceObjectByHandle(HANDLE Handle, ACCESS_MASK DesiredAccess, POBJECT_TYPE ObjectType,
+                                         KPROCESSOR_MODE AccessMode, PVOID *Object,
+                                         POBJECT_HANDLE_INFORMATION HandleInformation)
+{
+    OB_HANDLE_TABLE *Table;
+    ACCESS_MASK Granted = 0;
+    NTSTATUS Status;
+
+    *Object = NULL;
+    if (Handle == NtCurrentProcess())
+    {
+        *Object = PsGetCurrentProcess();
+        ObReferenceObjectBody(*Object);
+        return STATUS_SUCCESS;
+    }
+    if (NtIsKernelHandle(Handle) && AccessMode != KernelMode)
+    {
+        return STATUS_INVALID_HANDLE;
+    }
+    Table = NtTableOfHandle(&Handle);
+    Status = ObReferenceHandle(Table, Handle, DesiredAccess, (const OB_TYPE *)(PVOID)ObjectType, AccessMode,
+                               Object, &Granted);
+    if (NT_SUCCESS(Status) && HandleInformation != NULL)
+    {
+        HandleInformation->GrantedAccess = Granted;
+        (VOID) ObQueryHandleAttributes(Table, Handle, &HandleInformation->HandleAttributes);
+    }
+    return Status;
+}
+
+NTSTATUS NTAPI ObReferenceObjectByPointer(PVOID Object, ACCESS_MASK DesiredAccess, POBJECT_TYPE ObjectType,
+                                          KPROCESSOR_MODE AccessMode)
+{
+    UNREFERENCED_PARAMETER(DesiredAccess);
+    if (ObjectType != NULL && ObGetType(Object) != (const OB_TYPE *)(PVOID)ObjectType)
+    {
+        return STATUS_OBJECT_TYPE_MISMATCH;
+    }
+    UNREFERENCED_PARAMETER(AccessMode);
+    ObReferenceObjectBody(Object);
+    return STATUS_SUCCESS;
 }

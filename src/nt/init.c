@@ -72,6 +72,7 @@ NTSTATUS NtInitializeServices(void)
     {
         return STATUS_INSUFFICIENT_RESOURCES;
     }
+    NtInitializeThreads();
     for (ULONG Event = 0; Event < NtMemoryEventMaximum && NT_SUCCESS(Status); Event++)
     {
         Status = NtNameMemoryEvent((NT_MEMORY_EVENT)Event);
@@ -89,6 +90,7 @@ VOID NtShutdownServices(void)
     {
         return;
     }
+    NtAwaitSystemThreads();
     for (ULONG Event = 0; Event < NtMemoryEventMaximum; Event++)
     {
         PNT_EVENT Object = MiState.Nt->MemoryEvents[Event];

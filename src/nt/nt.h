@@ -38,11 +38,17 @@ typedef enum _NT_MEMORY_EVENT
 typedef struct _MI_NT_STATE
 {
     PNT_EVENT MemoryEvents[NtMemoryEventMaximum];
+    OB_TYPE ThreadType;
+    volatile ULONG SystemThreads; /* [C] created and not yet reaped */
 } MI_NT_STATE;
 
 /* Makes the named events of the memory manager, / takes them away. */
 NTSTATUS NtInitializeServices(void);
 VOID NtShutdownServices(void);
+
+/* systemthread.c: the type of thread objects; / returns when the last system thread is gone, or bug-checks. */
+VOID NtInitializeThreads(void);
+VOID NtAwaitSystemThreads(void);
 
 /* ---- Entry and exit ------------------------------------------------------------------------------------ */
 

@@ -16,6 +16,7 @@ typedef struct _MI_TRANSLATION_STATE
     PFN_NUMBER
     SystemTopLevel; /* top-level page of the system space; its system half is copied into every space */
     struct _MI_SYSTEM_PTES *SystemPtes; /* systemptes.h */
+    volatile SIZE_T KernelStackPages;   /* [C] atomic: mapped as kernel stacks */
 } MI_TRANSLATION_STATE;
 
 NTSTATUS MiInitializeTranslation(void);

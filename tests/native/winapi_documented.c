@@ -231,7 +231,6 @@ static void Exceptions(void)
 static void Missing(void)
 {
     HANDLE Self = GetCurrentProcess();
-    HANDLE Copy;
     ULONG_PTR Pages = 1, Frame;
     PSAPI_WS_WATCH_INFORMATION Watch;
 
@@ -243,9 +242,6 @@ static void Missing(void)
     CHECK_ERROR(InitializeProcessForWsWatch(Self), ERROR_CALL_NOT_IMPLEMENTED);
     CHECK_ERROR(GetWsChanges(Self, &Watch, sizeof(Watch)), ERROR_CALL_NOT_IMPLEMENTED);
     CHECK_ERROR(SetSystemFileCacheSize(1u << 20, 2u << 20, 0), ERROR_CALL_NOT_IMPLEMENTED);
-    CHECK_ERROR(OpenProcess(PROCESS_VM_READ, TRUE, GetCurrentProcessId()), ERROR_CALL_NOT_IMPLEMENTED);
-    CHECK_ERROR(DuplicateHandle(Self, Self, Self, &Copy, 0, TRUE, DUPLICATE_SAME_ACCESS),
-                ERROR_CALL_NOT_IMPLEMENTED);
     CHECK(GetLargePageMinimum() == 0);
 }
 

@@ -66,6 +66,25 @@ static PCSTR NtmmpLocationName(const MMPFN *Pfn)
     return Names[Pfn->e1.PageLocation];
 }
 
+/* A copy of what the frame's lock guards. */
+static MMPFN NtmmpReadPfn(PFN_NUMBER Frame)
+{
+    PMMPFN Pfn = MiPfn(Frame);
+    KIRQL OldIrql = KiRaiseIrqlToDispatch();
+    MMPFN Copy;
+
+    MiLockPfn(Pfn);
+    Copy = (MMPFN){ .PteAddress = Pfn->PteAddress,
+                    .OriginalPte = Pfn->OriginalPte,
+                    .ReferenceCount = Pfn->ReferenceCount,
+                    .e1 = Pfn->e1 };
+    Copy.u1.ShareCount = __atomic_load_n(&Pfn->u1.ShareCount, __ATOMIC_RELAXED);
+    Copy.Lock = MiPfnNode(Pfn) << MI_PFN_NODE_SHIFT | (MiIsPfnBad(Pfn) ? MI_PFN_BAD : 0);
+    MiUnlockPfn(Pfn);
+    KiLowerIrqlFromDispatch(OldIrql);
+    return Copy;
+}
+
 static VOID NtmmpShowFrame(const NTMM_OUT *Out, PFN_NUMBER Frame)
 {
     MMPFN Pfn;
@@ -76,7 +95,7 @@ static VOID NtmmpShowFrame(const NTMM_OUT *Out, PFN_NUMBER Frame)
         NtmmpPrint(Out, "%llx is no page frame of this machine\n", (ULONG64)Frame);
         return;
     }
-    Pfn = *MiPfn(Frame);
+    Pfn = NtmmpReadPfn(Frame);
     NtmmpPrint(Out, "PFN %08llX at address %p\n", (ULONG64)Frame, (PVOID)MiPfn(Frame));
     NtmmpPrint(Out, "    %s  priority %u  reference count %u  %s %08X\n", NtmmpLocationName(&Pfn),
                Pfn.e1.Priority, Pfn.ReferenceCount,
@@ -86,6 +105,10 @@ static VOID NtmmpShowFrame(const NTMM_OUT *Out, PFN_NUMBER Frame)
                Pfn.e1.Kernel ? "  kernel" : "", Pfn.e1.Modified ? "  modified" : "",
                Pfn.e1.ReadInProgress ? "  read in progress" : "",
                Pfn.e1.WriteInProgress ? "  write in progress" : "", Pfn.e1.ReadAhead ? "  read ahead" : "");
+    if (Pfn.Lock != 0)
+    {
+        NtmmpPrint(Out, "    node %u%s\n", MiPfnNode(&Pfn), MiIsPfnBad(&Pfn) ? "  bad" : "");
+    }
     if (Pfn.OriginalPte.Long != 0)
     {
         NtmmpDescribePte(Pfn.OriginalPte, Text, sizeof(Text));

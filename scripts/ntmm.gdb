@@ -122,13 +122,23 @@ class View(gdb.Command):
         self.show(arguments)
 
 
+def listed(physical, kind):
+    """Zeroed (0) or free (1) frames: on the lists of all nodes and colours, and never used ones."""
+    total = 0
+    for node in range(int(physical["NodeCount"])):
+        lists = physical["Nodes"][node]["Lists"][kind]
+        total += int(physical["Nodes"][node]["Fresh"][kind])
+        total += sum(int(lists[colour]["Total"]) for colour in range(int(physical["Colours"])))
+    return total
+
+
 def show_vm(arguments):
     """vm: memory and paging files."""
     physical, paging = state("Physical"), state("Paging")
     standby = [int(physical["StandbyList"][priority]["Total"]) for priority in range(8)]
     for name, pages in (("Physical Memory", physical["NumberOfPages"]),
-                        ("Zeroed (list, fresh)", int(physical["ZeroedList"]["Total"]) + int(physical["FreshZeroed"])),
-                        ("Free (list, fresh)", int(physical["FreeList"]["Total"]) + int(physical["FreshFree"])),
+                        ("Zeroed (list, fresh)", listed(physical, 0)),
+                        ("Free (list, fresh)", listed(physical, 1)),
                         ("Standby", sum(standby)), ("Modified", physical["ModifiedList"]["Total"]),
                         ("Committed", physical["CommittedPages"]), ("Peak Commitment", physical["PeakCommitment"]),
                         ("Commit Limit", physical["CommitLimit"])):

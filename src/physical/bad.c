@@ -25,7 +25,7 @@ PFN_NUMBER MiCountFrames(PFN_NUMBER BasePage, PFN_NUMBER PageCount)
 
 static BOOLEAN MiIsMarkedBad(PFN_NUMBER Frame)
 {
-    return (__atomic_load_n(&MiPfn(Frame)->Lock, __ATOMIC_RELAXED) & MI_PFN_BAD) != 0;
+    return MiIsPfnBad(MiPfn(Frame));
 }
 
 /* An available frame goes to the bad list; TRUE if it is there now. */

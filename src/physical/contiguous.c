@@ -122,8 +122,7 @@ static BOOLEAN MiIsFresh(const MI_MEMORY_RUN *Run, PFN_NUMBER Frame)
 /* For use, not for removal: the bad ones stay where they are. */
 static BOOLEAN MiTakeGoodFrame(PFN_NUMBER Frame)
 {
-    return (__atomic_load_n(&MiPfn(Frame)->Lock, __ATOMIC_RELAXED) & MI_PFN_BAD) == 0 &&
-           MiTakeThisFrame(Frame);
+    return !MiIsPfnBad(MiPfn(Frame)) && MiTakeThisFrame(Frame);
 }
 
 static PFN_NUMBER MiContiguousBySearch(PFN_NUMBER Count, PFN_NUMBER Lowest, PFN_NUMBER Highest,

@@ -152,7 +152,7 @@ VOID MiInsertStandbyAtFront(PMMPFN Pfn)
 /* A frame that nobody owns any more: to the list of its kind, unless its hardware is bad. Frame locked. */
 static VOID MiInsertUnowned(PMMPFN Pfn, MMLISTS Kind)
 {
-    BOOLEAN Bad = (Pfn->Lock & MI_PFN_BAD) != 0;
+    BOOLEAN Bad = MiIsPfnBad(Pfn);
 
     Pfn->PteAddress = NULL;
     Pfn->OriginalPte.Long = 0;
@@ -246,7 +246,7 @@ BOOLEAN MiDecrementReferenceCount(PMMPFN Pfn)
         return FALSE;
     }
     ASSERT(Pfn->e1.PageLocation == TransitionPage);
-    if (__builtin_expect((Pfn->Lock & MI_PFN_BAD) != 0, 0) && !Pfn->e1.Deleted && !Pfn->e1.Modified)
+    if (__builtin_expect(MiIsPfnBad(Pfn), 0) && !Pfn->e1.Deleted && !Pfn->e1.Modified)
     {
         MiRestoreOwnerPte(Pfn); /* clean: its owner gets it again from the backing store */
         Pfn->e1.Deleted = 1;

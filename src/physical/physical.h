@@ -213,6 +213,12 @@ static FORCEINLINE ULONG MiPfnNode(const MMPFN *Pfn)
     return __atomic_load_n(&Pfn->Lock, __ATOMIC_RELAXED) >> MI_PFN_NODE_SHIFT;
 }
 
+/* Other bits of the word are locks that others take meanwhile. */
+static FORCEINLINE BOOLEAN MiIsPfnBad(const MMPFN *Pfn)
+{
+    return (__atomic_load_n(&Pfn->Lock, __ATOMIC_RELAXED) & MI_PFN_BAD) != 0;
+}
+
 static FORCEINLINE ULONG MiFrameColour(PFN_NUMBER PageFrame)
 {
     return (ULONG)PageFrame & (MiState.Physical->Colours - 1);

@@ -325,7 +325,7 @@ static PFN_NUMBER MiCountGoodFrames(PFN_NUMBER BasePage, PFN_NUMBER PageCount)
 
     for (PFN_NUMBER Frame = BasePage; Frame < BasePage + PageCount; Frame++)
     {
-        Good += (MiPfn(Frame)->Lock & MI_PFN_BAD) == 0;
+        Good += !MiIsPfnBad(MiPfn(Frame));
     }
     return Good;
 }

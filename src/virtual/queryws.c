@@ -79,7 +79,7 @@ static MEMORY_WORKING_SET_EX_BLOCK MiDescribeValid(MMPTE Pte)
         MiLockPfn(Pfn);
         Block.Priority = Pfn->e1.Priority & 7u;
         Block.Node = MiPfnNode(Pfn) & 63u;
-        Block.Bad = (Pfn->Lock & MI_PFN_BAD) != 0;
+        Block.Bad = MiIsPfnBad(Pfn);
         MiUnlockPfn(Pfn);
         KiLowerIrqlFromDispatch(OldIrql);
     }

@@ -19,11 +19,19 @@ typedef enum _JOB_PHASE
     JobNothing,
     JobRead,
     JobSort,
+    JobIndex,
     JobMerge,
     JobDone
 } JOB_PHASE;
 
 #define JOB_MAXIMUM_THREADS 64
+
+/* How far a job is, for those who watch. */
+typedef struct _JOB_STATUS
+{
+    volatile JOB_PHASE Phase;
+    volatile ULONG64 Done, Total; /* bytes of the phase */
+} JOB_STATUS, *PJOB_STATUS;
 
 /* What the main thread tells the job, and what it learns from it. Lives in ordinary (not NT) memory. */
 typedef struct _SORT_JOB
@@ -36,8 +44,7 @@ typedef struct _SORT_JOB
     ULONG Processors;
     const int *Cancel; /* becomes nonzero: stop */
     /* out */
-    volatile JOB_PHASE Phase;
-    volatile ULONG64 Done, Total; /* bytes of the phase */
+    JOB_STATUS Status;
     ULONG64 Lines, Words, DistinctWords;
     PVOID Sorted; /* where the sorted pieces lie, for those who want to look */
     double Seconds[JobDone + 1];

@@ -103,7 +103,7 @@ static inline BOOLEAN JobIsOver(PJOB_STATE State)
 
 static inline VOID JobProgress(PJOB_STATE State, ULONG64 Bytes)
 {
-    __atomic_fetch_add(&State->Job->Done, Bytes, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&State->Job->Status.Done, Bytes, __ATOMIC_RELAXED);
 }
 
 /* job_run.c: sorts the pieces, collects the words. */

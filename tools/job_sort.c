@@ -13,7 +13,7 @@
 
 PCSTR JobPhaseName(JOB_PHASE Phase)
 {
-    static const PCSTR Names[] = { "start", "read", "sort", "merge", "done" };
+    static const PCSTR Names[] = { "start", "read", "sort", "index", "merge", "done" };
 
     return Names[Phase];
 }
@@ -274,9 +274,9 @@ static VOID JobRunPhase(PJOB_STATE State, JOB_PHASE Phase, VOID (*Work)(PJOB_THR
     {
         return;
     }
-    State->Job->Done = 0;
-    State->Job->Total = State->Job->InputBytes;
-    State->Job->Phase = Phase;
+    State->Job->Status.Done = 0;
+    State->Job->Status.Total = State->Job->InputBytes;
+    State->Job->Status.Phase = Phase;
     JobRunOnAll(State, Work);
     State->Job->Seconds[Phase] = JobClock() - Start;
 }
@@ -318,7 +318,7 @@ NTSTATUS SortJobMain(PVOID Context)
     }
     Job->Lines = State.Lines;
     Job->Sorted = State.RunCount != 0 ? State.Runs[0].Sorted : NULL;
-    Job->Phase = JobDone;
+    Job->Status.Phase = JobDone;
     Job->Seconds[JobDone] = JobClock() - Job->Seconds[JobDone];
     if (State.Failed == STATUS_SUCCESS && __atomic_load_n(Job->Cancel, __ATOMIC_RELAXED) != 0)
     {

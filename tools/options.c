@@ -189,9 +189,9 @@ static const struct poptOption ToolRunOptions[] = {
     { "inspect", 0, POPT_ARG_NONE, NULL, ToolOptionInspect,
       "print !vm, !vad, !pte, !pfn views before the end", NULL },
     { "quiet", 'q', POPT_ARG_NONE, NULL, ToolOptionQuiet, "no progress", NULL },
-    { "output", 'o', POPT_ARG_STRING, NULL, ToolOptionOutput, "where the sorted lines go", "OUTPUT" },
+    { "output", 'o', POPT_ARG_STRING, NULL, ToolOptionOutput, "where the result goes", "OUTPUT" },
     { "words", 0, POPT_ARG_STRING, NULL, ToolOptionWords,
-      "a file for the counts of lines, words and distinct words", "FILE" },
+      "sort: a file for the counts of lines, words and distinct words", "FILE" },
     { "help", 'h', POPT_ARG_NONE, NULL, ToolOptionHelp, "this text", NULL },
     POPT_TABLEEND
 };
@@ -273,31 +273,89 @@ static int ToolTakeOption(poptContext Context, int Option, PTOOL_OPTIONS Options
 
 /* ---- The whole line ----------------------------------------------------------------------------------------------------- */
 
-static int ToolTakeJob(const char **Rest, PTOOL_OPTIONS Options)
+/* The names behind the job, or none: Usage says what they are. */
+static int ToolTakeInputs(const char **Names, PTOOL_OPTIONS Options)
 {
-    if (Rest == NULL || Rest[0] == NULL)
+    ULONG Count = 0;
+
+    while (Names[Count] != NULL)
     {
-        return ToolFail(TOOL_MISUSED, "name the job: ntmm run [OPTION...] sort INPUT -o OUTPUT");
+        Count++;
     }
-    if (strcmp(Rest[0], "sort") != 0)
+    Options->Inputs = calloc(Count, sizeof(*Options->Inputs));
+    if (Options->Inputs == NULL)
     {
-        return ToolFail(TOOL_MISUSED, "there is no job '%s'; the one there is: sort INPUT -o OUTPUT",
-                        Rest[0]);
+        return ToolFail(TOOL_FAILED, "out of memory");
     }
-    if (Rest[1] == NULL)
+    for (; Options->InputCount < Count; Options->InputCount++)
+    {
+        int Code = ToolTakePath("INPUT", Names[Options->InputCount], &Options->Inputs[Options->InputCount]);
+
+        if (Code != TOOL_OK)
+        {
+            return Code;
+        }
+    }
+    return TOOL_OK;
+}
+
+static int ToolTakeSort(const char **Rest, PTOOL_OPTIONS Options)
+{
+    Options->Job = ToolJobSort;
+    if (Rest[0] == NULL)
     {
         return ToolFail(TOOL_MISUSED,
                         "sort: name the file to sort: ntmm run [OPTION...] sort INPUT -o OUTPUT");
     }
-    if (Rest[2] != NULL)
+    if (Rest[1] != NULL)
     {
-        return ToolFail(TOOL_MISUSED, "sort: takes one file; leave '%s' away", Rest[2]);
+        return ToolFail(TOOL_MISUSED, "sort: takes one file; leave '%s' away", Rest[1]);
     }
     if (Options->Output == NULL)
     {
         return ToolFail(TOOL_MISUSED, "sort: say where the result goes: -o OUTPUT");
     }
-    return ToolTakePath("INPUT", Rest[1], &Options->Input);
+    return ToolTakeInputs(Rest, Options);
+}
+
+static int ToolTakeIndex(const char **Rest, PTOOL_OPTIONS Options)
+{
+    Options->Job = ToolJobIndex;
+    if (Rest[0] == NULL)
+    {
+        return ToolFail(TOOL_MISUSED,
+                        "index: name the files to index: ntmm run [OPTION...] index FILE... -o OUTPUT");
+    }
+    if (Options->Output == NULL)
+    {
+        return ToolFail(TOOL_MISUSED, "index: say where the result goes: -o OUTPUT");
+    }
+    if (Options->Words != NULL)
+    {
+        return ToolFail(TOOL_MISUSED, "index: counts no words; leave --words away");
+    }
+    return ToolTakeInputs(Rest, Options);
+}
+
+static int ToolTakeJob(const char **Rest, PTOOL_OPTIONS Options)
+{
+    if (Rest == NULL || Rest[0] == NULL)
+    {
+        return ToolFail(
+            TOOL_MISUSED,
+            "name the job: ntmm run [OPTION...] sort INPUT -o OUTPUT, or index FILE... -o OUTPUT");
+    }
+    if (strcmp(Rest[0], "sort") == 0)
+    {
+        return ToolTakeSort(Rest + 1, Options);
+    }
+    if (strcmp(Rest[0], "index") == 0)
+    {
+        return ToolTakeIndex(Rest + 1, Options);
+    }
+    return ToolFail(
+        TOOL_MISUSED,
+        "there is no job '%s'; those that there are: sort INPUT -o OUTPUT, index FILE... -o OUTPUT", Rest[0]);
 }
 
 static int ToolParseAll(poptContext Context, PTOOL_OPTIONS Options)
@@ -336,7 +394,7 @@ int ToolParseRun(int ArgumentCount, const char **Arguments, PTOOL_OPTIONS Option
     {
         return ToolFail(TOOL_FAILED, "out of memory");
     }
-    poptSetOtherOptionHelp(Context, "[OPTION...] sort INPUT -o OUTPUT");
+    poptSetOtherOptionHelp(Context, "[OPTION...] sort INPUT -o OUTPUT | index FILE... -o OUTPUT");
     Code = ToolParseAll(Context, Options);
     poptFreeContext(Context);
     return Code;
@@ -350,5 +408,9 @@ VOID ToolFreeOptions(PTOOL_OPTIONS Options)
     }
     free(Options->Output);
     free(Options->Words);
-    free(Options->Input);
+    for (ULONG Index = 0; Index < Options->InputCount; Index++)
+    {
+        free(Options->Inputs[Index]);
+    }
+    free(Options->Inputs);
 }

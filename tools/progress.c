@@ -14,7 +14,7 @@
 
 typedef struct _TOOL_PROGRESS
 {
-    PSORT_JOB Job;
+    const JOB_STATUS *Status;
     pthread_t Thread;
     BOOLEAN Started;
     BOOLEAN Terminal;
@@ -41,8 +41,8 @@ static ULONG64 ToolCounter(PCSTR Identifier)
 
 static VOID ToolShowBar(JOB_PHASE Phase)
 {
-    ULONG64 Total = Progress.Job->Total;
-    ULONG64 Done = Progress.Job->Done < Total ? Progress.Job->Done : Total;
+    ULONG64 Total = Progress.Status->Total;
+    ULONG64 Done = Progress.Status->Done < Total ? Progress.Status->Done : Total;
     ULONG Percent = Total != 0 ? (ULONG)(Done * 100 / Total) : 0;
     CHAR Bar[TOOL_BAR + 1];
     double Now = JobClock();
@@ -89,7 +89,7 @@ static void *ToolProgressMain(void *Context)
     (void)Context;
     while (!Progress.Stop)
     {
-        JOB_PHASE Phase = Progress.Job->Phase;
+        JOB_PHASE Phase = Progress.Status->Phase;
 
         ToolShowPhase(Phase);
         if (Progress.Terminal && Phase != JobNothing && Phase != JobDone)
@@ -101,10 +101,10 @@ static void *ToolProgressMain(void *Context)
     return NULL;
 }
 
-VOID ToolStartProgress(PSORT_JOB Job, BOOLEAN Quiet)
+VOID ToolStartProgress(const JOB_STATUS *Status, BOOLEAN Quiet)
 {
     memset(&Progress, 0, sizeof(Progress));
-    Progress.Job = Job;
+    Progress.Status = Status;
     Progress.Terminal = isatty(STDERR_FILENO) != 0;
     Progress.LastTime = JobClock();
     if (!Quiet)

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: MIT */
 /* The report at the end of a run: as text, or as one JSON object; and the debugger's views. */
-#include "job.h"
 #include "tool.h"
 
 #include <jansson.h>
@@ -153,26 +152,25 @@ static json_t *ToolProcessesJson(const NTMM_STATISTICS *S)
     return Array;
 }
 
-static json_t *ToolJobJson(const SORT_JOB *Job)
+static json_t *ToolJobJson(const TOOL_RESULT *Result)
 {
     json_t *Object = json_object();
     json_t *Seconds = json_object();
 
-    json_object_set_new(Object, "name", json_string("sort"));
-    ToolSet(Object, "bytes", Job->InputBytes);
-    ToolSet(Object, "lines", Job->Lines);
-    ToolSet(Object, "words", Job->Words);
-    ToolSet(Object, "distinctWords", Job->DistinctWords);
-    for (JOB_PHASE Phase = JobRead; Phase < JobDone; Phase++)
+    json_object_set_new(Object, "name", json_string(Result->Job));
+    for (ULONG Index = 0; Index < Result->NumberCount; Index++)
     {
-        json_object_set_new(Seconds, JobPhaseName(Phase), json_real(Job->Seconds[Phase]));
+        ToolSet(Object, Result->Numbers[Index].Name, Result->Numbers[Index].Value);
     }
-    json_object_set_new(Seconds, "all", json_real(Job->Seconds[JobDone]));
+    for (ULONG Index = 0; Index < Result->TimeCount; Index++)
+    {
+        json_object_set_new(Seconds, Result->Times[Index].Name, json_real(Result->Times[Index].Seconds));
+    }
     json_object_set_new(Object, "seconds", Seconds);
     return Object;
 }
 
-static int ToolPrintJson(const NTMM_STATISTICS *S, const SORT_JOB *Job)
+static int ToolPrintJson(const NTMM_STATISTICS *S, const TOOL_RESULT *Job)
 {
     json_t *Root = json_object();
     int Result;
@@ -196,20 +194,28 @@ static int ToolPrintJson(const NTMM_STATISTICS *S, const SORT_JOB *Job)
 
 /* ---- Text -------------------------------------------------------------------------------------------------------------------- */
 
-int ToolPrintReport(const NTMM_STATISTICS *Statistics, const SORT_JOB *Job, BOOLEAN Json)
+int ToolPrintReport(const NTMM_STATISTICS *Statistics, const TOOL_RESULT *Result, BOOLEAN Json)
 {
     if (Json)
     {
-        return ToolPrintJson(Statistics, Job);
+        return ToolPrintJson(Statistics, Result);
     }
-    printf(
-        "sorted %llu lines, %llu bytes: read %.2f s, sort %.2f s, merge and count %.2f s, together %.2f s\n",
-        Job->Lines, Job->InputBytes, Job->Seconds[JobRead], Job->Seconds[JobSort], Job->Seconds[JobMerge],
-        Job->Seconds[JobDone]);
-    printf("counted %llu words, %llu of them distinct\n\n", Job->Words, Job->DistinctWords);
+    printf("%s\n", Result->Text);
     NtmmPrintStatistics(Statistics, ToolPrintText, stdout);
     return fflush(stdout) == 0 ? TOOL_OK
                                : ToolFail(TOOL_FAILED, "the report cannot be written to standard output");
+}
+
+VOID ToolAddNumber(PTOOL_RESULT Result, PCSTR Name, ULONG64 Value)
+{
+    Result->Numbers[Result->NumberCount].Name = Name;
+    Result->Numbers[Result->NumberCount++].Value = Value;
+}
+
+VOID ToolAddTime(PTOOL_RESULT Result, PCSTR Name, double Seconds)
+{
+    Result->Times[Result->TimeCount].Name = Name;
+    Result->Times[Result->TimeCount++].Seconds = Seconds;
 }
 
 /* ---- Views ------------------------------------------------------------------------------------------------------------------- */

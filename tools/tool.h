@@ -19,6 +19,12 @@ int ToolFail(int Code, PCSTR Format, ...) __attribute__((format(printf, 2, 3)));
 
 /* ---- Options (options.c) -------------------------------------------------------------------------------------- */
 
+typedef enum _TOOL_JOB
+{
+    ToolJobSort,
+    ToolJobIndex
+} TOOL_JOB;
+
 typedef struct _TOOL_OPTIONS
 {
     NTMM_PARAMETERS Machine; /* paging-file paths: strings of this structure */
@@ -28,7 +34,9 @@ typedef struct _TOOL_OPTIONS
     BOOLEAN Quiet;
     PSTR Output;
     PSTR Words;
-    PSTR Input;
+    TOOL_JOB Job;
+    ULONG InputCount;
+    PSTR *Inputs;
 } TOOL_OPTIONS, *PTOOL_OPTIONS;
 
 /* "64M", "1G", "4096", "256K": bytes. FALSE: it is none. */
@@ -67,20 +75,50 @@ VOID ToolCatchSignals(VOID);
 /* ---- Commands ------------------------------------------------------------------------------------------------------ */
 
 int ToolRun(int ArgumentCount, const char **Arguments);
+int ToolRunSort(PTOOL_OPTIONS Options);  /* run_sort.c */
+int ToolRunIndex(PTOOL_OPTIONS Options); /* run_index.c */
 int ToolFeatures(VOID);
 int ToolCounters(VOID);
 
+/* ---- Machines (run.c) ------------------------------------------------------------------------------------------------ */
+
+/* A regular file that can be read: its descriptor and size. TOOL_OK or TOOL_FAILED after a message. */
+int ToolOpenInput(PCSTR Path, int *File, ULONG64 *Bytes);
+
+/* Boots, runs Job(Context), shuts down, removes the paging files that it made. What Job or the machine says. */
+int ToolRunMachine(const NTMM_PARAMETERS *Machine, int (*Job)(PVOID Context), PVOID Context);
+
 /* ---- Reports (report.c) ---------------------------------------------------------------------------------------------- */
 
-struct _SORT_JOB;
+struct _JOB_STATUS;
 
-int ToolPrintReport(const NTMM_STATISTICS *Statistics, const struct _SORT_JOB *Job, BOOLEAN Json);
+/* What a job says about itself. */
+typedef struct _TOOL_RESULT
+{
+    PCSTR Job;
+    CHAR Text[512]; /* whole lines */
+    ULONG NumberCount, TimeCount;
+    struct
+    {
+        PCSTR Name; /* JSON */
+        ULONG64 Value;
+    } Numbers[8];
+    struct
+    {
+        PCSTR Name;
+        double Seconds;
+    } Times[5];
+} TOOL_RESULT, *PTOOL_RESULT;
+
+VOID ToolAddNumber(PTOOL_RESULT Result, PCSTR Name, ULONG64 Value);
+VOID ToolAddTime(PTOOL_RESULT Result, PCSTR Name, double Seconds);
+int ToolPrintReport(const NTMM_STATISTICS *Statistics, const TOOL_RESULT *Result, BOOLEAN Json);
 VOID ToolPrintViews(PEPROCESS Process, PVOID Address);
 
 /* ---- Progress (progress.c) --------------------------------------------------------------------------------------------- */
 
-/* A thread that shows on standard error how far Job is: a bar on a terminal, a line for each phase elsewhere. */
-VOID ToolStartProgress(struct _SORT_JOB *Job, BOOLEAN Quiet);
+/* A thread that shows on standard error how far a job is: a bar on a terminal, a line for each phase elsewhere. */
+VOID ToolStartProgress(const struct _JOB_STATUS *Status, BOOLEAN Quiet);
 VOID ToolStopProgress(VOID);
 
 #endif

@@ -37,6 +37,14 @@ NTSTATUS MiMapView(PMI_ADDRESS_SPACE Space, PMI_VIEW View);
 /* Flags: MEM_PRESERVE_PLACEHOLDER, MEM_UNMAP_WITH_TRANSIENT_BOOST. STATUS_NOT_MAPPED_VIEW. */
 NTSTATUS MiUnmapView(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, ULONG Flags);
 
+/*
+ * The FILE_OBJECT whose pages the address shows, referenced. STATUS_INVALID_ADDRESS (nothing there), STATUS_CONFLICTING_ADDRESSES (private
+ * memory), STATUS_FILE_INVALID (a section of the paging file).
+ */
+NTSTATUS MiReferenceMappedFile(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PVOID *FileObject);
+/* Pages of commitment in views of sections of the paging file, each view counted. */
+NTSTATUS MiQuerySharedCommit(PMI_ADDRESS_SPACE Space, PSIZE_T Pages);
+
 /* image.c (images): the view of an image section, called by MiMapView with everything checked but what images have of their own. */
 NTSTATUS MiMapImageView(PMI_ADDRESS_SPACE Space, PMI_VIEW View, ULONG Protection);
 

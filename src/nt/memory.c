@@ -134,8 +134,7 @@ static NTSTATUS NtpApplyParameter(const MEM_EXTENDED_PARAMETER *Parameter, PMI_A
     }
 }
 
-static NTSTATUS NtpCaptureParameters(const MEM_EXTENDED_PARAMETER *Parameters, ULONG Count,
-                                     PMI_ALLOCATION Allocation)
+NTSTATUS NtCaptureParameters(const MEM_EXTENDED_PARAMETER *Parameters, ULONG Count, PMI_ALLOCATION Allocation)
 {
     ULONG Seen = 0;
 
@@ -172,7 +171,7 @@ static NTSTATUS NtpAllocateVirtualMemoryEx(HANDLE ProcessHandle, PVOID *BaseAddr
                                            ULONG ExtendedParameterCount)
 {
     MI_ALLOCATION Allocation = { .Type = AllocationType, .Protect = PageProtection, .Extended = TRUE };
-    NTSTATUS Status = NtpCaptureParameters(ExtendedParameters, ExtendedParameterCount, &Allocation);
+    NTSTATUS Status = NtCaptureParameters(ExtendedParameters, ExtendedParameterCount, &Allocation);
 
     return NT_SUCCESS(Status) ? NtpAllocate(ProcessHandle, BaseAddress, RegionSize, &Allocation) : Status;
 }

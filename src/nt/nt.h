@@ -136,6 +136,10 @@ typedef struct _NT_ATTRIBUTES
 
 NTSTATUS NtCaptureAttributes(const OBJECT_ATTRIBUTES *Source, PNT_ATTRIBUTES Target);
 
+/* Extended parameters of NtAllocateVirtualMemoryEx and NtMapViewOfSectionEx. memory.c */
+NTSTATUS NtCaptureParameters(const MEM_EXTENDED_PARAMETER *Parameters, ULONG Count,
+                             PMI_ALLOCATION Allocation);
+
 /* ---- Handles (handle.c) -------------------------------------------------------------------------------- */
 
 #define NT_KERNEL_HANDLE ((ULONG_PTR)0xffffffff80000000ull)
@@ -145,6 +149,9 @@ OB_HANDLE_TABLE *NtTableOfHandle(HANDLE *Handle);
 
 /* A process by handle, NtCurrentProcess() included, referenced. */
 NTSTATUS NtReferenceProcess(HANDLE Handle, ACCESS_MASK Access, PEPROCESS *Process);
+
+/* A section by handle, referenced. section.c */
+NTSTATUS NtReferenceSection(HANDLE Handle, ACCESS_MASK Access, PSECTION *Section);
 
 /* An object of any type that can be waited for, referenced; *Header is what to wait on. */
 NTSTATUS NtReferenceWaitable(HANDLE Handle, PVOID *Object, PVOID *Header);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* NtQueryVirtualMemory and NtSetInformationVirtualMemory: one routine for each information class. */
+#include "io/io.h"
+#include "mapping/mapping.h"
 #include "nt/nt.h"
 
 typedef struct _NT_QUERY
@@ -108,24 +110,61 @@ static NTSTATUS NtpQueryWorkingSetEx(NT_QUERY *Query)
     return Status;
 }
 
-/* Views of sections share commitment; private memory has none to share. */
 static NTSTATUS NtpQuerySharedCommit(NT_QUERY *Query)
 {
     MEMORY_SHARED_COMMIT_INFORMATION Information = { .CommitSize = 0 };
+    NTSTATUS Status;
 
     Query->Needed = sizeof(Information);
     if (Query->Length < sizeof(Information))
     {
         return STATUS_INFO_LENGTH_MISMATCH;
     }
-    return NtStore(Query->Buffer, &Information, sizeof(Information));
+    Status = MiQuerySharedCommit(Query->Space, &Information.CommitSize);
+    return NT_SUCCESS(Status) ? NtStore(Query->Buffer, &Information, sizeof(Information)) : Status;
 }
 
-/* Nothing is mapped before there are sections: no address lies in a view. */
-static NTSTATUS NtpQueryView(NT_QUERY *Query)
+/* The name of the file behind a view, with the characters behind the UNICODE_STRING. */
+static NTSTATUS NtpQueryMappedFilename(NT_QUERY *Query)
+{
+    UNICODE_STRING Name;
+    PFILE_OBJECT File;
+    PVOID Object;
+    NTSTATUS Status = MiReferenceMappedFile(Query->Space, Query->Va, &Object);
+
+    if (!NT_SUCCESS(Status))
+    {
+        return Status == STATUS_CONFLICTING_ADDRESSES ? STATUS_INVALID_ADDRESS : Status;
+    }
+    File = Object;
+    Name.Length = File->FileName.Length;
+    Name.MaximumLength = (USHORT)(Name.Length + sizeof(WCHAR));
+    Name.Buffer = NtMember(Query->Buffer, sizeof(Name));
+    Query->Needed = sizeof(Name) + Name.MaximumLength;
+    if (Query->Length < sizeof(Name))
+    {
+        Status = STATUS_INFO_LENGTH_MISMATCH;
+    }
+    else if (Query->Length < Query->Needed)
+    {
+        Status = STATUS_BUFFER_OVERFLOW;
+    }
+    else
+    {
+        const WCHAR End = 0;
+
+        Status = NtStore(Name.Buffer, File->FileName.Buffer, Name.Length);
+        Status = NT_SUCCESS(Status) ? NtStore(NtMember(Name.Buffer, Name.Length), &End, sizeof(End)) : Status;
+        Status = NT_SUCCESS(Status) ? NtStore(Query->Buffer, &Name, sizeof(Name)) : Status;
+    }
+    ObDereferenceObjectBody(File);
+    return Status;
+}
+
+static NTSTATUS NtpQueryImage(NT_QUERY *Query)
 {
     Query->Needed = 0;
-    return STATUS_INVALID_ADDRESS;
+    return STATUS_NOT_IMPLEMENTED;
 }
 
 static const struct
@@ -135,11 +174,11 @@ static const struct
 } NtMemoryClasses[MaxMemoryInfoClass] = {
     [MemoryBasicInformation] = { NtpQueryBasic, PROCESS_QUERY_LIMITED_INFORMATION },
     [MemoryWorkingSetInformation] = { NtpQueryWorkingSet, PROCESS_QUERY_INFORMATION },
-    [MemoryMappedFilenameInformation] = { NtpQueryView, PROCESS_QUERY_INFORMATION },
+    [MemoryMappedFilenameInformation] = { NtpQueryMappedFilename, PROCESS_QUERY_INFORMATION },
     [MemoryRegionInformation] = { NtpQueryRegion, PROCESS_QUERY_LIMITED_INFORMATION },
     [MemoryWorkingSetExInformation] = { NtpQueryWorkingSetEx, PROCESS_QUERY_INFORMATION },
     [MemorySharedCommitInformation] = { NtpQuerySharedCommit, PROCESS_QUERY_INFORMATION },
-    [MemoryImageInformation] = { NtpQueryView, PROCESS_QUERY_INFORMATION },
+    [MemoryImageInformation] = { NtpQueryImage, PROCESS_QUERY_INFORMATION },
     [MemoryRegionInformationEx] = { NtpQueryRegion, PROCESS_QUERY_LIMITED_INFORMATION },
     [MemoryPrivilegedBasicInformation] = { NtpQueryBasic, PROCESS_QUERY_INFORMATION },
 };
@@ -179,7 +218,8 @@ static NTSTATUS NtpQueryVirtualMemory(HANDLE ProcessHandle, PVOID BaseAddress,
     Query.Space = &Process->Space;
     Status = NtMemoryClasses[MemoryInformationClass].Routine(&Query);
     ObDereferenceObjectBody(Process);
-    if (ReturnLength != NULL && (NT_SUCCESS(Status) || Status == STATUS_INFO_LENGTH_MISMATCH))
+    if (ReturnLength != NULL &&
+        (NT_SUCCESS(Status) || Status == STATUS_INFO_LENGTH_MISMATCH || Status == STATUS_BUFFER_OVERFLOW))
     {
         (VOID) NtStore(ReturnLength, &Query.Needed, sizeof(Query.Needed));
     }

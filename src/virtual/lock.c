@@ -74,7 +74,7 @@ static NTSTATUS MiCheckLockQuota(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, UL
     {
         PMMVAD Vad = MiLocateVad(Space, Vpn);
 
-        if (Vad == NULL || Vad->CommitCharge == 0)
+        if (Vad == NULL || (Vad->CommitCharge == 0 && Vad->ControlArea == NULL))
         {
             Status = STATUS_ACCESS_VIOLATION;
             break;

@@ -270,6 +270,11 @@ static ULONG64 MiCurrentProcessNumber(void)
     return MiCurrentProcess()->UniqueProcessId;
 }
 
+ULONG_PTR MiPagedPoolStartVpn(void)
+{
+    return MiState.Virtual->BaseVpn;
+}
+
 /* ---- Birth and death ---------------------------------------------------------------------------------- */
 
 NTSTATUS MiInitializePagedPool(void)

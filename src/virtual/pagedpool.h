@@ -7,6 +7,8 @@
 
 /* After the system space is there. STATUS_INSUFFICIENT_RESOURCES leaves nothing behind. */
 NTSTATUS MiInitializePagedPool(void);
+/* Where its addresses begin: the end of those that others may use. */
+ULONG_PTR MiPagedPoolStartVpn(void);
 VOID MiShutdownPagedPool(void); /* bug-checks when paged blocks are left */
 
 #endif

@@ -189,6 +189,21 @@ NTSTATUS MiQueryBasicInformation(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PMEMORY_
     return Status == STATUS_RETRY ? STATUS_NO_MEMORY : Status;
 }
 
+static VOID MiDescribeRegionType(const MMVAD *Vad, PMEMORY_REGION_INFORMATION Information)
+{
+    PCONTROL_AREA ControlArea = Vad->ControlArea;
+
+    Information->Private = Vad->u.PrivateMemory & 1u;
+    Information->MappedPhysical = Vad->u.VadType == VadDevicePhysicalMemory;
+    if (ControlArea != NULL)
+    {
+        Information->MappedDataFile = ControlArea->Backing == MiBackingDataFile;
+        Information->MappedImage = Vad->u.VadType == VadImageMap;
+        Information->MappedPageFile = ControlArea->Backing == MiBackingPagingFile;
+        Information->MappedPhysical = ControlArea->Backing == MiBackingPhysical;
+    }
+}
+
 NTSTATUS MiQueryRegionInformation(PMI_ADDRESS_SPACE Space, ULONG_PTR Va,
                                   PMEMORY_REGION_INFORMATION Information)
 {
@@ -211,8 +226,7 @@ NTSTATUS MiQueryRegionInformation(PMI_ADDRESS_SPACE Space, ULONG_PTR Va,
     {
         Information->AllocationBase = (PVOID)MiVaOf(Vad->StartingVpn);
         Information->AllocationProtect = MiWin32Protection(Vad->u.Protection);
-        Information->Private = Vad->u.VadType != VadDevicePhysicalMemory;
-        Information->MappedPhysical = Vad->u.VadType == VadDevicePhysicalMemory;
+        MiDescribeRegionType(Vad, Information);
         Information->PlaceholderReservation = Vad->u.Placeholder & 1u;
         Information->MappedWriteWatch = Vad->u.VadType == VadWriteWatch;
         Information->RegionSize = MiVaOf(MiVadPages(Vad));

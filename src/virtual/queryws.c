@@ -17,17 +17,41 @@ static ULONG_PTR MiShareCountOf(MMPTE Pte)
     return Count < 7 ? Count : 7;
 }
 
+/* Whether a valid entry maps a page of a section. The entry may change at any time unless its frame is locked. */
+static BOOLEAN MiIsSectionEntry(PMMPTE PointerPte, MMPTE Pte)
+{
+    BOOLEAN Section = FALSE;
+    KIRQL OldIrql;
+    PMMPFN Pfn;
+
+    if ((Pte.Long & MM_PTE_SHARED) == 0)
+    {
+        return FALSE;
+    }
+    Pfn = MiPfn(Pte.Hard.PageFrameNumber);
+    OldIrql = KiRaiseIrqlToDispatch();
+    MiLockPfn(Pfn);
+    if (((MiReadPte(PointerPte).Long ^ Pte.Long) & (MM_PTE_VALID | MM_PTE_SHARED | MM_PTE_FRAME_MASK)) == 0)
+    {
+        Section = MiIsSectionPrototype(Pfn->PteAddress);
+    }
+    MiUnlockPfn(Pfn);
+    KiLowerIrqlFromDispatch(OldIrql);
+    return Section;
+}
+
 /* A private page that a clone shares copy-on-write is read-write to its owner. */
-static ULONG MiClientProtection(MMPTE Pte)
+static ULONG MiClientProtection(PMMPTE PointerPte, MMPTE Pte)
 {
     ULONG Protection = MiProtectionFromPte(Pte);
 
-    return MiIsCopyOnWrite(Protection) ? Protection & ~1u : Protection;
+    return MiIsCopyOnWrite(Protection) && !MiIsSectionEntry(PointerPte, Pte) ? Protection & ~1u : Protection;
 }
 
-static MEMORY_WORKING_SET_BLOCK MiWorkingSetBlock(ULONG_PTR Vpn, MMPTE Pte)
+static MEMORY_WORKING_SET_BLOCK MiWorkingSetBlock(ULONG_PTR Vpn, PMMPTE PointerPte, MMPTE Pte)
 {
-    MEMORY_WORKING_SET_BLOCK Block = { .Protection = MiClientProtection(Pte) & 31u,
+    MEMORY_WORKING_SET_BLOCK Block = { .Protection = MiClientProtection(PointerPte, Pte) & 31u,
+                                       .Shared = (Pte.Long & MM_PTE_SHARED) != 0,
                                        .ShareCount = MiShareCountOf(Pte) & 7u,
                                        .Node = MiPfnNode(MiPfn(Pte.Hard.PageFrameNumber)) & 7u,
                                        .VirtualPage = Vpn & ((1ull << 52) - 1) };
@@ -59,7 +83,7 @@ ULONG MiQueryWorkingSetBlocks(PMI_ADDRESS_SPACE Space, PULONG_PTR Vpn, PMEMORY_W
             }
             if (Pte.Hard.Valid && (Pte.Long & MM_PTE_PHYSICAL) == 0)
             {
-                Blocks[Got++] = MiWorkingSetBlock(Range.Vpn + Index, Pte);
+                Blocks[Got++] = MiWorkingSetBlock(Range.Vpn + Index, &Range.PointerPte[Index], Pte);
             }
         }
     }
@@ -67,7 +91,7 @@ ULONG MiQueryWorkingSetBlocks(PMI_ADDRESS_SPACE Space, PULONG_PTR Vpn, PMEMORY_W
     return Got;
 }
 
-static MEMORY_WORKING_SET_EX_BLOCK MiDescribeValid(MMPTE Pte)
+static MEMORY_WORKING_SET_EX_BLOCK MiDescribeValid(PMMPTE PointerPte, MMPTE Pte)
 {
     MEMORY_WORKING_SET_EX_BLOCK Block = { .Flags = 0 };
 
@@ -85,7 +109,7 @@ static MEMORY_WORKING_SET_EX_BLOCK MiDescribeValid(MMPTE Pte)
     }
     Block.Valid = 1;
     Block.ShareCount = MiShareCountOf(Pte) & 7u;
-    Block.Win32Protection = MiWin32Protection(MiClientProtection(Pte)) & 0x7ffu;
+    Block.Win32Protection = MiWin32Protection(MiClientProtection(PointerPte, Pte)) & 0x7ffu;
     Block.Locked = (Pte.Long & MM_PTE_STAYS) != 0;
     return Block;
 }
@@ -129,7 +153,7 @@ MEMORY_WORKING_SET_EX_BLOCK MiQueryWorkingSetExBlock(PMI_ADDRESS_SPACE Space, UL
 
         if (Pte.Hard.Valid)
         {
-            Block = MiDescribeValid(Pte);
+            Block = MiDescribeValid(PointerPte, Pte);
         }
         else if (MiIsTransition(Pte))
         {

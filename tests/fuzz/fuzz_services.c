@@ -477,6 +477,81 @@ static void CallHandles(void)
     }
 }
 
+static const ULONG SectionFlags[] = { SEC_COMMIT,  SEC_COMMIT,    SEC_RESERVE,     SEC_RESERVE,
+                                      SEC_BASED,   SEC_NO_CHANGE, SEC_LARGE_PAGES, SEC_IMAGE,
+                                      SEC_NOCACHE, SEC_FILE,      SEC_WRITECOMBINE };
+static const ULONG ViewFlags[] = {
+    0, 0, MEM_TOP_DOWN, MEM_RESERVE, MEM_LARGE_PAGES, MEM_REPLACE_PLACEHOLDER, SEC_NO_CHANGE
+};
+
+static void CallCreateSection(void)
+{
+    WCHAR Text[] = u"\\fuzz0";
+    UNICODE_STRING Name = { sizeof(Text) - sizeof(WCHAR), sizeof(Text), Text };
+    OBJECT_ATTRIBUTES Attributes = { .Length = sizeof(Attributes),
+                                     .ObjectName = (Byte() & 1) != 0 ? Pointer(&Name, sizeof(Name), 3) : NULL,
+                                     .Attributes = (Byte() & 3) == 0 ? (ULONG)Number(2) : OBJ_OPENIF };
+    PVOID Result = PointerToNumber(0, 0);
+    PVOID Object = (Byte() & 1) != 0 ? NULL : Pointer(&Attributes, sizeof(Attributes), 1);
+    PVOID Size = PointerToNumber(Length(), 2);
+    HANDLE File = (Byte() & 15) == 0 ? Process() : NULL;
+    ULONG Access = (Byte() & 3) == 0 ? (ULONG)Number(3) : SECTION_ALL_ACCESS;
+    ULONG Protect = FLAGS(ProtectionFlags);
+
+    if ((Byte() & 7) == 0)
+    {
+        NtOpenSection(Result, Access, Object);
+        return;
+    }
+    NtCreateSection(Result, Access, Object, Size, Protect, FLAGS(SectionFlags), File);
+}
+
+static void CallMapView(void)
+{
+    HANDLE Section = Process();
+    HANDLE Target = (Byte() & 3) == 0 ? Process() : NtCurrentProcess();
+    PVOID Base = PointerToNumber((Byte() & 1) != 0 ? 0 : Address() & ~0xffffull, 0);
+    PVOID Offset = (Byte() & 1) != 0 ? NULL : PointerToNumber(Length() & ~0xffffull, 1);
+    PVOID Size = PointerToNumber((Byte() & 1) != 0 ? 0 : Length(), 2);
+    ULONG Type = FLAGS(ViewFlags);
+    ULONG Protect = FLAGS(ProtectionFlags);
+
+    if ((Byte() & 1) != 0)
+    {
+        NtMapViewOfSectionEx(Section, Target, Base, Offset, Size, Type, Protect, NULL, 0);
+        return;
+    }
+    NtMapViewOfSection(Section, Target, Base, Byte() & 31, (Byte() & 3) == 0 ? Length() : 0, Offset, Size,
+                       (SECTION_INHERIT)(Byte() & 3), Type, Protect);
+}
+
+static void CallSection(void)
+{
+    HANDLE Handle = Process();
+    PVOID Va = (PVOID)Address();
+
+    switch (Byte() & 7)
+    {
+    case 0:
+    case 1:
+        NtUnmapViewOfSection(Handle, Va);
+        break;
+    case 2:
+        NtUnmapViewOfSectionEx(Handle, Va, Flags(FreeFlags, RTL_NUMBER_OF(FreeFlags)));
+        break;
+    case 3:
+        NtExtendSection(Handle, PointerToNumber(Length(), 0));
+        break;
+    case 4:
+        NtAreMappedFilesTheSame(Va, (PVOID)Address());
+        break;
+    default:
+        NtQuerySection(Handle, (SECTION_INFORMATION_CLASS)(Byte() % 6), Buffer(), Length(),
+                       PointerToNumber(0, 0));
+        break;
+    }
+}
+
 static VOID TouchHere(PVOID Context)
 {
     volatile UCHAR *Place = Context;
@@ -512,6 +587,10 @@ static void (*const Calls[])(void) = {
     CallAllocate,
     CallFree,
     CallTransfer,
+    CallCreateSection,
+    CallMapView,
+    CallMapView,
+    CallSection,
 };
 
 /* ---- The program and its machine ---------------------------------------------------------------------------------------------------------- */

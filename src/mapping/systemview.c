@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Views for the kernel: in system space, whose VADs, faults and trimming are those of any space. Sessions have no space of their own yet:
+ * what is mapped for one is seen by all.
+ */
+#include "mapping/view.h"
+#include "nt/mm.h"
+#include "virtual/pagedpool.h"
+
+/* The protection that the section permits: views of the kernel have no other. */
+static ULONG MiSystemViewProtection(const SECTION *Section)
+{
+    ULONG Protection = MiMakeProtectionMask(Section->InitialPageProtection);
+
+    return MiIsWritable(Protection) && !MiIsCopyOnWrite(Protection) ? MM_READWRITE : MM_READONLY;
+}
+
+static NTSTATUS MiCheckSystemView(const SECTION *Section, ULONG64 Offset, PSIZE_T ViewSize)
+{
+    ULONG64 Size = __atomic_load_n(&Section->SizeOfSection, __ATOMIC_ACQUIRE);
+
+    if (Section->ControlArea->Backing == MiBackingImage)
+    {
+        return STATUS_NOT_IMPLEMENTED;
+    }
+    if (Offset >= Size)
+    {
+        return STATUS_INVALID_VIEW_SIZE;
+    }
+    if (*ViewSize == 0)
+    {
+        *ViewSize = (SIZE_T)(Size - Offset);
+    }
+    return *ViewSize > ROUND_TO_PAGES(Size - Offset) ? STATUS_INVALID_VIEW_SIZE : STATUS_SUCCESS;
+}
+
+/* Addresses for the view; the VAD is linked. */
+static NTSTATUS MiPlaceSystemView(PMMVAD Vad, SIZE_T Pages)
+{
+    PMI_ADDRESS_SPACE Space = &MiState.Space->System;
+    MI_FIND_RANGE Find = { .Pages = Pages,
+                           .AlignPages = MI_ALLOCATION_GRANULARITY >> PAGE_SHIFT,
+                           .LowestVpn = Space->LowestVpn,
+                           .HighestVpn = MiPagedPoolStartVpn() - 1 };
+    ULONG_PTR StartVpn;
+    NTSTATUS Status;
+
+    MiLockSpaceExclusive(Space);
+    Status = MiFindEmptyRange(Space, &Find, &StartVpn);
+    if (NT_SUCCESS(Status))
+    {
+        Vad->StartingVpn = StartVpn;
+        Vad->EndingVpn = StartVpn + Pages - 1;
+        MiLinkVad(Space, Vad);
+    }
+    MiUnlockSpaceExclusive(Space);
+    return Status;
+}
+
+static NTSTATUS MiMapSystemView(PSECTION Section, PVOID *MappedBase, PSIZE_T ViewSize, PULONG64 Offset)
+{
+    ULONG64 Start = *Offset & ~(ULONG64)(MI_ALLOCATION_GRANULARITY - 1);
+    SIZE_T Size = *ViewSize == 0 ? 0 : *ViewSize + (SIZE_T)(*Offset - Start);
+    ULONG Protection = MiSystemViewProtection(Section);
+    NTSTATUS Status = MiCheckSystemView(Section, Start, &Size);
+    PMMVAD Vad;
+
+    if (!NT_SUCCESS(Status))
+    {
+        return Status;
+    }
+    Vad = MiAllocateVadPatiently(BYTES_TO_PAGES(Size));
+    if (Vad == NULL)
+    {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    Vad->u.Protection = Protection & 31u;
+    Vad->u.CommitProtection = Protection & 31u;
+    Vad->u.WritableView = MiIsWritableView(Protection);
+    Vad->FirstPage = Start >> PAGE_SHIFT;
+    MiReferenceControlArea(Section->ControlArea, MiViewReference, FALSE, MiIsWritableView(Protection));
+    Vad->ControlArea = Section->ControlArea;
+    Status = MiPlaceSystemView(Vad, BYTES_TO_PAGES(Size));
+    if (!NT_SUCCESS(Status))
+    {
+        MiDestroyVad(Vad);
+        return Status;
+    }
+    *MappedBase = (PVOID)MiVaOf(Vad->StartingVpn);
+    *ViewSize = BYTES_TO_PAGES(Size) << PAGE_SHIFT;
+    *Offset = Start;
+    return STATUS_SUCCESS;
+}
+
+NTSTATUS NTAPI MmMapViewInSystemSpaceEx(PVOID Section, PVOID *MappedBase, PSIZE_T ViewSize,
+                                        PLARGE_INTEGER SectionOffset, ULONG_PTR Flags)
+{
+    ULONG64 Offset = (ULONG64)SectionOffset->QuadPart;
+    NTSTATUS Status;
+
+    if (Flags != 0 || SectionOffset->QuadPart < 0)
+    {
+        return STATUS_INVALID_PARAMETER;
+    }
+    Status = MiMapSystemView(Section, MappedBase, ViewSize, &Offset);
+    if (NT_SUCCESS(Status))
+    {
+        SectionOffset->QuadPart = (LONGLONG)Offset;
+    }
+    return Status;
+}
+
+NTSTATUS NTAPI MmMapViewInSystemSpace(PVOID Section, PVOID *MappedBase, PSIZE_T ViewSize)
+{
+    ULONG64 Offset = 0;
+
+    return MiMapSystemView(Section, MappedBase, ViewSize, &Offset);
+}
+
+NTSTATUS NTAPI MmUnmapViewInSystemSpace(PVOID MappedBase)
+{
+    return MiUnmapView(&MiState.Space->System, (ULONG_PTR)MappedBase, 0);
+}
+
+NTSTATUS NTAPI MmMapViewInSessionSpaceEx(PVOID Section, PVOID *MappedBase, PSIZE_T ViewSize,
+                                         PLARGE_INTEGER SectionOffset, ULONG_PTR Flags)
+{
+    return MmMapViewInSystemSpaceEx(Section, MappedBase, ViewSize, SectionOffset, Flags);
+}
+
+NTSTATUS NTAPI MmMapViewInSessionSpace(PVOID Section, PVOID *MappedBase, PSIZE_T ViewSize)
+{
+    return MmMapViewInSystemSpace(Section, MappedBase, ViewSize);
+}
+
+NTSTATUS NTAPI MmUnmapViewInSessionSpace(PVOID MappedBase)
+{
+    return MmUnmapViewInSystemSpace(MappedBase);
+}

@@ -49,7 +49,7 @@ PCONTROL_AREA MiAllocateControlArea(MI_BACKING_KIND Backing, ULONG64 Size, PVOID
     }
     OldIrql = KiAcquireSpinLock(&State->Lock);
     InsertTailList(&State->ControlAreas, &ControlArea->Links);
-    State->NumberOfControlAreas++;
+    __atomic_fetch_add(&State->NumberOfControlAreas, 1, __ATOMIC_RELAXED);
     KiReleaseSpinLock(&State->Lock, OldIrql);
     return ControlArea;
 }
@@ -79,7 +79,7 @@ static VOID MiLeaveUnusedList(PCONTROL_AREA ControlArea)
     {
         RemoveEntryList(&ControlArea->UnusedLinks);
         ControlArea->u.OnUnusedList = 0;
-        MiState.Section->UnusedSegmentCount--;
+        __atomic_fetch_sub(&MiState.Section->UnusedSegmentCount, 1, __ATOMIC_RELAXED);
     }
 }
 
@@ -170,7 +170,7 @@ static VOID MiDeleteControlArea(PCONTROL_AREA ControlArea)
         *ControlArea->Anchor = NULL;
     }
     RemoveEntryList(&ControlArea->Links);
-    State->NumberOfControlAreas--;
+    __atomic_fetch_sub(&State->NumberOfControlAreas, 1, __ATOMIC_RELAXED);
     KiReleaseSpinLock(&State->Lock, OldIrql);
     MiSignalSettled();
     if (State->ReleaseBacking != NULL)
@@ -181,8 +181,8 @@ static VOID MiDeleteControlArea(PCONTROL_AREA ControlArea)
     MiFreePool(ControlArea, MI_TAG_CONTROL_AREA);
 }
 
-/* Nobody refers to it and we have it alone (BeingDeleted): it stays if its file may want its pages again. */
-static VOID MiRetireControlArea(PCONTROL_AREA ControlArea, BOOLEAN Keep)
+/* Nobody refers to it and we have it alone (BeingDeleted): it stays if its file may want its pages again. TRUE: gone. */
+static BOOLEAN MiRetireControlArea(PCONTROL_AREA ControlArea, BOOLEAN Keep)
 {
     MI_SECTION_STATE *State = MiState.Section;
     KIRQL OldIrql;
@@ -190,15 +190,16 @@ static VOID MiRetireControlArea(PCONTROL_AREA ControlArea, BOOLEAN Keep)
     if (!Keep || MiCountSegmentPages(ControlArea->Segment) == 0)
     {
         MiDeleteControlArea(ControlArea);
-        return;
+        return TRUE;
     }
     OldIrql = KiAcquireSpinLock(&State->Lock);
     ControlArea->u.BeingDeleted = 0;
     ControlArea->u.OnUnusedList = 1;
     InsertTailList(&State->UnusedSegmentList, &ControlArea->UnusedLinks);
-    State->UnusedSegmentCount++;
+    __atomic_fetch_add(&State->UnusedSegmentCount, 1, __ATOMIC_RELAXED);
     KiReleaseSpinLock(&State->Lock, OldIrql);
     MiSignalSettled();
+    return FALSE;
 }
 
 /* Lock held. */
@@ -282,8 +283,8 @@ BOOLEAN MiDeleteAnchoredControlArea(PVOID volatile *Anchor)
 ULONG64 MiTrimUnusedSegments(ULONG64 Force)
 {
     MI_SECTION_STATE *State = MiState.Section;
-    ULONG64 Before = State->NumberOfControlAreas;
-    ULONG64 Turns = State->UnusedSegmentCount;
+    ULONG64 Turns = __atomic_load_n(&State->UnusedSegmentCount, __ATOMIC_RELAXED);
+    ULONG64 Deleted = 0;
 
     for (; Turns != 0; Turns--)
     {
@@ -299,10 +300,10 @@ ULONG64 MiTrimUnusedSegments(ULONG64 Force)
         MiLeaveUnusedList(ControlArea);
         ControlArea->u.BeingDeleted = 1;
         KiReleaseSpinLock(&State->Lock, OldIrql);
-        MiRetireControlArea(ControlArea, Force == 0);
+        Deleted += MiRetireControlArea(ControlArea, Force == 0);
         Force -= Force != 0;
     }
-    return Before > State->NumberOfControlAreas ? Before - State->NumberOfControlAreas : 0;
+    return Deleted;
 }
 
 PCONTROL_AREA MiNextControlArea(void)

@@ -440,6 +440,7 @@ NTSTATUS MiInitializeFault(void)
     }
     InitializeListHead(&MiState.Fault->ClonePages);
     MiState.Section->Backings[MiBackingPagingFile] = &MiPagingFileBacking;
+    MiState.Section->Backings[MiBackingImage] = &MiImageBacking;
     MiState.Section->DeletePages = MiDeleteSegmentPages;
     MiState.Section->ReleaseBacking = MiReleaseBacking;
     return STATUS_SUCCESS;

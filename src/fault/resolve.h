@@ -71,6 +71,7 @@ VOID MiDeleteSegmentPages(PSEGMENT Segment);
 VOID MiReleaseBacking(PCONTROL_AREA ControlArea);
 
 extern const MI_BACKING MiPagingFileBacking;
+extern const MI_BACKING MiImageBacking; /* imagepage.c */
 
 MI_FAULT_RESULT MiResolveWatchedWrite(PMI_FAULT Fault); /* demandzero.c */
 /* The page is being written to: if its region is watched, remembers it. demandzero.c */

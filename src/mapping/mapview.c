@@ -118,7 +118,9 @@ static NTSTATUS MiCheckViewProtection(const MI_VIEW *View, PULONG Protection)
     {
         return STATUS_INVALID_PAGE_PROTECTION;
     }
-    if (!MiIsCompatible(Section->InitialPageProtection, *Protection))
+    /* Pages of images have the protection of their PE section, whatever is asked for. */
+    if (Section->ControlArea->Backing != MiBackingImage &&
+        !MiIsCompatible(Section->InitialPageProtection, *Protection))
     {
         return STATUS_SECTION_PROTECTION;
     }

@@ -18,6 +18,7 @@
     X(CollidedFaults, "Collided Faults", "faults that waited for a read that another fault had begun")       \
     X(PagingFileFaults, "Paging File Faults", "faults that read from a paging file")                         \
     X(MappedFileFaults, "Mapped File Faults", "faults that read from a mapped file")                         \
+    X(ImageFaults, "Image Faults", "faults that read pages of executable images from their files")           \
     X(PrototypeFaults, "Prototype Faults", "faults resolved through a prototype PTE")                        \
     X(WriteCopies, "Write Copies", "copy-on-write pages copied")                                             \
     X(WriteCopiesAvoided, "Write Copies Avoided", "copy-on-write pages taken over by their last user")       \

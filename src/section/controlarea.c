@@ -350,7 +350,14 @@ ULONG MiImageViewProtection(const MMVAD *Vad, ULONG_PTR Vpn)
 {
     PSUBSECTION Subsection = MiLocateSubsection(Vad->ControlArea, Vad->FirstPage + (Vpn - Vad->StartingVpn));
 
-    return Subsection != NULL ? Subsection->Protection : MM_NOACCESS;
+    ULONG Protection = Subsection != NULL ? Subsection->Protection : MM_NOACCESS;
+
+    if ((Vad->u.Protection & MM_EXECUTE) == 0 && (Protection & MM_EXECUTE) != 0)
+    {
+        /* SEC_IMAGE_NO_EXECUTE */
+        Protection = Protection == MM_EXECUTE ? MM_READONLY : Protection & ~(ULONG)MM_EXECUTE;
+    }
+    return Protection;
 }
 
 /* ---- Birth, death, checks ---------------------------------------------------------------------------------------- */

@@ -166,6 +166,11 @@ static void TakeBooks(void)
 
 void TestAssertNothingLeft(void)
 {
+    if (MiState.Section != NULL)
+    {
+        MiTrimUnusedSegments(~0ull); /* files are kept in memory after their last use */
+        assert_int_equal(MiState.Section->NumberOfControlAreas, 0);
+    }
     if (MiState.Space != NULL)
     {
         assert_int_equal(MiState.Space->ProcessCount, TestBooted.Processes);

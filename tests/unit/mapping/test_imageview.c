@@ -1,0 +1,357 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Views of images, seen by the simulated processor, deterministically: contents and fix-ups of every page against an oracle that lays the
+ * file out in memory at once; paging; failures of everything that can fail. Source: Microsoft Learn, "PE Format", NtMapViewOfSection.
+ */
+#include "views.h"
+
+#include "nt/file.h"
+#include "peimage.h"
+#include "section/imagemap.h"
+
+#define BASE   (((PORT_USER_LOWEST + 0x40000000) & ~0xffffull))
+#define PAGES  64u
+#define BYTES  (PAGES * PAGE_SIZE)
+#define RANDOM 0x40u /* fix-ups */
+
+static UCHAR Text[0x2a00];
+static UCHAR Data[0x5234];
+static UCHAR Shared[0x1100];
+static ULONG Fixups[RANDOM];
+static UCHAR Oracle[BYTES];
+static ULONG ImageBytes;
+static ULONG Name;
+
+static PE_TEST_IMAGE MakeSample(TEST_RANDOM *Random)
+{
+    PE_TEST_IMAGE Image = { .Base = BASE,
+                            .EntryPoint = 0x1000,
+                            .DllCharacteristics = IMAGE_DLLCHARACTERISTICS_DYNAMIC_BASE,
+                            .SectionCount = 4,
+                            .Sections = { { ".text", 0, PE_TEXT, Text, sizeof(Text) },
+                                          { ".data", 0x7000, PE_DATA, Data, sizeof(Data) },
+                                          { ".shared", 0, PE_SHARED, Shared, sizeof(Shared) },
+                                          { ".bss", 0x3000, PE_BSS, NULL, 0 } },
+                            .Fixups = Fixups,
+                            .FixupCount = RANDOM };
+
+    for (ULONG Index = 0; Index < sizeof(Text); Index++)
+    {
+        Text[Index] = (UCHAR)TestDraw(Random);
+    }
+    for (ULONG Index = 0; Index < sizeof(Data); Index++)
+    {
+        Data[Index] = (UCHAR)TestDraw(Random);
+    }
+    for (ULONG Index = 0; Index < sizeof(Shared); Index++)
+    {
+        Shared[Index] = (UCHAR)TestDraw(Random);
+    }
+    /* Eleven bytes apart at least, so that some fields cross pages and none touches another one. */
+    for (ULONG Index = 0, Rva = 0x1000; Index < RANDOM; Index++)
+    {
+        Rva += 11 + (ULONG)TestBelow(Random, 400);
+        Fixups[Index] = Rva;
+    }
+    return Image;
+}
+
+/* The whole image in memory, relocated at once. */
+static void LayOut(const PE_TEST_IMAGE *Image, const UCHAR *File, ULONG64 Base)
+{
+    IMAGE_NT_HEADERS64 *Headers = PeHeaders((UCHAR *)(ULONG_PTR)File);
+    IMAGE_SECTION_HEADER *Sections = PeSectionHeaders((UCHAR *)(ULONG_PTR)File);
+    ULONG64 Delta = Base - Image->Base;
+
+    memset(Oracle, 0, sizeof(Oracle));
+    ImageBytes = Headers->OptionalHeader.SizeOfImage;
+    assert_true(ImageBytes <= sizeof(Oracle));
+    memcpy(Oracle, File, Headers->OptionalHeader.SizeOfHeaders);
+    for (ULONG Index = 0; Index < Headers->FileHeader.NumberOfSections; Index++)
+    {
+        memcpy(Oracle + Sections[Index].VirtualAddress, File + Sections[Index].PointerToRawData,
+               Sections[Index].SizeOfRawData);
+    }
+    for (ULONG Index = 0; Index < Image->FixupCount; Index++)
+    {
+        ULONG64 Value;
+
+        memcpy(&Value, Oracle + Image->Fixups[Index], sizeof(Value));
+        Value += Delta;
+        memcpy(Oracle + Image->Fixups[Index], &Value, sizeof(Value));
+    }
+    Headers = PeHeaders(Oracle);
+    Headers->OptionalHeader.ImageBase = Base;
+}
+
+/* A file in memory with the bytes; the handle is the current process's. */
+static HANDLE MakeFile(const UCHAR *Bytes, SIZE_T Size)
+{
+    WCHAR Wide[64];
+    char Narrow[64];
+    UNICODE_STRING String;
+    OBJECT_ATTRIBUTES Attributes;
+    IO_STATUS_BLOCK IoStatus;
+    LARGE_INTEGER Offset = { .QuadPart = 0 };
+    HANDLE File;
+    int Length = snprintf(Narrow, sizeof(Narrow), "\\\\.\\Memory\\image%u", ++Name);
+
+    for (int Index = 0; Index <= Length; Index++)
+    {
+        Wide[Index] = (WCHAR)Narrow[Index];
+    }
+    RtlInitUnicodeString(&String, Wide);
+    InitializeObjectAttributes(&Attributes, &String, 0, NULL, NULL);
+    assert_int_equal(NtCreateFile(&File, GENERIC_READ | GENERIC_WRITE | GENERIC_EXECUTE, &Attributes,
+                                  &IoStatus, NULL, FILE_ATTRIBUTE_NORMAL, FILE_SHARE_READ, FILE_CREATE,
+                                  FILE_SYNCHRONOUS_IO_NONALERT | FILE_NO_INTERMEDIATE_BUFFERING, NULL, 0),
+                     STATUS_SUCCESS);
+    if (Size != 0)
+    {
+        UCHAR *Padded = calloc(1, ROUND_TO_PAGES(Size));
+
+        memcpy(Padded, Bytes, Size);
+        assert_int_equal(NtWriteFile(File, NULL, NULL, NULL, &IoStatus, Padded, (ULONG)ROUND_TO_PAGES(Size),
+                                     &Offset, NULL),
+                         STATUS_SUCCESS);
+        free(Padded);
+    }
+    return File;
+}
+
+static NTSTATUS CreateImage(HANDLE File, PSECTION *Section)
+{
+    MI_SECTION_REQUEST Request = { .Protect = PAGE_EXECUTE, .Attributes = SEC_IMAGE, .Mode = UserMode };
+    NTSTATUS Status =
+        ObReferenceHandle(NtTableOfHandle(&File), File, 0, NULL, KernelMode, &Request.FileObject, NULL);
+
+    assert_int_equal(Status, STATUS_SUCCESS);
+    Status = MiCreateSection(&Request, Section);
+    ObDereferenceObjectBody(Request.FileObject);
+    return Status;
+}
+
+static NTSTATUS MapImage(PEPROCESS Process, PSECTION Section, ULONG_PTR *Base)
+{
+    MI_VIEW View = {
+        .Section = Section, .Inherit = ViewUnmap, .Protect = PAGE_EXECUTE_WRITECOPY, .Mode = UserMode
+    };
+    NTSTATUS Status = MiMapView(&Process->Space, &View);
+
+    *Base = NT_SUCCESS(Status) ? View.Base : 0;
+    return Status;
+}
+
+static void CheckAll(ULONG_PTR Base)
+{
+    for (ULONG Byte = 0; Byte < ImageBytes; Byte += 1)
+    {
+        if (TestVmGet(Base + Byte) != Oracle[Byte])
+        {
+            fail_msg("byte 0x%x of the image is 0x%02x, expected 0x%02x", Byte, TestVmGet(Base + Byte),
+                     Oracle[Byte]);
+        }
+    }
+}
+
+static PSECTION Section;
+static HANDLE File;
+static PE_TEST_IMAGE Sample;
+
+static void OpenSample(const char *Test, ULONG64 Base)
+{
+    TEST_RANDOM Random = TestSeed(Test);
+    SIZE_T Size;
+    UCHAR *Bytes;
+
+    Sample = MakeSample(&Random);
+    Sample.Base = Base;
+    Bytes = PeBuildImage(&Sample, &Size);
+    File = MakeFile(Bytes, Size);
+    assert_int_equal(CreateImage(File, &Section), STATUS_SUCCESS);
+    LayOut(&Sample, Bytes, MiImageOf(Section->ControlArea)->Base);
+    free(Bytes);
+}
+
+static void CloseSample(void)
+{
+    ObDereferenceObjectBody(Section);
+    assert_int_equal(NtClose(File), STATUS_SUCCESS);
+}
+
+static void every_byte_is_that_of_the_file(void **State)
+{
+    ULONG_PTR View;
+
+    (void)State;
+    OpenSample("every_byte", BASE);
+    assert_int_equal(MiImageOf(Section->ControlArea)->Base, BASE);
+    assert_int_equal(MapImage(TestUserProcess, Section, &View), STATUS_SUCCESS);
+    assert_int_equal(View, BASE);
+    CheckAll(View);
+    TestVmPageOut();
+    CheckAll(View);
+    TestUnmapIn(TestUserProcess, View);
+    CloseSample();
+}
+
+/* The preferred base does not exist here, so the image has another one: fix-ups in every page that wants some. */
+static void an_image_at_another_base_is_relocated(void **State)
+{
+    ULONG_PTR View;
+    ULONG64 Copies;
+
+    (void)State;
+    OpenSample("relocated", 0xffff800000000000);
+    assert_true(MiImageOf(Section->ControlArea)->Base != 0xffff800000000000);
+    assert_int_equal(MapImage(TestUserProcess, Section, &View), STATUS_SUCCESS);
+    CheckAll(View);
+    TestVmPageOut();
+    Copies = MiState.Physical->CommittedPages;
+    CheckAll(View);
+    /* Relocated pages belong to the file: coming back costs no commitment. */
+    assert_int_equal(MiState.Physical->CommittedPages, Copies);
+    TestUnmapIn(TestUserProcess, View);
+    CloseSample();
+}
+
+static void copies_are_private_and_shared_pages_are_not(void **State)
+{
+    PEPROCESS Other = TestNewProcess("other");
+    ULONG_PTR DataRva = PeSectionRva(&Sample, 1);
+    ULONG_PTR SharedRva, View, Second;
+
+    (void)State;
+    OpenSample("copies", BASE);
+    DataRva = PeSectionRva(&Sample, 1);
+    SharedRva = PeSectionRva(&Sample, 2);
+    assert_int_equal(MapImage(TestUserProcess, Section, &View), STATUS_SUCCESS);
+    assert_int_equal(MapImage(Other, Section, &Second), STATUS_SUCCESS);
+    assert_int_equal(View, Second);
+    TestVmPut(View + DataRva, (UCHAR)~Oracle[DataRva]);
+    TestVmPut(View + SharedRva, (UCHAR)~Oracle[SharedRva]);
+    assert_int_equal(TestVmTryPut(View + 0x1000, 0), STATUS_ACCESS_VIOLATION);
+    TestVmPageOut();
+    TestRunInProcess(Other);
+    assert_int_equal(TestVmGet(Second + DataRva), Oracle[DataRva]);
+    assert_int_equal(TestVmGet(Second + SharedRva), (UCHAR)~Oracle[SharedRva]);
+    TestVmPageOut();
+    TestRunInProcess(TestUserProcess);
+    assert_int_equal(TestVmGet(View + DataRva), (UCHAR)~Oracle[DataRva]);
+    Oracle[DataRva] = (UCHAR)~Oracle[DataRva];
+    Oracle[SharedRva] = (UCHAR)~Oracle[SharedRva];
+    CheckAll(View);
+    TestUnmapIn(Other, Second);
+    TestUnmapIn(TestUserProcess, View);
+    CloseSample();
+    TestEndProcess(Other);
+}
+
+/* All sections of a file have one control area, one base, one set of pages. */
+static void a_file_has_one_image_control_area(void **State)
+{
+    PSECTION Another;
+    ULONG_PTR View;
+    ULONG64 Reads;
+
+    (void)State;
+    OpenSample("one_control_area", BASE);
+    assert_int_equal(CreateImage(File, &Another), STATUS_SUCCESS);
+    assert_ptr_equal(Another->ControlArea, Section->ControlArea);
+    assert_int_equal(MapImage(TestUserProcess, Section, &View), STATUS_SUCCESS);
+    CheckAll(View);
+    TestUnmapIn(TestUserProcess, View);
+    ObDereferenceObjectBody(Another);
+    ObDereferenceObjectBody(Section);
+    /* Nobody uses the image, but its pages are on standby: they are found again. */
+    assert_int_equal(CreateImage(File, &Section), STATUS_SUCCESS);
+    assert_int_equal(MapImage(TestUserProcess, Section, &View), STATUS_SUCCESS);
+    Reads = MiQueryCounter(MiCounterPageReads);
+    assert_int_equal(TestVmGet(View + 0x1000), Oracle[0x1000]);
+    assert_int_equal(MiQueryCounter(MiCounterPageReads), Reads);
+    TestUnmapIn(TestUserProcess, View);
+    CloseSample();
+}
+
+/* A file that became shorter, a device that fails: an in-page error, and nothing else. */
+static void a_page_that_cannot_be_read_is_an_in_page_error(void **State)
+{
+    ULONG_PTR View;
+
+    (void)State;
+    OpenSample("inpage", BASE);
+    assert_int_equal(MapImage(TestUserProcess, Section, &View), STATUS_SUCCESS);
+    KiSetInjection(KiInjectRead, 1, TRUE);
+    {
+        UCHAR Value;
+
+        assert_int_equal(TestVmTryGet(View + 0x1000, &Value), STATUS_IN_PAGE_ERROR);
+    }
+    KiSetInjection(KiInjectRead, 0, FALSE);
+    CheckAll(View);
+    TestUnmapIn(TestUserProcess, View);
+    CloseSample();
+}
+
+/* ---- Failures ---- */
+
+static NTSTATUS UseImage(ULONG_PTR Context)
+{
+    PSECTION New = NULL;
+    ULONG_PTR View = 0;
+    UCHAR Value;
+    NTSTATUS Status = CreateImage((HANDLE)Context, &New);
+
+    if (NT_SUCCESS(Status))
+    {
+        Status = MapImage(TestUserProcess, New, &View);
+    }
+    for (ULONG Page = 0; Page < ImageBytes / PAGE_SIZE && NT_SUCCESS(Status); Page++)
+    {
+        Status = TestVmTryGet(View + Page * PAGE_SIZE, &Value);
+        assert_true(!NT_SUCCESS(Status) || Value == Oracle[Page * PAGE_SIZE]);
+    }
+    if (NT_SUCCESS(Status))
+    {
+        Status = TestVmTryPut(View + PeSectionRva(&Sample, 1), 1);
+    }
+    if (View != 0)
+    {
+        TestUnmapIn(TestUserProcess, View);
+    }
+    if (New != NULL)
+    {
+        ObDereferenceObjectBody(New);
+    }
+    MiTrimUnusedSegments(~0ull);
+    return Status;
+}
+
+static void whatever_fails_nothing_is_left(void **State)
+{
+    static const KI_INJECT Kinds[] = { KiInjectFrame, KiInjectPool, KiInjectCommit, KiInjectRead };
+
+    (void)State;
+    OpenSample("failures", 0xffff800000000000);
+    ObDereferenceObjectBody(Section);
+    MiTrimUnusedSegments(~0ull);
+    for (ULONG Index = 0; Index < RTL_NUMBER_OF(Kinds); Index++)
+    {
+        TestWithFailures(Kinds[Index], UseImage, (ULONG_PTR)File);
+    }
+    assert_int_equal(NtClose(File), STATUS_SUCCESS);
+}
+
+int main(void)
+{
+    const struct CMUnitTest Tests[] = {
+        TEST_IN_PROCESS(every_byte_is_that_of_the_file),
+        TEST_IN_PROCESS(an_image_at_another_base_is_relocated),
+        TEST_IN_PROCESS(copies_are_private_and_shared_pages_are_not),
+        TEST_IN_PROCESS(a_file_has_one_image_control_area),
+        TEST_IN_PROCESS(a_page_that_cannot_be_read_is_an_in_page_error),
+        TEST_IN_PROCESS(whatever_fails_nothing_is_left),
+    };
+
+    return cmocka_run_group_tests(Tests, NULL, NULL);
+}

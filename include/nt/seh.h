@@ -23,7 +23,8 @@
 
 typedef struct _NTMM_TRY
 {
-    PVOID Frame[72]; /* the kernel's; a jump buffer comes first */
+    PVOID Jump[32];
+    PVOID Frame[48]; /* the kernel's */
     EXCEPTION_POINTERS Pointers;
     LONG Once;
     LONG Pushed;
@@ -46,13 +47,13 @@ BOOLEAN NtmmDecideTry(NTMM_TRY *Try, LONG Filter);
 #if defined(NTMM_JUMP_OF_THE_LIBRARY)
 int NtmmSetJump(PVOID *Buffer) __asm__("_setjmp") __attribute__((returns_twice));
 #else
-#define NtmmSetJump(Buffer) __builtin_setjmp(Buffer)
+int NtmmSetJump(PVOID *Buffer) __attribute__((returns_twice));
 #endif
 
 #define __try                                                                                                \
     for (NTMM_TRY NtmmTry_ __attribute__((cleanup(NtmmLeaveTry))) = { .Once = 1 }; NtmmTry_.Once != 0;       \
          NtmmTry_.Once = 0)                                                                                  \
-        if (NtmmEnterTry(&NtmmTry_), NtmmSetJump(NtmmTry_.Frame) == 0)
+        if (NtmmEnterTry(&NtmmTry_), NtmmSetJump(NtmmTry_.Jump) == 0)
 /* clang-format off */
 #define __except(...) else if (NtmmDecideTry(&NtmmTry_, (__VA_ARGS__)))
 /* clang-format on */

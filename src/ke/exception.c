@@ -13,9 +13,53 @@
 #include "nt/rtl.h"
 #include "nt/seh.h"
 
-static VOID KiPushFrame(PKI_EXCEPTION_FRAME Frame)
+/*
+ * Jumps of clients' blocks. The compilers' own are no contract between a client and us: clang's loses the base pointer of functions that
+ * realign their stack. All registers that a function keeps, the stack pointer, the return address.
+ */
+#if defined(NTMM_TSAN)
+#define KiLongJumpToClient(Buffer) KiLongJumpTo(Buffer, 1)
+#else
+DECLSPEC_NORETURN void KiLongJumpToClient(PVOID *Buffer);
+__asm__(".text\n"
+        ".p2align 4\n"
+        ".globl NtmmSetJump\n"
+        ".type NtmmSetJump,@function\n"
+        "NtmmSetJump:\n"
+        "    movq %rbx, 0(%rdi)\n"
+        "    movq %rbp, 8(%rdi)\n"
+        "    movq %r12, 16(%rdi)\n"
+        "    movq %r13, 24(%rdi)\n"
+        "    movq %r14, 32(%rdi)\n"
+        "    movq %r15, 40(%rdi)\n"
+        "    leaq 8(%rsp), %rdx\n"
+        "    movq %rdx, 48(%rdi)\n"
+        "    movq (%rsp), %rdx\n"
+        "    movq %rdx, 56(%rdi)\n"
+        "    xorl %eax, %eax\n"
+        "    ret\n"
+        ".size NtmmSetJump, .-NtmmSetJump\n"
+        ".globl KiLongJumpToClient\n"
+        ".hidden KiLongJumpToClient\n"
+        ".type KiLongJumpToClient,@function\n"
+        "KiLongJumpToClient:\n"
+        "    movq 0(%rdi), %rbx\n"
+        "    movq 8(%rdi), %rbp\n"
+        "    movq 16(%rdi), %r12\n"
+        "    movq 24(%rdi), %r13\n"
+        "    movq 32(%rdi), %r14\n"
+        "    movq 40(%rdi), %r15\n"
+        "    movq 48(%rdi), %rsp\n"
+        "    movl $1, %eax\n"
+        "    jmp *56(%rdi)\n"
+        ".size KiLongJumpToClient, .-KiLongJumpToClient\n");
+#endif
+
+static VOID KiPushFrame(PKI_EXCEPTION_FRAME Frame, PVOID *ClientJump)
 {
     PKTHREAD Thread = KiCurrentThread();
+
+    Frame->ClientJump = ClientJump;
 
     Frame->Previous = Thread->ExceptionFrames;
     Frame->Irql = Thread->Irql;
@@ -30,7 +74,7 @@ static VOID KiPushFrame(PKI_EXCEPTION_FRAME Frame)
 VOID KiPushExceptionFrame(PKI_EXCEPTION_FRAME Frame)
 {
     ASSERT(KiCurrentThread()->Irql < DISPATCH_LEVEL);
-    KiPushFrame(Frame);
+    KiPushFrame(Frame, NULL);
 }
 
 VOID KiEndTry(PKI_EXCEPTION_FRAME Frame)
@@ -64,6 +108,10 @@ BOOLEAN KiUnwindToFrame(const EXCEPTION_RECORD *Record)
     Thread->CurrentMode = Frame->CurrentMode;
     Thread->PreviousMode = Frame->PreviousMode;
     Thread->FaultDepth = Frame->FaultDepth;
+    if (Frame->ClientJump != NULL)
+    {
+        KiLongJumpToClient(Frame->ClientJump);
+    }
     KiLongJump(Frame->JumpBuffer);
 }
 
@@ -115,7 +163,6 @@ VOID NTAPI RtlRaiseException(PEXCEPTION_RECORD ExceptionRecord)
 /* ---- __try of clients (nt/seh.h) ----------------------------------------------------------------------- */
 
 C_ASSERT(sizeof(KI_EXCEPTION_FRAME) <= sizeof(((NTMM_TRY *)NULL)->Frame));
-C_ASSERT(FIELD_OFFSET(KI_EXCEPTION_FRAME, JumpBuffer) == 0);
 
 static PKI_EXCEPTION_FRAME KiFrameOfTry(NTMM_TRY *Try)
 {
@@ -124,7 +171,7 @@ static PKI_EXCEPTION_FRAME KiFrameOfTry(NTMM_TRY *Try)
 
 VOID NtmmEnterTry(NTMM_TRY *Try)
 {
-    KiPushFrame(KiFrameOfTry(Try));
+    KiPushFrame(KiFrameOfTry(Try), Try->Jump);
     Try->Pushed = TRUE;
 }
 

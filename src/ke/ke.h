@@ -448,6 +448,7 @@ DECLSPEC_NORETURN void KiLongJumpTo(PVOID *Buffer, int Value) __asm__("longjmp")
 struct _KI_EXCEPTION_FRAME
 {
     PVOID JumpBuffer[KI_JUMP_BUFFER_WORDS];
+    PVOID *ClientJump; /* of __try (nt/seh.h), whose compiler we do not know; NULL: JumpBuffer */
     PKI_EXCEPTION_FRAME Previous;
     EXCEPTION_RECORD Record;
     KIRQL Irql;

@@ -41,9 +41,9 @@ static void the_handler_runs_only_after_an_exception(void **state)
 
 static int leave_early(int how)
 {
-    int passed = 0;
+    volatile int passed = 0;
 
-    for (int i = 0; i < 3; i += 1)
+    for (volatile int i = 0; i < 3; i += 1)
     {
         __try
         {

@@ -233,6 +233,11 @@ NTKERNELAPI BOOLEAN NTAPI MmFlushImageSection(_In_ PSECTION_OBJECT_POINTERS Sect
                                               _In_ MMFLUSH_TYPE FlushType);
 NTKERNELAPI BOOLEAN NTAPI MmForceSectionClosed(_In_ PSECTION_OBJECT_POINTERS SectionObjectPointer,
                                                _In_ BOOLEAN DelayClose);
+#define MM_FORCE_CLOSED_DATA     0x1
+#define MM_FORCE_CLOSED_IMAGE    0x2
+#define MM_FORCE_CLOSED_LATER_OK 0x4
+NTKERNELAPI BOOLEAN NTAPI MmForceSectionClosedEx(_In_ PSECTION_OBJECT_POINTERS SectionObjectPointer,
+                                                 _In_ ULONG ForceCloseFlags);
 NTKERNELAPI ULONG NTAPI MmDoesFileHaveUserWritableReferences(_In_ PSECTION_OBJECT_POINTERS SectionPointer);
 NTKERNELAPI BOOLEAN NTAPI MmSetAddressRangeModified(_In_reads_bytes_(Length) PVOID Address,
                                                     _In_ SIZE_T Length);

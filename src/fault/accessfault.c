@@ -204,7 +204,12 @@ static MI_FAULT_RESULT MiAttemptFault(PMI_FAULT Fault, BOOLEAN First)
     {
         __atomic_fetch_add(&Slot->PageFaultCount, 1, __ATOMIC_RELAXED);
     }
+    Fault->GoesOn = FALSE;
     Result = MiTryFault(Fault);
+    if (Fault->GoesOn)
+    {
+        MiContinueFileReadAhead(Fault);
+    }
     if (Result == MiFaultNeedTable)
     {
         Result = MiResolvePageTableFault(Fault);
@@ -349,6 +354,25 @@ static VOID MiBugCheckSystemAddress(ULONG_PTR Va, MI_ACCESS Access, NTSTATUS Sta
                       Level == 0 ? 0 : 2, "invalid system address %p", (PVOID)Va);
 }
 
+/* A file that cannot be read is no fault of the kernel: who uses its views in system space is prepared for it, or meets the bug check. */
+static BOOLEAN MiIsViewForgiving(ULONG_PTR Va)
+{
+    PMI_ADDRESS_SPACE Space = &MiState.Space->System;
+    MI_SPACE_SLOT *Slot;
+    BOOLEAN IsView;
+    PMMVAD Vad;
+
+    if (KiQueryExceptionScope() != KiExceptionFramed)
+    {
+        return FALSE;
+    }
+    Slot = MiLockSpaceShared(Space);
+    Vad = MiLocateVad(Space, Va >> PAGE_SHIFT);
+    IsView = Vad != NULL && Vad->ControlArea != NULL && Vad->ControlArea->Backing == MiBackingDataFile;
+    MiUnlockSpaceShared(Space, Slot);
+    return IsView;
+}
+
 static VOID MiFillRecord(struct _EXCEPTION_RECORD *Record, NTSTATUS Status, MI_ACCESS Access, ULONG_PTR Va,
                          NTSTATUS IoStatus)
 {
@@ -388,7 +412,8 @@ NTSTATUS MmAccessFault(ULONG FaultStatus, PVOID Address, KPROCESSOR_MODE Mode,
     {
         return STATUS_SUCCESS;
     }
-    if (SystemAddress && Mode == KernelMode && Status != STATUS_GUARD_PAGE_VIOLATION)
+    if (SystemAddress && Mode == KernelMode && Status != STATUS_GUARD_PAGE_VIOLATION &&
+        !(Status == STATUS_IN_PAGE_ERROR && MiIsViewForgiving(Va)))
     {
         MiBugCheckSystemAddress(Va, Access, Status, IoStatus, Record->ExceptionAddress);
     }
@@ -441,6 +466,7 @@ NTSTATUS MiInitializeFault(void)
     InitializeListHead(&MiState.Fault->ClonePages);
     MiState.Section->Backings[MiBackingPagingFile] = &MiPagingFileBacking;
     MiState.Section->Backings[MiBackingImage] = &MiImageBacking;
+    MiState.Section->Backings[MiBackingDataFile] = &MiDataFileBacking;
     MiState.Section->DeletePages = MiDeleteSegmentPages;
     MiState.Section->ReleaseBacking = MiReleaseBacking;
     return STATUS_SUCCESS;

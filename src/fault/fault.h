@@ -41,6 +41,7 @@ typedef struct _MI_FAULT
     BOOLEAN HardFault;
     BOOLEAN JustRead;  /* the page was read for this fault */
     BOOLEAN Single;    /* a cluster could not be read: read the page alone */
+    BOOLEAN GoesOn;    /* a file is read in order: read ahead once no table is locked */
     NTSTATUS Status;   /* MiFaultFailed */
     NTSTATUS IoStatus; /* STATUS_IN_PAGE_ERROR */
 } MI_FAULT, *PMI_FAULT;
@@ -83,8 +84,14 @@ typedef struct _MI_BACKING
  * The prototype PTE of a page for services: its page of PTEs is made or brought back, and stays in memory until MiUnpinPrototype. Waits. STATUS_NO_MEMORY,
  * STATUS_IN_PAGE_ERROR. IRQL < DISPATCH_LEVEL; no lock but KiLockSegment.
  */
+/* data files: starts reading up to Count pages from Page on (not beyond its chunk), without waiting. Returns how many. The caller has a reference. */
+ULONG MiStartFileReadAhead(PCONTROL_AREA ControlArea, ULONG64 Page, ULONG Count, ULONG Priority);
+
 NTSTATUS MiPinPrototype(PSEGMENT Segment, ULONG64 Page, PMMPTE *Prototype);
 VOID MiUnpinPrototype(PMMPTE Prototype);
+
+/* Frees frame or slot behind a prototype PTE that nobody maps; it becomes zero. Its page locked. segment.c */
+VOID MiDeletePrototype(PMMPTE Prototype);
 
 /*
  * Makes Va accessible in Space for Access: the five steps, for services that work on any process.

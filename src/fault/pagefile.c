@@ -7,8 +7,6 @@
  */
 #include "fault/resolve.h"
 
-#define MI_SEQUENTIAL_START 8u
-
 ULONG MiPagePriority(PMI_FAULT Fault)
 {
     /*
@@ -43,7 +41,7 @@ ULONG MiPreferredNode(PMI_FAULT Fault)
  * How many pages to read at once, from what this region's faults looked like. The fields are hints and may be
  * torn.
  */
-static ULONG MiReadWindow(PMI_FAULT Fault)
+ULONG MiReadWindow(PMI_FAULT Fault)
 {
     ULONG_PTR Vpn = Fault->Va >> PAGE_SHIFT;
     PMMVAD Vad;
@@ -67,7 +65,7 @@ static ULONG MiReadWindow(PMI_FAULT Fault)
     return 1;
 }
 
-static VOID MiNoteRead(PMI_FAULT Fault, ULONG Pages)
+VOID MiNoteRead(PMI_FAULT Fault, ULONG Pages)
 {
     if (Fault->Vad != NULL)
     {

@@ -26,7 +26,7 @@ static MI_FAULT_RESULT MiMapAndUnlock(PMI_FAULT Fault, PMMPFN Pfn)
 }
 
 /* The prototype PTE itself while its frame is in use. Readers look at frame and transition bits only. */
-static VOID MiMakePrototypeValid(PMMPTE Prototype, PMMPFN Pfn)
+VOID MiMakePrototypeValid(PMMPTE Prototype, PMMPFN Pfn)
 {
     MMPTE Pte = MiMakeValidPte(MiPfnFrame(Pfn), (ULONG)Pfn->OriginalPte.Soft.Protection, FALSE);
     MiWritePte(Prototype, Pte);

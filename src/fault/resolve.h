@@ -59,19 +59,33 @@ MI_FAULT_RESULT MiReadPrototype(PMI_FAULT Fault, PMMPTE Prototype, MMPTE Proto);
 VOID MiMapNewPrototypePage(PMI_FAULT Fault, PMMPTE Prototype, PFN_NUMBER Frame, MMPTE OriginalPte);
 /* Maps the frame (locked; its share counted already) in place of Fault->Pte. */
 VOID MiMapShared(PMI_FAULT Fault, PMMPFN Pfn);
+VOID MiMakePrototypeValid(PMMPTE Prototype, PMMPFN Pfn); /* its frame is in use from now on. Frame locked */
 
 /* ---- Sections (sectionpage.c, segment.c) ------------------------------------------------------------------ */
 
 MI_FAULT_RESULT MiResolveSectionFault(PMI_FAULT Fault);
 /* The frame of the chunk is not in memory: makes it, brings it back. Retry, NeedFrame, NeedBlock, NeedRead. */
 MI_FAULT_RESULT MiResolveChunkFault(PMI_FAULT Fault, PMI_PROTOTYPE_CHUNK Chunk);
-/* Frees frame or slot behind a prototype PTE that nobody maps; it becomes zero. Its page locked. */
-VOID MiDeletePrototype(PMMPTE Prototype);
 VOID MiDeleteSegmentPages(PSEGMENT Segment);
 VOID MiReleaseBacking(PCONTROL_AREA ControlArea);
 
 extern const MI_BACKING MiPagingFileBacking;
 extern const MI_BACKING MiImageBacking; /* imagepage.c */
+
+/* ---- Data files (mappedfile.c) ---------------------------------------------------------------------------- */
+
+extern const MI_BACKING MiDataFileBacking;
+/* A page of a data file that was in memory is mapped: maps its neighbours. InOrder: it came along in a read, or was read for this fault. Same locks. */
+VOID MiMapFileAround(PMI_FAULT Fault, PMMPTE Prototype, BOOLEAN InOrder);
+/* The reader goes on in order: puts the next clusters under way. Space locked shared, no table. */
+VOID MiContinueFileReadAhead(PMI_FAULT Fault);
+
+/* ---- Windows of reads (pagefile.c) ------------------------------------------------------------------------ */
+
+#define MI_SEQUENTIAL_START 8u
+
+ULONG MiReadWindow(PMI_FAULT Fault); /* pages that a read of the page is worth */
+VOID MiNoteRead(PMI_FAULT Fault, ULONG Pages);
 
 MI_FAULT_RESULT MiResolveWatchedWrite(PMI_FAULT Fault); /* demandzero.c */
 /* The page is being written to: if its region is watched, remembers it. demandzero.c */

@@ -107,7 +107,13 @@ MI_FAULT_RESULT MiResolveSectionFault(PMI_FAULT Fault)
     Proto = MiReadPte(Prototype);
     if (Proto.Hard.Valid || MiIsTransition(Proto))
     {
+        BOOLEAN CameAlong = !Proto.Hard.Valid && MiReadPfnEntry(MiPfn(Proto.Trans.PageFrameNumber)).ReadAhead;
+
         Result = MiResolveResident(Fault, Prototype, Proto);
+        if (Result == MiFaultResolved && Fault->ControlArea->Backing == MiBackingDataFile)
+        {
+            MiMapFileAround(Fault, Prototype, CameAlong || Fault->JustRead);
+        }
     }
     else if (MiIsPagedOut(Proto))
     {

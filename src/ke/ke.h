@@ -340,6 +340,7 @@ typedef enum _KI_LOCK_LEVEL
     KiLockFile,         /* IO_FCB.SizeLock: transfers fault while it is held */
     KiLockSegment,      /* SEGMENT.Lock: size and commitment of what a section maps */
     KiLockFileList,     /* IO_STATE.FilesLock */
+    KiLockCache,        /* MI_MAPPING_STATE.Lock: views of cached files */
     KiLockAddressSpace, /* cache-aware, MI_ADDRESS_SPACE.Lock */
     KiLockSystemSpace,
     KiLockClone,

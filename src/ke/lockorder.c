@@ -26,6 +26,7 @@ static const KI_LOCK_RULE KiLockRules[] = {
     [KiLockFile] = { "File", FALSE },
     [KiLockSegment] = { "Segment", FALSE },
     [KiLockFileList] = { "FileList", FALSE },
+    [KiLockCache] = { "Cache", FALSE },
     [KiLockAddressSpace] = { "AddressSpace", TRUE },
     [KiLockSystemSpace] = { "SystemSpace", FALSE },
     [KiLockClone] = { "Clone", FALSE },

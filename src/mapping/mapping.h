@@ -12,6 +12,8 @@
 #include "virtual/virtual.h"
 
 NTSTATUS MiInitializeMapping(void);
+NTSTATUS MiStartMappingWorkers(void); /* the lazy writer of the cache */
+VOID MiStopMappingWorkers(void);
 VOID MiShutdownMapping(void);
 
 /* The captured parameters of NtMapViewOfSection(Ex); Base, Offset and Size come back when the call succeeds. */

@@ -3,6 +3,7 @@
  * Unmapping: the entries go, private copies with their pages, then the VAD, then the reference of the control area with no lock held,
  * because with the last one a whole section may be deleted. Or the view becomes the placeholder again that it had replaced.
  */
+#include "mapping/cache.h"
 #include "mapping/view.h"
 
 typedef struct _MI_UNMAP
@@ -101,14 +102,25 @@ NTSTATUS MiUnmapView(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, ULONG Flags)
 
 NTSTATUS MiInitializeMapping(void)
 {
-    return STATUS_SUCCESS;
+    return CcpInitialize();
 }
 
-/* What files left behind must go while pages can still be deleted; what is modified has been written. */
+NTSTATUS MiStartMappingWorkers(void)
+{
+    return CcpStartWorkers();
+}
+
+VOID MiStopMappingWorkers(void)
+{
+    CcpStopWorkers();
+}
+
+/* What files left behind must go while pages can still be written and deleted. */
 VOID MiShutdownMapping(void)
 {
+    CcpShutdown();
     if (MiState.Section != NULL)
     {
-        MiTrimUnusedSegments(~0ull);
+        MiTrimUnusedSegments(MI_TRIM_ALL_SEGMENTS);
     }
 }

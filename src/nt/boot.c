@@ -98,12 +98,14 @@ static NTSTATUS MmStartWorkers(void)
     NTSTATUS Status = MiStartPhysicalWorkers();
 
     Status = NT_SUCCESS(Status) ? MiStartPagingWorkers() : Status;
-    return NT_SUCCESS(Status) ? MiStartWorkingSetWorkers() : Status;
+    Status = NT_SUCCESS(Status) ? MiStartWorkingSetWorkers() : Status;
+    return NT_SUCCESS(Status) ? MiStartMappingWorkers() : Status;
 }
 
 /* Those that were never started are passed over. */
 static VOID MmStopWorkers(void)
 {
+    MiStopMappingWorkers();
     MiStopWorkingSetWorkers();
     MiStopPagingWorkers();
     MiStopPhysicalWorkers();

@@ -3,6 +3,7 @@
  * Creating and opening files. The parameters are checked here; who may open what beside whom is the business of the room io.
  */
 #include "nt/file.h"
+#include "mapping/cache.h"
 
 #define NT_UNSUPPORTED_OPTIONS                                                                               \
     (~(ULONG)(FILE_WRITE_THROUGH | FILE_SEQUENTIAL_ONLY | FILE_NO_INTERMEDIATE_BUFFERING |                   \
@@ -60,7 +61,7 @@ static NTSTATUS NtpCheckCreate(ACCESS_MASK Access, ULONG ShareAccess, ULONG Disp
 
 NTSTATUS NtSetFileSizeLocked(PFILE_OBJECT FileObject, ULONG64 Bytes)
 {
-    return IoSetFileSize(IoFileOf(FileObject), Bytes);
+    return MiSetMappedFileSize(FileObject, Bytes);
 }
 
 /* What an overwriting open does to the contents; then the size that the caller asked for beforehand is tried. */
@@ -69,6 +70,12 @@ static NTSTATUS NtpPrepareContents(PFILE_OBJECT FileObject, const IO_OPEN *Open)
     PIO_FCB File = IoFileOf(FileObject);
     NTSTATUS Status = STATUS_SUCCESS;
 
+    /* Documented (MmFlushImageSection): what runs cannot be opened for writing. */
+    if ((FileObject->WriteAccess || Open->Truncate) &&
+        !MmFlushImageSection(FileObject->SectionObjectPointer, MmFlushForWrite))
+    {
+        return STATUS_SHARING_VIOLATION;
+    }
     IoLockSizeExclusive(File);
     if (Open->Truncate)
     {

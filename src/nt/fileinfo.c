@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* NtQueryInformationFile and NtSetInformationFile: the documented classes that make sense for plain files. */
 #include "nt/file.h"
+#include "mapping/cache.h"
 
 typedef union _NT_FILE_INFORMATION
 {
@@ -248,6 +249,11 @@ static NTSTATUS NtpApplyInformation(PFILE_OBJECT FileObject, FILE_INFORMATION_CL
     switch (Class)
     {
     case FileDispositionInformation:
+        if (Information->Disposition.DeleteFile &&
+            !MmFlushImageSection(FileObject->SectionObjectPointer, MmFlushForDelete))
+        {
+            return STATUS_CANNOT_DELETE;
+        }
         return IoSetDisposition(FileObject, Information->Disposition.DeleteFile != 0);
     case FilePositionInformation:
         return NtpSetPosition(FileObject, Information->Position.CurrentByteOffset.QuadPart);

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Reading, writing and flushing files. */
+/*
+ * Reading, writing and flushing files: through the cache, or around it (FILE_NO_INTERMEDIATE_BUFFERING), and then what the cache has of the range goes to
+ * the disk before, and after a write out of the cache.
+ */
+#include "mapping/cache.h"
 #include "nt/file.h"
 
 typedef struct _NT_TRANSFER
@@ -102,6 +106,21 @@ static BOOLEAN NtpIsAligned(const NT_TRANSFER *Transfer)
 
 /* ---- The transfers ------------------------------------------------------------------------------------- */
 
+static BOOLEAN NtpIsBuffered(const NT_TRANSFER *Transfer)
+{
+    return (Transfer->FileObject->Flags & FO_CACHE_SUPPORTED) != 0;
+}
+
+/* What is written around the cache must not be older than what is in it, and the other way round. */
+static NTSTATUS NtpFlushRange(const NT_TRANSFER *Transfer)
+{
+    LARGE_INTEGER Offset = { .QuadPart = (LONGLONG)Transfer->Offset };
+    IO_STATUS_BLOCK Block;
+
+    CcFlushCache(Transfer->FileObject->SectionObjectPointer, &Offset, Transfer->Length, &Block);
+    return Block.Status;
+}
+
 static NTSTATUS NtpReadLocked(const NT_TRANSFER *Transfer, PSIZE_T Done)
 {
     PIO_FCB File = IoFileOf(Transfer->FileObject);
@@ -115,13 +134,34 @@ static NTSTATUS NtpReadLocked(const NT_TRANSFER *Transfer, PSIZE_T Done)
             return NT_SUCCESS(Status) ? STATUS_END_OF_FILE : Status;
         }
     }
+    if (NtpIsBuffered(Transfer))
+    {
+        return CcpRead(Transfer->FileObject, Transfer->Offset, Transfer->Buffer, Transfer->Length, Done);
+    }
+    (VOID) NtpFlushRange(
+        Transfer); /* a page that cannot be written is newer than the disk; who goes around the cache sees the disk */
     return IoReadStorage(File, Transfer->Offset, Transfer->Buffer, Transfer->Length, Done);
 }
 
 static NTSTATUS NtpWriteInside(const NT_TRANSFER *Transfer, PSIZE_T Done)
 {
-    return IoWriteStorage(IoFileOf(Transfer->FileObject), Transfer->Offset, Transfer->Buffer,
-                          Transfer->Length, Done);
+    PFILE_OBJECT FileObject = Transfer->FileObject;
+    LARGE_INTEGER Offset = { .QuadPart = (LONGLONG)Transfer->Offset };
+    NTSTATUS Status;
+
+    if (NtpIsBuffered(Transfer))
+    {
+        return CcpWrite(FileObject, Transfer->Offset, Transfer->Buffer, Transfer->Length, Done);
+    }
+    Status = NtpFlushRange(Transfer);
+    if (NT_SUCCESS(Status))
+    {
+        Status =
+            IoWriteStorage(IoFileOf(FileObject), Transfer->Offset, Transfer->Buffer, Transfer->Length, Done);
+    }
+    /* Pages that user mode maps stay what they are: documented as not coherent with transfers around the cache. */
+    (VOID) CcPurgeCacheSection(FileObject->SectionObjectPointer, &Offset, Transfer->Length, 0);
+    return Status;
 }
 
 /* SizeLock held exclusively: the file becomes longer first, and its old length again if nothing could be written. */
@@ -193,12 +233,21 @@ static NTSTATUS NtpTransferFile(NT_TRANSFER *Transfer, PSIZE_T Done)
     {
         return STATUS_SUCCESS;
     }
+    if (NtpIsBuffered(Transfer))
+    {
+        Status = CcpInitializeFile(FileObject);
+        if (!NT_SUCCESS(Status))
+        {
+            return Status;
+        }
+    }
     if (Transfer->Write)
     {
         Status = NtpWriteAnywhere(Transfer, Done);
         if (NT_SUCCESS(Status) && (FileObject->Flags & FO_WRITE_THROUGH) != 0)
         {
-            Status = IoFlushStorage(IoFileOf(FileObject));
+            Status = NtpFlushRange(Transfer);
+            Status = NT_SUCCESS(Status) ? IoFlushStorage(IoFileOf(FileObject)) : Status;
         }
     }
     else
@@ -268,6 +317,18 @@ static NTSTATUS NtpWriteFile(HANDLE FileHandle, HANDLE Event, PIO_APC_ROUTINE Ap
     return NtpReadOrWrite(&Transfer, FileHandle, Event, ApcRoutine, IoStatusBlock, ByteOffset);
 }
 
+static NTSTATUS NtpFlushFile(PFILE_OBJECT FileObject)
+{
+    IO_STATUS_BLOCK Block;
+    NTSTATUS Status;
+
+    IoLockSizeShared(IoFileOf(FileObject));
+    CcFlushCache(FileObject->SectionObjectPointer, NULL, 0, &Block);
+    Status = IoFlushStorage(IoFileOf(FileObject));
+    IoUnlockSizeShared(IoFileOf(FileObject));
+    return NT_SUCCESS(Block.Status) ? Status : Block.Status;
+}
+
 static NTSTATUS NtpFlushBuffersFile(HANDLE FileHandle, PIO_STATUS_BLOCK IoStatusBlock)
 {
     PFILE_OBJECT FileObject;
@@ -288,7 +349,8 @@ static NTSTATUS NtpFlushBuffersFile(HANDLE FileHandle, PIO_STATUS_BLOCK IoStatus
     }
     else
     {
-        Status = NtFinishIo(IoStatusBlock, IoFlushStorage(IoFileOf(FileObject)), 0);
+        Status = NtpFlushFile(FileObject);
+        Status = NtFinishIo(IoStatusBlock, Status, 0);
     }
     ObDereferenceObjectBody(FileObject);
     return Status;

@@ -19,8 +19,6 @@
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 #endif
 
-NT_MISSING(FlushVirtualMemory,
-           (HANDLE ProcessHandle, PVOID *BaseAddress, PSIZE_T RegionSize, PIO_STATUS_BLOCK IoStatus))
 NT_MISSING(AllocateUserPhysicalPages,
            (HANDLE ProcessHandle, PULONG_PTR NumberOfPages, PULONG_PTR UserPfnArray))
 NT_MISSING(AllocateUserPhysicalPagesEx,

@@ -6,7 +6,7 @@
  * meanwhile, and then the slot is simply dropped. A page whose write failed is modified again and stays in
  * memory.
  */
-#include "paging/paging.h"
+#include "paging/mapped.h"
 
 #define MI_RETRY_DELAY         50000000ull /* 50 ms after the first error, doubling */
 #define MI_RETRY_DELAY_MAXIMUM 5000000000ull
@@ -285,14 +285,34 @@ VOID MiFlushModifiedPages(void)
 
 static VOID MiModifiedHigh(void)
 {
-    KiWakeWorker(&MiState.Paging->ModifiedWriter);
+    MiWakePageWriters();
+}
+
+VOID MiWakePageWriters(void)
+{
+    if (MiListTotal(&MiState.Physical->ModifiedList) != 0)
+    {
+        KiWakeWorker(&MiState.Paging->ModifiedWriter);
+    }
+    if (MiListTotal(&MiState.Physical->ModifiedMappedList) != 0)
+    {
+        KiWakeWorker(&MiState.Paging->MappedWriter);
+    }
 }
 
 NTSTATUS MiStartPagingWorkers(void)
 {
+    NTSTATUS Status;
+
     MiState.Physical->Operations.ModifiedHigh = MiModifiedHigh;
-    return KiStartWorker(&MiState.Paging->ModifiedWriter, "modified page writer", MiModifiedWriterStep, NULL,
-                         200000000ull);
+    Status = KiStartWorker(&MiState.Paging->ModifiedWriter, "modified page writer", MiModifiedWriterStep,
+                           NULL, 200000000ull);
+    if (NT_SUCCESS(Status))
+    {
+        Status = KiStartWorker(&MiState.Paging->MappedWriter, "mapped page writer", MiMappedWriterStep, NULL,
+                               200000000ull);
+    }
+    return Status;
 }
 
 VOID MiStopPagingWorkers(void)
@@ -300,6 +320,7 @@ VOID MiStopPagingWorkers(void)
     MI_PAGING_STATE *Paging = MiState.Paging;
 
     MiState.Physical->Operations.ModifiedHigh = NULL;
+    KiStopWorker(&Paging->MappedWriter);
     KiStopWorker(&Paging->ModifiedWriter);
     while (__atomic_load_n(&Paging->WritesInFlight, __ATOMIC_ACQUIRE) != 0)
     {

@@ -98,6 +98,11 @@ typedef struct _MI_PAGING_STATE
     KEVENT WriteDone;             /* notification-like: set at each completion */
     KI_WORKER ModifiedWriter;
     volatile ULONG Flushers; /* threads that want everything written, not only down to the threshold */
+    struct _MI_MAPPED_WRITE *MappedWrites; /* MI_MAPPED_WRITES */
+    KI_WORKER MappedWriter;
+    ULONG64 MappedLazyTime;     /* when what is modified then will be written; the mapped writer's */
+    ULONG64 MappedBudget;       /* pages that it shall still write for that; the mapped writer's */
+    volatile ULONG MappedHurry; /* [C] all of it, now */
 } MI_PAGING_STATE;
 
 /*
@@ -182,6 +187,7 @@ VOID MiReleaseHeldFrame(PFN_NUMBER Frame);
 /* ---- Writes -------------------------------------------------------------------------------------------- */
 
 BOOLEAN MiModifiedWriterStep(PVOID Context);
+VOID MiWakePageWriters(void); /* of paging files and of mapped files, if they have something to do */
 
 /*
  * Writes out all modified pages that can be written; returns when they are, or when nothing more can be

@@ -4,7 +4,7 @@
  * the maximum from the beginning (boot memory of the port, touched only as far as it is used); what lies
  * beyond the current size is set.
  */
-#include "paging/paging.h"
+#include "paging/mapped.h"
 #include "rtl/memory.h"
 
 #define MI_GROWTH_STEP        4096u /* pages: grow by 16 MiB at least, if the maximum allows */
@@ -281,7 +281,8 @@ NTSTATUS MiInitializePaging(const MI_PAGING_PARAMETERS *Parameters)
     }
     Paging->InPageBlocks = PortAllocateBootMemory(MI_INPAGE_BLOCKS * sizeof(MMINPAGE_SUPPORT));
     Paging->WriteBlocks = PortAllocateBootMemory(MI_WRITES_IN_FLIGHT * sizeof(MI_WRITE_BLOCK));
-    if (Paging->InPageBlocks == NULL || Paging->WriteBlocks == NULL)
+    Paging->MappedWrites = PortAllocateBootMemory(MI_MAPPED_WRITES * sizeof(MI_MAPPED_WRITE));
+    if (Paging->InPageBlocks == NULL || Paging->WriteBlocks == NULL || Paging->MappedWrites == NULL)
     {
         MiShutdownPaging();
         return STATUS_INSUFFICIENT_RESOURCES;
@@ -294,6 +295,7 @@ NTSTATUS MiInitializePaging(const MI_PAGING_PARAMETERS *Parameters)
     KeInitializeEvent(&Paging->InPageFreed, NotificationEvent, FALSE);
     KeInitializeEvent(&Paging->WriteDone, SynchronizationEvent, FALSE);
     MiState.Physical->Operations.ExtendCommitLimit = MiExtendPagingFiles;
+    MiState.Section->CleanPages = MiCleanControlArea;
     return STATUS_SUCCESS;
 }
 
@@ -306,6 +308,7 @@ VOID MiShutdownPaging(void)
         return;
     }
     MiState.Physical->Operations.ExtendCommitLimit = NULL;
+    MiState.Section->CleanPages = NULL;
     for (ULONG Index = 0; Index < Paging->FileCount; Index++)
     {
         PMMPAGING_FILE File = Paging->Files[Index];
@@ -326,6 +329,10 @@ VOID MiShutdownPaging(void)
     if (Paging->WriteBlocks != NULL)
     {
         PortFreeBootMemory(Paging->WriteBlocks, MI_WRITES_IN_FLIGHT * sizeof(MI_WRITE_BLOCK));
+    }
+    if (Paging->MappedWrites != NULL)
+    {
+        PortFreeBootMemory(Paging->MappedWrites, MI_MAPPED_WRITES * sizeof(MI_MAPPED_WRITE));
     }
     if (Paging->InPageBlocks != NULL)
     {

@@ -35,6 +35,11 @@
     X(PageReads, "Page Reads", "read operations")                                                            \
     X(PagesOutput, "Pages Output", "pages written to paging files and mapped files")                         \
     X(PageWrites, "Page Writes", "write operations")                                                         \
+    X(MappedPagesInput, "Mapped Pages Input", "of the pages read, those from mapped files")                  \
+    X(MappedFileReads, "Mapped File Reads", "read operations on mapped files")                               \
+    X(MappedPagesOutput, "Mapped Pages Output", "of the pages written, those to mapped files")               \
+    X(MappedPagesLost, "Mapped Pages Lost",                                                                  \
+      "modified pages of files that could not be written before their section went")                         \
     X(PageWriteErrors, "Page Write Errors", "write operations that failed and will be retried")              \
     X(ReadAheadPages, "Read-Ahead Pages", "pages that came along in a read")                                 \
     X(ReadAheadHits, "Read-Ahead Hits", "of these, pages that were used")                                    \

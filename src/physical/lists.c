@@ -6,6 +6,8 @@
  */
 #include "physical/physical.h"
 
+#define MI_SUITABLE_LOOKS 512u
+
 static PMMPFNLIST MiListOf(const MMPFN *Pfn)
 {
     MI_PHYSICAL_STATE *Physical = MiState.Physical;
@@ -229,6 +231,37 @@ ULONG MiRemoveColouredLocked(ULONG Node, MMLISTS Kind, PULONG Colour, ULONG Want
         ++*Colour;
     }
     return Got;
+}
+
+PMMPFN MiRemoveSuitableLocked(PMMPFNLIST List, BOOLEAN (*Suitable)(PMMPFN Pfn, PVOID Context), PVOID Context)
+{
+    PMMPFN Found = NULL;
+    ULONG64 Left;
+
+    KiAcquireSpinLockAtDispatch(&List->Lock);
+    Left = List->Total < MI_SUITABLE_LOOKS ? List->Total : MI_SUITABLE_LOOKS;
+    for (; Left != 0 && Found == NULL; Left--)
+    {
+        PMMPFN Pfn = MiPfn(List->Flink);
+        BOOLEAN Locked = MiTryLockPfn(Pfn);
+
+        MiUnlink(List, Pfn);
+        if (Locked && Suitable(Pfn, Context))
+        {
+            Pfn->e1.PageLocation = TransitionPage;
+            Found = Pfn;
+        }
+        else
+        {
+            MiLinkTail(List, Pfn);
+            if (Locked)
+            {
+                MiUnlockPfn(Pfn);
+            }
+        }
+    }
+    KiReleaseSpinLockFromDispatch(&List->Lock);
+    return Found;
 }
 
 VOID MiFreeLockedPage(PMMPFN Pfn)

@@ -413,6 +413,11 @@ static FORCEINLINE VOID MiBeginFrame(PMMPFN Pfn, const MI_MEMORY_RUN *Run, MMPFN
 
 /* The first frame of List, locked and unlinked (ReferenceCount 0), or NULL. Frames whose lock is taken are passed over. */
 PMMPFN MiRemoveHeadLocked(PMMPFNLIST List);
+/*
+ * The first one for which Suitable says TRUE, likewise; at most 512 are asked, and those that are not suitable stand at the end of the list
+ * afterwards. Suitable is called with the frame's and the list's lock held.
+ */
+PMMPFN MiRemoveSuitableLocked(PMMPFNLIST List, BOOLEAN (*Suitable)(PMMPFN Pfn, PVOID Context), PVOID Context);
 /* Up to Wanted of them at once; returns how many. Their order is the list's. */
 ULONG MiRemoveHeadsLocked(PMMPFNLIST List, ULONG Wanted, PMMPFN *Pfns);
 

@@ -157,6 +157,10 @@ static VOID MiDeleteControlArea(PCONTROL_AREA ControlArea)
     PSEGMENT Segment = ControlArea->Segment;
     KIRQL OldIrql;
 
+    if (State->CleanPages != NULL)
+    {
+        (VOID) State->CleanPages(ControlArea, TRUE); /* what cannot be written now is lost */
+    }
     if (Segment->Root != 0)
     {
         State->DeletePages(Segment);
@@ -191,6 +195,11 @@ static BOOLEAN MiRetireControlArea(PCONTROL_AREA ControlArea, BOOLEAN Keep)
     {
         MiDeleteControlArea(ControlArea);
         return TRUE;
+    }
+    if (State->CleanPages != NULL)
+    {
+        (VOID) State->CleanPages(ControlArea,
+                                 FALSE); /* the last close; what fails now is tried again by the writer */
     }
     OldIrql = KiAcquireSpinLock(&State->Lock);
     ControlArea->u.BeingDeleted = 0;
@@ -300,8 +309,11 @@ ULONG64 MiTrimUnusedSegments(ULONG64 Force)
         MiLeaveUnusedList(ControlArea);
         ControlArea->u.BeingDeleted = 1;
         KiReleaseSpinLock(&State->Lock, OldIrql);
-        Deleted += MiRetireControlArea(ControlArea, Force == 0);
-        Force -= Force != 0;
+        /* Memory that is wanted is no reason to lose what its file does not take at the moment; the end of the machine is. */
+        Deleted += MiRetireControlArea(ControlArea, Force == 0 || (Force != MI_TRIM_ALL_SEGMENTS &&
+                                                                   State->CleanPages != NULL &&
+                                                                   !State->CleanPages(ControlArea, FALSE)));
+        Force -= Force != 0 && Force != MI_TRIM_ALL_SEGMENTS;
     }
     return Deleted;
 }

@@ -4,6 +4,7 @@
  * depend on its size: commitment is a number, prototype PTEs come with the first fault.
  */
 #include "section/section.h"
+#include "io/io.h"
 
 #define MI_LARGE_PAGE    0x200000ull
 #define MI_LARGEST       (1ull << 51) /* bytes: what the tree of chunks spans */
@@ -272,6 +273,7 @@ NTSTATUS MiExtendSection(PSECTION Section, PULONG64 NewSize)
     {
         return STATUS_SECTION_TOO_BIG;
     }
+    IoLockSizeExclusive(IoFileOf(ControlArea->FilePointer));
     KiAcquirePushLockExclusive(&Segment->Lock);
     KiNoteLockAcquired(Segment, KiLockSegment, FALSE);
     if (*NewSize > Section->SizeOfSection)
@@ -290,5 +292,6 @@ NTSTATUS MiExtendSection(PSECTION Section, PULONG64 NewSize)
     *NewSize = NT_SUCCESS(Status) ? Section->SizeOfSection : *NewSize;
     KiNoteLockReleased(Segment);
     KiReleasePushLockExclusive(&Segment->Lock);
+    IoUnlockSizeExclusive(IoFileOf(ControlArea->FilePointer));
     return Status;
 }

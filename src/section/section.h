@@ -14,6 +14,7 @@
 #include "space/space.h"
 
 struct _CONTROL_AREA;
+struct _IO_FCB;
 struct _MI_BACKING;
 
 /* ---- Prototype PTEs (prototype.c) ------------------------------------------------------------------------- */
@@ -116,6 +117,9 @@ typedef struct _CONTROL_AREA
     ULONG64 NumberOfUserReferences;     /* [S] sections and views that user mode made */
     ULONG64 WritableUserReferences;     /* [S] writable sections and views of user mode */
     volatile LONG64 ModifiedWriteCount; /* [C] writes in flight to the file */
+    volatile ULONG WriteErrors;         /* [C] in a row */
+    volatile ULONG64
+        WriteRetryTime; /* [C] after an error: the writer leaves the file alone before (KiQueryTime) */
     MMSECTION_FLAGS u;
     MI_BACKING_KIND Backing; /* fixed */
     PVOID FilePointer;       /* FILE_OBJECT, referenced; NULL: none. Fixed while there are references */
@@ -151,6 +155,8 @@ typedef struct _MI_SECTION_STATE
     const struct _MI_BACKING *Backings[MiBackingMaximum]; /* handed in by room fault (fault.h) */
     /* Handed in by room fault: lets go of every page, slot and chunk frame of a segment that nobody uses. PASSIVE_LEVEL. */
     VOID (*DeletePages)(PSEGMENT Segment);
+    /* Handed in by room paging: writes to the file what is modified, and waits for writes in flight. FALSE: some of it could not be written. */
+    BOOLEAN (*CleanPages)(PCONTROL_AREA ControlArea, BOOLEAN Last);
     VOID (*ReleaseBacking)(PCONTROL_AREA ControlArea); /* the same: calls MI_BACKING.Delete */
     KEVENT Settled; /* notification: a control area was created or deleted to the end */
     EX_PUSH_LOCK BasedLock;
@@ -284,6 +290,7 @@ BOOLEAN MiDeleteAnchoredControlArea(PVOID volatile *Anchor);
 
 /* Deletes unused control areas that have no page left, and the Force oldest in any case. Returns how many. PASSIVE_LEVEL. */
 ULONG64 MiTrimUnusedSegments(ULONG64 Force);
+#define MI_TRIM_ALL_SEGMENTS (~0ull) /* the machine ends: also those whose pages cannot be written */
 
 /* The next in turn of all control areas, with a section reference; NULL: it is just coming or going. Ask NumberOfControlAreas times. */
 PCONTROL_AREA MiNextControlArea(void);
@@ -308,7 +315,13 @@ NTSTATUS MiCreateDataFileMap(PVOID FileObject, PULONG64 Size, ULONG Protection, 
 /* image.c (images): validates the headers; *Size becomes the image's. */
 NTSTATUS MiCreateImageMap(PVOID FileObject, PULONG64 Size, ULONG Protection, ULONG Attributes,
                           PCONTROL_AREA *ControlArea);
-/* datafile.c (files): NtExtendSection of a data file: grows file and segment. Segment lock held exclusively. */
+/* Makes the file longer; what views wrote behind its old end is forgotten. Size lock held exclusively. Statuses of IoSetFileSize. */
+NTSTATUS MiGrowFile(struct _IO_FCB *File, ULONG64 Size);
+/* The file's control area, as large as the file at least, with one more section reference; made if there is none. Size lock held exclusively. */
+NTSTATUS MiReferenceDataFileMap(PVOID FileObject, PCONTROL_AREA *ControlArea);
+/* The segment of a data file becomes as large as the file; pages behind are gone already. Size lock held exclusively. */
+VOID MiResizeDataFileMap(PCONTROL_AREA ControlArea, ULONG64 Size);
+/* datafile.c (files): NtExtendSection of a data file: grows file and segment. Size lock of the file and segment lock held exclusively. */
 NTSTATUS MiExtendDataFileMap(PCONTROL_AREA ControlArea, ULONG64 NewSize);
 
 /* ---- Section objects (section.c) ------------------------------------------------------------------------------------ */

@@ -130,7 +130,7 @@ BOOLEAN MiWorkingSetManagerStep(PVOID Context)
     if (MiListTotal(&MiState.Physical->ModifiedList) != 0 &&
         MiAvailablePages() < 4 * MiState.Physical->LowThreshold)
     {
-        KiWakeWorker(&MiState.Paging->ModifiedWriter);
+        MiWakePageWriters();
     }
     /* Round 0 only clears accessed bits when everything was used; the next ones find pages then. */
     for (ULONG Round = 0; Round < 4 && Taken == 0 && MiPagesMissing() != 0; Round++)
@@ -141,7 +141,7 @@ BOOLEAN MiWorkingSetManagerStep(PVOID Context)
     if (MiListTotal(&MiState.Physical->ModifiedList) != 0 &&
         MiAvailablePages() < 4 * MiState.Physical->LowThreshold)
     {
-        KiWakeWorker(&MiState.Paging->ModifiedWriter);
+        MiWakePageWriters();
     }
     return Taken != 0 && MiPagesMissing() != 0;
 }

@@ -64,6 +64,11 @@ FORCEINLINE BOOLEAN MiIsTrimBatchFull(const MI_TRIM_BATCH_LIST *Batch)
 VOID MiSetFrameModified(PMMPFN Pfn);
 
 /*
+ * Tells frames that pages of views are dirty, and takes the dirty bits of their entries away. Returns how many. Inclusive vpns; space locked. dirty.c
+ */
+SIZE_T MiCollectDirtyBits(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn);
+
+/*
  * Removes every unlocked valid entry of the range (inclusive vpns). Space locked shared or exclusive
  * (Exclusive says which). Returns pages removed.
  */

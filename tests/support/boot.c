@@ -111,15 +111,20 @@ static void StopStorageThread(PVOID Thread)
     free(Thread);
 }
 
-static void CreatePagingFiles(void)
+static void ConfigureStorage(void)
 {
     static const HOST_STORAGE_HOOKS Hooks = { StartStorageThread, StopStorageThread };
     static const HOST_STORAGE_HOOKS NoHooks = { NULL, NULL };
-    ULONG64 Minimum = (ULONG64)(TestMachine.PagingMegabytes != 0 ? TestMachine.PagingMegabytes : 16) << 20;
-    ULONG64 Maximum = TestMachine.PagingMaximum != 0 ? (ULONG64)TestMachine.PagingMaximum << 20 : Minimum;
 
     assert_true(HostStorageSetDeterministic(TestMachine.Deterministic, TestMachine.Seed));
     HostStorageSetHooks(TestMachine.Deterministic ? &NoHooks : &Hooks);
+}
+
+static void CreatePagingFiles(void)
+{
+    ULONG64 Minimum = (ULONG64)(TestMachine.PagingMegabytes != 0 ? TestMachine.PagingMegabytes : 16) << 20;
+    ULONG64 Maximum = TestMachine.PagingMaximum != 0 ? (ULONG64)TestMachine.PagingMaximum << 20 : Minimum;
+
     for (ULONG Index = 0; Index < TestMachine.PagingFiles; Index++)
     {
         WCHAR Text[] = u"\\\\.\\Memory\\page0";
@@ -137,6 +142,7 @@ void TestStopWorkers(void)
     if (TestWorkersRun)
     {
         TestWorkersRun = FALSE;
+        MiStopMappingWorkers();
         MiStopWorkingSetWorkers();
         MiStopPagingWorkers();
         MiStopPhysicalWorkers();
@@ -244,16 +250,15 @@ void TestBootMachine(const TEST_MACHINE *Machine)
     {
         assert_int_equal(Rooms[TestRooms].Up(), STATUS_SUCCESS);
     }
-    if (TestMachine.PagingFiles != 0)
-    {
-        CreatePagingFiles();
-    }
+    ConfigureStorage();
+    CreatePagingFiles();
     TakeBooks();
     if (TestMachine.Workers)
     {
         assert_int_equal(MiStartPhysicalWorkers(), STATUS_SUCCESS);
         assert_int_equal(MiStartPagingWorkers(), STATUS_SUCCESS);
         assert_int_equal(MiStartWorkingSetWorkers(), STATUS_SUCCESS);
+        assert_int_equal(MiStartMappingWorkers(), STATUS_SUCCESS);
         TestWorkersRun = TRUE;
     }
 }

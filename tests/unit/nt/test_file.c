@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "nt/file.h"
+#include "section/section.h"
 #include "storage.h"
 
 static char Path[96];
@@ -438,7 +439,7 @@ static void a_full_disk_changes_nothing(void)
     HANDLE handle = must_create(READ_WRITE, 0, FILE_CREATE);
     PORT_STORAGE *storage = HostStorageFind(Path);
     HOST_STORAGE_FAULT fault = {
-        .Storage = storage, .Kind = HOST_FAULT_WRITE, .Nth = 1, .Count = 1, .Error = EIO
+        .Storage = storage, .Kind = HOST_FAULT_WRITE, .Nth = 1, .Count = 0, .Error = EIO
     };
 
     assert_non_null(storage);
@@ -541,12 +542,15 @@ static NTSTATUS create_and_write(ULONG_PTR context)
 
         status = write_at(handle, 5000, &byte, 1);
         NtClose(handle);
+        MiTrimUnusedSegments(MI_TRIM_ALL_SEGMENTS); /* what the file keeps in memory */
     }
     return status;
 }
 
 static void every_failure_leaves_nothing(void)
 {
+    assert_int_equal(create_and_write(0), STATUS_SUCCESS); /* the page of handles stays */
+    unlink(Path);
     TestWithFailures(KiInjectPool, create_and_write, 0);
     TestWithFailures(KiInjectFrame, create_and_write, 0);
     TestWithFailures(KiInjectRead, create_and_write, 0);

@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Pages of data files: reading them in clusters, reading ahead for whoever goes through a file in order, and mapping what is in memory
+ * already together with the page that was wanted. Pages that come along are transition pages on standby, as with the paging file; they belong to the
+ * file, so every view finds them.
+ */
+#include "fault/resolve.h"
+#include "io/io.h"
+
+#define MI_FILE_AROUND     16u /* pages mapped with one fault, if they are in memory */
+#define MI_FILE_AROUND_FAR 64u /* for a reader that goes on in order */
+
+static MMPTE MiFilePte(PCONTROL_AREA ControlArea)
+{
+    return MiMakeSubsectionPte(&ControlArea->FirstSubsection, MM_READWRITE);
+}
+
+static BOOLEAN MiIsInFile(PMMPTE Prototype)
+{
+    MMPTE Pte = MiReadPte(Prototype);
+
+    return Pte.Long == 0 || MiIsPrototype(Pte);
+}
+
+/*
+ * Adds pages from Prototype on, of one chunk whose page is locked, to the read: Wanted at most, up to the end of the segment, or to the first that is not in
+ * the file only. Frames are taken in runs: consecutive frames are one piece for the disk and for the TB.
+ */
+static VOID MiAddFilePages(PMMINPAGE_SUPPORT InPage, PCONTROL_AREA ControlArea, PMMPTE Prototype,
+                           ULONG64 Page, ULONG Wanted, ULONG Priority, BOOLEAN Ahead)
+{
+    ULONG64 Pages = __atomic_load_n(&ControlArea->Segment->TotalNumberOfPtes, __ATOMIC_ACQUIRE);
+    ULONG Limit = MI_CHUNK_PAGES - (ULONG)(Page % MI_CHUNK_PAGES);
+    ULONG Added = 0;
+
+    Limit = Page >= Pages ? 0 : (Pages - Page < Limit ? (ULONG)(Pages - Page) : Limit);
+    Wanted = Wanted < Limit ? Wanted : Limit;
+    for (Limit = 0; Limit < Wanted && MiIsInFile(&Prototype[Limit]); Limit++)
+    {
+    }
+    while (Added < Limit)
+    {
+        ULONG Got = 0;
+        PFN_NUMBER Frame = MiAllocatePageRun(Limit - Added, 0, &Got);
+
+        if (Frame == 0)
+        {
+            return;
+        }
+        for (ULONG Index = 0; Index < Got; Index++, Added++)
+        {
+            if (Ahead)
+            {
+                MMPFNENTRY Entry = MiReadPfnEntry(MiPfn(Frame + Index));
+
+                Entry.ReadAhead = 1;
+                MiWritePfnEntry(MiPfn(Frame + Index), Entry);
+                MiCount(ReadAheadPages);
+            }
+            MiAddToRead(InPage, &Prototype[Added], MiFilePte(ControlArea), Frame + Index, TRUE, Priority);
+        }
+    }
+}
+
+static VOID MiStartFileRead(PMMINPAGE_SUPPORT InPage, PCONTROL_AREA ControlArea, ULONG64 Page,
+                            BOOLEAN Synchronous)
+{
+    PIO_FCB File = IoFileOf(ControlArea->FilePointer);
+
+    /* The file may end inside the last page, whose rest is zeros then; nothing but that may be missing. */
+    InPage->MinimumBytes = ((SIZE_T)(InPage->Count - 1) << PAGE_SHIFT) + 1;
+    MiCount(MappedFileReads);
+    MiCountMany(MappedPagesInput, InPage->Count);
+    MiStartStorageRead(InPage, File->Storage, Page << PAGE_SHIFT, Synchronous);
+}
+
+static MI_FAULT_RESULT MiResolveFilePage(PMI_FAULT Fault, PMMPTE Prototype)
+{
+    PCONTROL_AREA ControlArea = Fault->ControlArea;
+    ULONG Window = MiReadWindow(Fault);
+    PMMINPAGE_SUPPORT InPage;
+    PFN_NUMBER Frame;
+
+    if (Fault->SegmentPage >= __atomic_load_n(&ControlArea->Segment->TotalNumberOfPtes, __ATOMIC_ACQUIRE))
+    {
+        Fault->Status = STATUS_ACCESS_VIOLATION; /* the file is shorter now */
+        return MiFaultFailed;
+    }
+    InPage = MiAllocateInPage();
+    if (InPage == NULL)
+    {
+        return MiFaultNeedBlock;
+    }
+    MiAddFilePages(InPage, ControlArea, Prototype, Fault->SegmentPage, 1, MiPagePriority(Fault), FALSE);
+    if (InPage->Count == 0)
+    {
+        MiDereferenceInPage(InPage);
+        return MiFaultNeedFrame;
+    }
+    Frame = InPage->Frames[0];
+    MiPfn(Frame)->ReferenceCount = Fault->Prefetch ? 1 : 2; /* the read's, and our hold */
+    if (Window > 1 && Fault->SegmentPage % MI_CHUNK_PAGES != MI_CHUNK_PAGES - 1)
+    {
+        MiAddFilePages(InPage, ControlArea, Prototype + 1, Fault->SegmentPage + 1, Window - 1,
+                       MiPagePriority(Fault), TRUE);
+    }
+    MiNoteRead(Fault, InPage->Count);
+    Fault->HeldFrame = Fault->Prefetch ? 0 : Frame;
+    Fault->InPage = InPage;
+    Fault->HardFault = TRUE;
+    MiCount(MappedFileFaults);
+    MiStartFileRead(InPage, ControlArea, Fault->SegmentPage, !Fault->Prefetch);
+    return MiFaultNeedRead;
+}
+
+/* ---- Reading ahead ------------------------------------------------------------------------------------- */
+
+ULONG MiStartFileReadAhead(PCONTROL_AREA ControlArea, ULONG64 Page, ULONG Count, ULONG Priority)
+{
+    KIRQL OldIrql = KiRaiseIrqlToDispatch();
+    PMMPTE Prototype = MiLockPrototype(ControlArea->Segment, Page);
+    PMMINPAGE_SUPPORT InPage = NULL;
+    ULONG Started = 0;
+
+    if (Prototype == NULL)
+    {
+        PMI_PROTOTYPE_CHUNK Chunk = MiMakeChunk(ControlArea->Segment, Page);
+        MI_FAULT Fault = { .Space = &MiState.Space->System, .Prefetch = TRUE };
+
+        /* One step, without waiting for anything: if that is not enough, the reader will do it himself. */
+        if (Chunk != NULL && MiResolveChunkFault(&Fault, Chunk) == MiFaultNeedRead)
+        {
+            MiDereferenceInPage(Fault.InPage);
+        }
+        Prototype = Chunk != NULL ? MiLockPrototype(ControlArea->Segment, Page) : NULL;
+    }
+    if (Prototype != NULL)
+    {
+        InPage = MiAllocateInPage();
+    }
+    if (InPage != NULL)
+    {
+        Count = Count < MI_READ_CLUSTER ? Count : MI_READ_CLUSTER;
+        MiAddFilePages(InPage, ControlArea, Prototype, Page, Count, Priority, TRUE);
+        Started = InPage->Count;
+        if (Started != 0)
+        {
+            MiStartFileRead(InPage, ControlArea, Page, FALSE);
+        }
+        MiDereferenceInPage(InPage);
+    }
+    if (Prototype != NULL)
+    {
+        MiUnlockPrototype(Prototype);
+    }
+    KiLowerIrqlFromDispatch(OldIrql);
+    return Started;
+}
+
+/*
+ * A page that came along was used, or a reader's own read is about to be: the next clusters are put under way before he needs them. The window
+ * lies between what he uses and Vad->ReadAheadNext.
+ */
+VOID MiContinueFileReadAhead(PMI_FAULT Fault)
+{
+    ULONG_PTR Vpn = Fault->Va >> PAGE_SHIFT;
+    PMMVAD Vad = Fault->Vad;
+
+    for (ULONG Round = 0; Round < 2; Round++)
+    {
+        ULONG_PTR Next = __atomic_load_n(&Vad->ReadAheadNext, __ATOMIC_RELAXED);
+        ULONG Window = __atomic_load_n(&Vad->ReadAheadWindow, __ATOMIC_RELAXED);
+        ULONG Started;
+
+        if (Next <= Vpn || Next - Vpn > 3 * (ULONG_PTR)Window || Next > Vad->EndingVpn ||
+            Window < MI_SEQUENTIAL_START || MiAvailablePages() < MiState.Physical->LowThreshold)
+        {
+            return;
+        }
+        Window = 2 * Window < MI_READ_CLUSTER ? 2 * Window : MI_READ_CLUSTER;
+        Started = MiStartFileReadAhead(Fault->ControlArea, Vad->FirstPage + (Next - Vad->StartingVpn), Window,
+                                       MiPagePriority(Fault));
+        if (Started == 0)
+        {
+            return;
+        }
+        __atomic_store_n(&Vad->ReadAheadWindow, Window, __ATOMIC_RELAXED);
+        __atomic_store_n(&Vad->ReadAheadNext, Next + Started, __ATOMIC_RELAXED);
+    }
+}
+
+/* ---- Mapping around ------------------------------------------------------------------------------------ */
+
+/* One neighbour; its prototype's page and the page table are locked. FALSE: it cannot be mapped without work. */
+static BOOLEAN MiMapNeighbour(PMI_FAULT Fault, PMMPTE PointerPte, PMMPTE Prototype, MMPTE Template)
+{
+    MMPTE Proto = MiReadPte(Prototype);
+    PMMPFN Pfn;
+    MMPTE Pte;
+
+    if ((!Proto.Hard.Valid && !MiIsTransition(Proto)) || MiReadPte(PointerPte).Long != Template.Long)
+    {
+        return FALSE;
+    }
+    Pfn = MiPfn(Proto.Hard.PageFrameNumber);
+    if (!MiTryLockPfn(Pfn))
+    {
+        return FALSE;
+    }
+    if (MiReadPte(Prototype).Long != Proto.Long || Pfn->e1.ReadInProgress)
+    {
+        MiUnlockPfn(Pfn);
+        return FALSE;
+    }
+    if (Proto.Hard.Valid)
+    {
+        Pfn->u1.ShareCount++;
+    }
+    else
+    {
+        MiActivateTransitionFrame(Pfn);
+        MiMakePrototypeValid(Prototype, Pfn);
+    }
+    Pte = MiMakeValidPte(MiPfnFrame(Pfn), Fault->Protection, !Fault->Space->System);
+    Pte.Long |= MM_PTE_SHARED;
+    MiWritePte(PointerPte, Pte);
+    MiUnlockPfn(Pfn);
+    MiIncrementPageTableShare(PointerPte);
+    if (Template.Long == 0)
+    {
+        MiAddUsedEntries(PointerPte, 1);
+    }
+    return TRUE;
+}
+
+/* How many pages from the fault's own on lie in the same table, chunk and view. */
+static ULONG MiAroundLimit(PMI_FAULT Fault, ULONG Limit)
+{
+    ULONG_PTR Vpn = Fault->Va >> PAGE_SHIFT;
+    ULONG InTable = MI_PTES_PER_PAGE - (ULONG)(Vpn % MI_PTES_PER_PAGE);
+    ULONG InChunk = MI_CHUNK_PAGES - (ULONG)(Fault->SegmentPage % MI_CHUNK_PAGES);
+
+    Limit = Limit < InTable ? Limit : InTable;
+    Limit = Limit < InChunk ? Limit : InChunk;
+    return Fault->Vad->EndingVpn - Vpn < Limit ? (ULONG)(Fault->Vad->EndingVpn - Vpn) + 1 : Limit;
+}
+
+VOID MiMapFileAround(PMI_FAULT Fault, PMMPTE Prototype, BOOLEAN InOrder)
+{
+    ULONG Count = 1;
+    ULONG Limit;
+
+    if (Fault->Vad == NULL || Fault->Space->WriteWatchCount != 0 ||
+        __atomic_load_n(&Fault->Space->Vm.MaximumHard, __ATOMIC_RELAXED) ||
+        MiAvailablePages() < MiState.Physical->LowThreshold)
+    {
+        return;
+    }
+    Fault->GoesOn = InOrder;
+    Limit = MiAroundLimit(Fault, InOrder ? MI_FILE_AROUND_FAR : MI_FILE_AROUND);
+    while (Count < Limit && MiMapNeighbour(Fault, &Fault->PointerPte[Count], &Prototype[Count], Fault->Pte))
+    {
+        Count++;
+    }
+    if (Count > 1)
+    {
+        MiAddWorkingSetPages(Fault->Space, (LONG)Count - 1);
+        MiCountMany(PagesMappedAhead, Count - 1);
+        PortFillTb(Fault->Space->System ? 0 : Fault->Space->TopLevel, Fault->Va & ~(ULONG_PTR)(PAGE_SIZE - 1),
+                   Count, FALSE);
+    }
+}
+
+static VOID MiDeleteDataFile(PCONTROL_AREA ControlArea)
+{
+    if (ControlArea->FilePointer != NULL)
+    {
+        ObDereferenceObjectBody(ControlArea->FilePointer);
+    }
+}
+
+const MI_BACKING MiDataFileBacking = { .ResolvePage = MiResolveFilePage,
+                                       .Discardable = TRUE,
+                                       .Delete = MiDeleteDataFile };

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Views of the cache: windows of 256 KiB of files in system space. They are ordinary views of the file's data section, so their pages are
+ * the file's only pages, faults bring them in, and the system's working set ages them. A view stays mapped when nobody uses it until another
+ * one is needed, the least recently used first.
+ */
+#include "mapping/cache.h"
+#include "virtual/range.h"
+
+#define CC_ADDRESSES 0x400000ull /* pages: where views are looked for, 16 GiB */
+
+static PMI_ADDRESS_SPACE CcpSpace(void)
+{
+    return &MiState.Space->System;
+}
+
+/* ---- Mapping and unmapping ----------------------------------------------------------------------------- */
+
+/* From the lower end of the system window; paged pool is at the upper one. */
+static NTSTATUS CcpPlaceView(PMMVAD Vad)
+{
+    PMI_ADDRESS_SPACE Space = CcpSpace();
+    MI_FIND_RANGE Find = { .Pages = CC_VIEW_PAGES,
+                           .AlignPages = CC_VIEW_PAGES,
+                           .LowestVpn = Space->LowestVpn,
+                           .HighestVpn = Space->LowestVpn + CC_ADDRESSES };
+    ULONG_PTR StartVpn;
+    NTSTATUS Status;
+
+    MiLockSpaceExclusive(Space);
+    Status = MiFindEmptyRange(Space, &Find, &StartVpn);
+    if (NT_SUCCESS(Status))
+    {
+        Vad->StartingVpn = StartVpn;
+        Vad->EndingVpn = StartVpn + CC_VIEW_PAGES - 1;
+        MiLinkVad(Space, Vad);
+    }
+    MiUnlockSpaceExclusive(Space);
+    return Status;
+}
+
+/* The view's control area is referenced by the map. */
+static NTSTATUS CcpMapView(PSHARED_CACHE_MAP CacheMap, ULONG64 Offset, ULONG_PTR *Base)
+{
+    PMMVAD Vad = MiAllocateVadPatiently(CC_VIEW_PAGES);
+    NTSTATUS Status;
+
+    if (Vad == NULL)
+    {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    MiReferenceControlArea(CacheMap->ControlArea, MiCacheViewReference, FALSE, FALSE);
+    Vad->u.Protection = MM_READWRITE;
+    Vad->u.CommitProtection = MM_READWRITE;
+    Vad->u.CacheView = 1;
+    Vad->FirstPage = Offset >> PAGE_SHIFT;
+    Vad->ControlArea = CacheMap->ControlArea;
+    Status = CcpPlaceView(Vad);
+    if (!NT_SUCCESS(Status))
+    {
+        MiDestroyVad(Vad);
+        return Status;
+    }
+    *Base = Vad->StartingVpn << PAGE_SHIFT;
+    return STATUS_SUCCESS;
+}
+
+/* Space locked; STATUS_RETRY: it was unlocked meanwhile. */
+static NTSTATUS CcpTryUnmap(ULONG_PTR Base, PMMVAD *Vad)
+{
+    BOOLEAN Dropped;
+    NTSTATUS Status;
+
+    *Vad = MiLocateVad(CcpSpace(), Base >> PAGE_SHIFT);
+    KiRequire(*Vad != NULL && (*Vad)->u.CacheView);
+    Status = MiMakeTablesResident(CcpSpace(), (*Vad)->StartingVpn, (*Vad)->EndingVpn, FALSE, &Dropped);
+    if (!NT_SUCCESS(Status) || Dropped)
+    {
+        return NT_SUCCESS(Status) ? STATUS_RETRY : Status;
+    }
+    MiDeletePages(CcpSpace(), (*Vad)->StartingVpn, (*Vad)->EndingVpn);
+    MiUnlinkVad(CcpSpace(), *Vad);
+    return STATUS_SUCCESS;
+}
+
+/* The tables of system space do not leave memory for good, so this succeeds in the end. */
+static VOID CcpUnmapView(ULONG_PTR Base)
+{
+    PMMVAD Vad = NULL;
+    NTSTATUS Status;
+
+    do
+    {
+        MiLockSpaceExclusive(CcpSpace());
+        Status = CcpTryUnmap(Base, &Vad);
+        MiUnlockSpaceExclusive(CcpSpace());
+    } while (!NT_SUCCESS(Status));
+    MiDestroyVad(Vad);
+}
+
+/* ---- Finding ------------------------------------------------------------------------------------------- */
+
+static PVACB CcpFindView(PSHARED_CACHE_MAP CacheMap, ULONG64 Offset)
+{
+    for (ULONG Index = 0; Index < CC_VIEWS; Index++)
+    {
+        PVACB View = &MiState.Mapping->Views[Index];
+
+        if (View->CacheMap == CacheMap && View->Offset == Offset)
+        {
+            return View;
+        }
+    }
+    return NULL;
+}
+
+/* Lock held. The least recently used view becomes one of this file, or NULL: all are in use. */
+static PVACB CcpTakeUnused(void)
+{
+    MI_MAPPING_STATE *State = MiState.Mapping;
+    PVACB View;
+
+    if (IsListEmpty(&State->Unused))
+    {
+        return NULL;
+    }
+    View = CONTAINING_RECORD(RemoveHeadList(&State->Unused), VACB, Links);
+    if (View->CacheMap != NULL)
+    {
+        View->CacheMap = NULL;
+        CcpUnmapView(View->Base);
+    }
+    return View;
+}
+
+static VOID CcpReturnUnused(PVACB View)
+{
+    InsertHeadList(&MiState.Mapping->Unused, &View->Links);
+}
+
+/* Lock held. */
+static NTSTATUS CcpFindOrMapView(PSHARED_CACHE_MAP CacheMap, ULONG64 Offset, PVACB *View)
+{
+    NTSTATUS Status;
+
+    *View = CcpFindView(CacheMap, Offset);
+    if (*View != NULL)
+    {
+        if ((*View)->ActiveCount++ == 0)
+        {
+            RemoveEntryList(&(*View)->Links);
+        }
+        return STATUS_SUCCESS;
+    }
+    *View = CcpTakeUnused();
+    if (*View == NULL)
+    {
+        KeClearEvent(&MiState.Mapping->ViewFreed);
+        return STATUS_RETRY;
+    }
+    __atomic_fetch_add(&MiState.Mapping->ViewMisses, 1, __ATOMIC_RELAXED);
+    Status = CcpMapView(CacheMap, Offset, &(*View)->Base);
+    if (!NT_SUCCESS(Status))
+    {
+        CcpReturnUnused(*View);
+        return Status;
+    }
+    (*View)->CacheMap = CacheMap;
+    (*View)->Offset = Offset;
+    (*View)->ActiveCount = 1;
+    return STATUS_SUCCESS;
+}
+
+NTSTATUS CcpGetView(PSHARED_CACHE_MAP CacheMap, ULONG64 Offset, PVACB *View)
+{
+    Offset &= ~(ULONG64)(VACB_MAPPING_GRANULARITY - 1);
+    for (;;)
+    {
+        LARGE_INTEGER Timeout = { .QuadPart = -100000 };
+        NTSTATUS Status;
+
+        CcpLock();
+        Status = CcpFindOrMapView(CacheMap, Offset, View);
+        CcpUnlock();
+        if (Status != STATUS_RETRY)
+        {
+            return Status;
+        }
+        KeWaitForSingleObject(&MiState.Mapping->ViewFreed, Executive, KernelMode, FALSE, &Timeout);
+    }
+}
+
+VOID CcpReleaseView(PVACB View)
+{
+    CcpLock();
+    if (--View->ActiveCount == 0)
+    {
+        InsertTailList(&MiState.Mapping->Unused, &View->Links);
+        KeSetEvent(&MiState.Mapping->ViewFreed, 0, FALSE);
+    }
+    CcpUnlock();
+}
+
+static BOOLEAN CcpIsInRange(PVACB View, PSHARED_CACHE_MAP CacheMap, ULONG64 Offset, ULONG64 Length)
+{
+    return View->CacheMap == CacheMap && View->Offset + VACB_MAPPING_GRANULARITY > Offset &&
+           (View->Offset < Offset || View->Offset - Offset < Length);
+}
+
+/* Lock held. FALSE: some of them are in use. */
+static BOOLEAN CcpTryUnmapViews(PSHARED_CACHE_MAP CacheMap, ULONG64 Offset, ULONG64 Length)
+{
+    BOOLEAN All = TRUE;
+
+    for (ULONG Index = 0; Index < CC_VIEWS; Index++)
+    {
+        PVACB View = &MiState.Mapping->Views[Index];
+
+        if (!CcpIsInRange(View, CacheMap, Offset, Length))
+        {
+            continue;
+        }
+        if (View->ActiveCount != 0)
+        {
+            All = FALSE;
+            continue;
+        }
+        RemoveEntryList(&View->Links);
+        View->CacheMap = NULL;
+        CcpUnmapView(View->Base);
+        CcpReturnUnused(View);
+    }
+    if (!All)
+    {
+        KeClearEvent(&MiState.Mapping->ViewFreed);
+    }
+    return All;
+}
+
+VOID CcpUnmapViews(PSHARED_CACHE_MAP CacheMap, ULONG64 Offset, ULONG64 Length)
+{
+    for (;;)
+    {
+        LARGE_INTEGER Timeout = { .QuadPart = -100000 };
+        BOOLEAN All;
+
+        CcpLock();
+        All = CcpTryUnmapViews(CacheMap, Offset, Length);
+        CcpUnlock();
+        if (All)
+        {
+            return;
+        }
+        KeWaitForSingleObject(&MiState.Mapping->ViewFreed, Executive, KernelMode, FALSE, &Timeout);
+    }
+}
+
+VOID CcpCollectDirty(PSHARED_CACHE_MAP CacheMap, ULONG64 Offset, ULONG64 Length)
+{
+    CcpLock(); /* keeps the views */
+    for (ULONG Index = 0; Index < CC_VIEWS; Index++)
+    {
+        PVACB View = &MiState.Mapping->Views[Index];
+
+        if (CcpIsInRange(View, CacheMap, Offset, Length))
+        {
+            ULONG_PTR Vpn = View->Base >> PAGE_SHIFT;
+            MI_SPACE_SLOT *Slot = MiLockSpaceShared(CcpSpace());
+
+            MiCollectDirtyBits(CcpSpace(), Vpn, Vpn + CC_VIEW_PAGES - 1);
+            MiUnlockSpaceShared(CcpSpace(), Slot);
+        }
+    }
+    CcpUnlock();
+}

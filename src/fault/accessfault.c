@@ -421,6 +421,48 @@ NTSTATUS MmAccessFault(ULONG FaultStatus, PVOID Address, KPROCESSOR_MODE Mode,
     return Status;
 }
 
+static VOID MiPrefetchPrivate(PMI_FAULT Fault)
+{
+    KIRQL OldIrql = KiRaiseIrqlToDispatch();
+
+    Fault->Table = MiPtePage(Fault->PointerPte);
+    MiLockPageTable(Fault->Table);
+    Fault->Pte = MiReadPte(Fault->PointerPte);
+    if (MiIsPagedOut(Fault->Pte))
+    {
+        MiResolvePageFileFault(Fault);
+    }
+    MiUnlockPageTable(Fault->Table);
+    KiLowerIrqlFromDispatch(OldIrql);
+}
+
+/* A page of a view that is in a paging file. Prototype PTEs that are not in memory themselves are left alone. */
+static VOID MiPrefetchSection(PMI_FAULT Fault)
+{
+    PMMPTE Prototype;
+    KIRQL OldIrql;
+
+    Fault->Vad = MiLocateVad(Fault->Space, Fault->Va >> PAGE_SHIFT);
+    if (Fault->Vad == NULL || Fault->Vad->ControlArea == NULL)
+    {
+        return;
+    }
+    MiNoteView(Fault);
+    OldIrql = KiRaiseIrqlToDispatch();
+    Prototype = MiLockPrototype(Fault->ControlArea->Segment, Fault->SegmentPage);
+    if (Prototype != NULL)
+    {
+        MMPTE Proto = MiReadPte(Prototype);
+
+        if (MiIsPagedOut(Proto))
+        {
+            MiReadPrototype(Fault, Prototype, Proto);
+        }
+        MiUnlockPrototype(Prototype);
+    }
+    KiLowerIrqlFromDispatch(OldIrql);
+}
+
 VOID MiPrefetchAddress(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, ULONG Pages)
 {
     for (ULONG Index = 0; Index < Pages; Index++)
@@ -432,20 +474,19 @@ VOID MiPrefetchAddress(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, ULONG Pages)
                            .Prefetch = TRUE };
         MI_SPACE_SLOT *Slot = MiLockSpaceShared(Space);
 
-        if (MiWalk(Space->TopLevel, Fault.Va, &Fault.PointerPte) == 0 &&
-            MiIsPagedOut(MiReadPte(Fault.PointerPte)))
-        {
-            KIRQL OldIrql = KiRaiseIrqlToDispatch();
+        MMPTE Pte = { .Long = 0 };
 
-            Fault.Table = MiPtePage(Fault.PointerPte);
-            MiLockPageTable(Fault.Table);
-            Fault.Pte = MiReadPte(Fault.PointerPte);
-            if (MiIsPagedOut(Fault.Pte))
-            {
-                MiResolvePageFileFault(&Fault);
-            }
-            MiUnlockPageTable(Fault.Table);
-            KiLowerIrqlFromDispatch(OldIrql);
+        if (MiWalk(Space->TopLevel, Fault.Va, &Fault.PointerPte) == 0)
+        {
+            Pte = MiReadPte(Fault.PointerPte);
+        }
+        if (MiIsPagedOut(Pte))
+        {
+            MiPrefetchPrivate(&Fault);
+        }
+        else if (Pte.Long == 0 || MiIsLookup(Pte))
+        {
+            MiPrefetchSection(&Fault);
         }
         MiUnlockSpaceShared(Space, Slot);
         if (Fault.InPage != NULL)

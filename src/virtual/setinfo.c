@@ -7,7 +7,35 @@
 
 #define MI_PREFETCH_STEP 64u
 
-/* The part of [Base, Base + Size) that has page tables in memory, one piece after the other. */
+/*
+ * Where no page table is in memory: the next page of a view that may have pages in memory or in a paging file, or the end of the hole. Space
+ * locked.
+ */
+static ULONG_PTR MiSkipToView(PMI_ADDRESS_SPACE Space, ULONG_PTR Vpn, ULONG_PTR HoleEnd)
+{
+    PMMVAD Vad = MiLocateVadInRange(Space, Vpn, HoleEnd - 1);
+
+    while (Vad != NULL && Vad->StartingVpn < HoleEnd)
+    {
+        ULONG_PTR End = Vad->EndingVpn + 1 < HoleEnd ? Vad->EndingVpn + 1 : HoleEnd;
+
+        Vpn = Vpn > Vad->StartingVpn ? Vpn : Vad->StartingVpn;
+        while (Vad->ControlArea != NULL && Vpn < End)
+        {
+            ULONG64 Page = Vad->FirstPage + (Vpn - Vad->StartingVpn);
+
+            if (MiLookUpChunk(Vad->ControlArea->Segment, Page) != NULL)
+            {
+                return Vpn;
+            }
+            Vpn += MI_CHUNK_PAGES - Page % MI_CHUNK_PAGES;
+        }
+        Vad = MiNextVad(Vad);
+    }
+    return HoleEnd;
+}
+
+/* The part of [Base, Base + Size) that has page tables in memory, and views without, one piece after the other. */
 NTSTATUS MiPrefetchRange(PMI_ADDRESS_SPACE Space, ULONG_PTR Base, SIZE_T Size)
 {
     ULONG_PTR Vpn = MiVpnOf(Base);
@@ -18,25 +46,32 @@ NTSTATUS MiPrefetchRange(PMI_ADDRESS_SPACE Space, ULONG_PTR Base, SIZE_T Size)
         MI_SPACE_SLOT *Slot = MiLockSpaceShared(Space);
         BOOLEAN Deleting = Space->Deleting;
         MI_CHUNK Chunk = MiChunkEnd;
+        ULONG_PTR End = EndVpn + 1;
         MI_RANGE Range;
 
         MiBeginRange(&Range, Space, Vpn, EndVpn);
         if (!Deleting)
         {
             Chunk = MiNextChunk(&Range);
+            End = Range.NextVpn;
+        }
+        if (Chunk == MiChunkHole || Chunk == MiChunkAbsent)
+        {
+            Vpn = MiSkipToView(Space, Vpn, End);
+            End = Vpn + MI_PREFETCH_STEP < End ? Vpn + MI_PREFETCH_STEP : End;
         }
         MiUnlockSpaceShared(Space, Slot);
         if (Deleting)
         {
             return STATUS_PROCESS_IS_TERMINATING;
         }
-        for (; Chunk == MiChunkTable && Vpn < Range.NextVpn; Vpn += MI_PREFETCH_STEP)
+        for (; Vpn < End; Vpn += MI_PREFETCH_STEP)
         {
-            ULONG_PTR Left = Range.NextVpn - Vpn;
+            ULONG_PTR Left = End - Vpn;
 
             MiPrefetchAddress(Space, MiVaOf(Vpn), (ULONG)(Left < MI_PREFETCH_STEP ? Left : MI_PREFETCH_STEP));
         }
-        Vpn = Range.NextVpn;
+        Vpn = End;
     }
     return STATUS_SUCCESS;
 }

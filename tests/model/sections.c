@@ -15,7 +15,7 @@
 #define VIEWS          32u
 #define SECTION_PAGES  1280u  /* more than two chunks */
 #define PLACE          0x123u /* the byte of a page that is written and read */
-#define OPERATIONS     12000u
+#define OPERATIONS     60000u
 #define CHECK_INTERVAL 500u
 
 typedef struct _ORACLE_SECTION
@@ -48,6 +48,8 @@ static ORACLE_SECTION Sections[SECTIONS];
 static ORACLE_VIEW Views[VIEWS];
 static PEPROCESS Processes[PROCESSES];
 static TEST_RANDOM Random;
+static BOOLEAN
+    Native; /* accesses by pointers of this Linux process, through its page tables; else by the simulated processor */
 
 static ULONG Draw(ULONG Bound)
 {
@@ -178,6 +180,16 @@ static ULONG Access(ORACLE_VIEW *View, ULONG Page)
     return View->Protect[Page];
 }
 
+static NTSTATUS TryGet(ULONG_PTR Va, UCHAR *Value)
+{
+    return Native ? KiGuardedCopy(Value, (PVOID)Va, 1, NULL) : TestVmTryGet(Va, Value);
+}
+
+static NTSTATUS TryPut(ULONG_PTR Va, UCHAR Value)
+{
+    return Native ? KiGuardedCopy((PVOID)Va, &Value, 1, NULL) : TestVmTryPut(Va, Value);
+}
+
 static void ReadOne(ORACLE_VIEW *View, ULONG Page)
 {
     UCHAR Expected =
@@ -186,7 +198,7 @@ static void ReadOne(ORACLE_VIEW *View, ULONG Page)
     UCHAR Value = 0;
 
     TestRunInProcess(Processes[View->Process]);
-    assert_int_equal(TestVmTryGet(View->Base + (ULONG_PTR)Page * PAGE_SIZE + PLACE, &Value), Status);
+    assert_int_equal(TryGet(View->Base + (ULONG_PTR)Page * PAGE_SIZE + PLACE, &Value), Status);
     if (Status == STATUS_SUCCESS)
     {
         assert_int_equal(Value, Expected);
@@ -200,7 +212,7 @@ static void WriteOne(ORACLE_VIEW *View, ULONG Page)
     UCHAR Value = (UCHAR)Draw(256);
 
     TestRunInProcess(Processes[View->Process]);
-    assert_int_equal(TestVmTryPut(View->Base + (ULONG_PTR)Page * PAGE_SIZE + PLACE, Value),
+    assert_int_equal(TryPut(View->Base + (ULONG_PTR)Page * PAGE_SIZE + PLACE, Value),
                      Permitted ? STATUS_SUCCESS : STATUS_ACCESS_VIOLATION);
     if (!Permitted)
     {
@@ -468,7 +480,7 @@ static void OneOperation(void)
     }
 }
 
-static void sections_and_views_do_what_the_oracle_says(void **State)
+static void Run(ULONG64 Operations)
 {
     static const TEST_MACHINE Machine = { .RamMegabytes = 3,
                                           .Deterministic = TRUE,
@@ -476,12 +488,12 @@ static void sections_and_views_do_what_the_oracle_says(void **State)
                                           .PagingMegabytes = 8,
                                           .PagingMaximum = 256,
                                           .Workers = TRUE };
-    ULONG64 Operations = TestIterations(OPERATIONS);
 
-    (void)State;
-    Random = TestSeed("sections");
     TestBootMachine(&Machine);
-    assert_int_equal(HostSetThreadSimulated(TRUE), STATUS_SUCCESS);
+    if (!Native)
+    {
+        assert_int_equal(HostSetThreadSimulated(TRUE), STATUS_SUCCESS);
+    }
     for (ULONG Index = 0; Index < PROCESSES; Index++)
     {
         Processes[Index] = TestNewProcess("process");
@@ -521,13 +533,33 @@ static void sections_and_views_do_what_the_oracle_says(void **State)
     assert_int_equal(MiState.Section->NumberOfControlAreas, 0);
     TestRunInProcess(NULL);
     TestStopWorkers();
-    assert_int_equal(HostSetThreadSimulated(FALSE), STATUS_SUCCESS);
+    if (!Native)
+    {
+        assert_int_equal(HostSetThreadSimulated(FALSE), STATUS_SUCCESS);
+    }
     TestShutdownMachine();
+}
+
+static void sections_and_views_do_what_the_oracle_says(void **State)
+{
+    (void)State;
+    Random = TestSeed("sections");
+    Native = FALSE;
+    Run(TestIterations(OPERATIONS));
+}
+
+static void so_they_do_for_pointers(void **State)
+{
+    (void)State;
+    Random = TestSeed("sections native");
+    Native = TRUE;
+    Run(TestIterations(OPERATIONS) / 3);
 }
 
 int main(void)
 {
-    const struct CMUnitTest Tests[] = { cmocka_unit_test(sections_and_views_do_what_the_oracle_says) };
+    const struct CMUnitTest Tests[] = { cmocka_unit_test(sections_and_views_do_what_the_oracle_says),
+                                        cmocka_unit_test(so_they_do_for_pointers) };
 
     return cmocka_run_group_tests(Tests, NULL, NULL);
 }

@@ -150,6 +150,31 @@ static void what_is_for_private_memory_refuses_views(void **State)
     ObDereferenceObjectBody(Section);
 }
 
+static void prefetched_pages_of_a_view_need_no_read(void **State)
+{
+    PSECTION Section;
+    ULONG_PTR Base = MapNew(&Section, PAGE_READWRITE);
+    ULONG_PTR Second;
+    ULONG64 Reads;
+
+    (void)State;
+    TestFill(Base, 16, 1);
+    TestVmPageOut();
+    Second = TestMapIn(TestUserProcess, Section, 0, 0, PAGE_READONLY); /* has no page tables */
+    assert_int_equal(MiPrefetchRange(&TestUserProcess->Space, Second, 0x10000), STATUS_SUCCESS);
+    while (MiState.Paging->InPageInUse != 0)
+    {
+        PortPollIo();
+    }
+    Reads = MiQueryCounter(MiCounterPageReads);
+    TestCheck(Second, 16, 1);
+    TestCheck(Base, 16, 1);
+    assert_true(MiQueryCounter(MiCounterPageReads) <= Reads + 1); /* the page table that both views are in */
+    TestUnmapIn(TestUserProcess, Second);
+    TestUnmapIn(TestUserProcess, Base);
+    ObDereferenceObjectBody(Section);
+}
+
 /* A page that cannot be read in is an error of the access, and the next one tries again. */
 static void a_page_that_cannot_be_read_is_tried_again(void **State)
 {
@@ -185,6 +210,7 @@ int main(void)
         TEST_IN_PROCESS(a_section_goes_while_an_mdl_holds_its_page),
         TEST_IN_PROCESS(a_secured_view_cannot_be_unmapped),
         TEST_IN_PROCESS(what_is_for_private_memory_refuses_views),
+        TEST_IN_PROCESS(prefetched_pages_of_a_view_need_no_read),
         TEST_IN_PROCESS(a_page_that_cannot_be_read_is_tried_again),
     };
 

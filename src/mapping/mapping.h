@@ -50,4 +50,8 @@ NTSTATUS MiQuerySharedCommit(PMI_ADDRESS_SPACE Space, PSIZE_T Pages);
 /* image.c (images): the view of an image section, called by MiMapView with everything checked but what images have of their own. */
 NTSTATUS MiMapImageView(PMI_ADDRESS_SPACE Space, PMI_VIEW View, ULONG Protection);
 
+/* MemoryImageInformation. STATUS_INVALID_ADDRESS: no image there. viewquery.c */
+NTSTATUS MiQueryImageInformation(PMI_ADDRESS_SPACE Space, ULONG_PTR Va,
+                                 PMEMORY_IMAGE_INFORMATION Information);
+
 #endif

@@ -29,6 +29,26 @@ NTSTATUS MiReferenceMappedFile(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PVOID *Fil
     return Status;
 }
 
+NTSTATUS MiQueryImageInformation(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PMEMORY_IMAGE_INFORMATION Information)
+{
+    MI_SPACE_SLOT *Slot = MiLockSpaceShared(Space);
+    PMMVAD Vad = Space->Deleting || !MiIsUserAddress(Va) ? NULL : MiLocateVad(Space, MiVpnOf(Va));
+    NTSTATUS Status = Vad != NULL && Vad->u.VadType == VadImageMap ? STATUS_SUCCESS : STATUS_INVALID_ADDRESS;
+
+    RtlZeroMemory(Information, sizeof(*Information));
+    if (NT_SUCCESS(Status))
+    {
+        PSEGMENT Segment = Vad->ControlArea->Segment;
+
+        Information->ImageBase = (PVOID)(MiVaOf(Vad->StartingVpn) - (Vad->FirstPage << PAGE_SHIFT));
+        Information->SizeOfImage = Segment->SizeOfSegment;
+        Information->ImagePartialMap = MiVadPages(Vad) != Segment->TotalNumberOfPtes;
+        Information->ImageNotExecutable = (Vad->u.Protection & MM_EXECUTE) == 0;
+    }
+    MiUnlockSpaceShared(Space, Slot);
+    return Status;
+}
+
 /* Committed pages of the paging file in the view; none for what files back. */
 static SIZE_T MiSharedCommitOf(const MMVAD *Vad)
 {

@@ -163,8 +163,16 @@ static NTSTATUS NtpQueryMappedFilename(NT_QUERY *Query)
 
 static NTSTATUS NtpQueryImage(NT_QUERY *Query)
 {
-    Query->Needed = 0;
-    return STATUS_NOT_IMPLEMENTED;
+    MEMORY_IMAGE_INFORMATION Information;
+    NTSTATUS Status;
+
+    Query->Needed = sizeof(Information);
+    if (Query->Length < sizeof(Information))
+    {
+        return STATUS_INFO_LENGTH_MISMATCH;
+    }
+    Status = MiQueryImageInformation(Query->Space, Query->Va, &Information);
+    return NT_SUCCESS(Status) ? NtStore(Query->Buffer, &Information, sizeof(Information)) : Status;
 }
 
 static const struct

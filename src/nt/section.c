@@ -3,6 +3,7 @@
 #include "mapping/mapping.h"
 #include "nt/file.h"
 #include "nt/mm.h"
+#include "section/imagemap.h"
 
 /* ---- Creating ------------------------------------------------------------------------------------------------- */
 
@@ -272,6 +273,30 @@ static NTSTATUS NtpAnswer(PVOID Buffer, SIZE_T Length, const VOID *Information, 
     return Length < Size ? STATUS_INFO_LENGTH_MISMATCH : NtStore(Buffer, Information, Size);
 }
 
+/* What concerns images only. */
+static NTSTATUS NtpQueryImageSection(PSECTION Section, SECTION_INFORMATION_CLASS Class, PVOID Buffer,
+                                     SIZE_T Length, PSIZE_T Size)
+{
+    SECTION_IMAGE_INFORMATION Information;
+    PMI_IMAGE Image;
+    ULONG64 Value;
+
+    *Size = Class == SectionImageInformation ? sizeof(Information) : sizeof(Value);
+    if (Section->ControlArea->Backing != MiBackingImage)
+    {
+        return STATUS_SECTION_NOT_IMAGE;
+    }
+    Image = MiImageOf(Section->ControlArea);
+    if (Class == SectionImageInformation)
+    {
+        MiImageInformation(&Image->Description, Image->Base, &Information);
+        return NtpAnswer(Buffer, Length, &Information, sizeof(Information));
+    }
+    Value = Class == SectionOriginalBaseInformation ? Image->Description.PreferredBase
+                                                    : Image->Base - Image->Description.PreferredBase;
+    return NtpAnswer(Buffer, Length, &Value, sizeof(Value));
+}
+
 static NTSTATUS NtpQuerySectionClass(PSECTION Section, SECTION_INFORMATION_CLASS Class, PVOID Buffer,
                                      SIZE_T Length, PSIZE_T Size)
 {
@@ -286,12 +311,9 @@ static NTSTATUS NtpQuerySectionClass(PSECTION Section, SECTION_INFORMATION_CLASS
         *Size = sizeof(Basic);
         return NtpAnswer(Buffer, Length, &Basic, sizeof(Basic));
     case SectionImageInformation:
-        *Size = sizeof(SECTION_IMAGE_INFORMATION);
-        if (Section->ControlArea->Backing != MiBackingImage)
-        {
-            return STATUS_SECTION_NOT_IMAGE;
-        }
-        return NtpAnswer(Buffer, Length, Section->ControlArea->Segment->ImageInformation, *Size);
+    case SectionRelocationInformation:
+    case SectionOriginalBaseInformation:
+        return NtpQueryImageSection(Section, Class, Buffer, Length, Size);
     default:
         return STATUS_NOT_IMPLEMENTED;
     }

@@ -24,7 +24,7 @@
 typedef struct _NTMM_TRY
 {
     PVOID Jump[32];
-    PVOID Frame[48]; /* the kernel's */
+    PVOID Frame[80]; /* the kernel's */
     EXCEPTION_POINTERS Pointers;
     LONG Once;
     LONG Pushed;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Physically contiguous memory for drivers. Cached memory is used through the direct map, which maps every frame already; other caching
- * types get system PTEs. Where no run is free, pages are first trimmed and written out of the way, if IRQL lets us wait.
+ * types get system PTEs. Where no run is free, pages move out of the way, and are trimmed and written where that is not enough, if
+ * IRQL lets us wait.
  */
 #include "mdl/mdl.h"
 
@@ -62,13 +63,23 @@ static BOOLEAN MiEmptyProcess(PEPROCESS Process, PVOID Context)
 static PFN_NUMBER MiTakeContiguous(const MI_CONTIGUOUS_REQUEST *Request)
 {
     PFN_NUMBER Frame = MiFindContiguous(Request);
+    MI_VACATE_REQUEST Vacate = { .Count = Request->Pages,
+                                 .Lowest = Request->Lowest,
+                                 .Highest = Request->Highest,
+                                 .Boundary = Request->Boundary };
 
+    if (Frame == 0 && KeGetCurrentIrql() <= APC_LEVEL)
+    {
+        Frame = MiVacateFrames(&Vacate);
+    }
     if (Frame == 0 && KeGetCurrentIrql() == PASSIVE_LEVEL)
     {
+        /* Too little is available, or page tables are in the way: these go when nothing below them is in memory. */
         PsForEachProcess(MiEmptyProcess, NULL);
         MiEmptyWorkingSet(&MiState.Space->System);
         MiFlushModifiedPages();
         Frame = MiFindContiguous(Request);
+        Frame = Frame != 0 ? Frame : MiVacateFrames(&Vacate);
     }
     return Frame;
 }

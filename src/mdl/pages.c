@@ -14,6 +14,7 @@ typedef struct _MI_PAGE_REQUEST
     SIZE_T Pages;
     SIZE_T Chunk; /* consecutive, aligned to themselves; 1: any */
     BOOLEAN Zero;
+    BOOLEAN MayWait; /* pages may move to make a chunk */
 } MI_PAGE_REQUEST;
 
 static BOOLEAN MiChargePages(SIZE_T Pages)
@@ -57,7 +58,14 @@ static PFN_NUMBER MiTakeChunk(const MI_PAGE_REQUEST *Request, PFN_NUMBER Low, PF
     {
         return MiAllocatePage(Request->Zero ? MI_PAGE_ZEROED : 0);
     }
-    return MiAllocateContiguousPages(Request->Chunk, Low, High, Request->Chunk);
+    {
+        MI_VACATE_REQUEST Vacate = {
+            .Count = Request->Chunk, .Lowest = Low, .Highest = High, .Align = Request->Chunk
+        };
+        PFN_NUMBER First = MiAllocateContiguousPages(Request->Chunk, Low, High, Request->Chunk);
+
+        return First != 0 || Request->Chunk == 1 || !Request->MayWait ? First : MiVacateFrames(&Vacate);
+    }
 }
 
 /* Fills the array as far as it goes; returns how many pages. */
@@ -113,6 +121,7 @@ static BOOLEAN MiMakeRequest(MI_PAGE_REQUEST *Request, ULONG64 Low, ULONG64 High
     Request->Pages = BYTES_TO_PAGES(TotalBytes);
     Request->Chunk = 1;
     Request->Zero = (Flags & MM_DONT_ZERO_ALLOCATION) == 0;
+    Request->MayWait = (Flags & MM_ALLOCATE_NO_WAIT) == 0 && KeGetCurrentIrql() <= APC_LEVEL;
     if ((Flags & ~Known) != 0 || Low > High || (Skip & (PAGE_SIZE - 1)) != 0 || TotalBytes == 0 ||
         TotalBytes > MAXULONG - PAGE_SIZE)
     {

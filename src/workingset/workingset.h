@@ -86,6 +86,22 @@ SIZE_T MiTrimWorkingSet(PMI_ADDRESS_SPACE Space, SIZE_T Pages, ULONG MinimumAge)
 /* Vm.AgeCount as of now: how many pages were last used how long ago (0: their accessed bit is set). Changes no entry. */
 VOID MiCaptureAccessedBits(PMI_ADDRESS_SPACE Space);
 /*
+ * Consecutive frames by moving the pages that live there (move.c): Count frames in [Lowest, Highest], aligned to Align (0: 1), not across a
+ * multiple of Boundary (0: none). Their contents are zero, they belong to the kernel. 0: no such window without frames that cannot move.
+ * IRQL <= APC_LEVEL, no locks held.
+ */
+typedef struct _MI_VACATE_REQUEST
+{
+    PFN_NUMBER Count;
+    PFN_NUMBER Lowest;
+    PFN_NUMBER Highest;
+    PFN_NUMBER Align;
+    PFN_NUMBER Boundary;
+} MI_VACATE_REQUEST;
+
+PFN_NUMBER MiVacateFrames(const MI_VACATE_REQUEST *Request);
+
+/*
  * Takes page-table pages away under which nothing is in memory; only if the space's lock is free. Returns
  * pages removed. tables.c
  */

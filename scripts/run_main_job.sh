@@ -95,3 +95,10 @@ rm -f "$output"
 echo "ntmm: $took for both; coreutils: $(cat "$sorted.time") for sorting, $(cat "$counts.time") for counting"
 echo
 cat "$run/report.txt"
+
+echo
+echo "run: a driver with its device, tested by a user-mode program (examples/driver), and a variant that leaks"
+examples=$(dirname "$ntmm")/examples
+"$examples/driver" || fail "the driver's test ended with exit code $?"
+"$examples/driver" --leak | tee "$run/leak.txt"
+grep -q '^driver: LEAK: .* CnRe' "$run/leak.txt" || fail "the leak of the leaking driver was not reported"

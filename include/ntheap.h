@@ -9,6 +9,7 @@
 #ifndef NTHEAP_H
 #define NTHEAP_H
 
+#include "nt/globalapi.h"
 #include "nt/heapapi.h"
 
 EXTERN_C_START

@@ -61,5 +61,6 @@ typedef struct
 extern const bench_workload bench_single[];   /* ended by a NULL name */
 extern const bench_workload bench_programs[]; /* real small-object work */
 extern const bench_workload bench_parallel[];
+extern const bench_workload bench_fragmentation[]; /* prints a curve */
 
 #endif

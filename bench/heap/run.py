@@ -1,20 +1,27 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Allocators side by side: every workload with every allocator, interleaved, best of several rounds.
+"""Allocators side by side: every workload with every allocator, interleaved, in one run.
 
-    run.py [--build build/release] [--rounds 3] [--only NAME,...] [--allocators NAME,...] [--no-programs]
-           [--json FILE] [--table FILE] [--plot FILE]
+    run.py [--build build/release] [--rounds 5] [--only NAME,...] [--allocators NAME,...] [--no-programs]
+           [--json FILE] [--page FILE --plots FOLDER]
 
-Time is processor time (user + system) where a workload has one thread, wall-clock time where it has several; of the rounds
-the least counts, because a busy machine only adds. Peak RSS is the kernel's. Ratios are to mimalloc; geometric means at the end.
+Time is processor time (user + system) where a workload has one thread, wall-clock time where it has several. Table and means
+take the median of the rounds; the JSON has every sample, so that the noise of the machine is seen. Peak RSS is the kernel's
+high-water mark of the process, read at its exit. Ratios are to mimalloc. --page rewrites everything between the markers
+of docs/heap-bench.md.
 """
 import argparse
 import json
 import math
 import os
+import platform
+import re
+import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
+import time
 
 ALLOCATORS = {
     "ntheap": None,
@@ -32,9 +39,11 @@ PROGRAMS = {
     "sqlite": ["sqlite3", ":memory:",
                "create table t(a,b); with recursive c(x) as (select 1 union all select x+1 from c where x<200000) "
                "insert into t select x, hex(x*7919) from c; create index i on t(b); select count(*), sum(length(b)) from t;"],
-    "gcc": ["gcc", "-O2", "-S", "-o", "/dev/null", "-std=c17", "-D_GNU_SOURCE", "{source}"],
-    "lua": ["lua5.4", "-e", "local t={} for i=1,1500000 do t[i]={i,tostring(i)} end"],
+    "gcc": ["{cc1}", "-quiet", "-O2", "-std=gnu17", "-imultiarch", "x86_64-linux-gnu", "{source}", "-o", "/dev/null"],
+    "lua": ["lua5.4", "-e", "local t={} for i=1,700000 do t[i]={i,tostring(i)} end for i=1,700000,2 do t[i]=nil end "
+                            "for i=1,300000 do t[#t+1]=('x'):rep(i%200) end"],
 }
+BEGIN, END = "<!-- measured: run.py writes from here -->", "<!-- to here -->"
 
 
 def find(name):
@@ -49,8 +58,85 @@ def measure(bench, library, command):
     return float(wall), float(cpu), int(rss)
 
 
+def measure_redis(library):
+    """The server's processor time and peak while redis-benchmark, without our library, talks to it."""
+    with tempfile.TemporaryDirectory() as folder:
+        socket = os.path.join(folder, "s")
+        environment = dict(os.environ, LD_PRELOAD=library) if library else dict(os.environ)
+        server = subprocess.Popen(["redis-server", "--port", "0", "--unixsocket", socket, "--save", "", "--logfile", "/dev/null"],
+                                  cwd=folder, env=environment, stdout=subprocess.DEVNULL)
+        try:
+            for _ in range(100):
+                if os.path.exists(socket):
+                    break
+                time.sleep(0.05)
+            begin = time.monotonic()
+            subprocess.run(["redis-benchmark", "-s", socket, "-n", "60000", "-r", "60000", "-d", "100", "-P", "16", "-q",
+                            "-t", "set,get,lpush,sadd,hset,zadd"], stdout=subprocess.DEVNULL, check=True)
+            wall = time.monotonic() - begin
+            with open(f"/proc/{server.pid}/stat", encoding="ascii") as stream:
+                fields = stream.read().rsplit(")", 1)[1].split()
+            cpu = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+            with open(f"/proc/{server.pid}/status", encoding="ascii") as stream:
+                rss = int(re.search(r"VmHWM:\s+(\d+)", stream.read()).group(1))
+            return wall, cpu, rss
+        finally:
+            server.kill()
+            server.wait()
+
+
 def mean(values):
     return math.exp(sum(math.log(v) for v in values) / len(values)) if values else float("nan")
+
+
+def installed(command):
+    return shutil.which(command) is not None
+
+
+def programs(here):
+    cc1 = subprocess.run(["gcc", "-print-prog-name=cc1"], capture_output=True, text=True).stdout.strip() if installed("gcc") else ""
+    work = {}
+    for name, command in PROGRAMS.items():
+        command = [part.replace("{source}", os.path.join(here, "parallel.c")).replace("{cc1}", cc1) for part in command]
+        if command[0] and installed(command[0]):
+            work[name] = command
+        else:
+            print(f"{name}: not installed, left out", file=sys.stderr)
+    if installed("redis-server") and installed("redis-benchmark"):
+        work["redis"] = None
+    else:
+        print("redis: not installed, left out", file=sys.stderr)
+    return work
+
+
+def report(results, libraries, curve, options):
+    """Lines of Markdown, and the means."""
+    lines = ["| workload | " + " | ".join(f"{a} s | {a} MiB" for a in libraries) + " | time / mimalloc | RSS / mimalloc | time / best |",
+             "| --- |" + " ---: |" * (2 * len(libraries) + 3)]
+    ratios = {a: {"time": [], "rss": []} for a in libraries}
+    worst = ("", 0)
+    for name, row in results.items():
+        middle = {a: (statistics.median(s["seconds"]), statistics.median(s["rss_kib"])) for a, s in row.items()}
+        cells = [f"{middle[a][0]:.3f} | {middle[a][1] / 1024:.1f}" for a in libraries]
+        best = min(m[0] for m in middle.values())
+        if "mimalloc" in middle:
+            for a in libraries:
+                ratios[a]["time"].append(middle[a][0] / middle["mimalloc"][0])
+                ratios[a]["rss"].append(middle[a][1] / middle["mimalloc"][1])
+        if "ntheap" in middle and "mimalloc" in middle:
+            factor = middle["ntheap"][0] / best
+            worst = max(worst, (name, factor), key=lambda pair: pair[1])
+            cells.append(f"{ratios['ntheap']['time'][-1]:.2f} | {ratios['ntheap']['rss'][-1]:.2f} | {factor:.2f}")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    means = {a: {"time": mean(r["time"]), "rss": mean(r["rss"])} for a, r in ratios.items()}
+    lines += ["", "Geometric means, as ratios to mimalloc (time, peak RSS): " +
+              "; ".join(f"{a} {m['time']:.2f}, {m['rss']:.2f}" for a, m in means.items()) + ".",
+              "", f"Worst time against the best of all: {worst[0]}, {worst[1]:.2f}."]
+    if curve:
+        lines += ["", "Fragmentation (workload `fragmentation`): memory held over memory live, mean and greatest of the last 75 of 100 points: " +
+                  "; ".join(f"{a} {statistics.mean(h / l for _, l, h in c[25:]):.2f}, {max(h / l for _, l, h in c[25:]):.2f}"
+                            for a, c in curve.items()) + "."]
+    return lines, means, worst
 
 
 def main():
@@ -58,13 +144,13 @@ def main():
     root = os.path.dirname(os.path.dirname(here))
     parser = argparse.ArgumentParser()
     parser.add_argument("--build", default=os.path.join(root, "build/release"))
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only")
     parser.add_argument("--allocators")
     parser.add_argument("--no-programs", action="store_true")
     parser.add_argument("--json")
-    parser.add_argument("--table")
-    parser.add_argument("--plot")
+    parser.add_argument("--page")
+    parser.add_argument("--plots")
     options = parser.parse_args()
     bench = os.path.join(options.build, "bench/heapbench")
     libraries = {}
@@ -76,59 +162,48 @@ def main():
             libraries[name] = path
     work = {name.split("\t")[0]: [bench, name.split("\t")[0]]
             for name in subprocess.check_output([bench], text=True).splitlines()}
-    if not options.no_programs:
-        for name, command in PROGRAMS.items():
-            if subprocess.run(["which", command[0]], capture_output=True).returncode == 0:
-                work[name] = [part.replace("{source}", os.path.join(here, "single.c")) for part in command]
+    work.update({} if options.no_programs else programs(here))
     if options.only:
         work = {name: command for name, command in work.items() if name in options.only.split(",")}
+    fragmentation = work.pop("fragmentation", None)
 
     results = {}
-    for name, command in work.items():
-        for _ in range(options.rounds):
+    for number in range(options.rounds):
+        for name, command in work.items():
             for allocator, library in libraries.items():
-                sample = measure(bench, library, command)
+                sample = measure(bench, library, command) if command else measure_redis(library)
                 if sample is None:
                     sys.exit(f"run.py: {name} failed with {allocator}")
-                seconds = sample[0] if name in PARALLEL else sample[1]
-                best = results.setdefault(name, {}).setdefault(allocator, {"seconds": seconds, "rss_kib": sample[2]})
-                best["seconds"] = min(best["seconds"], seconds)
-                best["rss_kib"] = min(best["rss_kib"], sample[2])
+                row = results.setdefault(name, {}).setdefault(allocator, {"seconds": [], "rss_kib": []})
+                row["seconds"].append(sample[0] if name in PARALLEL else sample[1])
+                row["rss_kib"].append(sample[2])
+    curve = {}
+    if fragmentation:
+        for allocator, library in libraries.items():
+            environment = dict(os.environ, LD_PRELOAD=library) if library else dict(os.environ)
+            text = subprocess.check_output(fragmentation, env=environment, text=True)
+            curve[allocator] = [tuple(int(field) for field in line.split()) for line in text.splitlines()]
 
-    lines = ["| workload | " + " | ".join(f"{a} s | {a} MiB" for a in libraries) + " | time / mimalloc | RSS / mimalloc |",
-             "| --- |" + " ---: |" * (2 * len(libraries) + 2)]
-    ratios = {a: {"time": [], "rss": []} for a in libraries}
-    for name, row in results.items():
-        mark = row.get("mimalloc")
-        cells = [f"{row[a]['seconds']:.3f} | {row[a]['rss_kib'] / 1024:.1f}" for a in libraries]
-        if mark:
-            for a in libraries:
-                ratios[a]["time"].append(max(row[a]["seconds"], 1e-3) / max(mark["seconds"], 1e-3))
-                ratios[a]["rss"].append(row[a]["rss_kib"] / mark["rss_kib"])
-            if "ntheap" in row:
-                cells.append(f"{ratios['ntheap']['time'][-1]:.2f} | {ratios['ntheap']['rss'][-1]:.2f}")
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    means = {a: {"time": mean(r["time"]), "rss": mean(r["rss"])} for a, r in ratios.items()}
-    lines.append("")
-    lines.append("Geometric means, as ratios to mimalloc (time, peak RSS): " +
-                 "; ".join(f"{a} {m['time']:.2f}, {m['rss']:.2f}" for a, m in means.items()))
-    worst = [(name, row["ntheap"]["seconds"] / max(1e-3, min(r["seconds"] for r in row.values())))
-             for name, row in results.items() if "ntheap" in row]
-    if worst:
-        name, factor = max(worst, key=lambda pair: pair[1])
-        lines.append(f"Worst time against the best of all: {name}, {factor:.2f}")
+    lines, means, worst = report(results, libraries, curve, options)
     print("\n".join(lines))
-    if options.table:
-        with open(options.table, "w", encoding="utf-8") as stream:
-            stream.write("\n".join(lines) + "\n")
+    machine = f"{platform.system()} {platform.release()}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f} at the end"
     if options.json:
         with open(options.json, "w", encoding="utf-8") as stream:
-            json.dump({"results": results, "geometric_means": means}, stream, indent=1)
-    if options.plot:
-        plot(options.plot, results, libraries)
+            json.dump({"date": time.strftime("%Y-%m-%d"), "machine": machine, "rounds": options.rounds, "geometric_means": means,
+                       "worst": worst, "results": results, "fragmentation": curve}, stream, separators=(",", ":"))
+            stream.write("\n")
+    if options.plots:
+        plot(options.plots, results, libraries, curve)
+    if options.page:
+        with open(options.page, encoding="utf-8") as stream:
+            text = stream.read()
+        head = [f"Measured on {time.strftime('%Y-%m-%d')}: {machine}; {options.rounds} rounds, medians.", ""]
+        text = text[:text.index(BEGIN) + len(BEGIN)] + "\n" + "\n".join(head + lines) + "\n" + text[text.index(END):]
+        with open(options.page, "w", encoding="utf-8") as stream:
+            stream.write(text)
 
 
-def plot(file, results, libraries):
+def plot(folder, results, libraries, curve):
     try:
         import matplotlib
     except ImportError:
@@ -136,20 +211,32 @@ def plot(file, results, libraries):
         return
     matplotlib.use("Agg")
     import matplotlib.pyplot as pyplot
-    figure, (top, bottom) = pyplot.subplots(2, 1, figsize=(14, 9))
     names = [name for name in results if "mimalloc" in results[name]]
-    for axis, key, title in ((top, "seconds", "time / mimalloc"), (bottom, "rss_kib", "peak RSS / mimalloc")):
-        width = 0.8 / len(libraries)
-        for number, allocator in enumerate(libraries):
-            axis.bar([i + number * width for i in range(len(names))],
-                     [results[n][allocator][key] / max(results[n]["mimalloc"][key], 1e-3) for n in names], width, label=allocator)
-        axis.set_xticks([i + 0.4 for i in range(len(names))], names, rotation=45, ha="right")
-        axis.axhline(1, color="black", linewidth=0.5)
-        axis.set_ylim(0, 3)
-        axis.set_title(title)
+    if names:
+        figure, axes = pyplot.subplots(2, 1, figsize=(14, 9))
+        for axis, key, title in zip(axes, ("seconds", "rss_kib"), ("time / mimalloc (less is better)", "peak RSS / mimalloc (less is better)")):
+            width = 0.8 / len(libraries)
+            for number, allocator in enumerate(libraries):
+                axis.bar([i + number * width for i in range(len(names))],
+                         [statistics.median(results[n][allocator][key]) / statistics.median(results[n]["mimalloc"][key]) for n in names],
+                         width, label=allocator)
+            axis.set_xticks([i + 0.4 for i in range(len(names))], names, rotation=45, ha="right")
+            axis.axhline(1, color="black", linewidth=0.5)
+            axis.set_ylim(0, 3)
+            axis.set_title(title)
+            axis.legend()
+        figure.tight_layout()
+        figure.savefig(os.path.join(folder, "heap-bench.png"), dpi=80)
+    if curve:
+        figure, axis = pyplot.subplots(figsize=(10, 5))
+        for allocator, points in curve.items():
+            axis.plot([p[0] for p in points], [p[2] / max(p[1], 1) for p in points], label=allocator)
+        axis.set_ylim(1, None)
+        axis.set_title("memory held / memory live over a server's day (less is better)")
+        axis.set_xlabel("point of time")
         axis.legend()
-    figure.tight_layout()
-    figure.savefig(file, dpi=100)
+        figure.tight_layout()
+        figure.savefig(os.path.join(folder, "heap-fragmentation.png"), dpi=80)
 
 
 if __name__ == "__main__":

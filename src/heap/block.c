@@ -170,17 +170,17 @@ PVOID RtlpAllocateAligned(PHEAP Heap, PHEAP_SLOT Slot, SIZE_T Size, SIZE_T Align
             Bucket += 1;
         }
 
-        if (Bucket < HEAP_BUCKETS)
+        if (Slot == &RtlpEmptySlot)
         {
-            if (Slot == &RtlpEmptySlot)
+            Slot = RtlpAttachThread();
+            if (Slot == NULL)
             {
-                Slot = RtlpAttachThread();
-                if (Slot == NULL)
-                {
-                    return NULL;
-                }
+                return NULL;
             }
+        }
 
+        if (Bucket < HEAP_BUCKETS && Slot != &RtlpEmptySlot)
+        {
             Slot->Buckets[Bucket].Uses = MAXUSHORT; /* activated: blocks of chunks are aligned to 16 only */
 
             return RtlpAllocateExact(Slot, Bucket);

@@ -14,7 +14,7 @@
 /* A block of the claimed word, which is Bits, not 0. */
 static inline PVOID RtlpTakeBlock(PHEAP_ACTIVE Active, ULONG64 Bits)
 {
-    const ULONG Index = (ULONG)__builtin_ctzll(Bits) ^ Active->Scramble;
+    const ULONG Index = ((ULONG)__builtin_ctzll(Bits) + Active->Turn) & 63;
 
     HEAP_STORE(Active->Word, Bits & (Bits - 1));
 
@@ -95,7 +95,7 @@ static inline __attribute__((always_inline)) BOOLEAN RtlpFreeLocal(PHEAP_SLOT Sl
         return FALSE;
     }
 
-    if (HEAP_UNLIKELY(!RtlpSetPlace(&RtlpMap(Subsegment)[Word], Index ^ Subsegment->Scramble)))
+    if (HEAP_UNLIKELY(!RtlpSetPlace(&RtlpMap(Subsegment)[Word], Index + Subsegment->Turn)))
     {
         return FALSE;
     }

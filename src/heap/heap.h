@@ -115,7 +115,7 @@ typedef struct _HEAP_DESCRIPTOR
     ULONG Pages;
     UCHAR Kind;
     UCHAR Bucket;
-    UCHAR Scramble; /* subsegment: block index exclusive-or this is the place in the map */
+    UCHAR Turn; /* subsegment: block index plus this, of 64, is the place in the map */
     UCHAR State;
     __extension__ union
     {
@@ -190,7 +190,7 @@ typedef struct _HEAP_ACTIVE
     PULONG64 Word;   /* RtlpEmptyWord if nothing is claimed */
     PUCHAR WordBase; /* the block of index 0 of that word */
     ULONG BlockSize;
-    ULONG Scramble;
+    ULONG Turn;
     PHEAP_DESCRIPTOR Subsegment; /* NULL: nothing is claimed */
 } HEAP_ACTIVE, *PHEAP_ACTIVE;
 
@@ -312,6 +312,8 @@ struct _HEAP
     struct _HEAP_FIXED *SpareFixed; /* of a destroyed heap of fixed size */
     struct _HEAP_FIXED *Fixed;      /* heaps of fixed size: fixed.c */
     SIZE_T MaximumAllocation;       /* 0: no limit */
+    SIZE_T DecommitBlock;           /* bytes: a free span of this length is given back at once, */
+    SIZE_T DecommitTotal;           /* if more than so many bytes are free; both 0: by and by only */
     BOOLEAN Private;                /* created through the API: blocks have trailers */
 
     DECLSPEC_ALIGN(64) HEAP_LOCK BackLock;

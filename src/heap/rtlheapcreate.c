@@ -175,7 +175,16 @@ PVOID NTAPI RtlCreateHeap(ULONG Flags, PVOID HeapBase, SIZE_T ReserveSize, SIZE_
 
     Heap->Flags = Flags;
     Heap->Executable = (Flags & HEAP_CREATE_ENABLE_EXECUTE) != 0;
-    Heap->MaximumAllocation = Parameters != NULL ? Parameters->MaximumAllocationSize : 0;
+    if (Parameters != NULL)
+    {
+        Heap->MaximumAllocation = Parameters->MaximumAllocationSize;
+        if (Parameters->DeCommitFreeBlockThreshold != 0 || Parameters->DeCommitTotalFreeThreshold != 0)
+        {
+            Heap->DecommitBlock = Parameters->DeCommitFreeBlockThreshold + 1; /* larger ones, as documented */
+            Heap->DecommitTotal = Parameters->DeCommitTotalFreeThreshold;
+        }
+    }
+
     if ((Flags & HEAP_FREE_CHECKING_ENABLED) != 0 && !RtlpCreateRing(Heap))
     {
         RtlpRetireHeap(Heap);

@@ -23,6 +23,8 @@ static PHEAP_SLOT RtlpAllSlots;   /* RtlpSlotLock */
 static ULONG RtlpIdleCount;       /* (atomic) */
 static pthread_key_t RtlpSlotKey; /* its destructor tells that a thread ends */
 static ULONG RtlpSlotKeyState;    /* RtlpSlotLock: 0 none, 1 there, 2 cannot be had */
+static __thread BOOLEAN
+    RtlpThreadEnding; /* its slot went already; what is called now are other destructors */
 
 /* A thread's slot before its first allocation. Each word says: nothing free, take the slow path. */
 ULONG64 RtlpEmptyWord;
@@ -72,6 +74,7 @@ VOID RtlpResetSlot(PHEAP_SLOT Slot, PHEAP Heap)
 static VOID RtlpThreadEnds(PVOID Context)
 {
     UNREFERENCED_PARAMETER(Context);
+    RtlpThreadEnding = TRUE;
     RtlpDetachThread();
 }
 
@@ -82,9 +85,10 @@ PHEAP_SLOT RtlpAttachThread(VOID)
         return NULL;
     }
 
-    if (RtlpPageHeap)
+    if (RtlpPageHeap || RtlpThreadEnding)
     {
-        return &RtlpEmptySlot; /* no slot is used: every call takes the slow path, which knows the mode */
+        /* No slot is used: every call takes the slow path. A slot that an ending thread took would never come back. */
+        return &RtlpEmptySlot;
     }
 
     RtlpAcquireLock(&RtlpSlotLock);
@@ -204,7 +208,7 @@ BOOLEAN RtlpFreeRemote(PHEAP_DESCRIPTOR Subsegment, const VOID *Block)
 {
     const ULONG64 Product = (SIZE_T)((const UCHAR *)Block - Subsegment->Base) * Subsegment->Reciprocal;
     const ULONG Index = (ULONG)(Product >> 32);
-    const ULONG64 Bit = 1ull << ((Index ^ Subsegment->Scramble) & 63);
+    const ULONG64 Bit = 1ull << ((Index + Subsegment->Turn) & 63);
 
     if ((ULONG)Product >= Subsegment->Reciprocal || Index >= HEAP_LOAD(&Subsegment->Exposed))
     {

@@ -343,6 +343,12 @@ VOID RtlpFreeSpan(PHEAP Heap, PHEAP_DESCRIPTOR Span)
 
     Span->Dirty = !AtOnce;
     RtlpMerge(Heap, Span);
+    if (Heap->DecommitBlock != 0 && !AtOnce && Span->Pages * HEAP_PAGE >= Heap->DecommitBlock &&
+        Heap->Pools[Pool].DirtyPages * HEAP_PAGE > Heap->DecommitTotal)
+    {
+        RtlpPurgeSpan(Heap, Span);
+    }
+
     RtlpDecay(Heap, Pool);
 }
 

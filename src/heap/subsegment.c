@@ -8,8 +8,9 @@
  * time, so that a large subsegment costs no more memory than is used), one of an idle slot, free blocks of a slightly
  * larger bucket, and only then a new one. An empty subsegment that is not active goes back to the back end; each bucket
  * keeps one, so that a program around the border does not pay for every step.
- * The place of a block in the map is its index exclusive-or a random number of its subsegment, so taking the lowest free
- * place hands out blocks in an order that cannot be foreseen, at the cost of one instruction.
+ * A block's place in a word of the map is its index turned by a random number of its subsegment, so which block comes
+ * first cannot be foreseen, at the cost of one instruction. Blocks that come one after the other still lie side by side:
+ * a program that walks through its data as it made it (measured with Lua) is slower by a fifth otherwise.
  */
 #include "heap/front.h"
 
@@ -86,7 +87,7 @@ BOOLEAN RtlpIsPlaceFree(const HEAP_DESCRIPTOR *Subsegment, ULONG Index)
     const ULONG64 Bits =
         HEAP_LOAD(&RtlpMap(Subsegment)[Word]) | HEAP_LOAD(&RtlpRemote(Subsegment)->Words[Word]);
 
-    return Index >= Subsegment->Exposed || (Bits >> ((Index ^ Subsegment->Scramble) & 63) & 1) != 0;
+    return Index >= Subsegment->Exposed || (Bits >> ((Index + Subsegment->Turn) & 63) & 1) != 0;
 }
 
 /* Puts Count more blocks into the map. */
@@ -114,7 +115,7 @@ static VOID RtlpExpose(PHEAP_DESCRIPTOR Subsegment, ULONG Count)
         {
             do
             {
-                Bits |= 1ull << ((Index ^ Subsegment->Scramble) & 63);
+                Bits |= 1ull << ((Index + Subsegment->Turn) & 63);
                 Index += 1;
             } while (Index < End && Index % 64 != 0);
         }
@@ -151,7 +152,7 @@ static PHEAP_DESCRIPTOR RtlpCreateSubsegment(PHEAP_SLOT Slot, ULONG Bucket)
         Subsegment->Claimed = HEAP_NO_WORD;
         Subsegment->Reciprocal = (ULONG)(((1ull << 32) + Size - 1) / Size);
         Subsegment->Capacity = (USHORT)Capacity;
-        Subsegment->Scramble = (UCHAR)(RtlpRandom(Slot) & 63);
+        Subsegment->Turn = (UCHAR)(RtlpRandom(Slot) & 63);
         __builtin_memset(RtlpMap(Subsegment), 0, RtlpMapWords(Capacity) * sizeof(ULONG64));
 
         PHEAP_REMOTE Remote = RtlpRemote(Subsegment);
@@ -348,7 +349,7 @@ static BOOLEAN RtlpActivate(PHEAP_SLOT Slot, ULONG Bucket, PHEAP_DESCRIPTOR Subs
     Subsegment->Claimer = (UCHAR)Bucket;
     Active->Subsegment = Subsegment;
     Active->BlockSize = Subsegment->BlockSize;
-    Active->Scramble = Subsegment->Scramble;
+    Active->Turn = 64u - Subsegment->Turn;
     if (RtlpNextWord(Active) || RtlpExposePage(Active))
     {
         return TRUE;
@@ -486,7 +487,8 @@ PVOID RtlpAllocateSlow(PHEAP_SLOT Slot, ULONG Bucket, SIZE_T Size)
 
         if (Slot == &RtlpEmptySlot)
         {
-            return RtlpAllocateGuarded(Slot->Heap, Size, 16);
+            return RtlpPageHeap ? RtlpAllocateGuarded(Slot->Heap, Size, 16)
+                                : RtlpAllocateVariable(Slot->Heap, Size);
         }
     }
 

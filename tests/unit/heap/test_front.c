@@ -125,39 +125,40 @@ static void freeing_everything_gives_every_subsegment_back(void **state)
 
 static void placement_within_a_subsegment_differs_between_subsegments(void **state)
 {
-    /* The distance between the first two blocks of fresh subsegments: always one block without randomization. */
+    /* Where in its subsegment the first block of a fresh one lies: always at the start without randomization. */
     enum
     {
-        rounds = 64
+        count = 64 * 512
     };
-    void *blocks[rounds][256];
-    int different = 0;
+    static uint8_t *blocks[count];
+    PHEAP_DESCRIPTOR last = NULL;
+    int fresh = 0;
+    int elsewhere = 0;
 
     (void)state;
-    for (int round = 0; round < rounds; round += 1)
+    for (int i = 0; i < count; i += 1)
     {
-        for (int i = 0; i < 256; i += 1)
+        blocks[i] = heap_malloc(64);
+        assert_non_null(blocks[i]);
+
+        PHEAP_DESCRIPTOR subsegment = RtlpLookup(blocks[i]);
+
+        if (subsegment != last && subsegment->Kind == HeapKindSubsegment && i > 1000)
         {
-            blocks[round][i] = heap_malloc(64);
+            fresh += 1;
+            elsewhere += blocks[i] != subsegment->Base;
         }
+
+        last = subsegment;
     }
 
-    ptrdiff_t first = (char *)blocks[8][1] - (char *)blocks[8][0];
-
-    for (int round = 9; round < rounds; round += 1)
+    for (int i = 0; i < count; i += 1)
     {
-        different += (char *)blocks[round][1] - (char *)blocks[round][0] != first;
+        heap_free(blocks[i]);
     }
 
-    for (int round = 0; round < rounds; round += 1)
-    {
-        for (int i = 0; i < 256; i += 1)
-        {
-            heap_free(blocks[round][i]);
-        }
-    }
-
-    assert_true(different > rounds / 8);
+    assert_true(fresh >= 32);
+    assert_true(elsewhere > fresh / 2);
 }
 
 static void every_misuse_of_free_is_reported(void **state)

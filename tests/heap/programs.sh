@@ -71,11 +71,11 @@ program gcc "gcc -O2 -S -o - source.c"
 program g++ "g++ -O1 -std=c++17 -pthread -o cxx source.cc && ./cxx"
 program sqlite3 "sqlite3 :memory: 'create table t(a,b); with recursive c(x) as (select 1 union all select x+1 from c where x<$((30000 * n))) insert into t select x, hex(x*7919) from c; create index i on t(b); select count(*), sum(length(b)), max(b) from t where b>9;'"
 program sort "seq 1 $((100000 * n)) | sort -R --random-source=/etc/passwd | sort -n | cksum"
+program lua5.4 "lua5.4 -e 'local t = {} for i = 1, $((50000 * n)) do t[i] = {i, tostring(i)} end print(#t, t[777][2])'"
+program redis-server "redis-server --port 0 --unixsocket s.sock --save '' --daemonize yes --logfile /dev/null >/dev/null; for i in 1 2 3 4 5 6 7 8 9 10; do redis-cli -s s.sock ping 2>/dev/null && break; sleep 0.3; done; redis-benchmark -s s.sock -n $((5000 * n)) -r 10000 -t set,get,lpush,zadd -q >/dev/null 2>&1; redis-cli -s s.sock set k v; redis-cli -s s.sock get k; redis-cli -s s.sock shutdown nosave"
 if [ "$mode" = soak ]; then
     program clang "clang -O2 -S -o - source.c"
     program node "node -e 'let a = []; for (let i = 0; i < 500000; i++) a.push({ i, s: String(i) }); console.log(JSON.stringify(a).length)'"
-    program lua5.4 "lua5.4 -e 'local t = {} for i = 1, 1000000 do t[i] = {i, tostring(i)} end print(#t, t[777][2])'"
-    program redis-server "redis-server --port 0 --unixsocket s.sock --save '' --daemonize yes --logfile /dev/null >/dev/null; for i in 1 2 3 4 5 6 7 8 9 10; do redis-cli -s s.sock ping 2>/dev/null && break; sleep 0.3; done; redis-benchmark -s s.sock -n 100000 -r 10000 -t set,get,lpush,zadd -q >/dev/null 2>&1; redis-cli -s s.sock set k v; redis-cli -s s.sock get k; redis-cli -s s.sock shutdown nosave"
     program tar "tar -C /usr/include -cJf - . | cksum"
 fi
 

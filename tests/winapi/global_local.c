@@ -20,7 +20,8 @@ static void Movable(void)
     Handle = GlobalReAlloc(Handle, 70000, GMEM_ZEROINIT);
     Block = GlobalLock(Handle);
     printf("kept: %u\n", CountBytes(Block, 500, 9));
-    Show("discard while locked", GlobalDiscard(Handle) != NULL);
+    printf("discard while locked: %d\n", GlobalDiscard(Handle) != NULL);
+    SetLastError(0);
     GlobalUnlock(Handle);
     Show("discard", GlobalDiscard(Handle) == Handle);
     printf("discarded: %u, size: %u\n", (unsigned)(GlobalFlags(Handle) & GMEM_DISCARDED),

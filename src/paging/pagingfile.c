@@ -313,7 +313,7 @@ VOID MiShutdownPaging(void)
     {
         PMMPAGING_FILE File = Paging->Files[Index];
 
-        KiRequire(File->FreeSpace == File->Size - 1);
+        KiRequire(File->FreeSpace == File->Size - 1 || MiQueryCounter(MiCounterPageTablesLost) != 0);
         if (Paging->ClearAtShutdown)
         {
             NTSTATUS Status = MiClearPagingFile(File);

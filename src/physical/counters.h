@@ -53,6 +53,8 @@
     X(PrototypeTableFaults, "Prototype Table Faults", "pages of prototype PTEs made or brought back")        \
     X(PrototypePagesTrimmed, "Prototype Pages Trimmed", "pages of prototype PTEs that left memory")          \
     X(PageTablePagesTrimmed, "Page Table Pages Trimmed", "page-table pages that left memory")                \
+    X(PageTablesLost, "Page Tables Lost",                                                                    \
+      "page tables of ended processes that could not be read back; slots that they named stay taken")        \
     X(TbFlushes, "TB Flushes", "requests to flush translations")                                             \
     X(CommitFailures, "Commit Failures", "charges refused because of the commit limit")                      \
     X(PagingFileExtensions, "Paging File Extensions", "times a paging file grew")

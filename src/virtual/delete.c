@@ -7,14 +7,15 @@
 #include "virtual/range.h"
 
 /*
- * A page table that cannot be read in any more: what it stood for cannot be given back (its slots in the
- * paging file stay taken), the rest of the space can.
+ * A page table that cannot be read in any more: what it stood for cannot be given back (slots in the paging file stay taken until
+ * the machine ends, clone blocks keep a reference), the rest of the space can.
  */
 static VOID MiAbandonTable(PMMPTE Entry)
 {
     MMPTE Zero = { .Long = 0 };
     MMPTE Old = MiReadPte(Entry);
 
+    MiCount(PageTablesLost);
     MiReleasePageFileSpace(Old);
     MiWritePte(Entry, Zero);
     MiAddUsedEntries(Entry, -1);
@@ -22,6 +23,7 @@ static VOID MiAbandonTable(PMMPTE Entry)
 
 static VOID MiDeleteAllPages(PMI_ADDRESS_SPACE Space)
 {
+    BOOLEAN Abandoned = FALSE;
     MI_RANGE Range;
     MI_CHUNK Chunk;
 
@@ -40,6 +42,7 @@ static VOID MiDeleteAllPages(PMI_ADDRESS_SPACE Space)
             if (!NT_SUCCESS(Status) && Status != STATUS_NO_MEMORY && MiIsPagedOut(MiReadPte(Entry)))
             {
                 MiAbandonTable(Entry);
+                Abandoned = TRUE;
             }
             Range.NextVpn = Range.Vpn; /* look again: nobody else changes a space that dies */
             continue;
@@ -50,6 +53,14 @@ static VOID MiDeleteAllPages(PMI_ADDRESS_SPACE Space)
         }
     }
     MiFreeEmptyTables(Space, 0, MiVpnOf(PORT_USER_HIGHEST));
+    if (Abandoned)
+    {
+        /* All that is left are the tables that were lost, and those below them, which only they named. */
+        SIZE_T Lost = __atomic_load_n(&Space->PageTablePages, __ATOMIC_RELAXED) - 1;
+
+        __atomic_fetch_sub(&Space->PageTablePages, Lost, __ATOMIC_RELAXED);
+        MiReturnSpaceCommit(Space, Lost);
+    }
 }
 
 VOID MiDeleteAddressSpace(PMI_ADDRESS_SPACE Space)

@@ -175,6 +175,8 @@ static BOOLEAN MiSatisfyFault(PMI_FAULT Fault, MI_FAULT_RESULT Result, PULONG Fr
         return !Fault->Prefetch;
     case MiFaultNeedRead:
         return MiFinishInPage(Fault);
+    case MiFaultNeedCommit:
+        return MiFindTableCommitment(Fault);
     case MiFaultGrowStack:
         Fault->Status = MiState.Fault->GrowUserStack == NULL
                             ? STATUS_GUARD_PAGE_VIOLATION
@@ -271,6 +273,8 @@ NTSTATUS MiFaultAddress(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, MI_ACCESS Access,
     Fault.HeldFrame = 0;
     Fault.HardFault = FALSE;
     Fault.Single = FALSE;
+    Fault.CommitAsked = FALSE;
+    Fault.MayRefuse = FALSE;
     Fault.Status = STATUS_SUCCESS;
     Fault.IoStatus = STATUS_SUCCESS;
     MiCount(PageFaults);

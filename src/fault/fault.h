@@ -11,14 +11,15 @@
 
 typedef enum _MI_FAULT_RESULT
 {
-    MiFaultResolved,  /* run the access again */
-    MiFaultRetry,     /* something changed: walk again */
-    MiFaultNeedFrame, /* wait for a frame, then walk again */
-    MiFaultNeedBlock, /* wait for an in-page block, then walk again */
-    MiFaultNeedRead,  /* Fault->InPage (referenced) is in flight: wait for it, then walk again */
-    MiFaultNeedTable, /* a page-table page is missing at Fault->Level */
-    MiFaultGrowStack, /* guard page of a user stack: Fault->Vad's stack wants to grow */
-    MiFaultFailed     /* Fault->Status is the exception */
+    MiFaultResolved,   /* run the access again */
+    MiFaultRetry,      /* something changed: walk again */
+    MiFaultNeedFrame,  /* wait for a frame, then walk again */
+    MiFaultNeedBlock,  /* wait for an in-page block, then walk again */
+    MiFaultNeedRead,   /* Fault->InPage (referenced) is in flight: wait for it, then walk again */
+    MiFaultNeedCommit, /* a page-table page cannot be charged: try to raise the limit, then walk again */
+    MiFaultNeedTable,  /* a page-table page is missing at Fault->Level */
+    MiFaultGrowStack,  /* guard page of a user stack: Fault->Vad's stack wants to grow */
+    MiFaultFailed      /* Fault->Status is the exception */
 } MI_FAULT_RESULT;
 
 typedef struct _MI_FAULT
@@ -39,11 +40,13 @@ typedef struct _MI_FAULT
     PMMINPAGE_SUPPORT InPage;
     PFN_NUMBER HeldFrame; /* an extra reference on the frame that was read for us, 0 = none */
     BOOLEAN HardFault;
-    BOOLEAN JustRead;  /* the page was read for this fault */
-    BOOLEAN Single;    /* a cluster could not be read: read the page alone */
-    BOOLEAN GoesOn;    /* a file is read in order: read ahead once no table is locked */
-    NTSTATUS Status;   /* MiFaultFailed */
-    NTSTATUS IoStatus; /* STATUS_IN_PAGE_ERROR */
+    BOOLEAN CommitAsked; /* the limit was raised as far as it goes: page tables are charged whatever it is */
+    BOOLEAN MayRefuse;   /* a service that may fail: then they are not; STATUS_COMMITMENT_LIMIT */
+    BOOLEAN JustRead;    /* the page was read for this fault */
+    BOOLEAN Single;      /* a cluster could not be read: read the page alone */
+    BOOLEAN GoesOn;      /* a file is read in order: read ahead once no table is locked */
+    NTSTATUS Status;     /* MiFaultFailed */
+    NTSTATUS IoStatus;   /* STATUS_IN_PAGE_ERROR */
 } MI_FAULT, *PMI_FAULT;
 
 typedef struct _MI_FAULT_STATE
@@ -115,6 +118,9 @@ VOID MiPrefetchAddress(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, ULONG Pages);
  * new page tables is charged to the space.
  */
 NTSTATUS MiMakePageTableResident(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PMMPTE *PointerPte, PBOOLEAN Dropped);
+/* The same for a service that may fail: STATUS_COMMITMENT_LIMIT when a new page table cannot be charged. */
+NTSTATUS MiMakePageTableIfCommitAllows(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PMMPTE *PointerPte,
+                                       PBOOLEAN Dropped);
 
 /*
  * Deletes whatever one leaf entry stands for (valid, transition, paged out, demand zero, prototype) and makes

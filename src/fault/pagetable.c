@@ -1,28 +1,63 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Page-table pages: made when something below them is first wanted, brought back when they had left memory.
- * Their commitment is charged to the space when they come into being; it cannot be refused any more at that
- * point, because the fault was promised.
+ * Their commitment is charged to the space when they come into being. Paging files grow for it like for any charge. When they cannot, a service is
+ * refused; a fault is not, because it was promised when its page was committed, and goes beyond the limit by the table.
  */
 #include "fault/resolve.h"
 
-static VOID MiChargePageTable(PMI_ADDRESS_SPACE Space)
+static BOOLEAN MiChargePageTable(PMI_FAULT Fault)
 {
-    MiChargeSpaceCommit(Space, 1, MI_COMMIT_MUST_SUCCEED);
-    __atomic_fetch_add(&Space->PageTablePages, 1, __ATOMIC_RELAXED);
+    BOOLEAN Must = Fault->CommitAsked && !Fault->MayRefuse;
+
+    /* Limits of processes and jobs are for what they commit; that page tables come with it is not their business. */
+    if (!NT_SUCCESS(MiChargeSpaceCommit(
+            Fault->Space, 1, Must ? MI_COMMIT_MUST_SUCCEED : MI_COMMIT_NO_EXTEND | MI_COMMIT_BEYOND_SPACE)))
+    {
+        return FALSE;
+    }
+    __atomic_fetch_add(&Fault->Space->PageTablePages, 1, __ATOMIC_RELAXED);
+    return TRUE;
+}
+
+static VOID MiReturnPageTableCharge(PMI_ADDRESS_SPACE Space)
+{
+    __atomic_fetch_sub(&Space->PageTablePages, 1, __ATOMIC_RELAXED);
+    MiReturnSpaceCommit(Space, 1);
+}
+
+/* No locks held. FALSE: the service is refused. */
+BOOLEAN MiFindTableCommitment(PMI_FAULT Fault)
+{
+    if (Fault->CommitAsked && Fault->MayRefuse)
+    {
+        Fault->Status = STATUS_COMMITMENT_LIMIT;
+        return FALSE;
+    }
+    Fault->CommitAsked = TRUE;
+    if (MiState.Physical->Operations.ExtendCommitLimit != NULL)
+    {
+        MiState.Physical->Operations.ExtendCommitLimit(1);
+    }
+    return TRUE;
 }
 
 /* The entry above is zero: a new, empty page. Parent's page locked. */
 static MI_FAULT_RESULT MiMakePageTable(PMI_FAULT Fault)
 {
-    PFN_NUMBER Frame = MiAllocatePage(MI_PAGE_ZEROED);
+    PFN_NUMBER Frame;
 
+    if (!MiChargePageTable(Fault))
+    {
+        return MiFaultNeedCommit;
+    }
+    Frame = MiAllocatePage(MI_PAGE_ZEROED);
     if (Frame == 0)
     {
+        MiReturnPageTableCharge(Fault->Space);
         return MiFaultNeedFrame;
     }
     MiLinkPageTable(Fault->PointerPte, Frame, !Fault->Space->System);
-    MiChargePageTable(Fault->Space);
     MiCount(PageTableFaults);
     return MiFaultRetry;
 }
@@ -96,6 +131,10 @@ static NTSTATUS MiWaitForPageTable(PMI_FAULT Fault, MI_FAULT_RESULT Result)
         MiWaitForInPageBlock();
         return STATUS_SUCCESS;
     }
+    if (Result == MiFaultNeedCommit)
+    {
+        return MiFindTableCommitment(Fault) ? STATUS_SUCCESS : Fault->Status;
+    }
     if (Result == MiFaultNeedFrame)
     {
         return MiWaitForAvailablePages() ? STATUS_SUCCESS : STATUS_NO_MEMORY;
@@ -103,9 +142,12 @@ static NTSTATUS MiWaitForPageTable(PMI_FAULT Fault, MI_FAULT_RESULT Result)
     return MiFinishInPage(Fault) ? STATUS_SUCCESS : Fault->Status;
 }
 
-NTSTATUS MiMakePageTableResident(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PMMPTE *PointerPte, PBOOLEAN Dropped)
+static NTSTATUS MiMakeTable(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PMMPTE *PointerPte, PBOOLEAN Dropped,
+                            BOOLEAN MayRefuse)
 {
-    MI_FAULT Fault = { .Space = Space, .Va = Va, .Access = MiAccessRead, .Mode = KernelMode };
+    MI_FAULT Fault = {
+        .Space = Space, .Va = Va, .Access = MiAccessRead, .Mode = KernelMode, .MayRefuse = MayRefuse
+    };
     ULONG FrameWaits = 0;
 
     for (;;)
@@ -145,4 +187,15 @@ NTSTATUS MiMakePageTableResident(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PMMPTE *
             return Status;
         }
     }
+}
+
+NTSTATUS MiMakePageTableResident(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PMMPTE *PointerPte, PBOOLEAN Dropped)
+{
+    return MiMakeTable(Space, Va, PointerPte, Dropped, FALSE);
+}
+
+NTSTATUS MiMakePageTableIfCommitAllows(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PMMPTE *PointerPte,
+                                       PBOOLEAN Dropped)
+{
+    return MiMakeTable(Space, Va, PointerPte, Dropped, TRUE);
 }

@@ -20,6 +20,9 @@ MI_FAULT_RESULT MiResolvePrototypeFault(PMI_FAULT Fault);  /* prototype.c */
  */
 MI_FAULT_RESULT MiResolvePageTableFault(PMI_FAULT Fault);
 
+/* MiFaultNeedCommit: tries to raise the limit. FALSE: a service is refused, Fault->Status. No locks held. pagetable.c */
+BOOLEAN MiFindTableCommitment(PMI_FAULT Fault);
+
 /*
  * Waits for Fault->InPage and gives it back. TRUE: walk again; FALSE: Fault->Status is STATUS_IN_PAGE_ERROR.
  * pagefile.c

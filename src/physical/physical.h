@@ -480,6 +480,9 @@ BOOLEAN MiZeroPagesStep(PVOID Context); /* the zero-page thread's step */
 #define MI_COMMIT_GROW_LATER                                                                                 \
     0x4u /* like NO_EXTEND, but may pass the limit as far as paging files can still grow */
 
+#define MI_COMMIT_BEYOND_SPACE                                                                               \
+    0x8u /* MiChargeSpaceCommit: limits of processes and jobs do not count, the machine's does */
+
 /* FALSE (nothing charged): the limit, after growing paging files as far as they go. */
 BOOLEAN MiChargeCommitment(SIZE_T Pages, ULONG Flags);
 VOID MiReturnCommitment(SIZE_T Pages);

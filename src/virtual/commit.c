@@ -138,7 +138,7 @@ static NTSTATUS MiTryCommit(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_P
     }
     if (Create)
     {
-        Status = MiMakeTablesResident(Space, StartVpn, EndVpn, TRUE, &Dropped);
+        Status = MiMakeTablesResident(Space, StartVpn, EndVpn, MI_CREATE_IF_COMMIT_ALLOWS, &Dropped);
         if (!NT_SUCCESS(Status) || Dropped)
         {
             return NT_SUCCESS(Status) ? STATUS_RETRY : Status;

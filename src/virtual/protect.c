@@ -169,7 +169,7 @@ static NTSTATUS MiTryProtect(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_
     if ((Uniform || Vad->ControlArea != NULL) && !ByVad &&
         !(Uniform && Vad->u.CommitProtection == Protection))
     {
-        Status = MiMakeTablesResident(Space, StartVpn, EndVpn, TRUE, &Dropped);
+        Status = MiMakeTablesResident(Space, StartVpn, EndVpn, MI_CREATE_IF_COMMIT_ALLOWS, &Dropped);
         if (!NT_SUCCESS(Status) || Dropped)
         {
             return NT_SUCCESS(Status) ? STATUS_RETRY : Status;

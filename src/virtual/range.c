@@ -90,7 +90,7 @@ VOID MiVisitEntries(PMI_VISITOR Visitor, ULONG_PTR StartVpn, ULONG_PTR EndVpn)
     }
 }
 
-NTSTATUS MiMakeTablesResident(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn, BOOLEAN Create,
+NTSTATUS MiMakeTablesResident(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn, ULONG Create,
                               PBOOLEAN Dropped)
 {
     MI_RANGE Range;
@@ -107,7 +107,9 @@ NTSTATUS MiMakeTablesResident(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG
         {
             continue;
         }
-        Status = MiMakePageTableResident(Space, MiVaOf(Range.Vpn), &PointerPte, Dropped);
+        Status = Create == MI_CREATE_IF_COMMIT_ALLOWS
+                     ? MiMakePageTableIfCommitAllows(Space, MiVaOf(Range.Vpn), &PointerPte, Dropped)
+                     : MiMakePageTableResident(Space, MiVaOf(Range.Vpn), &PointerPte, Dropped);
         if (!NT_SUCCESS(Status) || *Dropped)
         {
             return Status;

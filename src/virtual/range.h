@@ -68,10 +68,12 @@ typedef struct _MI_VISITOR
 VOID MiVisitEntries(PMI_VISITOR Visitor, ULONG_PTR StartVpn, ULONG_PTR EndVpn);
 
 /*
- * Brings the page tables of the range into memory, and makes those that are missing when Create. Space locked
- * exclusively; when it had to be unlocked meanwhile, *Dropped is TRUE and the caller begins again.
+ * Brings the page tables of the range into memory, and makes those that are missing when Create (TRUE: whatever the commit limit;
+ * MI_CREATE_IF_COMMIT_ALLOWS: or STATUS_COMMITMENT_LIMIT). Space locked exclusively; when it had to be unlocked meanwhile, *Dropped is TRUE and the
+ * caller begins again.
  */
-NTSTATUS MiMakeTablesResident(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn, BOOLEAN Create,
+#define MI_CREATE_IF_COMMIT_ALLOWS 2u
+NTSTATUS MiMakeTablesResident(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn, ULONG Create,
                               PBOOLEAN Dropped);
 
 /*

@@ -154,6 +154,36 @@ static void creating_a_file_again_raises_its_maximum_while_it_is_in_use(void **S
     MiCheckPaging(2);
 }
 
+/* ---- Page tables ------------------------------------------------------------------------------------------ */
+
+/* A fault's page table makes the file grow like any other charge; at the end of all growth it passes the limit, and a service does not. */
+static void page_tables_make_files_grow_and_refuse_services_but_no_faults(void **State)
+{
+    PEPROCESS Process = TestCreateProcess();
+    ULONG64 Grown = 0;
+    SIZE_T Taken, Rest;
+
+    (void)State;
+    TestEnter(Process);
+    TestCommit(Process, TEST_BASE, 3 * 512, MM_READWRITE);
+    Taken = MiState.Physical->CommitLimit - MiState.Physical->CommittedPages;
+    assert_true(MiChargeCommitment(Taken, MI_COMMIT_NO_EXTEND));
+    TestCounted(MiCounterPagingFileExtensions, &Grown);
+    TestPut(TEST_BASE, 1); /* three page tables */
+    assert_int_equal(TestCounted(MiCounterPagingFileExtensions, &Grown), 1);
+    assert_true(MiState.Physical->CommittedPages <= MiState.Physical->CommitLimit);
+    while (MiExtendPagingFiles(1000000))
+    {
+    }
+    Rest = MiState.Physical->CommitLimit - MiState.Physical->CommittedPages;
+    assert_true(MiChargeCommitment(Rest, 0));
+    TestPut(TEST_BASE + MI_LEVEL_BYTES(1), 2);
+    assert_int_equal(MiState.Physical->CommittedPages, MiState.Physical->CommitLimit + 1);
+    TestEnter(NULL);
+    TestDeleteProcess(Process);
+    MiReturnCommitment(Taken + Rest);
+}
+
 /* ---- Contents ------------------------------------------------------------------------------------------ */
 
 static VOID Completed(PORT_IO *Io)
@@ -464,6 +494,7 @@ int main(void)
         TEST(there_are_sixteen_paging_files_at_most),
         TEST(creating_a_file_again_grows_it_to_its_new_minimum),
         TEST(creating_a_file_again_raises_its_maximum_while_it_is_in_use),
+        TEST(page_tables_make_files_grow_and_refuse_services_but_no_faults),
         TEST(slots_that_were_used_are_cleared),
         TEST(shutdown_clears_paging_files_when_asked_to),
         TEST(encrypted_slots_tell_nothing_and_come_back_as_they_were),

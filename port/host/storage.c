@@ -552,11 +552,25 @@ NTSTATUS PortSetStorageSize(PORT_STORAGE *Storage, ULONG64 Bytes)
     {
         return STATUS_SUCCESS;
     }
+    if ((Storage->Flags & PORT_STORAGE_SCRATCH) != 0 && Bytes > Old &&
+        Old < __atomic_load_n(&Storage->Size, __ATOMIC_RELAXED))
+    {
+        return STATUS_END_OF_FILE; /* somebody cut it short: what is gone must not come back as zeros */
+    }
     if (Bytes >= Old && Bytes != 0)
     {
-        return HostGrowStorage(Storage, Old, Bytes);
+        Status = HostGrowStorage(Storage, Old, Bytes);
     }
-    return ftruncate(Storage->Descriptor, (off_t)Bytes) == 0 ? STATUS_SUCCESS : HostStatusFromErrno(errno);
+    else
+    {
+        Status =
+            ftruncate(Storage->Descriptor, (off_t)Bytes) == 0 ? STATUS_SUCCESS : HostStatusFromErrno(errno);
+    }
+    if (NT_SUCCESS(Status))
+    {
+        __atomic_store_n(&Storage->Size, Bytes, __ATOMIC_RELAXED);
+    }
+    return Status;
 }
 
 NTSTATUS PortFlushStorage(PORT_STORAGE *Storage)

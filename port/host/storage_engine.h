@@ -25,6 +25,7 @@ struct _PORT_STORAGE
     BOOLEAN Uncached;         /* atomic: falls to FALSE when Linux refuses an O_DIRECT transfer after all */
     ULONG InFlight;           /* atomic: requests started and not yet through with their completion */
     ULONG64 Capacity;         /* atomic: HostStorageSetCapacity */
+    ULONG64 Size;             /* atomic: what PortSetStorageSize made it; 0: nobody has */
     HOST_MEMORY_FILE *Memory; /* of a storage in memory: its name */
     PORT_STORAGE *Next;       /* HostStorages.List, under HostStorages.Lock */
     HOST_STORAGE_COUNTERS Counters; /* atomic, relaxed */

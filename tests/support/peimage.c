@@ -142,7 +142,7 @@ UCHAR *PeBuildImage(const PE_TEST_IMAGE *Image, SIZE_T *Bytes)
     {
         IMAGE_SECTION_HEADER Header = { .Misc.VirtualSize = VirtualBytes(&Sections[Index]) };
 
-        strncpy((char *)Header.Name, Sections[Index].Name, sizeof(Header.Name));
+        memcpy(Header.Name, Sections[Index].Name, strnlen(Sections[Index].Name, sizeof(Header.Name)));
         Header.VirtualAddress = PeSectionRva(Image, Index);
         Header.SizeOfRawData = RoundUp(Sections[Index].DataBytes, FileAlignmentOf(Image));
         Header.PointerToRawData = Header.SizeOfRawData != 0 ? Offset : 0;

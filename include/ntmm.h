@@ -277,17 +277,56 @@ typedef struct _NTMM_POOL_TAG
  */
 NTSTATUS NtmmQueryPoolTags(PNTMM_POOL_TAG Tags, ULONG Room, PULONG Count);
 
+#define NTMM_MAXIMUM_SECTIONS 1024
+
+/* What of one control area is where: a line of RAMMap's "File Summary". */
+typedef struct _NTMM_SECTION
+{
+    PCSTR Kind;       /* "Page File", "Data File", "Image", "Physical" */
+    CHAR Name[512];   /* of the file; empty: the paging file */
+    ULONG64 Bytes;    /* size */
+    ULONG64 Sections; /* references by section objects */
+    ULONG64 Views;
+    ULONG64 ActivePages, StandbyPages, ModifiedPages,
+        TransitionPages; /* in memory: mapped, on the lists, in I/O */
+    ULONG64 CommittedPages;
+} NTMM_SECTION, *PNTMM_SECTION;
+
+/*
+ * Sections and files. Writes at most Room of them; *Count is how many there are. Taken one after the other while the machine runs.
+ *   STATUS_INVALID_DEVICE_STATE (no machine)
+ */
+NTSTATUS NtmmQuerySections(PNTMM_SECTION Sections, ULONG Room, PULONG Count);
+
+/* The memory of a process by kind: the upper half of VMMap. In pages. */
+typedef struct _NTMM_REGIONS
+{
+    PCSTR Kind; /* "Image", "Mapped File", "Shareable", "Private Data", "Stack", "Page Table" */
+    ULONG64 Regions;
+    ULONG64 Pages;                                           /* of address space */
+    ULONG64 Committed;                                       /* charged to the process */
+    ULONG64 WorkingSet, PrivateWorkingSet, SharedWorkingSet; /* shared: with others, at this moment */
+    ULONG64 Largest;
+} NTMM_REGIONS;
+
+#define NTMM_REGION_KINDS 6
+
+/* STATUS_INVALID_DEVICE_STATE, STATUS_PROCESS_IS_TERMINATING, STATUS_NO_MEMORY */
+NTSTATUS NtmmQueryRegions(PEPROCESS Process, NTMM_REGIONS Regions[NTMM_REGION_KINDS]);
+
 /* The memory report as text: faults by kind, pages in and out, lists, commitment, paging files, processes, the host's TB. */
 VOID NtmmPrintStatistics(const NTMM_STATISTICS *Statistics, NTMM_PRINT *Print, PVOID Context);
 
 /* ---- Views, as in a debugger -------------------------------------------------------------------------------------- */
 
 /* Process NULL: the current one, else the first of the list. */
-VOID NtmmShowMemory(NTMM_PRINT *Print, PVOID Context);                  /* !vm */
-VOID NtmmShowPageLists(NTMM_PRINT *Print, PVOID Context);               /* !memusage */
-VOID NtmmShowPool(NTMM_PRINT *Print, PVOID Context);                    /* !poolused, poolmon */
-VOID NtmmShowProcesses(NTMM_PRINT *Print, PVOID Context);               /* !process 0 0 */
-VOID NtmmShowVads(PEPROCESS Process, NTMM_PRINT *Print, PVOID Context); /* !vad */
+VOID NtmmShowMemory(NTMM_PRINT *Print, PVOID Context);                     /* !vm */
+VOID NtmmShowPageLists(NTMM_PRINT *Print, PVOID Context);                  /* !memusage */
+VOID NtmmShowPool(NTMM_PRINT *Print, PVOID Context);                       /* !poolused, poolmon */
+VOID NtmmShowProcesses(NTMM_PRINT *Print, PVOID Context);                  /* !process 0 0 */
+VOID NtmmShowVads(PEPROCESS Process, NTMM_PRINT *Print, PVOID Context);    /* !vad */
+VOID NtmmShowSections(NTMM_PRINT *Print, PVOID Context);                   /* !ca, RAMMap's file summary */
+VOID NtmmShowRegions(PEPROCESS Process, NTMM_PRINT *Print, PVOID Context); /* !address -summary, VMMap */
 VOID NtmmShowPte(PEPROCESS Process, const VOID *Address, NTMM_PRINT *Print, PVOID Context); /* !pte ADDRESS */
 VOID NtmmShowPfn(ULONG64 PageFrame, NTMM_PRINT *Print, PVOID Context);                      /* !pfn FRAME */
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The main job: sorts at least 192 MiB of real text and counts its words in a machine with 64 MiB of RAM, then compares the
-# results with what coreutils' sort (LC_ALL=C) and a plain count give.
+# results with what coreutils' sort (LC_ALL=C) and a plain count give. Then indexes 96 MiB of it, as four files, in a machine with
+# 32 MiB through mapped views, and compares the index with what tr, awk and sort give.
 #   run_main_job.sh BUILD_DIR [ntmm run option...]
 # Input, expected results and paging file lie in build/run/ (NTMM_RUN_DIR) and are made once. NTMM_RUN_MIB: another size.
 set -euo pipefail
@@ -96,6 +97,46 @@ echo "ntmm: $took for both; coreutils: $(cat "$sorted.time") for sorting, $(cat 
 echo
 cat "$run/report.txt"
 
+# --- The index: views of files larger than RAM, two processes that share sections ---------------------------------
+parts=$run/part-$mib
+index=$run/index-$mib.expected
+
+index_of() {
+    local number=0 file
+    for file in "$@"; do
+        number=$((number + 1))
+        tr -c 'A-Za-z0-9_\n' ' ' <"$file" | awk -v file=$number '{ for (i = 1; i <= NF; i++) print $i, file, NR }'
+    done | sort -u -k1,1 -k2,2n -k3,3n --parallel=2 -S 64M -T "$run" | awk '
+        NR == 1 || ($1 "") != (word "") { if (NR > 1) printf "\n"; printf "%s\t%s:%s", $1, $2, $3; word = $1; next }
+        { printf " %s:%s", $2, $3 }
+        END { if (NR) printf "\n" }'
+}
+
+if [ ! -s "$index" ] || [ ! -s "$parts-4" ]; then
+    echo
+    echo "run: indexing with tr, awk and sort (once)"
+    for part in 1 2 3 4; do
+        tail -c +$(((part - 1) * mib * 131072 + 1)) "$input" | head -c $((mib * 131072)) >"$parts-$part" || true
+    done
+    start=$(now)
+    index_of "$parts"-[1-4] >"$index.part"
+    elapsed "$start" >"$index.time"
+    mv "$index.part" "$index"
+fi
+command=("$ntmm" run --ram 32M --pagefile "$run/pagefile:128M-1G" --processors 2 "$@" index "$parts"-[1-4] -o "$output")
+echo
+echo "run: ${command[*]}"
+start=$(now)
+"${command[@]}" >"$run/report.txt" || fail "ntmm ended with exit code $?"
+took=$(elapsed "$start")
+cmp "$output" "$index" || fail "the index is not what tr, awk and sort give"
+echo "OK: the index equals that of tr, awk and sort, byte for byte ($(stat -c %s "$output") bytes, $(wc -l <"$output") words)"
+rm -f "$output"
+echo "ntmm: $took; tr, awk and sort: $(cat "$index.time")"
+echo
+cat "$run/report.txt"
+
+# --- A driver --------------------------------------------------------------------------------------------------------
 echo
 echo "run: a driver with its device, tested by a user-mode program (examples/driver), and a variant that leaks"
 examples=$(dirname "$ntmm")/examples

@@ -152,6 +152,35 @@ static json_t *ToolProcessesJson(const NTMM_STATISTICS *S)
     return Array;
 }
 
+static json_t *ToolSectionsJson(void)
+{
+    json_t *Array = json_array();
+    NTMM_SECTION *Sections = malloc(NTMM_MAXIMUM_SECTIONS * sizeof(*Sections));
+    ULONG Count = 0;
+
+    if (Sections != NULL && NT_SUCCESS(NtmmQuerySections(Sections, NTMM_MAXIMUM_SECTIONS, &Count)))
+    {
+        for (ULONG Index = 0; Index < Count && Index < NTMM_MAXIMUM_SECTIONS; Index++)
+        {
+            json_t *Object = json_object();
+
+            json_object_set_new(Object, "kind", json_string(Sections[Index].Kind));
+            json_object_set_new(Object, "name", json_string(Sections[Index].Name));
+            ToolSet(Object, "bytes", Sections[Index].Bytes);
+            ToolSet(Object, "sections", Sections[Index].Sections);
+            ToolSet(Object, "views", Sections[Index].Views);
+            ToolSet(Object, "active", Sections[Index].ActivePages);
+            ToolSet(Object, "standby", Sections[Index].StandbyPages);
+            ToolSet(Object, "modified", Sections[Index].ModifiedPages);
+            ToolSet(Object, "transition", Sections[Index].TransitionPages);
+            ToolSet(Object, "commit", Sections[Index].CommittedPages);
+            json_array_append_new(Array, Object);
+        }
+    }
+    free(Sections);
+    return Array;
+}
+
 static json_t *ToolJobJson(const TOOL_RESULT *Result)
 {
     json_t *Object = json_object();
@@ -183,6 +212,7 @@ static int ToolPrintJson(const NTMM_STATISTICS *S, const TOOL_RESULT *Job)
     json_object_set_new(Root, "commit", ToolCommitJson(S));
     json_object_set_new(Root, "pool", ToolPoolJson(S));
     json_object_set_new(Root, "pagingFiles", ToolPagingFilesJson(S));
+    json_object_set_new(Root, "sections", ToolSectionsJson());
     json_object_set_new(Root, "processes", ToolProcessesJson(S));
     json_object_set_new(Root, "host", ToolCountersJson(S->HostCounters, S->HostCounterCount));
     Result = json_dumpf(Root, stdout, JSON_INDENT(2));
@@ -232,6 +262,10 @@ VOID ToolPrintViews(PEPROCESS Process, PVOID Address)
     NtmmShowProcesses(ToolPrintText, stdout);
     printf("\n> !vad\n");
     NtmmShowVads(Process, ToolPrintText, stdout);
+    printf("\n> !address -summary\n");
+    NtmmShowRegions(Process, ToolPrintText, stdout);
+    printf("\n> !ca\n");
+    NtmmShowSections(ToolPrintText, stdout);
     for (ULONG Index = 0; Index < 3; Index++)
     {
         PUCHAR Place = (PUCHAR)Address + Index * ((SIZE_T)1 << 20);

@@ -3,6 +3,7 @@
 #include "mapping/mapping.h"
 #include "nt/file.h"
 #include "nt/mm.h"
+#include "nt/ccapi.h"
 #include "section/imagemap.h"
 
 /* ---- Creating ------------------------------------------------------------------------------------------------- */
@@ -51,6 +52,13 @@ static NTSTATUS NtpPublishSection(const MI_SECTION_REQUEST *Request, const NT_AT
     if ((Attributes->Attributes & OBJ_PERMANENT) != 0)
     {
         return STATUS_NOT_IMPLEMENTED; /* nothing would keep the object itself */
+    }
+    if ((Request->Attributes & SEC_IMAGE) != 0 && Request->FileObject != NULL)
+    {
+        /* Images are read from the storage: what views and the cache have modified must be there. */
+        IO_STATUS_BLOCK IoStatus;
+
+        CcFlushCache(((PFILE_OBJECT)Request->FileObject)->SectionObjectPointer, NULL, 0, &IoStatus);
     }
     Status = MiCreateSection(Request, &Section);
     if (!NT_SUCCESS(Status))

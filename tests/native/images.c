@@ -521,6 +521,51 @@ static void another_machine_s_image_says_so(void **State)
     NativeShutdown();
 }
 
+/* The file is still in the cache: its image is what was written, not what the disk had. */
+static NTSTATUS WriteAndMap(PVOID Context)
+{
+    PE_TEST_IMAGE Image = Sample();
+    CHAR Path[160];
+    WCHAR Wide[160];
+    UNICODE_STRING String;
+    OBJECT_ATTRIBUTES Object;
+    IO_STATUS_BLOCK IoStatus;
+    LARGE_INTEGER Offset = { .QuadPart = 0 };
+    HANDLE File, Section;
+    SIZE_T Size;
+    PUCHAR Bytes = PeBuildImage(&Image, &Size);
+    PUCHAR View;
+    NTSTATUS Status;
+    int Length = snprintf(Path, sizeof(Path), "%s/written.exe", Folder);
+
+    (void)Context;
+    for (int Index = 0; Index <= Length; Index += 1)
+    {
+        Wide[Index] = (WCHAR)Path[Index];
+    }
+    RtlInitUnicodeString(&String, Wide);
+    InitializeObjectAttributes(&Object, &String, 0, NULL, NULL);
+    MUST(NtCreateFile(&File, GENERIC_READ | GENERIC_WRITE | GENERIC_EXECUTE, &Object, &IoStatus, NULL,
+                      FILE_ATTRIBUTE_NORMAL, FILE_SHARE_READ, FILE_CREATE, FILE_SYNCHRONOUS_IO_NONALERT, NULL,
+                      0) == STATUS_SUCCESS);
+    Status = NtWriteFile(File, NULL, NULL, NULL, &IoStatus, Bytes, (ULONG)Size, &Offset, NULL);
+    free(Bytes);
+    MUST(Status == STATUS_SUCCESS);
+    MUST(NtCreateSection(&Section, SECTION_ALL_ACCESS | SECTION_MAP_EXECUTE, NULL, NULL, PAGE_EXECUTE,
+                         SEC_IMAGE, File) == STATUS_SUCCESS);
+    MUST(MapSection(Section, &View) == STATUS_SUCCESS);
+    Status = CheckContents(View, BASE);
+    return NT_SUCCESS(Status) ? CallCode(View) : Status;
+}
+
+static void an_image_of_a_file_in_the_cache_is_what_was_written(void **State)
+{
+    (void)State;
+    NativeBoot(16, 2, 16);
+    RunAlone(WriteAndMap);
+    NativeShutdown();
+}
+
 /* ---- Relocation ---- */
 
 static ULONG64 RandomBase;
@@ -635,7 +680,8 @@ static int MakeFolder(void **State)
 
 static int RemoveFolder(void **State)
 {
-    static const PCSTR Names[] = { "sample.exe", "empty", "text", "dos", "cut", "pe32", "arm.dll" };
+    static const PCSTR Names[] = { "sample.exe", "empty", "text",    "dos",
+                                   "cut",        "pe32",  "arm.dll", "written.exe" };
     CHAR Path[128];
 
     (void)State;
@@ -658,6 +704,7 @@ int main(void)
         cmocka_unit_test(an_image_may_be_mapped_without_execute),
         cmocka_unit_test(bad_files_are_refused),
         cmocka_unit_test(another_machine_s_image_says_so),
+        cmocka_unit_test(an_image_of_a_file_in_the_cache_is_what_was_written),
         cmocka_unit_test(a_random_base_is_everybodys_and_survives_paging),
         cmocka_unit_test(a_dll_of_mingw_runs),
     };

@@ -61,6 +61,34 @@ sorts() {
     rm -f sorted counts expected err.log
 }
 
+# What ordinary tools make of the files: the index of `ntmm run index`.
+index_of() {
+    local number=0 file
+    for file in "$@"; do
+        number=$((number + 1))
+        tr -c 'A-Za-z0-9_\n' ' ' <"$file" | awk -v file=$number '{ for (i = 1; i <= NF; i++) print $i, file, NR }'
+    done | sort -u -k1,1 -k2,2n -k3,3n | awk '
+        NR == 1 || ($1 "") != (word "") { if (NR > 1) printf "\n"; printf "%s\t%s:%s", $1, $2, $3; word = $1; next }
+        { printf " %s:%s", $2, $3 }
+        END { if (NR) printf "\n" }'
+}
+
+# indexes NAME FILES OPTION...: the result is what index_of says.
+indexes() {
+    name=$1
+    local files=$2
+    shift 2
+    checks=$((checks + 1))
+    # shellcheck disable=SC2086
+    if ! timeout 120 "$ntmm" run -q "$@" index $files -o indexed >report 2>err.log; then
+        failed "$name: $(cat err.log)"
+    else
+        # shellcheck disable=SC2086
+        index_of $files | cmp - indexed || failed "$name: not the index of tr, awk and sort"
+    fi
+    rm -f indexed err.log
+}
+
 # Text of words from a small and a large vocabulary, lines of all lengths.
 make_text() {
     awk -v lines="$1" 'BEGIN {
@@ -95,6 +123,22 @@ printf '\nshort\n' >>wide
 sorts "a line longer than a piece" wide --ram 2M --pagefile swap:8M
 yes '' | head -c 1000000 >lines
 sorts "a million empty lines" lines --ram 8M --pagefile swap:32M
+
+indexes "an index of 8 MiB in 4 MiB, two files and an empty one" "big empty small" --ram 4M --pagefile swap:16M-64M
+grep -q 'Mapped File Faults  *[1-9]' report || failed "index: nothing was read through a view"
+indexes "the same file twice, one processor" "small small" --ram 4M --pagefile swap:16M --processors 1
+indexes "an index of odd files" "odd bytes lines" --ram 4M --pagefile swap:16M
+indexes "an index of a word longer than a piece" "wide" --ram 2M --pagefile swap:16M
+indexes "an index without words" "empty" --ram 4M
+printf 'one\ntwo words' >"a name with spaces é"
+timeout 60 "$ntmm" run -q --ram 4M index "a name with spaces é" -o indexed >report || failed "index: a name with spaces"
+[ "$(tr '\t\n' '  ' <indexed)" = 'one 1:1 two 1:2 words 1:2 ' ] || failed "index: a name with spaces: $(cat indexed)"
+rm -f indexed "a name with spaces é"
+timeout 60 "$ntmm" run -q --ram 4M --pagefile swap:32M --report json --inspect index small big -o indexed >report || failed "index: inspect"
+for text in '"name": "index"' '"files": 2' '!ca' 'Data File'; do
+    grep -qF -- "$text" report || failed "index: no $text in the report"
+done
+rm -f indexed
 
 name=json
 timeout 60 "$ntmm" run -q --ram 4M --report json sort small -o sorted >report
@@ -158,12 +202,19 @@ refuse "processors are no number" 2 'from 1 to 64' run --processors two sort inp
 refuse "report" 2 'choose text or json' run --report xml sort input -o out
 refuse "seed" 2 'give a number' run --seed x sort input -o out
 refuse "output twice" 2 'stands twice' run sort input -o a -o b
+refuse "index without files" 2 'name the files to index' run index -o out
+refuse "index without output" 2 'say where the result goes' run index input
+refuse "index with counts" 2 'leave --words away' run index input -o out --words counts
+refuse "index of a file without a name" 2 'path is empty' run index input '' -o out
 refuse "empty output" 2 'path is empty' run sort input -o ''
 
 # --- What cannot be done: exit code 1 -------------------------------------------------------------------------
 refuse "missing input" 1 'no such file' run sort nothing -o out
 refuse "a folder as input" 1 'is a folder' run sort . -o out
 refuse "a device as input" 1 'no regular file' run sort /dev/null -o out
+refuse "index of a missing file" 1 'nothing: there is no such file' run index input nothing -o out
+refuse "index of a folder" 1 'is a folder' run index . -o out
+refuse "index to no folder" 1 'does not exist' run index input -o none/out
 refuse "a folder as output" 1 'is a folder' run sort input -o .
 refuse "output in no folder" 1 'does not exist' run sort input -o none/out
 refuse "output to a device" 1 'no regular file' run sort input -o /dev/null
@@ -174,6 +225,7 @@ refuse "disk too small for the paging file" 1 'no room' run --pagefile swap:15T 
 make_text 60000 >more
 mv more input
 refuse "too little memory" 1 'larger paging file' run -q --ram 2M sort input -o out
+refuse "too little memory for an index" 1 'larger paging file' run -q --ram 1M index input -o out
 if [ "$(id -u)" -ne 0 ]; then
     chmod 000 input
     refuse "unreadable input" 1 'no permission' run sort input -o out

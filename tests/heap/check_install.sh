@@ -30,7 +30,8 @@ read -ra cflags <<<"$(pkg-config --cflags ntheap)"
 read -ra libs <<<"$(pkg-config --libs ntheap)"
 "$compiler" -std=c17 "${cflags[@]}" "$work/client.c" -o "$work/shared" "${libs[@]}"
 echo "shared: $(LD_LIBRARY_PATH=$(dirname "$folder") NTHEAP_STATISTICS=1 "$work/shared" 2>&1 | grep -c '^ntheap:') lines of statistics"
-LD_LIBRARY_PATH=$(dirname "$folder") NTHEAP_STATISTICS=1 "$work/shared" 2>&1 | grep -q '^ntheap: subsegments'
+# Not grep -q: it leaves at the first match, and a program that still writes then ends by SIGPIPE, which pipefail reports.
+LD_LIBRARY_PATH=$(dirname "$folder") NTHEAP_STATISTICS=1 "$work/shared" 2>&1 | grep '^ntheap: subsegments' >/dev/null
 "$compiler" -std=c17 "${cflags[@]}" "$work/client.c" -o "$work/static" "$(dirname "$folder")/libntheap.a" -pthread
 "$work/static"
 mkdir "$work/package"

@@ -15,6 +15,7 @@
 
 #define PAGES_EACH      8192u
 #define ROUNDS          25
+#define TRIALS          5
 #define MAXIMUM_THREADS 2
 
 typedef struct
@@ -120,6 +121,16 @@ static void Measure(RUN *Run, ULONG Threads)
     BenchEndProcess(Run->Process);
 }
 
+static void Keep(RUN *Best, const RUN *Run, BOOLEAN First)
+{
+    if (First)
+    {
+        *Best = *Run;
+    }
+    Best->DemandZero = Run->DemandZero < Best->DemandZero ? Run->DemandZero : Best->DemandZero;
+    Best->Soft = Run->Soft < Best->Soft ? Run->Soft : Best->Soft;
+}
+
 static double MeasureLinux(void)
 {
     const SIZE_T Bytes = (SIZE_T)PAGES_EACH << PAGE_SHIFT;
@@ -180,8 +191,7 @@ int main(int argc, char **argv)
     BENCH_MACHINE Machine = { .RamBytes = 512ull << 20, .Processors = 2, .NoWorkers = TRUE };
     RUN One;
     RUN Two;
-    double Linux;
-    double LinuxAgain;
+    double Linux = 0;
     double Zero;
     double Soft;
     FILE *Json;
@@ -193,11 +203,18 @@ int main(int argc, char **argv)
         BenchShutdown();
         return 0;
     }
-    Linux = MeasureLinux();
-    Measure(&One, 1);
-    Measure(&Two, 2);
-    LinuxAgain = MeasureLinux();
-    Linux = LinuxAgain < Linux ? LinuxAgain : Linux;
+    /* In turns, the best of each: what else runs on the machine takes a processor away from two threads sooner than from one. */
+    for (int Trial = 0; Trial < TRIALS; Trial++)
+    {
+        RUN Run;
+        double Fault = MeasureLinux();
+
+        Linux = Trial == 0 || Fault < Linux ? Fault : Linux;
+        Measure(&Run, 1);
+        Keep(&One, &Run, Trial == 0);
+        Measure(&Run, 2);
+        Keep(&Two, &Run, Trial == 0);
+    }
     BenchShutdown();
     Zero = One.DemandZero / PAGES_EACH * 1e9;
     Soft = One.Soft / PAGES_EACH * 1e9;

@@ -121,12 +121,8 @@ static void Measure(RUN *Run, ULONG Threads)
     BenchEndProcess(Run->Process);
 }
 
-static void Keep(RUN *Best, const RUN *Run, BOOLEAN First)
+static void Keep(RUN *Best, const RUN *Run)
 {
-    if (First)
-    {
-        *Best = *Run;
-    }
     Best->DemandZero = Run->DemandZero < Best->DemandZero ? Run->DemandZero : Best->DemandZero;
     Best->Soft = Run->Soft < Best->Soft ? Run->Soft : Best->Soft;
 }
@@ -189,8 +185,8 @@ int main(int argc, char **argv)
 {
     BOOLEAN Count = argc > 2 && strcmp(argv[1], "--count") == 0;
     BENCH_MACHINE Machine = { .RamBytes = 512ull << 20, .Processors = 2, .NoWorkers = TRUE };
-    RUN One;
-    RUN Two;
+    RUN One = { .DemandZero = 1e9, .Soft = 1e9 };
+    RUN Two = One;
     double Linux = 0;
     double Zero;
     double Soft;
@@ -211,9 +207,9 @@ int main(int argc, char **argv)
 
         Linux = Trial == 0 || Fault < Linux ? Fault : Linux;
         Measure(&Run, 1);
-        Keep(&One, &Run, Trial == 0);
+        Keep(&One, &Run);
         Measure(&Run, 2);
-        Keep(&Two, &Run, Trial == 0);
+        Keep(&Two, &Run);
     }
     BenchShutdown();
     Zero = One.DemandZero / PAGES_EACH * 1e9;

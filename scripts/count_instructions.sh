@@ -9,18 +9,28 @@ mkdir -p "$results"
 trace=$(mktemp)
 trap 'rm -f "$trace" "$trace.log"' EXIT
 
-# count MODE: instructions inside MmAccessFault (everything it calls included), and how many faults that were.
+# count BENCH MODE FUNCTION...: instructions inside the functions (all that they call included), and how often the mode ran.
 count() {
-    valgrind --tool=callgrind --callgrind-out-file="$trace" --collect-atstart=no --toggle-collect=MmAccessFault \
-        "$build/bench/faults" --count "$1" >"$trace.log" 2>&1 || { cat "$trace.log" >&2; exit 1; }
+    local bench=$1 mode=$2 collect=()
+    shift 2
+    for function in "$@"; do collect+=("--toggle-collect=$function"); done
+    valgrind --tool=callgrind --callgrind-out-file="$trace" --collect-atstart=no "${collect[@]}" \
+        "$build/bench/$bench" --count "$mode" >"$trace.log" 2>&1 || { cat "$trace.log" >&2; exit 1; }
     instructions=$(awk '/^summary:|^totals:/ { print $2; exit }' "$trace")
-    faults=$(awk '/^faults / { print $2 }' "$trace.log")
+    times=$(awk '/^(faults|map|shared) / { print $2 }' "$trace.log")
 }
 
-count zero
-zero=$((instructions / faults))
-count soft
-soft=$((instructions / faults))
+count faults zero MmAccessFault
+zero=$((instructions / times))
+count faults soft MmAccessFault
+soft=$((instructions / times))
+count sections shared MmAccessFault
+shared=$((instructions / times))
+count sections map MmAccessFault MiMapView MiUnmapView
+map=$((instructions / times))
 printf 'instructions for each demand-zero fault: %d\n' "$zero"
 printf 'instructions for each soft (transition) fault: %d\n' "$soft"
-printf '{\n  "bench": "instructions",\n  "demand_zero": %d,\n  "soft": %d\n}\n' "$zero" "$soft" >"$results/instructions.json"
+printf 'instructions for each fault on a resident page of a section: %d\n' "$shared"
+printf 'instructions to map a section of 1 GiB, touch a page and unmap it: %d\n' "$map"
+printf '{\n  "bench": "instructions",\n  "demand_zero": %d,\n  "soft": %d,\n  "shared": %d,\n  "map_touch_unmap": %d\n}\n' \
+    "$zero" "$soft" "$shared" "$map" >"$results/instructions.json"

@@ -39,6 +39,19 @@ def faults(lines):
                   f"{counts['soft']} for a soft fault.", ""]
 
 
+def sections(lines):
+    result = load("sections")
+    counts = load("instructions")
+    if result is None:
+        return
+    lines += ["## Sections and views", "", "`build/release/bench/sections`: on a simulated processor; beside it, in the same run, mmap of a memfd on the Linux it runs on.", "",
+              "| what | ns | Linux | ratio |", "| --- | --- | --- | --- |",
+              f"| map, touch one page of and unmap 1 GiB | {result['map_touch_unmap_ns']:.0f} | {result['linux_map_touch_unmap_ns']:.0f} | {result['map_ratio']:.3f} |",
+              f"| fault on a resident page of a section | {result['shared_fault_ns']:.0f} | {result['linux_shared_fault_ns']:.0f} | {result['shared_ratio']:.3f} |", ""]
+    if counts is not None and "shared" in counts:
+        lines += [f"Instructions (`make bench-count`, callgrind): {counts['shared']} for the fault, {counts['map_touch_unmap']} to map, touch and unmap.", ""]
+
+
 def replacement(lines):
     result = load("replacement")
     if result is None:
@@ -88,7 +101,7 @@ def page():
              "Each figure was printed by a committed program, side by side with its peer in one run, on the virtual machine where this was written",
              "(2 processors of an AMD EPYC, Linux 6.18, virtio disk). To measure again: `NTMM_BENCH_JSON=bench/results make bench bench-count`, then",
              "`make docs`. The heap has a page of its own: [heap-bench.md](heap-bench.md).", ""]
-    for section in (faults, replacement, thrash, scale):
+    for section in (faults, sections, replacement, thrash, scale):
         section(lines)
     return "\n".join(lines).rstrip() + "\n"
 

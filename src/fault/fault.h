@@ -42,6 +42,7 @@ typedef struct _MI_FAULT
     BOOLEAN HardFault;
     BOOLEAN CommitAsked; /* the limit was raised as far as it goes: page tables are charged whatever it is */
     BOOLEAN MayRefuse;   /* a service that may fail: then they are not; STATUS_COMMITMENT_LIMIT */
+    BOOLEAN CameAlong;   /* the page of a section had come along in a read and is used for the first time */
     BOOLEAN JustRead;    /* the page was read for this fault */
     BOOLEAN Single;      /* a cluster could not be read: read the page alone */
     BOOLEAN GoesOn;      /* a file is read in order: read ahead once no table is locked */

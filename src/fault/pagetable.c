@@ -82,7 +82,7 @@ static MI_FAULT_RESULT MiReturnPageTable(PMI_FAULT Fault)
         return MiFaultNeedRead;
     }
     MiActivateTransitionFrame(Pfn);
-    Pfn->e1.PageTable = 1;
+    MiMarkPageTable(Pfn);
     Pfn->u1.UsedPageTableEntries = Pfn->OriginalPte.Soft.UsedPageTableEntries;
     /* The kernel writes into it without any dirty bit: whatever copy there is will be stale. */
     MiSetFrameModified(Pfn);

@@ -42,6 +42,7 @@ MI_FAULT_RESULT MiResolveResident(PMI_FAULT Fault, PMMPTE Prototype, MMPTE Proto
         MiUnlockPfn(Pfn);
         return MiFaultRetry;
     }
+    Fault->CameAlong = FALSE;
     if (Proto.Hard.Valid)
     {
         Pfn->u1.ShareCount++;
@@ -55,6 +56,7 @@ MI_FAULT_RESULT MiResolveResident(PMI_FAULT Fault, PMMPTE Prototype, MMPTE Proto
         MiCount(CollidedFaults);
         return MiFaultNeedRead;
     }
+    Fault->CameAlong = Pfn->e1.ReadAhead;
     MiActivateTransitionFrame(Pfn);
     MiMakePrototypeValid(Prototype, Pfn);
     MiCount(TransitionFaults);

@@ -26,7 +26,7 @@ static MI_FAULT_RESULT MiMakeChunkFrame(PMI_PROTOTYPE_CHUNK Chunk)
     Pfn->u1.UsedPageTableEntries = 0;
     Pfn->PteAddress = &Chunk->Pte;
     Pfn->OriginalPte = MiMakeDemandZeroPte(MM_READWRITE);
-    Pfn->e1.PageTable = 1;
+    MiMarkPageTable(Pfn);
     MiWritePte(&Chunk->Pte, MiMakeValidPte(Frame, MM_READWRITE, FALSE));
     MiUnlockPfn(Pfn);
     return MiFaultRetry;
@@ -51,7 +51,7 @@ static MI_FAULT_RESULT MiReturnChunkFrame(PMI_FAULT Fault, PMI_PROTOTYPE_CHUNK C
         return MiFaultNeedRead;
     }
     MiActivateTransitionFrame(Pfn);
-    Pfn->e1.PageTable = 1;
+    MiMarkPageTable(Pfn);
     Pfn->e1.PrototypePte = 0;
     /* The kernel writes into it without any dirty bit: whatever copy there is will be stale. */
     MiSetFrameModified(Pfn);
@@ -107,12 +107,10 @@ MI_FAULT_RESULT MiResolveSectionFault(PMI_FAULT Fault)
     Proto = MiReadPte(Prototype);
     if (Proto.Hard.Valid || MiIsTransition(Proto))
     {
-        BOOLEAN CameAlong = !Proto.Hard.Valid && MiReadPfnEntry(MiPfn(Proto.Trans.PageFrameNumber)).ReadAhead;
-
         Result = MiResolveResident(Fault, Prototype, Proto);
         if (Result == MiFaultResolved && Fault->ControlArea->Backing == MiBackingDataFile)
         {
-            MiMapFileAround(Fault, Prototype, CameAlong || Fault->JustRead);
+            MiMapFileAround(Fault, Prototype, Fault->CameAlong || Fault->JustRead);
         }
     }
     else if (MiIsPagedOut(Proto))

@@ -184,6 +184,7 @@ VOID MiRestoreOwnerPte(PMMPFN Pfn)
 {
     KiRequire(Pfn->ReferenceCount == 0);
     MiWriteBackOriginalPte(Pfn);
+    MiForgetPageTable(Pfn);
 }
 
 static PFN_NUMBER MiTakeStandby(void)

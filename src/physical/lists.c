@@ -266,6 +266,7 @@ PMMPFN MiRemoveSuitableLocked(PMMPFNLIST List, BOOLEAN (*Suitable)(PMMPFN Pfn, P
 
 VOID MiFreeLockedPage(PMMPFN Pfn)
 {
+    MiForgetPageTable(Pfn);
     MiInsertUnowned(Pfn, FreePageList);
     MiUnlockPfn(Pfn);
     MiNoteAvailable();
@@ -286,6 +287,7 @@ BOOLEAN MiDecrementReferenceCount(PMMPFN Pfn)
     }
     if (Pfn->e1.Deleted)
     {
+        MiForgetPageTable(Pfn);
         MiInsertUnowned(Pfn, FreePageList);
         MiNoteAvailable();
         return TRUE;

@@ -31,6 +31,11 @@ struct _MMINPAGE_SUPPORT;
 
 #define MI_PFN_LOCK 0x1u /* the frame's state */
 #define MI_PTE_LOCK 0x2u /* the PTEs that this page holds (page-table page, page of prototype PTEs) */
+/*
+ * No lock: the page holds PTEs and counts those with a frame behind them (e1.PageTable). Here, too, because whoever has one of these entries may ask
+ * while e1 changes: the end of a write that began before the page came back writes it.
+ */
+#define MI_PFN_COUNTS_SHARES 0x8u
 #define MI_PFN_BAD                                                                                           \
     0x4u /* the hardware is: to the bad list as soon as it is free. Set and cleared under the frame's lock */
 
@@ -442,7 +447,22 @@ BOOLEAN MiDecrementShareCount(PMMPFN Pfn);
  */
 static FORCEINLINE BOOLEAN MiCountsShares(const volatile MMPTE *PointerPte)
 {
-    return MiReadPfnEntry(MiPtePage(PointerPte)).PageTable;
+    return (__atomic_load_n(&MiPtePage(PointerPte)->Lock, __ATOMIC_RELAXED) & MI_PFN_COUNTS_SHARES) != 0;
+}
+
+/* The frame holds PTEs from now on; until it is taken from its owner or freed. */
+static FORCEINLINE VOID MiMarkPageTable(PMMPFN Pfn)
+{
+    Pfn->e1.PageTable = 1;
+    __atomic_fetch_or(&Pfn->Lock, MI_PFN_COUNTS_SHARES, __ATOMIC_RELAXED);
+}
+
+static FORCEINLINE VOID MiForgetPageTable(PMMPFN Pfn)
+{
+    if ((__atomic_load_n(&Pfn->Lock, __ATOMIC_RELAXED) & MI_PFN_COUNTS_SHARES) != 0)
+    {
+        __atomic_fetch_and(&Pfn->Lock, ~MI_PFN_COUNTS_SHARES, __ATOMIC_RELAXED);
+    }
 }
 
 /* A transition or valid entry in the page that holds PointerPte came or went. */

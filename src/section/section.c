@@ -6,9 +6,11 @@
 #include "section/section.h"
 #include "io/io.h"
 
-#define MI_LARGE_PAGE    0x200000ull
-#define MI_LARGEST       (1ull << 51) /* bytes: what the tree of chunks spans */
-#define MI_BASED_HIGHEST ((PORT_USER_HIGHEST >> PAGE_SHIFT) - 0x80000ull) /* vpn: 2 GiB below the end */
+#define MI_LARGE_PAGE 0x200000ull
+#define MI_LARGEST    (1ull << 51) /* bytes: what the tree of chunks spans */
+/* vpn: an eighth below the end of user addresses, where nothing else grows to; a multiple of 64 KiB. */
+#define MI_BASED_HIGHEST                                                                                     \
+    (((PORT_USER_HIGHEST - (PORT_USER_HIGHEST - PORT_USER_LOWEST) / 8) >> PAGE_SHIFT) & ~15ull)
 
 #define MI_SECTION_ATTRIBUTES                                                                                \
     (SEC_BASED | SEC_NO_CHANGE | SEC_IMAGE | SEC_RESERVE | SEC_COMMIT | SEC_NOCACHE | SEC_WRITECOMBINE |     \

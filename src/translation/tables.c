@@ -12,7 +12,7 @@ VOID MiLinkPageTable(PMMPTE Parent, PFN_NUMBER Frame, BOOLEAN User)
     Pfn->u1.UsedPageTableEntries = 0;
     Pfn->PteAddress = Parent;
     Pfn->OriginalPte = MiMakeDemandZeroPte(MM_READWRITE);
-    Pfn->e1.PageTable = 1;
+    MiMarkPageTable(Pfn);
     Pfn->e1.Modified = 1; /* its contents are what the kernel wrote: there is no other copy */
     MiIncrementPageTableShare(Parent);
     MiAddUsedEntries(Parent, 1);
@@ -96,7 +96,7 @@ PFN_NUMBER MiCreateTopLevel(void)
     Pfn = MiPfn(Frame);
     Pfn->u1.ShareCount = 1;
     Pfn->u1.UsedPageTableEntries = 0;
-    Pfn->e1.PageTable = 1;
+    MiMarkPageTable(Pfn);
     Pfn->e1.Kernel = 1;
     if (MiState.Translation->SystemTopLevel != 0)
     {

@@ -566,6 +566,60 @@ static void an_image_of_a_file_in_the_cache_is_what_was_written(void **State)
     NativeShutdown();
 }
 
+/* Documented (MmFlushImageSection): the file of an image in use cannot be opened for writing; once nobody uses it, its pages are forgotten. */
+static NTSTATUS WriteBehindImage(PVOID Context)
+{
+    CHAR Path[160];
+    WCHAR Wide[160];
+    UNICODE_STRING String;
+    OBJECT_ATTRIBUTES Object;
+    IO_STATUS_BLOCK IoStatus;
+    LARGE_INTEGER Offset = { .QuadPart = 0x400 }; /* of .text */
+    UCHAR Subtract[] = { 0x89, 0xc8, 0x29, 0xd0, 0xc3 };
+    int(MS * Function)(int, int);
+    HANDLE File, Section;
+    PVOID Entry;
+    PUCHAR View;
+    int Length = snprintf(Path, sizeof(Path), "%s/changed.exe", Folder);
+
+    (void)Context;
+    for (int Index = 0; Index <= Length; Index += 1)
+    {
+        Wide[Index] = (WCHAR)Path[Index];
+    }
+    RtlInitUnicodeString(&String, Wide);
+    InitializeObjectAttributes(&Object, &String, 0, NULL, NULL);
+    MUST(OpenImage("changed.exe", SEC_IMAGE, PAGE_EXECUTE, &Section) == STATUS_SUCCESS);
+    MUST(MapSection(Section, &View) == STATUS_SUCCESS);
+    MUST(View[TextRva] == 0x89 && View[TextRva + 2] == 0x01);
+    MUST(NtOpenFile(&File, FILE_GENERIC_WRITE, &Object, &IoStatus, FILE_SHARE_READ | FILE_SHARE_WRITE,
+                    FILE_SYNCHRONOUS_IO_NONALERT) == STATUS_SHARING_VIOLATION);
+    MUST(NtUnmapViewOfSection(NtCurrentProcess(), View) == STATUS_SUCCESS);
+    MUST(NtClose(Section) == STATUS_SUCCESS);
+    MUST(NtOpenFile(&File, FILE_GENERIC_WRITE, &Object, &IoStatus, FILE_SHARE_READ | FILE_SHARE_WRITE,
+                    FILE_SYNCHRONOUS_IO_NONALERT) == STATUS_SUCCESS);
+    MUST(NtWriteFile(File, NULL, NULL, NULL, &IoStatus, Subtract, sizeof(Subtract), &Offset, NULL) ==
+         STATUS_SUCCESS);
+    MUST(NtClose(File) == STATUS_SUCCESS);
+    MUST(OpenImage("changed.exe", SEC_IMAGE, PAGE_EXECUTE, &Section) == STATUS_SUCCESS);
+    MUST(MapSection(Section, &View) == STATUS_SUCCESS);
+    Entry = View + TextRva;
+    memcpy(&Function, &Entry, sizeof(Function));
+    MUST(Function(40, 2) == 38);
+    return STATUS_SUCCESS;
+}
+
+static void what_runs_cannot_be_written_to(void **State)
+{
+    PE_TEST_IMAGE Image = Sample();
+
+    (void)State;
+    WriteSample("changed.exe", &Image);
+    NativeBoot(16, 2, 16);
+    RunAlone(WriteBehindImage);
+    NativeShutdown();
+}
+
 /* ---- Relocation ---- */
 
 static ULONG64 RandomBase;
@@ -680,8 +734,8 @@ static int MakeFolder(void **State)
 
 static int RemoveFolder(void **State)
 {
-    static const PCSTR Names[] = { "sample.exe", "empty", "text",    "dos",
-                                   "cut",        "pe32",  "arm.dll", "written.exe" };
+    static const PCSTR Names[] = { "sample.exe", "empty",   "text",        "dos",        "cut",
+                                   "pe32",       "arm.dll", "written.exe", "changed.exe" };
     CHAR Path[128];
 
     (void)State;
@@ -705,6 +759,7 @@ int main(void)
         cmocka_unit_test(bad_files_are_refused),
         cmocka_unit_test(another_machine_s_image_says_so),
         cmocka_unit_test(an_image_of_a_file_in_the_cache_is_what_was_written),
+        cmocka_unit_test(what_runs_cannot_be_written_to),
         cmocka_unit_test(a_random_base_is_everybodys_and_survives_paging),
         cmocka_unit_test(a_dll_of_mingw_runs),
     };

@@ -224,7 +224,7 @@ NTSYSAPI NTSTATUS NTAPI NtOpenSection(_Out_ PHANDLE SectionHandle, _In_ ACCESS_M
                                       _In_ POBJECT_ATTRIBUTES ObjectAttributes);
 
 /*
- * Maps a view. *SectionOffset comes back rounded down to 64 KiB, *ViewSize 0 means to the end. CommitSize:
+ * Maps a view. *SectionOffset is a multiple of 64 KiB (of a page with MEM_REPLACE_PLACEHOLDER), *ViewSize 0 means to the end. CommitSize:
  * bytes of a SEC_RESERVE section to commit at once. SECTION_MAP_*, PROCESS_VM_OPERATION. Page:
  * ZwMapViewOfSection.
  *   STATUS_CONFLICTING_ADDRESSES, STATUS_INVALID_PAGE_PROTECTION, STATUS_SECTION_PROTECTION,

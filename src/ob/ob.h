@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Objects and handles: no more than memory services need. An object is a block with a header in front (type, references); a
- * handle table belongs to a process. Names come with sections. Theory: docs/ob.md.
+ * handle table belongs to a process. Theory: docs/ob.md.
  *
  * Locks. [C] = atomic; [N] = OB_STATE.NameLock; [T] = the handle table's lock, shared for looking up.
  */

@@ -296,28 +296,47 @@ ULONG64 MiMeasureCommitted(PSEGMENT Segment, ULONG64 Page, ULONG64 Count, PBOOLE
     return Alike;
 }
 
-/* The pages of the range that are not committed; FALSE: no pool for their chunks. Lock held. */
-static BOOLEAN MiPrepareCommit(PSEGMENT Segment, ULONG64 Page, ULONG64 Count, PULONG64 Missing)
+/* The pages of the range that are not committed. Lock held. */
+static ULONG64 MiCountUncommitted(PSEGMENT Segment, ULONG64 Page, ULONG64 Count)
 {
-    *Missing = 0;
-    for (ULONG64 Done = 0; Done < Count; Done++)
-    {
-        PMI_PROTOTYPE_CHUNK Chunk = MiMakeChunk(Segment, Page + Done);
+    ULONG64 Missing = 0;
 
-        if (Chunk == NULL)
+    while (Count != 0)
+    {
+        BOOLEAN Committed;
+        ULONG64 Alike = MiMeasureCommitted(Segment, Page, Count, &Committed);
+
+        Missing += Committed ? 0 : Alike;
+        Page += Alike;
+        Count -= Alike;
+    }
+    return Missing;
+}
+
+/* Chunks for the range; FALSE: no pool. What was made stays: it is the segment's. Lock held. */
+static BOOLEAN MiMakeChunks(PSEGMENT Segment, ULONG64 Page, ULONG64 Count)
+{
+    for (ULONG64 First = Page & ~(ULONG64)(MI_CHUNK_PAGES - 1); First < Page + Count; First += MI_CHUNK_PAGES)
+    {
+        if (MiMakeChunk(Segment, First) == NULL)
         {
             return FALSE;
         }
-        for (ULONG Index = (ULONG)((Page + Done) % MI_CHUNK_PAGES);; Index++, Done++)
-        {
-            *Missing += !MiIsChunkPageCommitted(Chunk, Index);
-            if (Index == MI_CHUNK_PAGES - 1 || Done == Count - 1)
-            {
-                break;
-            }
-        }
     }
     return TRUE;
+}
+
+static VOID MiSetCommitted(PSEGMENT Segment, ULONG64 Page, ULONG64 Count)
+{
+    PMI_PROTOTYPE_CHUNK Chunk = NULL;
+
+    for (ULONG64 Last = Page + Count; Page < Last; Page++)
+    {
+        ULONG Index = (ULONG)(Page % MI_CHUNK_PAGES);
+
+        Chunk = Chunk == NULL || Index == 0 ? MiLookUpChunk(Segment, Page) : Chunk;
+        __atomic_fetch_or(&Chunk->Committed[Index / 64], 1ull << (Index % 64), __ATOMIC_RELAXED);
+    }
 }
 
 NTSTATUS MiCommitSegmentPages(PSEGMENT Segment, ULONG64 Page, ULONG64 Count)
@@ -331,24 +350,20 @@ NTSTATUS MiCommitSegmentPages(PSEGMENT Segment, ULONG64 Page, ULONG64 Count)
     }
     KiAcquirePushLockExclusive(&Segment->Lock);
     KiNoteLockAcquired(Segment, KiLockSegment, FALSE);
-    if (!MiPrepareCommit(Segment, Page, Count, &Missing))
-    {
-        Status = STATUS_INSUFFICIENT_RESOURCES;
-    }
-    else if (!MiChargeCommitment(Missing, 0))
+    Missing = MiCountUncommitted(Segment, Page, Count);
+    if (!MiChargeCommitment(Missing, 0))
     {
         Status = STATUS_COMMITMENT_LIMIT;
+    }
+    else if (!MiMakeChunks(Segment, Page, Count))
+    {
+        MiReturnCommitment(Missing);
+        Status = STATUS_INSUFFICIENT_RESOURCES;
     }
     else
     {
         __atomic_fetch_add(&Segment->NumberOfCommittedPages, Missing, __ATOMIC_RELAXED);
-        for (ULONG64 Done = 0; Done < Count; Done++)
-        {
-            ULONG Index = (ULONG)((Page + Done) % MI_CHUNK_PAGES);
-
-            __atomic_fetch_or(&MiLookUpChunk(Segment, Page + Done)->Committed[Index / 64],
-                              1ull << (Index % 64), __ATOMIC_RELAXED);
-        }
+        MiSetCommitted(Segment, Page, Count);
     }
     KiNoteLockReleased(Segment);
     KiReleasePushLockExclusive(&Segment->Lock);

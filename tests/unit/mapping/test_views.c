@@ -134,6 +134,10 @@ static void reserved_sections_are_committed_through_views(void **State)
     TestVmPut(View.Base + 0x20002000, 9);
     assert_int_equal(TestVmGet(Second + 0x20002000), 9);
     assert_int_equal(TestVmTryFree(Second, 0x1000, MEM_DECOMMIT), STATUS_UNABLE_TO_DELETE_SECTION);
+    /* All of it is more than the machine has, and nothing comes of it. */
+    assert_int_equal(TestVmTryAllocate(Second, 0x40000000, MEM_COMMIT, PAGE_READWRITE),
+                     STATUS_COMMITMENT_LIMIT);
+    assert_int_equal(Section->ControlArea->Segment->NumberOfCommittedPages, 5);
     TestUnmapIn(TestUserProcess, Second);
     TestUnmapIn(TestUserProcess, View.Base);
     ObDereferenceObjectBody(Section);

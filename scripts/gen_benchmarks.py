@@ -96,12 +96,27 @@ def scale(lines):
               f"{result['pfn_bytes']} bytes of descriptor.", ""]
 
 
+def mdl(lines):
+    result = load("mdl")
+    if result is None:
+        return
+    lines += ["## Buffers of drivers", "", "`build/release/bench/mdl`: one thread; locked pages are a user buffer's, mapped into system space with their TB entries.", "",
+              "| what | ns |", "| --- | --- |", f"| lookaside pair | {result['lookaside_pair_ns']:.0f} |",
+              f"| IoAllocateMdl, MmBuildMdlForNonPagedPool, IoFreeMdl | {result['mdl_build_free_ns']:.0f} |"]
+    for pages in (1, 16, 256):
+        lines.append(f"| lock, map, unmap, unlock {pages} page{'s' if pages > 1 else ''} | {result[f'lock_map_{pages}_ns']} |")
+    lines += ["", "Contiguous 2 MiB in 128 MiB fragmented by random traffic, no paging file:", "", "| in use | made | time of one |", "| --- | --- | --- |"]
+    for row in result["contiguous"]:
+        lines.append(f"| {row['percent']} % | {row['made']} of {row['wanted']} | {row['us'] / 1000:.1f} ms |")
+    lines.append("")
+
+
 def page():
     lines = ["<!-- made by scripts/gen_benchmarks.py from bench/results -->", "# Measured", "",
              "Each figure was printed by a committed program, side by side with its peer in one run, on the virtual machine where this was written",
              "(2 processors of an AMD EPYC, Linux 6.18, virtio disk). To measure again: `NTMM_BENCH_JSON=bench/results make bench bench-count`, then",
              "`make docs`. The heap has a page of its own: [heap-bench.md](heap-bench.md).", ""]
-    for section in (faults, sections, replacement, thrash, scale):
+    for section in (faults, sections, replacement, thrash, scale, mdl):
         section(lines)
     return "\n".join(lines).rstrip() + "\n"
 

@@ -9,7 +9,7 @@ set -uo pipefail
 root=$(cd "${1:-$(dirname "${BASH_SOURCE[0]}")/../..}" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-warnings=(-Wall -Wextra -Wpedantic -Wundef -Wshadow -Werror -fsyntax-only)
+warnings=(-Wall -Wextra -Wpedantic -Wundef -Wshadow -Wno-multichar -Wno-language-extension-token -Werror -fsyntax-only) # pool tags, __try
 headers="$root/tests/unit/headers"
 checks=0
 failures=0
@@ -49,6 +49,14 @@ printf '#include "layout.h"\nint ntmm_layout(void);\n' >"$work/layout.c"
 printf '#define _WIN32_WINNT 0x0A00\n#include "headers_windows.h"\nint ntmm_windows(void);\n' >"$work/windows.c"
 cp "$work/layout.c" "$work/layout.cpp"
 cp "$work/windows.c" "$work/windows.cpp"
+
+# driver sources of ordinary habits, as C and as C++
+for source in "$headers"/drivers/*.c; do
+    cp "$source" "$work/driver_$(basename "$source")"
+    cp "$source" "$work/driver_$(basename "$source" .c).cpp"
+done
+cp "$root/examples/driver/counter.c" "$work/driver_counter.c"
+cp "$root/examples/driver/counter.h" "$work/"
 
 msvc=(--target=x86_64-pc-windows-msvc -ffreestanding)
 for source in "$work"/*.c; do

@@ -293,6 +293,118 @@ static void a_page_that_cannot_be_read_is_an_in_page_error(void **State)
     CloseSample();
 }
 
+/* ---- Random operations of several processes against an oracle of bytes ---- */
+
+#define USERS 3u
+
+typedef struct _USER
+{
+    PEPROCESS Process;
+    ULONG_PTR View; /* 0: none */
+    UCHAR Private[BYTES];
+} USER;
+
+static USER Users[USERS];
+
+/* What the user sees there: his copy, or what everybody has. */
+static UCHAR *PlaceOf(USER *User, ULONG Rva)
+{
+    ULONG Start = PeSectionRva(&Sample, 2);
+
+    return Rva >= Start && Rva < PeSectionRva(&Sample, 3) ? &Oracle[Rva] : &User->Private[Rva];
+}
+
+static void MapOrUnmap(USER *User)
+{
+    if (User->View == 0)
+    {
+        assert_true(NT_SUCCESS(MapImage(User->Process, Section, &User->View)));
+        memcpy(User->Private, Oracle, sizeof(Oracle));
+        return;
+    }
+    TestUnmapIn(User->Process, User->View);
+    User->View = 0;
+}
+
+/* .data, .shared, .bss: all that may be written. */
+static void WriteOne(USER *User, TEST_RANDOM *Random)
+{
+    ULONG Start = PeSectionRva(&Sample, 1);
+    ULONG Rva = Start + (ULONG)TestBelow(Random, PeSectionRva(&Sample, 4) - Start);
+    UCHAR Value = (UCHAR)TestDraw(Random);
+
+    TestVmPut(User->View + Rva, Value);
+    *PlaceOf(User, Rva) = Value;
+}
+
+static void ReadSome(USER *User, TEST_RANDOM *Random)
+{
+    for (ULONG Count = 0; Count < 20; Count++)
+    {
+        ULONG Rva = (ULONG)TestBelow(Random, ImageBytes);
+
+        assert_int_equal(TestVmGet(User->View + Rva), *PlaceOf(User, Rva));
+    }
+}
+
+static void many_views_agree_with_an_oracle(void **State)
+{
+    TEST_RANDOM Random;
+
+    (void)State;
+    OpenSample("image_model", 0xffff800000000000);
+    Random = TestSeed("image_model_operations");
+    for (ULONG Index = 0; Index < USERS; Index++)
+    {
+        Users[Index] = (USER){ .Process = Index == 0 ? TestUserProcess : TestNewProcess("user") };
+    }
+    for (ULONG64 Round = TestIterations(3000); Round > 0; Round--)
+    {
+        USER *User = &Users[TestBelow(&Random, USERS)];
+        ULONG What = (ULONG)TestBelow(&Random, 100);
+
+        TestRunInProcess(User->Process);
+        if (What < 4 || User->View == 0)
+        {
+            MapOrUnmap(User);
+        }
+        else if (What < 50)
+        {
+            WriteOne(User, &Random);
+        }
+        else if (What < 90)
+        {
+            ReadSome(User, &Random);
+        }
+        else if (What < 96)
+        {
+            TestVmTrimAll();
+        }
+        else
+        {
+            TestVmPageOut();
+        }
+    }
+    for (ULONG Index = 0; Index < USERS; Index++)
+    {
+        TestRunInProcess(Users[Index].Process);
+        for (ULONG Rva = 0; Users[Index].View != 0 && Rva < ImageBytes; Rva++)
+        {
+            assert_int_equal(TestVmGet(Users[Index].View + Rva), *PlaceOf(&Users[Index], Rva));
+        }
+        if (Users[Index].View != 0)
+        {
+            MapOrUnmap(&Users[Index]);
+        }
+    }
+    TestRunInProcess(TestUserProcess);
+    for (ULONG Index = 1; Index < USERS; Index++)
+    {
+        TestEndProcess(Users[Index].Process);
+    }
+    CloseSample();
+}
+
 /* ---- Failures ---- */
 
 static NTSTATUS UseImage(ULONG_PTR Context)
@@ -350,6 +462,7 @@ int main(void)
         TEST_IN_PROCESS(copies_are_private_and_shared_pages_are_not),
         TEST_IN_PROCESS(a_file_has_one_image_control_area),
         TEST_IN_PROCESS(a_page_that_cannot_be_read_is_an_in_page_error),
+        TEST_IN_PROCESS(many_views_agree_with_an_oracle),
         TEST_IN_PROCESS(whatever_fails_nothing_is_left),
     };
 

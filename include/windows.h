@@ -9,5 +9,6 @@
 #include "nt/globalapi.h"
 #include "nt/heapapi.h"
 #include "nt/winapi.h"
+#include "nt/winfile.h"
 
 #endif

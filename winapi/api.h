@@ -12,9 +12,11 @@
 
 #include "nt/ntstatus.h"
 
+#include "nt/ntioapi.h"
 #include "nt/ntmmapi.h"
 #include "nt/ntobapi.h"
 #include "nt/winapi.h"
+#include "nt/winfile.h"
 
 #define WINAPI_NS100_PER_MILLISECOND 10000
 
@@ -31,5 +33,17 @@ BOOL WinapiFailWith(DWORD Error);
 
 /* TRUE for a success; otherwise as WinapiFail. */
 BOOL WinapiFinish(NTSTATUS Status);
+
+#define WINAPI_PREFIX       u"\\BaseNamedObjects\\"
+#define WINAPI_PREFIX_CHARS (sizeof(WINAPI_PREFIX) / sizeof(WCHAR) - 1)
+
+typedef struct _WINAPI_NAME
+{
+    UNICODE_STRING String;
+    WCHAR Text[WINAPI_PREFIX_CHARS + MAX_PATH];
+} WINAPI_NAME;
+
+/* One of Wide and Narrow, or none. FALSE: too long. name.c */
+BOOL WinapiObjectName(LPCWSTR Wide, LPCSTR Narrow, WINAPI_NAME *Name);
 
 #endif

@@ -5,35 +5,6 @@
  */
 #include "api.h"
 
-#define WINAPI_PREFIX       u"\\BaseNamedObjects\\"
-#define WINAPI_PREFIX_CHARS (sizeof(WINAPI_PREFIX) / sizeof(WCHAR) - 1)
-
-typedef struct _WINAPI_NAME
-{
-    UNICODE_STRING String;
-    WCHAR Text[WINAPI_PREFIX_CHARS + MAX_PATH];
-} WINAPI_NAME;
-
-/* One of Wide and Narrow, or none. FALSE: too long. */
-static BOOL WinapiObjectName(LPCWSTR Wide, LPCSTR Narrow, WINAPI_NAME *Name)
-{
-    SIZE_T Length = WINAPI_PREFIX_CHARS;
-
-    __builtin_memcpy(Name->Text, WINAPI_PREFIX, WINAPI_PREFIX_CHARS * sizeof(WCHAR));
-    for (SIZE_T Index = 0; Wide != NULL ? Wide[Index] != 0 : Narrow[Index] != 0; Index++)
-    {
-        if (Length == RTL_NUMBER_OF(Name->Text))
-        {
-            return WinapiFailWith(ERROR_FILENAME_EXCED_RANGE);
-        }
-        Name->Text[Length++] = Wide != NULL ? Wide[Index] : (UCHAR)Narrow[Index];
-    }
-    Name->String.Buffer = Name->Text;
-    Name->String.Length = (USHORT)(Length * sizeof(WCHAR));
-    Name->String.MaximumLength = Name->String.Length;
-    return TRUE;
-}
-
 static HANDLE WinapiCreateJob(const SECURITY_ATTRIBUTES *Security, LPCWSTR Wide, LPCSTR Narrow)
 {
     BOOL Named = Wide != NULL || Narrow != NULL;

@@ -56,6 +56,7 @@
 #define ERROR_MOD_NOT_FOUND             126
 #define ERROR_PROC_NOT_FOUND            127
 #define ERROR_WAIT_NO_CHILDREN          128
+#define ERROR_NEGATIVE_SEEK             131
 #define ERROR_DIR_NOT_EMPTY             145
 #define ERROR_DISCARDED                 157
 #define ERROR_NOT_LOCKED                158

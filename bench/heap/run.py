@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 # SPDX-License-Identifier: MIT
 """Allocators side by side: every workload with every allocator, interleaved, in one run.
 

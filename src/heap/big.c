@@ -6,11 +6,9 @@
  * does. A slot keeps a few short spans of its own, so that a loop over a buffer does not take the heap's lock. A block
  * grows into free pages behind it, else, if it is long, by moving its pages instead of copying them.
  */
-#include "heap/heap.h"
+#include "heap/front.h"
 
-#define HEAP_CACHE_SPAN_PAGES 64
-#define HEAP_CACHE_SLOT_PAGES 128
-#define HEAP_MOVE_PAGES       256 /* from here on moving page tables is cheaper than copying */
+#define HEAP_MOVE_PAGES 256 /* from here on moving page tables is cheaper than copying */
 
 static SIZE_T RtlpPagesFor(SIZE_T Size)
 {
@@ -35,23 +33,12 @@ PVOID RtlpAllocateBig(PHEAP Heap, PHEAP_SLOT Slot, SIZE_T Size, SIZE_T Alignment
         return RtlpAllocateGuarded(Heap, Size, Alignment == HEAP_PAGE ? 16 : Alignment);
     }
 
-    const ULONG Place = (ULONG)Pages % HEAP_SPAN_CACHE;
+    PVOID Cached = Aligned == HEAP_PAGE ? RtlpTakeCachedSpan(Slot, Size) : NULL;
 
-    if (Aligned == HEAP_PAGE && Slot->Cached[Place] != 0)
+    if (Cached != NULL)
     {
-        PHEAP_DESCRIPTOR Cached = HEAP_DESCRIPTOR_AT(Slot->Cached[Place]);
-
-        if (Cached->Pages == Pages)
-        {
-            Slot->Cached[Place] = Cached->Next;
-            Slot->CachedPages -= (ULONG)Pages;
-            Cached->Next = 0;
-            Cached->Requested = Size;
-            HEAP_STORE(&Cached->Kind, HeapKindPages);
-            *Zeroed = FALSE;
-
-            return Cached->Base;
-        }
+        *Zeroed = FALSE;
+        return Cached;
     }
 
     RtlpAcquireLock(&Heap->BackLock);
@@ -71,24 +58,12 @@ PVOID RtlpAllocateBig(PHEAP Heap, PHEAP_SLOT Slot, SIZE_T Size, SIZE_T Alignment
 
 VOID RtlpFreeBig(PHEAP Heap, PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Descriptor)
 {
-    const ULONG Pages = Descriptor->Pages;
-    const ULONG Place = Pages % HEAP_SPAN_CACHE;
-
-    /* Each place holds a chain of spans of one length. */
-    if (Slot != &RtlpEmptySlot && Pages <= HEAP_CACHE_SPAN_PAGES &&
-        Slot->CachedPages + Pages <= HEAP_CACHE_SLOT_PAGES &&
-        (Slot->Cached[Place] == 0 || HEAP_DESCRIPTOR_AT(Slot->Cached[Place])->Pages == Pages))
+    if (!RtlpCacheSpan(Slot, Descriptor))
     {
-        Descriptor->Next = Slot->Cached[Place];
-        HEAP_STORE(&Descriptor->Kind, HeapKindNone); /* nobody's neighbour, no block */
-        Slot->Cached[Place] = RtlpDescriptorNumber(Descriptor);
-        Slot->CachedPages += Pages;
-        return;
+        RtlpAcquireLock(&Heap->BackLock);
+        RtlpFreeSpan(Heap, Descriptor);
+        RtlpReleaseLock(&Heap->BackLock);
     }
-
-    RtlpAcquireLock(&Heap->BackLock);
-    RtlpFreeSpan(Heap, Descriptor);
-    RtlpReleaseLock(&Heap->BackLock);
 }
 
 VOID RtlpFlushSpanCache(PHEAP_SLOT Slot)

@@ -50,6 +50,19 @@ VOID RtlpFreeBlockSlow(PHEAP_SLOT Slot, PVOID Block)
         return;
     }
 
+    /* Buffers come and go: the next commonest case after small blocks. */
+    if (Descriptor->Kind == HeapKindPages && Descriptor->Base == Block && Descriptor->Heap == Slot->Heap &&
+        RtlpCacheSpan(Slot, Descriptor))
+    {
+        return;
+    }
+
+    if (Descriptor->Kind != HeapKindNone && RtlpHeapOfSpan(Descriptor) != Slot->Heap)
+    {
+        RtlpReportDamage(HeapDamageWrongHeap, Slot->Heap, Block);
+        return;
+    }
+
     switch ((HEAP_KIND)Descriptor->Kind)
     {
     case HeapKindSubsegment:

@@ -110,6 +110,51 @@ static inline __attribute__((always_inline)) BOOLEAN RtlpFreeLocal(PHEAP_SLOT Sl
     return TRUE;
 }
 
+#define HEAP_CACHE_SPAN_PAGES 64
+#define HEAP_CACHE_SLOT_PAGES 128
+
+/* A block of whole pages that the slot kept (each place holds a chain of spans of one length), or NULL. */
+static inline PVOID RtlpTakeCachedSpan(PHEAP_SLOT Slot, SIZE_T Size)
+{
+    const SIZE_T Pages = (Size + HEAP_PAGE - 1) >> HEAP_PAGE_SHIFT;
+    PULONG Place = &Slot->Cached[Pages % HEAP_SPAN_CACHE];
+    PHEAP_DESCRIPTOR Cached = HEAP_DESCRIPTOR_AT(*Place);
+
+    if (*Place == 0 || Cached->Pages != Pages || Size > HEAP_MAXIMUM_REQUEST)
+    {
+        return NULL;
+    }
+
+    *Place = Cached->Next;
+    Slot->CachedPages -= (ULONG)Pages;
+    Cached->Next = 0;
+    Cached->Requested = Size;
+    HEAP_STORE(&Cached->Kind, HeapKindPages);
+
+    return Cached->Base;
+}
+
+/* Keeps a block of whole pages in the slot. FALSE if there is no room for it. */
+static inline BOOLEAN RtlpCacheSpan(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Span)
+{
+    const ULONG Pages = Span->Pages;
+    PULONG Place = &Slot->Cached[Pages % HEAP_SPAN_CACHE];
+
+    if (Slot == &RtlpEmptySlot || Pages > HEAP_CACHE_SPAN_PAGES ||
+        Slot->CachedPages + Pages > HEAP_CACHE_SLOT_PAGES ||
+        (*Place != 0 && HEAP_DESCRIPTOR_AT(*Place)->Pages != Pages))
+    {
+        return FALSE;
+    }
+
+    Span->Next = *Place;
+    HEAP_STORE(&Span->Kind, HeapKindNone); /* nobody's neighbour, no block */
+    *Place = RtlpDescriptorNumber(Span);
+    Slot->CachedPages += Pages;
+
+    return TRUE;
+}
+
 /* NULL is outside of every arena: the slow path sorts it out. */
 static inline __attribute__((always_inline)) VOID RtlpFreeFront(PHEAP_SLOT Slot, PVOID Block)
 {

@@ -41,6 +41,12 @@ static DECLSPEC_NOINLINE PVOID RtlpMallocPages(SIZE_T Size, BOOLEAN *Zeroed)
 static DECLSPEC_NOINLINE PVOID RtlpMallocBig(SIZE_T Size)
 {
     BOOLEAN Zeroed;
+    PVOID Block = RtlpTakeCachedSpan(RtlpThreadSlot, Size);
+
+    if (HEAP_LIKELY(Block != NULL))
+    {
+        return Block;
+    }
 
     return RtlpMallocPages(Size, &Zeroed);
 }

@@ -4,6 +4,8 @@
  */
 #include "heap_test.h"
 
+#include "heap/api.h"
+
 static void buckets_have_the_documented_granularity(void **state)
 {
     static const struct
@@ -206,6 +208,41 @@ static void every_misuse_of_free_is_reported(void **state)
     print_message("caught %d of %d misuses\n", caught + 5, 40 * 12 * 3 + 5);
 }
 
+static void a_block_of_a_private_heap_is_no_block_of_malloc(void **state)
+{
+    static const size_t sizes[] = { 10, 100, 3000, 16000, 50000, 700000 };
+    PVOID heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0, 0, NULL, NULL);
+    int caught = 0;
+
+    (void)state;
+    assert_non_null(heap);
+    heap_free(heap_malloc(1)); /* this thread has a slot */
+    RtlpDamageHandler = heap_collect_damage;
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i += 1)
+    {
+        for (int n = 0; n < 40; n += 1)
+        {
+            void *block = RtlAllocateHeap(heap, 0, sizes[i]);
+            void *own = heap_malloc(sizes[i]);
+
+            heap_damage.count = 0;
+            heap_free(block);
+            assert_int_equal(heap_damage.count, 1);
+            assert_int_equal(heap_damage.last, HeapDamageWrongHeap);
+            assert_false(RtlFreeHeap(heap, 0, own));
+            assert_int_equal(heap_damage.count, 2);
+            caught += heap_damage.count;
+            assert_true(RtlFreeHeap(heap, 0, block));
+            heap_free(own);
+        }
+    }
+
+    RtlpDamageHandler = NULL;
+    assert_true(RtlValidateHeap(heap, 0, NULL));
+    assert_null(RtlDestroyHeap(heap));
+    print_message("caught %d of %d frees into the wrong heap\n", caught, 6 * 40 * 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -213,6 +250,7 @@ int main(void)
         cmocka_unit_test(blocks_are_aligned_apart_and_keep_their_contents),
         cmocka_unit_test(placement_within_a_subsegment_differs_between_subsegments),
         cmocka_unit_test(every_misuse_of_free_is_reported),
+        cmocka_unit_test(a_block_of_a_private_heap_is_no_block_of_malloc),
         cmocka_unit_test(freeing_everything_gives_every_subsegment_back),
     };
 

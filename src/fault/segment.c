@@ -6,6 +6,7 @@
 #include "fault/resolve.h"
 
 #define MI_SEGMENT_BATCH 64u
+#define MI_CHUNK_READS   3u /* before a chunk that cannot be read is given up, and its slots with it */
 
 VOID MiDeletePrototype(PMMPTE Prototype)
 {
@@ -89,6 +90,7 @@ static BOOLEAN MiDeleteChunk(PMI_PROTOTYPE_CHUNK Chunk, PVOID Context)
 {
     NTSTATUS Status;
     PMMPTE Prototype;
+    ULONG Errors = 0;
 
     UNREFERENCED_PARAMETER(Context);
     if (MiReadPte(&Chunk->Pte).Long == 0)
@@ -98,7 +100,7 @@ static BOOLEAN MiDeleteChunk(PMI_PROTOTYPE_CHUNK Chunk, PVOID Context)
     do
     {
         Status = MiPinPrototype(Chunk->Segment, Chunk->FirstPage, &Prototype);
-    } while (Status == STATUS_NO_MEMORY);
+    } while (Status == STATUS_NO_MEMORY || (!NT_SUCCESS(Status) && ++Errors < MI_CHUNK_READS));
     if (NT_SUCCESS(Status))
     {
         MiDeleteChunkPages(Chunk);

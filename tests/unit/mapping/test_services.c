@@ -201,6 +201,26 @@ static void a_page_that_cannot_be_read_is_tried_again(void **State)
     ObDereferenceObjectBody(Section);
 }
 
+/* The prototype PTEs are in the paging file when the section goes, and cannot be read at first. */
+static void a_section_goes_although_its_prototype_ptes_are_hard_to_read(void **State)
+{
+    PSECTION Section;
+    ULONG_PTR Base = MapNew(&Section, PAGE_READWRITE);
+    ULONG64 Failed = 0;
+
+    (void)State;
+    TestFill(Base, 16, 1);
+    TestVmPageOut();
+    MiTrimPrototypePages();
+    TestVmPageOut();
+    TestUnmapIn(TestUserProcess, Base);
+    KiSetInjection(KiInjectRead, 1, FALSE);
+    ObDereferenceObjectBody(Section);
+    KiQueryInjection(KiInjectRead, &Failed);
+    KiSetInjection(KiInjectRead, 0, FALSE);
+    assert_int_equal(Failed, 1); /* and the fixture finds no slot in use */
+}
+
 int main(void)
 {
     const struct CMUnitTest Tests[] = {
@@ -211,6 +231,7 @@ int main(void)
         TEST_IN_PROCESS(a_secured_view_cannot_be_unmapped),
         TEST_IN_PROCESS(what_is_for_private_memory_refuses_views),
         TEST_IN_PROCESS(prefetched_pages_of_a_view_need_no_read),
+        TEST_IN_PROCESS(a_section_goes_although_its_prototype_ptes_are_hard_to_read),
         TEST_IN_PROCESS(a_page_that_cannot_be_read_is_tried_again),
     };
 

@@ -13,7 +13,7 @@ static inline PMMPTE make_table(void)
 
     assert_int_not_equal(frame, 0);
     MiPfn(frame)->u1.ShareCount = 1;
-    MiPfn(frame)->e1.PageTable = 1;
+    MiMarkPageTable(MiPfn(frame));
     MiPfn(frame)->e1.Kernel = 1;
     return PortDirectMap(frame);
 }

@@ -111,6 +111,10 @@ PMDL NTAPI IoAllocateMdl(PVOID VirtualAddress, ULONG Length, BOOLEAN SecondaryBu
 
 VOID NTAPI IoFreeMdl(PMDL Mdl)
 {
+    if (MI_IS_VERIFIED())
+    {
+        MiVerifyFreeMdl(Mdl);
+    }
     MmPrepareMdlForReuse(Mdl);
     ExFreePool(Mdl);
 }

@@ -127,6 +127,10 @@ static PVOID MiMapIoSpace(ULONG64 PhysicalAddress, SIZE_T Bytes, MEMORY_CACHING_
 PVOID NTAPI MmMapIoSpace(PHYSICAL_ADDRESS PhysicalAddress, SIZE_T NumberOfBytes,
                          MEMORY_CACHING_TYPE CacheType)
 {
+    if (MI_IS_VERIFIED())
+    {
+        MiVerifyMapIoSpace(PhysicalAddress, NumberOfBytes);
+    }
     return MiMapIoSpace((ULONG64)PhysicalAddress.QuadPart, NumberOfBytes, MiBasicCaching(CacheType),
                         MiMappingProtection(CacheType, 0));
 }
@@ -138,6 +142,10 @@ PVOID NTAPI MmMapIoSpaceEx(PHYSICAL_ADDRESS PhysicalAddress, SIZE_T NumberOfByte
                                     : (Protect & PAGE_WRITECOMBINE) != 0 ? MmWriteCombined
                                                                          : MmCached;
 
+    if (MI_IS_VERIFIED())
+    {
+        MiVerifyMapIoSpace(PhysicalAddress, NumberOfBytes);
+    }
     if (Protection != MM_INVALID_PROTECTION &&
         (MiIsCopyOnWrite(Protection) || MiIsGuarded(Protection) || MiIsNoAccess(Protection)))
     {
@@ -150,8 +158,13 @@ VOID NTAPI MmUnmapIoSpace(PVOID BaseAddress, SIZE_T NumberOfBytes)
 {
     ULONG_PTR Va = (ULONG_PTR)PAGE_ALIGN(BaseAddress);
     SIZE_T Pages = ADDRESS_AND_SIZE_TO_SPAN_PAGES(BaseAddress, NumberOfBytes);
-    MI_IO_MAPPING *Mapping = MiForgetIoMapping(Va, Pages);
+    MI_IO_MAPPING *Mapping;
 
+    if (MI_IS_VERIFIED())
+    {
+        MiVerifyUnmapIoSpace(BaseAddress, NumberOfBytes);
+    }
+    Mapping = MiForgetIoMapping(Va, Pages);
     if (Mapping == NULL)
     {
         KiBugCheckMessage(SYSTEM_PTE_MISUSE, 0x109, (ULONG_PTR)BaseAddress, NumberOfBytes, Pages,

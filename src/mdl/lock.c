@@ -368,6 +368,10 @@ VOID NTAPI MmProbeAndLockPages(PMDLX MemoryDescriptorList, KPROCESSOR_MODE Acces
 {
     MI_LOCK_SOURCE Source = { .Va = MiMdlVa(MemoryDescriptorList) };
 
+    if (MI_IS_VERIFIED())
+    {
+        MiVerifyLock(MemoryDescriptorList, AccessMode);
+    }
     MiProbeAndLock(MemoryDescriptorList, &Source, MiCurrentProcess(), AccessMode, Operation);
 }
 
@@ -415,6 +419,10 @@ VOID NTAPI MmUnlockPages(PMDLX MemoryDescriptorList)
 {
     PMDL Mdl = MemoryDescriptorList;
 
+    if (MI_IS_VERIFIED())
+    {
+        MiVerifyUnlock(Mdl);
+    }
     MiCheckUnlock(Mdl);
     if ((Mdl->MdlFlags & MDL_MAPPED_TO_SYSTEM_VA) != 0)
     {

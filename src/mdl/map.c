@@ -216,6 +216,10 @@ PVOID NTAPI MmMapLockedPagesSpecifyCache(PMDLX MemoryDescriptorList, KPROCESSOR_
                                          MEMORY_CACHING_TYPE CacheType, PVOID RequestedAddress,
                                          ULONG BugCheckOnFailure, ULONG Priority)
 {
+    if (MI_IS_VERIFIED())
+    {
+        MiVerifyMap(MemoryDescriptorList, AccessMode, BugCheckOnFailure);
+    }
     if (AccessMode != KernelMode)
     {
         return MiMapMdlIntoUserSpace(MemoryDescriptorList, CacheType, RequestedAddress, Priority);
@@ -235,6 +239,10 @@ VOID NTAPI MmUnmapLockedPages(PVOID BaseAddress, PMDLX MemoryDescriptorList)
     ULONG_PTR Va = (ULONG_PTR)BaseAddress & ~(ULONG_PTR)(PAGE_SIZE - 1);
     SIZE_T Pages = MiMdlPages(Mdl);
 
+    if (MI_IS_VERIFIED())
+    {
+        MiVerifyUnmap(Mdl, BaseAddress);
+    }
     if (MiIsUserAddress(Va))
     {
         MiUnmapMdlFromUserSpace(Mdl, BaseAddress);

@@ -11,6 +11,7 @@
 
 #include "fault/fault.h"
 #include "nt/mm.h"
+#include "pool/verifier.h"
 #include "translation/systemptes.h"
 
 typedef struct _MI_CONTIGUOUS_BLOCK
@@ -129,6 +130,18 @@ NTSTATUS MiMapFramesIntoUserSpace(PMI_ADDRESS_SPACE Space, const PFN_NUMBER *Fra
 BOOLEAN MiUnmapUserFrames(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, SIZE_T Pages);
 PVOID MiMapMdlIntoUserSpace(PMDL Mdl, MEMORY_CACHING_TYPE CacheType, PVOID RequestedAddress, ULONG Priority);
 VOID MiUnmapMdlFromUserSpace(PMDL Mdl, PVOID BaseAddress);
+
+/*
+ * verify.c: what Driver Verifier checks of calls by verified drivers. Each function asks MI_IS_VERIFIED first: one load while the verifier is off.
+ */
+#define MI_IS_VERIFIED() ExIsCallerVerified(__builtin_return_address(0))
+VOID MiVerifyLock(const MDL *Mdl, KPROCESSOR_MODE Mode);
+VOID MiVerifyUnlock(const MDL *Mdl);
+VOID MiVerifyMap(const MDL *Mdl, KPROCESSOR_MODE Mode, ULONG BugCheckOnFailure);
+VOID MiVerifyUnmap(const MDL *Mdl, PVOID BaseAddress);
+VOID MiVerifyFreeMdl(const MDL *Mdl);
+VOID MiVerifyMapIoSpace(PHYSICAL_ADDRESS PhysicalAddress, SIZE_T Bytes);
+VOID MiVerifyUnmapIoSpace(PVOID BaseAddress, SIZE_T Bytes);
 
 /* Bug-checks SYSTEM_PTE_MISUSE unless the entries at Va map the pages of the MDL. */
 VOID MiCheckMappingOfMdl(const MDL *Mdl, ULONG_PTR Va);

@@ -181,6 +181,33 @@ static json_t *ToolSectionsJson(void)
     return Array;
 }
 
+/* The memory of the job's process by kind, in pages. */
+static json_t *ToolRegionsJson(PEPROCESS Process)
+{
+    json_t *Array = json_array();
+    NTMM_REGIONS Regions[NTMM_REGION_KINDS];
+
+    if (!NT_SUCCESS(NtmmQueryRegions(Process, Regions)))
+    {
+        return Array;
+    }
+    for (ULONG Kind = 0; Kind < NTMM_REGION_KINDS; Kind++)
+    {
+        json_t *Object = json_object();
+
+        json_object_set_new(Object, "kind", json_string(Regions[Kind].Kind));
+        ToolSet(Object, "regions", Regions[Kind].Regions);
+        ToolSet(Object, "pages", Regions[Kind].Pages);
+        ToolSet(Object, "committed", Regions[Kind].Committed);
+        ToolSet(Object, "workingSet", Regions[Kind].WorkingSet);
+        ToolSet(Object, "privateWorkingSet", Regions[Kind].PrivateWorkingSet);
+        ToolSet(Object, "sharedWorkingSet", Regions[Kind].SharedWorkingSet);
+        ToolSet(Object, "largest", Regions[Kind].Largest);
+        json_array_append_new(Array, Object);
+    }
+    return Array;
+}
+
 static json_t *ToolJobJson(const TOOL_RESULT *Result)
 {
     json_t *Object = json_object();
@@ -212,6 +239,7 @@ static int ToolPrintJson(const NTMM_STATISTICS *S, const TOOL_RESULT *Job)
     json_object_set_new(Root, "commit", ToolCommitJson(S));
     json_object_set_new(Root, "pool", ToolPoolJson(S));
     json_object_set_new(Root, "pagingFiles", ToolPagingFilesJson(S));
+    json_object_set_new(Root, "regions", ToolRegionsJson(Job->Process));
     json_object_set_new(Root, "sections", ToolSectionsJson());
     json_object_set_new(Root, "processes", ToolProcessesJson(S));
     json_object_set_new(Root, "host", ToolCountersJson(S->HostCounters, S->HostCounterCount));

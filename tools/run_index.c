@@ -115,7 +115,7 @@ static VOID ToolDescribeIndex(const INDEX_JOB *Job, PTOOL_RESULT Result)
 
 static int ToolFinishIndex(PTOOL_INDEX Run)
 {
-    TOOL_RESULT Result = { .Job = NULL };
+    TOOL_RESULT Result = { .Process = Run->Processes[0] };
     int Code;
 
     if (__atomic_load_n(&ToolCancelled, __ATOMIC_RELAXED) != 0 && NT_SUCCESS(Run->Job.Failed))

@@ -51,7 +51,7 @@ static VOID ToolDescribeSort(const SORT_JOB *Job, PTOOL_RESULT Result)
 
 static int ToolFinishSort(PTOOL_SORT Run, PEPROCESS Process, NTSTATUS Status, NTSTATUS ExitStatus)
 {
-    TOOL_RESULT Result = { .Job = NULL };
+    TOOL_RESULT Result = { .Process = Process };
     int Code;
 
     if (!NT_SUCCESS(Status))

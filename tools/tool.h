@@ -96,7 +96,8 @@ struct _JOB_STATUS;
 typedef struct _TOOL_RESULT
 {
     PCSTR Job;
-    CHAR Text[512]; /* whole lines */
+    PEPROCESS Process; /* whose memory is shown */
+    CHAR Text[512];    /* whole lines */
     ULONG NumberCount, TimeCount;
     struct
     {

@@ -139,6 +139,16 @@ for text in '"name": "index"' '"files": 2' '!ca' 'Data File'; do
     grep -qF -- "$text" report || failed "index: no $text in the report"
 done
 rm -f indexed
+timeout 60 "$ntmm" run -q --ram 4M --pagefile swap:32M --report json index small big -o indexed >report
+python3 - report <<'PYTHON' || failed "index: the JSON report is not what it should be"
+import json, sys
+report = json.load(open(sys.argv[1]))
+assert report["job"]["name"] == "index" and report["job"]["files"] == 2 and report["job"]["places"] > 0
+assert len([row for row in report["sections"] if row["kind"] == "Data File" and row["views"] == 2]) == 2
+regions = {row["kind"]: row for row in report["regions"]}
+assert regions["Mapped File"]["regions"] == 2 and regions["Shareable"]["regions"] > 1 and regions["Page Table"]["workingSet"] > 0
+PYTHON
+rm -f indexed
 
 name=json
 timeout 60 "$ntmm" run -q --ram 4M --report json sort small -o sorted >report

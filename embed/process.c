@@ -85,7 +85,7 @@ PEPROCESS NtmmCurrentProcess(void)
 /* ---- In user mode ---------------------------------------------------------------------------------------------------- */
 
 /* Reported so far is what the hardware found; an exception raised by a function arrives here without a report. */
-static NTSTATUS NtmmpEndByException(PNTMM_USER User)
+static DECLSPEC_NOINLINE NTSTATUS NtmmpEndByException(PNTMM_USER User)
 {
     NTSTATUS Code = (NTSTATUS)User->Base.Record.ExceptionCode;
     PEPROCESS Process = User->Process;
@@ -95,6 +95,11 @@ static NTSTATUS NtmmpEndByException(PNTMM_USER User)
     {
         User->Result = PsGetProcessExitStatus(Process);
         return STATUS_PROCESS_IS_TERMINATING;
+    }
+    if (Code == DBG_TERMINATE_THREAD)
+    {
+        User->Result = KiCurrentThread()->ExitStatus;
+        return STATUS_THREAD_IS_TERMINATING;
     }
     if (!User->Reported)
     {
@@ -112,12 +117,13 @@ static NTSTATUS NtmmpEndByException(PNTMM_USER User)
                      Process->ImageFileName, NtmmStatusName(Code) != NULL ? NtmmStatusName(Code) : "unknown");
 }
 
-static NTSTATUS NtmmpCallUser(PNTMM_USER User)
+static DECLSPEC_NOINLINE NTSTATUS NtmmpCallUser(PNTMM_USER User)
 {
     return User->HasStack ? NtmmpCallOnUserStack(User) : User->Routine(User->Context);
 }
 
-static NTSTATUS NtmmpRunFramed(PNTMM_USER User)
+/* Nothing is inlined, neither here nor into it: the sanitizers' frames do not survive the arrival of a jump. */
+static DECLSPEC_NOINLINE NTSTATUS NtmmpRunFramed(PNTMM_USER User)
 {
     PKTHREAD Thread = KiCurrentThread();
 
@@ -147,7 +153,16 @@ NTSTATUS NtmmpRunUser(PNTMM_USER User, PNTSTATUS ExitStatus)
     }
     PsSetThreadProcess(User->Process);
     NtmmpCurrentUser = User;
-    Status = NtmmpRunFramed(User);
+    if (NtmmpIsTerminating(
+            User->Process)) /* after it belongs to it: whoever ends the process now sees the thread */
+    {
+        User->Result = PsGetProcessExitStatus(User->Process);
+        Status = STATUS_PROCESS_IS_TERMINATING;
+    }
+    else
+    {
+        Status = NtmmpRunFramed(User);
+    }
     NtmmpCurrentUser = NULL;
     PsSetThreadProcess(NULL);
     *ExitStatus = User->Result;

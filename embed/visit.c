@@ -39,6 +39,7 @@ VOID NtmmpLeave(NTMM_VISIT *Visit)
     }
     else if (Visit->CurrentMode == UserMode)
     {
+        KiEndUserMode();
         HostCheckPreempt();
     }
 }

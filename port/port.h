@@ -159,6 +159,12 @@ VOID PortAdoptThread(struct _KTHREAD *Thread, PORT_THREAD *Port);
 VOID PortAbandonThread(struct _KTHREAD *Thread, PORT_THREAD *Port);
 
 /*
+ * The thread is to look whether it has to leave user mode (KiEndUserMode): now, if it is there; it does so itself when it comes back. A hint: code
+ * that cannot be left safely goes on. Never faults.
+ */
+VOID PortInterruptThread(PORT_THREAD *Port);
+
+/*
  * Parks the calling thread (Port is its own) until an unpark, which is remembered if it came first (one token), or
  * until PortQueryClock() >= Deadline (nanoseconds; ~0 = never). May return early. FALSE: the deadline passed.
  */
@@ -298,6 +304,7 @@ NTSTATUS MmAccessFault(ULONG FaultStatus, PVOID Address, KPROCESSOR_MODE Mode,
  * The room ke, for the port's fault handler (src/ke/below.c). All of it concerns the current thread, never faults, and
  * may be called inside the handler.
  *
+ * KiEndUserMode: the current thread leaves user mode, if that is pending, for its base frame.
  * KiCheckTrapStack: the fault at Address came while the stack pointer was in the system window; a bug check if a trap frame has no room.
  * KiQueryModeAddress: where Thread keeps its current mode (KTHREAD.CurrentMode), for ports that read it often.
  * KiQueryExceptionScope: what would become of an exception now.
@@ -312,6 +319,7 @@ typedef enum _KI_EXCEPTION_SCOPE
     KiExceptionBase      /* only the thread's outermost frame is left: unhandled */
 } KI_EXCEPTION_SCOPE;
 
+VOID KiEndUserMode(VOID);
 VOID KiCheckTrapStack(ULONG_PTR StackPointer, ULONG_PTR Address, PVOID Instruction);
 const volatile KPROCESSOR_MODE *KiQueryModeAddress(const struct _KTHREAD *Thread);
 KI_EXCEPTION_SCOPE KiQueryExceptionScope(VOID);

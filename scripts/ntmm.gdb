@@ -11,6 +11,7 @@ handle SIGSEGV nostop noprint pass
 handle SIGBUS nostop noprint pass
 # SIGRTMIN+3: the time slice of an address space is over
 handle SIG37 nostop noprint pass
+handle SIG38 nostop noprint pass
 set print thread-events off
 
 python

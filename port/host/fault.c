@@ -323,6 +323,10 @@ static void HostFaultHandler(int Signal, siginfo_t *Info, void *Context)
     Fault.Ours = PortGetCurrentThread() != NULL;
     Fault.Mode = Fault.Ours ? *HostLocal.Mode : KernelMode;
     Fault.Access |= Fault.Mode == UserMode ? PORT_FAULT_USER : 0;
+    if (Fault.Ours && Fault.Mode == UserMode)
+    {
+        KiEndUserMode(); /* it may touch memory that went with its process */
+    }
     switch (HostClassify(&Fault))
     {
     case HostTargetPaged:

@@ -29,9 +29,10 @@
 
 #include <ucontext.h>
 
-#define HOST_PREEMPT_SIGNAL (SIGRTMIN + 3)
-#define HOST_PREEMPT_PERIOD 2000000ull /* nanoseconds between two signals to a gang that does not go */
-#define HOST_LOCK_SPINS     200
+#define HOST_PREEMPT_SIGNAL   (SIGRTMIN + 3)
+#define HOST_INTERRUPT_SIGNAL (SIGRTMIN + 4)
+#define HOST_PREEMPT_PERIOD   2000000ull /* nanoseconds between two signals to a gang that does not go */
+#define HOST_LOCK_SPINS       200
 
 typedef struct _HOST_GANG_LIST
 {
@@ -43,6 +44,7 @@ typedef struct _HOST_GANG_LIST
     ULONG64 NextSignal;
     LONG ProcessId;
     HOST_SIGNAL_ACTION PreviousAction;
+    HOST_SIGNAL_ACTION PreviousInterrupt;
 } HOST_GANG_LIST;
 
 static HOST_GANG_LIST HostGang;
@@ -422,12 +424,47 @@ HOST_NOT_SANITIZED static void HostPreemptHandler(int Signal, siginfo_t *Info, v
     (void)Info;
 }
 
+#if !defined(NTMM_TSAN)
+/* The program's own code: not a library's, which may hold a lock there (the C library's above all). */
+static BOOLEAN HostIsProgramCode(ULONG_PTR Address)
+{
+    extern const char __executable_start[], etext[];
+
+    return Address >= (ULONG_PTR)__executable_start && Address < (ULONG_PTR)etext;
+}
+#endif
+
+HOST_NOT_SANITIZED static void HostInterruptHandler(int Signal, siginfo_t *Info, void *Context)
+{
+#if defined(NTMM_TSAN)
+    (void)Context;
+#else
+    const greg_t *Registers = ((ucontext_t *)Context)->uc_mcontext.gregs;
+
+    if (PortGetCurrentThread() != NULL && *HostLocal.Mode == UserMode && HostLocal.LockDepth == 0 &&
+        !HostIsOnSignalStack((ULONG_PTR)Registers[REG_RSP]) &&
+        HostIsProgramCode((ULONG_PTR)Registers[REG_RIP]))
+    {
+        KiEndUserMode();
+    }
+#endif
+    (void)Signal;
+    (void)Info;
+}
+
+VOID PortInterruptThread(PORT_THREAD *Port)
+{
+    HostSystemCall(SYS_tgkill, (ULONG_PTR)HostGang.ProcessId, (ULONG_PTR)HostThread(Port)->Tid,
+                   (ULONG_PTR)HOST_INTERRUPT_SIGNAL, 0, 0, 0);
+}
+
 VOID HostInitializeGang(VOID)
 {
     HostGang = (HOST_GANG_LIST){ .ProcessId = (LONG)getpid() };
     HostInitializeList(&HostGang.Running);
     HostInitializeList(&HostGang.Queue);
     HostSetSignalAction(HOST_PREEMPT_SIGNAL, (ULONG_PTR)HostPreemptHandler, &HostGang.PreviousAction);
+    HostSetSignalAction(HOST_INTERRUPT_SIGNAL, (ULONG_PTR)HostInterruptHandler, &HostGang.PreviousInterrupt);
     HostBeforePark = HostParkBegins;
     HostAfterPark = HostParkEnded;
     HostThreadBegin = HostThreadBegins;
@@ -442,4 +479,6 @@ VOID HostShutdownGang(VOID)
     HostThreadEnd = NULL;
     HostSystemCall(SYS_rt_sigaction, (ULONG_PTR)HOST_PREEMPT_SIGNAL, (ULONG_PTR)&HostGang.PreviousAction, 0,
                    sizeof(HostGang.PreviousAction.Mask), 0, 0);
+    HostSystemCall(SYS_rt_sigaction, (ULONG_PTR)HOST_INTERRUPT_SIGNAL, (ULONG_PTR)&HostGang.PreviousInterrupt,
+                   0, sizeof(HostGang.PreviousInterrupt.Mask), 0, 0);
 }

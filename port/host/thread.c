@@ -152,6 +152,8 @@ static void *HostThreadStart(void *Argument)
 {
     PHOST_THREAD Host = Argument;
 
+    /* Not by the creator: somebody else may join the thread before pthread_create has returned to him. */
+    Host->Handle = (ULONG64)pthread_self();
     if (!NT_SUCCESS(HostEnterLife(Host)))
     {
         static const char Text[] = "ntmm: no memory for the signal stack of a thread\n";
@@ -185,7 +187,6 @@ NTSTATUS PortCreateThread(struct _KTHREAD *Thread, PORT_THREAD *Port, VOID (*Rou
     {
         return STATUS_INSUFFICIENT_RESOURCES;
     }
-    Host->Handle = (ULONG64)Handle;
     return STATUS_SUCCESS;
 }
 

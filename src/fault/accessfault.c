@@ -219,6 +219,7 @@ static MI_FAULT_RESULT MiAttemptFault(PMI_FAULT Fault, BOOLEAN First)
     if (Fault->HardFault)
     {
         __atomic_fetch_add(&Slot->HardFaultCount, 1, __ATOMIC_RELAXED);
+        KiCurrentThread()->HardFaults++;
         Fault->HardFault = FALSE;
     }
     MiUnlockSpaceShared(Fault->Space, Slot);
@@ -401,6 +402,7 @@ NTSTATUS MmAccessFault(ULONG FaultStatus, PVOID Address, KPROCESSOR_MODE Mode,
                        : (FaultStatus & PORT_FAULT_WRITE) != 0 ? MiAccessWrite
                                                                : MiAccessRead;
     PKTHREAD Thread = KiCurrentThread();
+    ULONG64 HardFaults = Thread->HardFaults;
 
     if (Mode == KernelMode)
     {
@@ -414,6 +416,11 @@ NTSTATUS MmAccessFault(ULONG FaultStatus, PVOID Address, KPROCESSOR_MODE Mode,
     Thread->FaultDepth--;
     if (NT_SUCCESS(Status))
     {
+        if (!SystemAddress && __builtin_expect(__atomic_load_n(&Space->Watch, __ATOMIC_ACQUIRE) != NULL, 0))
+        {
+            MiRecordFault(Space, Record->ExceptionAddress,
+                          (Va & ~(ULONG_PTR)1) | (Thread->HardFaults != HardFaults), (ULONG_PTR)Thread);
+        }
         return STATUS_SUCCESS;
     }
     if (SystemAddress && Mode == KernelMode && Status != STATUS_GUARD_PAGE_VIOLATION &&

@@ -115,6 +115,29 @@ BOOLEAN KiUnwindToFrame(const EXCEPTION_RECORD *Record)
     KiLongJump(Frame->JumpBuffer);
 }
 
+VOID KiEndUserMode(VOID)
+{
+    PKTHREAD Thread = KiCurrentThread();
+    PKI_EXCEPTION_FRAME Frame = Thread->ExceptionFrames;
+    EXCEPTION_RECORD Record = { .ExceptionCode = DBG_TERMINATE_THREAD,
+                                .ExceptionFlags = EXCEPTION_NONCONTINUABLE };
+
+    if (!__atomic_load_n(&Thread->EndPending, __ATOMIC_ACQUIRE))
+    {
+        return;
+    }
+    while (Frame != NULL && !Frame->Base)
+    {
+        Frame = Frame->Previous;
+    }
+    if (Frame != NULL)
+    {
+        /* Frames of the client's own are passed over: nobody inside can keep the thread. */
+        Thread->ExceptionFrames = Frame;
+        KiUnwindToFrame(&Record);
+    }
+}
+
 /* ---- Raising ------------------------------------------------------------------------------------------- */
 
 static DECLSPEC_NORETURN VOID KiRaise(const EXCEPTION_RECORD *Record)

@@ -72,7 +72,7 @@ typedef struct _KTHREAD
     ULONG Processor;           /* the processor this thread runs on; fixed */
     ULONG CriticalRegion;      /* KeEnterCriticalRegion nesting */
     ULONG GuardedRegion;       /* KeEnterGuardedRegion nesting */
-    PKPROCESS Process;         /* owner */
+    PKPROCESS Process;         /* owner; changed under ThreadListLock (KiSetThreadProcess) */
     PKPROCESS AttachedProcess; /* address space in use: == Process unless attached */
     PVOID SpaceState;          /* room `space`: MI_ADDRESS_SPACE in use, NULL = none (kernel worker) */
     PKI_EXCEPTION_FRAME ExceptionFrames; /* innermost first */
@@ -84,6 +84,10 @@ typedef struct _KTHREAD
     KI_KERNEL_STACK KernelStack; /* that the thread runs on now */
     NTSTATUS ExitStatus;
     BOOLEAN Terminating;
+    /* [C] it is to leave user mode for good: looked at where it would go back there, and in waits of user mode */
+    volatile BOOLEAN EndPending;
+    volatile ULONG64 WaitStart;  /* [C] KiQueryTime() at which it began to wait; 0: it runs */
+    ULONG64 HardFaults;          /* own thread: reads that its faults waited for */
     volatile ULONG PendingWakes; /* wakers that still touch this structure; its storage stays until zero */
     LIST_ENTRY MutantList;       /* DispatcherLock: mutants that this thread owns */
     VOID (*StartRoutine)(PVOID);
@@ -121,6 +125,22 @@ VOID KiAbandonCurrentThread(PKTHREAD Thread);
  */
 NTSTATUS KiStartThread(PKTHREAD Thread, VOID (*Routine)(PVOID), PVOID Context, ULONG Processor);
 VOID KiJoinThread(PKTHREAD Thread);
+
+/* Makes Process the owner of the calling thread, which has nothing pending any more. */
+VOID KiSetThreadProcess(PKPROCESS Process);
+
+/*
+ * Sends all threads of Process but Except out of user mode: at their next return to user mode, out of a wait of user mode, or, as far as the
+ * port can, out of what they compute. They arrive in their base frames with DBG_TERMINATE_THREAD.
+ */
+VOID KiEndThreadsOfProcess(PKPROCESS Process, PKTHREAD Except);
+
+/* The calling thread leaves user mode if that is pending: does not return then. Without a base frame nothing happens. */
+VOID KiEndUserMode(VOID);
+
+/* For every thread that belongs to a process: how long it has been waiting (0: not at all). Routine at DISPATCH_LEVEL. */
+VOID KiForEachProcessThread(VOID (*Routine)(PKPROCESS Process, ULONG64 WaitStart, PVOID Context),
+                            PVOID Context);
 
 /* ---- Machine-wide state of this room ------------------------------------------------------------------- */
 

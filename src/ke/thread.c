@@ -60,6 +60,56 @@ VOID KiRetireThread(PKTHREAD Thread)
     KiAwaitLastWaker(Thread);
 }
 
+/* ---- Threads of processes ------------------------------------------------------------------------------- */
+
+VOID KiSetThreadProcess(PKPROCESS Process)
+{
+    PKTHREAD Thread = KiCurrentThread();
+    KIRQL OldIrql = KiAcquireSpinLock(&MiState.Ke->ThreadListLock);
+
+    Thread->Process = Process;
+    __atomic_store_n(&Thread->EndPending, FALSE, __ATOMIC_RELAXED);
+    KiReleaseSpinLock(&MiState.Ke->ThreadListLock, OldIrql);
+}
+
+VOID KiEndThreadsOfProcess(PKPROCESS Process, PKTHREAD Except)
+{
+    KIRQL OldIrql = KiAcquireSpinLock(&MiState.Ke->ThreadListLock);
+
+    for (PLIST_ENTRY Entry = MiState.Ke->ThreadList.Flink; Entry != &MiState.Ke->ThreadList;
+         Entry = Entry->Flink)
+    {
+        PKTHREAD Thread = CONTAINING_RECORD(Entry, KTHREAD, ThreadListEntry);
+
+        /* It is listed, hence its storage stays while the lock is held. */
+        if (Thread->Process == Process && Thread != Except)
+        {
+            __atomic_store_n(&Thread->EndPending, TRUE, __ATOMIC_RELEASE);
+            PortUnparkThread(&Thread->Port);
+            PortInterruptThread(&Thread->Port);
+        }
+    }
+    KiReleaseSpinLock(&MiState.Ke->ThreadListLock, OldIrql);
+}
+
+VOID KiForEachProcessThread(VOID (*Routine)(PKPROCESS Process, ULONG64 WaitStart, PVOID Context),
+                            PVOID Context)
+{
+    KIRQL OldIrql = KiAcquireSpinLock(&MiState.Ke->ThreadListLock);
+
+    for (PLIST_ENTRY Entry = MiState.Ke->ThreadList.Flink; Entry != &MiState.Ke->ThreadList;
+         Entry = Entry->Flink)
+    {
+        PKTHREAD Thread = CONTAINING_RECORD(Entry, KTHREAD, ThreadListEntry);
+
+        if (Thread->Process != NULL)
+        {
+            Routine(Thread->Process, __atomic_load_n(&Thread->WaitStart, __ATOMIC_RELAXED), Context);
+        }
+    }
+    KiReleaseSpinLock(&MiState.Ke->ThreadListLock, OldIrql);
+}
+
 /* ---- Foreign threads ----------------------------------------------------------------------------------- */
 
 VOID KiAdoptCurrentThread(PKTHREAD Thread, ULONG Processor)

@@ -12,7 +12,7 @@
 
 /* ---- Sleeping and waking ------------------------------------------------------------------------------- */
 
-BOOLEAN KiSleepUntil(const volatile ULONG *Flag, ULONG64 Deadline)
+static BOOLEAN KiSleepOn(const volatile ULONG *Flag, ULONG64 Deadline, BOOLEAN MayEnd)
 {
     PKTHREAD Thread = KiCurrentThread();
 
@@ -26,12 +26,33 @@ BOOLEAN KiSleepUntil(const volatile ULONG *Flag, ULONG64 Deadline)
     }
     while (__atomic_load_n(Flag, __ATOMIC_ACQUIRE) == 0)
     {
+        if (MayEnd && __atomic_load_n(&Thread->EndPending, __ATOMIC_ACQUIRE))
+        {
+            return FALSE; /* as if the time were over: the thread ends when it leaves the service */
+        }
         if (!PortParkThread(&Thread->Port, Deadline))
         {
             return __atomic_load_n(Flag, __ATOMIC_ACQUIRE) != 0;
         }
     }
     return TRUE;
+}
+
+BOOLEAN KiSleepUntil(const volatile ULONG *Flag, ULONG64 Deadline)
+{
+    return KiSleepOn(Flag, Deadline, FALSE);
+}
+
+/* A wait that somebody asked for, which says something about how busy the thread is. */
+static BOOLEAN KiSleepInWait(const volatile ULONG *Flag, ULONG64 Deadline, KPROCESSOR_MODE Mode)
+{
+    PKTHREAD Thread = KiCurrentThread();
+    BOOLEAN Woken;
+
+    __atomic_store_n(&Thread->WaitStart, KiQueryTime() | 1, __ATOMIC_RELAXED);
+    Woken = KiSleepOn(Flag, Deadline, Mode == UserMode);
+    __atomic_store_n(&Thread->WaitStart, 0, __ATOMIC_RELAXED);
+    return Woken;
 }
 
 VOID KiWakeThread(PKTHREAD Thread, volatile ULONG *Flag)
@@ -262,7 +283,7 @@ static BOOLEAN KiIsMutantLimitReached(PKI_WAIT Wait)
     return FALSE;
 }
 
-static NTSTATUS KiWait(PKI_WAIT Wait, PLARGE_INTEGER Timeout)
+static NTSTATUS KiWait(PKI_WAIT Wait, PLARGE_INTEGER Timeout, KPROCESSOR_MODE Mode)
 {
     BOOLEAN Poll = Timeout != NULL && Timeout->QuadPart == 0;
     ULONG64 Deadline = Poll ? 0 : KiTimeoutToDeadline(Timeout);
@@ -286,7 +307,7 @@ static NTSTATUS KiWait(PKI_WAIT Wait, PLARGE_INTEGER Timeout)
     }
     KiLinkBlocks(Wait);
     KiReleaseDispatcherLock(OldIrql);
-    if (KiSleepUntil(&Wait->Satisfied, Deadline))
+    if (KiSleepInWait(&Wait->Satisfied, Deadline, Mode))
     {
         return Wait->Status;
     }
@@ -320,10 +341,9 @@ NTSTATUS NTAPI KeWaitForSingleObject(PVOID Object, KWAIT_REASON WaitReason, KPRO
     KI_WAIT Wait = { .Thread = KiCurrentThread(), .Blocks = &Block, .Count = 1, .Status = STATUS_TIMEOUT };
 
     UNREFERENCED_PARAMETER(WaitReason);
-    UNREFERENCED_PARAMETER(WaitMode);
     UNREFERENCED_PARAMETER(Alertable);
     KiInitializeBlock(&Wait, 0, Object);
-    return KiWait(&Wait, Timeout);
+    return KiWait(&Wait, Timeout, WaitMode);
 }
 
 NTSTATUS NTAPI KeWaitForMultipleObjects(ULONG Count, PVOID Object[], WAIT_TYPE WaitType,
@@ -335,7 +355,6 @@ NTSTATUS NTAPI KeWaitForMultipleObjects(ULONG Count, PVOID Object[], WAIT_TYPE W
     ULONG Index;
 
     UNREFERENCED_PARAMETER(WaitReason);
-    UNREFERENCED_PARAMETER(WaitMode);
     UNREFERENCED_PARAMETER(Alertable);
     if (Count == 0 || Count > (WaitBlockArray != NULL ? MAXIMUM_WAIT_OBJECTS : THREAD_WAIT_OBJECTS))
     {
@@ -347,14 +366,13 @@ NTSTATUS NTAPI KeWaitForMultipleObjects(ULONG Count, PVOID Object[], WAIT_TYPE W
     {
         KiInitializeBlock(&Wait, Index, Object[Index]);
     }
-    return KiWait(&Wait, Timeout);
+    return KiWait(&Wait, Timeout, WaitMode);
 }
 
 NTSTATUS NTAPI KeDelayExecutionThread(KPROCESSOR_MODE WaitMode, BOOLEAN Alertable, PLARGE_INTEGER Interval)
 {
     const volatile ULONG Never = 0;
 
-    UNREFERENCED_PARAMETER(WaitMode);
     UNREFERENCED_PARAMETER(Alertable);
     if (KiCurrentThread()->Irql > APC_LEVEL)
     {
@@ -365,6 +383,6 @@ NTSTATUS NTAPI KeDelayExecutionThread(KPROCESSOR_MODE WaitMode, BOOLEAN Alertabl
         PortYield();
         return STATUS_SUCCESS;
     }
-    KiSleepUntil(&Never, KiTimeoutToDeadline(Interval));
+    KiSleepInWait(&Never, KiTimeoutToDeadline(Interval), WaitMode);
     return STATUS_SUCCESS;
 }

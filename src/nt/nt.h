@@ -74,6 +74,11 @@ static FORCEINLINE NTSTATUS NtLeaveService(NT_ENTRY Entry, NTSTATUS Status)
 
     Thread->PreviousMode = Entry.PreviousMode;
     Thread->CurrentMode = Entry.CurrentMode;
+    if (__builtin_expect(__atomic_load_n(&Thread->EndPending, __ATOMIC_RELAXED), 0) &&
+        Entry.CurrentMode == UserMode)
+    {
+        KiEndUserMode();
+    }
     return Status;
 }
 

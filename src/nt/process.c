@@ -159,12 +159,13 @@ static NTSTATUS NtpTerminateProcess(HANDLE ProcessHandle, NTSTATUS ExitStatus)
 
     if (ProcessHandle == NULL)
     {
-        /*
-         * All threads but the caller's: they cannot be ended from outside, so this is done only when there
-         * are none.
-         */
+        /* All threads but the caller's. */
         Process = PsGetCurrentProcess();
-        return Process != NULL && Process->ActiveThreads <= 1 ? STATUS_SUCCESS : STATUS_NOT_IMPLEMENTED;
+        if (Process == PsInitialSystemProcess)
+        {
+            return STATUS_ACCESS_DENIED;
+        }
+        return PsEndOtherThreads(Process) ? STATUS_SUCCESS : STATUS_UNSUCCESSFUL;
     }
     Status = NtReferenceProcess(ProcessHandle, PROCESS_TERMINATE, &Process);
     if (!NT_SUCCESS(Status))

@@ -138,6 +138,109 @@ static ULONG NtpQueryName(PEPROCESS Process, NT_PROCESS_INFORMATION *Information
     return Length >= Size ? Size : 0;
 }
 
+/* ---- Working-set watch --------------------------------------------------------------------------------- */
+
+#define NT_WATCH_TAG MI_TAG('N', 't', 'W', 's')
+
+/*
+ * Both classes: entries of one size each, oldest first, then one whose FaultingPc is NULL and whose FaultingVa says how many faults were
+ * lost for want of room. Asking takes them away.
+ */
+static NTSTATUS NtpStoreFaults(const MI_WATCHED_FAULT *Faults, ULONG Count, ULONG Lost, BOOLEAN Extended,
+                               PVOID Buffer)
+{
+    SIZE_T Size = Extended ? sizeof(PROCESS_WS_WATCH_INFORMATION_EX) : sizeof(PROCESS_WS_WATCH_INFORMATION);
+    NTSTATUS Status = STATUS_SUCCESS;
+
+    for (ULONG Index = 0; Index <= Count && NT_SUCCESS(Status); Index++)
+    {
+        PROCESS_WS_WATCH_INFORMATION_EX Entry = { .BasicInfo = { .FaultingPc = NULL } };
+
+        if (Index < Count)
+        {
+            Entry.BasicInfo.FaultingPc = Faults[Index].Pc;
+            Entry.BasicInfo.FaultingVa = (PVOID)Faults[Index].Va;
+            Entry.FaultingThreadId = Faults[Index].Thread;
+        }
+        else
+        {
+            Entry.BasicInfo.FaultingVa = (PVOID)(ULONG_PTR)Lost;
+        }
+        Status = NtStore(NtMember(Buffer, Index * Size), &Entry, Size);
+    }
+    return Status;
+}
+
+static NTSTATUS NtpTakeWatchedFaults(PEPROCESS Process, BOOLEAN Extended, PVOID Buffer, ULONG Length,
+                                     PULONG Needed)
+{
+    ULONG Size = Extended ? sizeof(PROCESS_WS_WATCH_INFORMATION_EX) : sizeof(PROCESS_WS_WATCH_INFORMATION);
+    MI_WATCHED_FAULT *Faults = MiAllocatePool(MI_WATCH_ENTRIES * sizeof(*Faults), NT_WATCH_TAG);
+    ULONG Room = Length / Size;
+    ULONG Count = 0;
+    ULONG Lost = 0;
+    NTSTATUS Status;
+
+    if (Faults == NULL)
+    {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    Room = Room > MI_WATCH_ENTRIES + 1 ? MI_WATCH_ENTRIES + 1 : Room;
+    Status =
+        Room == 0 ? STATUS_BUFFER_TOO_SMALL : MiTakeFaults(&Process->Space, Room - 1, Faults, &Count, &Lost);
+    *Needed = (Count + 1) * Size;
+    if (NT_SUCCESS(Status))
+    {
+        Status = NtpStoreFaults(Faults, Count, Lost, Extended, Buffer);
+    }
+    MiFreePool(Faults, NT_WATCH_TAG);
+    return Status;
+}
+
+static NTSTATUS NtpQueryWatch(HANDLE ProcessHandle, BOOLEAN Extended, PVOID Buffer, ULONG Length,
+                              PULONG ReturnLength)
+{
+    ULONG Needed = 0;
+    PEPROCESS Process;
+    NTSTATUS Status = NtProbeOutputBuffer(Buffer, Length);
+
+    if (NT_SUCCESS(Status) && ReturnLength != NULL)
+    {
+        Status = NtProbeOutput(ReturnLength, sizeof(*ReturnLength));
+    }
+    if (NT_SUCCESS(Status))
+    {
+        Status = NtReferenceProcess(ProcessHandle, PROCESS_QUERY_INFORMATION | PROCESS_VM_READ, &Process);
+    }
+    if (!NT_SUCCESS(Status))
+    {
+        return Status;
+    }
+    Status = NtpTakeWatchedFaults(Process, Extended, Buffer, Length, &Needed);
+    ObDereferenceObjectBody(Process);
+    if (ReturnLength != NULL && (NT_SUCCESS(Status) || Status == STATUS_BUFFER_TOO_SMALL))
+    {
+        (VOID) NtStore(ReturnLength, &Needed, sizeof(Needed));
+    }
+    return Status;
+}
+
+static NTSTATUS NtpStartWatch(HANDLE ProcessHandle)
+{
+    PEPROCESS Process;
+    NTSTATUS Status = NtReferenceProcess(ProcessHandle, PROCESS_SET_INFORMATION, &Process);
+
+    if (NT_SUCCESS(Status))
+    {
+        Status = Process->Space.TopLevel == 0 || Process->Terminating ? STATUS_PROCESS_IS_TERMINATING
+                                                                      : MiStartFaultWatch(&Process->Space);
+        ObDereferenceObjectBody(Process);
+    }
+    return Status;
+}
+
+/* ---- Classes ------------------------------------------------------------------------------------------- */
+
 typedef struct _NT_PROCESS_CLASS
 {
     PROCESSINFOCLASS Class;
@@ -168,6 +271,12 @@ static NTSTATUS NtpQueryInformationProcess(HANDLE ProcessHandle, PROCESSINFOCLAS
     ULONG Size;
     NTSTATUS Status;
 
+    if (ProcessInformationClass == ProcessWorkingSetWatch ||
+        ProcessInformationClass == ProcessWorkingSetWatchEx)
+    {
+        return NtpQueryWatch(ProcessHandle, ProcessInformationClass == ProcessWorkingSetWatchEx,
+                             ProcessInformation, ProcessInformationLength, ReturnLength);
+    }
     for (ULONG Index = 0; Index < RTL_NUMBER_OF(NtProcessClasses); Index++)
     {
         Class = NtProcessClasses[Index].Class == ProcessInformationClass ? &NtProcessClasses[Index] : Class;
@@ -295,6 +404,9 @@ static NTSTATUS NtpSetInformationProcess(HANDLE ProcessHandle, PROCESSINFOCLASS 
     {
     case ProcessQuotaLimits:
         return NtpSetQuota(ProcessHandle, ProcessInformation, ProcessInformationLength);
+    case ProcessWorkingSetWatch:
+    case ProcessWorkingSetWatchEx:
+        return NtpStartWatch(ProcessHandle);
     case ProcessPagePriority:
         return NtpSetPriority(ProcessHandle, ProcessInformation, ProcessInformationLength);
     default:

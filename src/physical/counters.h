@@ -52,6 +52,8 @@
       "frames zeroed in a fault because no zeroed one was at hand")                                          \
     X(PrototypeTableFaults, "Prototype Table Faults", "pages of prototype PTEs made or brought back")        \
     X(PrototypePagesTrimmed, "Prototype Pages Trimmed", "pages of prototype PTEs that left memory")          \
+    X(ProcessOutSwaps, "Process Outswaps", "idle processes whose working set was taken as a whole")          \
+    X(ProcessInSwaps, "Process Inswaps", "of these, processes that became active again")                     \
     X(PageTablePagesTrimmed, "Page Table Pages Trimmed", "page-table pages that left memory")                \
     X(PageTablesLost, "Page Tables Lost",                                                                    \
       "page tables of ended processes that could not be read back; slots that they named stay taken")        \

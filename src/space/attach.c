@@ -82,7 +82,7 @@ VOID PsSetThreadProcess(PEPROCESS Process)
         ObReferenceObjectBody(Process);
         __atomic_fetch_add(&Process->ActiveThreads, 1, __ATOMIC_RELAXED);
     }
-    Thread->Process = (PKPROCESS)(PVOID)Process;
+    KiSetThreadProcess((PKPROCESS)(PVOID)Process);
     PspRunIn(Thread, Thread->Process);
     if (Old != NULL)
     {

@@ -117,6 +117,31 @@ static VOID PspDeleteUserHalf(PEPROCESS Process)
     __atomic_store_n(&Process->SpaceDeleted, TRUE, __ATOMIC_RELEASE);
 }
 
+#define PS_END_ROUNDS 20u
+
+/*
+ * Threads find out where they come back to user mode; one that computes is interrupted, and again a little later if it was in code that cannot be
+ * left. Whoever is in a Linux system call goes on, and ends when that returns.
+ */
+BOOLEAN PsEndOtherThreads(PEPROCESS Process)
+{
+    PKTHREAD Self = KiCurrentThread();
+    LONG Own = Self->Process == (PKPROCESS)(PVOID)Process;
+    LARGE_INTEGER Millisecond = { .QuadPart = -10000 };
+
+    for (ULONG Round = 0; Round < PS_END_ROUNDS && !KiIsDeterministic() &&
+                          __atomic_load_n(&Process->ActiveThreads, __ATOMIC_ACQUIRE) > Own;
+         Round++)
+    {
+        if (Round != 0)
+        {
+            KeDelayExecutionThread(KernelMode, FALSE, &Millisecond);
+        }
+        KiEndThreadsOfProcess((PKPROCESS)(PVOID)Process, Self);
+    }
+    return __atomic_load_n(&Process->ActiveThreads, __ATOMIC_ACQUIRE) <= Own;
+}
+
 VOID PsTerminateProcessObject(PEPROCESS Process, NTSTATUS ExitStatus)
 {
     if (__atomic_exchange_n(&Process->Terminating, TRUE, __ATOMIC_ACQ_REL))
@@ -125,6 +150,7 @@ VOID PsTerminateProcessObject(PEPROCESS Process, NTSTATUS ExitStatus)
         return;
     }
     __atomic_store_n(&Process->ExitStatus, ExitStatus, __ATOMIC_RELEASE);
+    (VOID) PsEndOtherThreads(Process);
     ObCloseAllHandles(Process->HandleTable);
     PspDeleteUserHalf(Process);
     PsLeaveJob(Process);
@@ -167,6 +193,7 @@ VOID PsDeleteProcessObject(PVOID Object)
     {
         ObDeleteHandleTable(Process->HandleTable);
     }
+    MiDeleteFaultWatch(&Process->Space);
     if (Process->Space.Slots != NULL)
     {
         MiFreePool(Process->Space.Slots, PS_SLOT_TAG);
@@ -198,6 +225,7 @@ static NTSTATUS PspAllocateProcess(PCSTR Name, PEPROCESS *Result)
     KeInitializeEvent((PKEVENT)(PVOID)&Process->Header, NotificationEvent, FALSE);
     Process->UniqueProcessId = __atomic_add_fetch(&MiState.Space->NextProcessId, 4, __ATOMIC_RELAXED);
     Process->ExitStatus = STATUS_PENDING;
+    Process->LastActive = KiQueryTime();
     for (ULONG Index = 0; Name != NULL && Name[Index] != 0 && Index + 1 < sizeof(Process->ImageFileName);
          Index++)
     {

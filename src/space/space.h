@@ -155,8 +155,9 @@ typedef struct _MI_ADDRESS_SPACE
     ULONG_PTR
     RandomBias; /* ASLR: pages added to LowestVpn for bottom-up / taken from HighestVpn for top-down */
     ULONG_PTR TopDownBias;
-    RTL_AVL_TREE CloneRoot;    /* [X] clone descriptors (room virtual) */
-    struct _EPROCESS *Process; /* NULL: system */
+    struct _MI_FAULT_WATCH *volatile Watch; /* [C] set once: working-set watch (watch.c) */
+    RTL_AVL_TREE CloneRoot;                 /* [X] clone descriptors (room virtual) */
+    struct _EPROCESS *Process;              /* NULL: system */
 } MI_ADDRESS_SPACE, *PMI_ADDRESS_SPACE;
 
 typedef struct _EPROCESS
@@ -169,6 +170,10 @@ typedef struct _EPROCESS
     volatile BOOLEAN SpaceDeleted; /* [C] user half empty for good */
     OB_HANDLE_TABLE *HandleTable;  /* fixed */
     volatile LONG ActiveThreads;   /* [C] */
+    ULONG64
+        LastActive; /* balance set manager: when a thread of it last ran, or something in it was faulted in */
+    ULONG64 LastFaultCount;      /* balance set manager */
+    volatile BOOLEAN SwappedOut; /* balance set manager: all of its working set was taken; readable by all */
     struct _EJOB *Job;      /* [J] MI_SPACE_STATE.JobLock: the immediate job, referenced until deletion */
     BOOLEAN LeftJob;        /* [J] it has ended and joins no job any more */
     CHAR ImageFileName[16]; /* fixed */
@@ -309,6 +314,30 @@ static FORCEINLINE SIZE_T MiSpaceCommitCharge(const MI_ADDRESS_SPACE *Space)
     return __atomic_load_n(&Space->CommitCharge, __ATOMIC_ACQUIRE) & ~MI_CHARGE_IN_JOB;
 }
 
+/* ---- Working-set watch (watch.c) ----------------------------------------------------------------------------------- */
+
+#define MI_WATCH_ENTRIES 1024u
+
+typedef struct _MI_WATCHED_FAULT
+{
+    PVOID Pc;
+    ULONG_PTR Va; /* bit 0: a page was read for it */
+    ULONG_PTR Thread;
+} MI_WATCHED_FAULT;
+
+/* From now on faults of user mode are remembered. STATUS_INSUFFICIENT_RESOURCES; a second call changes nothing. */
+NTSTATUS MiStartFaultWatch(PMI_ADDRESS_SPACE Space);
+VOID MiRecordFault(PMI_ADDRESS_SPACE Space, PVOID Pc, ULONG_PTR Va,
+                   ULONG_PTR Thread); /* IRQL <= DISPATCH_LEVEL */
+
+/*
+ * Takes what was remembered, oldest first. Buffer has room for MI_WATCH_ENTRIES. *Lost: how many came after the room was full.
+ * STATUS_UNSUCCESSFUL (no watch), STATUS_NO_MORE_ENTRIES.
+ */
+NTSTATUS MiTakeFaults(PMI_ADDRESS_SPACE Space, ULONG Room, MI_WATCHED_FAULT *Buffer, PULONG Count,
+                      PULONG Lost);
+VOID MiDeleteFaultWatch(PMI_ADDRESS_SPACE Space);
+
 /* ---- Processes --------------------------------------------------------------------------------------------------- */
 
 /*
@@ -323,6 +352,12 @@ NTSTATUS PsCreateProcessObject(PCSTR Name, PEPROCESS *Process);
  * top-level page and its charge go with the last reference. PASSIVE_LEVEL.
  */
 VOID PsTerminateProcessObject(PEPROCESS Process, NTSTATUS ExitStatus);
+
+/*
+ * Ends the threads of Process but the calling one, as far as they can be ended now; the others end when they come back to user mode. TRUE: none
+ * is left. PASSIVE_LEVEL.
+ */
+BOOLEAN PsEndOtherThreads(PEPROCESS Process);
 
 /* Calls Routine for every process but the initial system process, referenced meanwhile, until FALSE. PASSIVE_LEVEL. */
 VOID PsForEachProcess(BOOLEAN (*Routine)(PEPROCESS Process, PVOID Context), PVOID Context);

@@ -167,6 +167,7 @@ BOOLEAN MiBalanceSetManagerStep(PVOID Context)
     UNREFERENCED_PARAMETER(Context);
     if (MiAvailablePages() < 4 * MiState.Physical->LowThreshold)
     {
+        MiSwapIdleProcesses();
         MiTrimTablesOfAll();
         MiTrimPrototypePages();
     }

@@ -131,6 +131,9 @@ NTSTATUS MiSetWorkingSetLimits(PMI_ADDRESS_SPACE Space, SIZE_T Minimum, SIZE_T M
 BOOLEAN MiWorkingSetManagerStep(PVOID Context);
 BOOLEAN MiBalanceSetManagerStep(PVOID Context);
 
+/* Takes the working sets of idle processes as a whole (outswap.c). The balance set manager's, once a second while memory is short. */
+VOID MiSwapIdleProcesses(void);
+
 /* Brings the notification events in line with the amount of available memory and commitment. */
 VOID MiUpdateMemoryNotifications(void);
 

@@ -394,6 +394,120 @@ static void terminating_a_process_ends_its_threads(void **state)
     NativeShutdown();
 }
 
+/* ---- Ending threads that do not come by ---------------------------------------------------------------------------------------- */
+
+static volatile ULONG Arrived;
+
+/* Under ThreadSanitizer nobody is interrupted: this one looks at NT memory now and then. */
+static NTSTATUS ComputeMain(PVOID Context)
+{
+    volatile ULONG *Word = NativeAllocate(PAGE_SIZE, PAGE_READWRITE);
+    volatile ULONG64 Sum = 0;
+
+    (void)Context;
+    *Word = 1;
+    __atomic_fetch_add(&Arrived, 1, __ATOMIC_RELAXED);
+    while (Sum != ~0ull)
+    {
+        Sum = Sum * 2 % 1000003 + 1;
+#if defined(NTMM_TSAN)
+        *Word = (ULONG)Sum;
+#endif
+    }
+    return STATUS_UNSUCCESSFUL;
+}
+
+static NTSTATUS WaitMain(PVOID Context)
+{
+    HANDLE Event;
+
+    (void)Context;
+    NtCreateEvent(&Event, EVENT_ALL_ACCESS, NULL, NotificationEvent, FALSE);
+    __atomic_fetch_add(&Arrived, 1, __ATOMIC_RELAXED);
+    NtWaitForSingleObject(Event, FALSE, NULL);
+    return STATUS_UNSUCCESSFUL;
+}
+
+static VOID SpinGuarded(PVOID Context)
+{
+    ComputeMain(Context);
+}
+
+/* A guarded call keeps exceptions, not the end of its thread. */
+static NTSTATUS GuardedMain(PVOID Context)
+{
+    EXCEPTION_RECORD Record;
+
+    NtmmGuardedCall(SpinGuarded, Context, &Record);
+    return STATUS_UNSUCCESSFUL;
+}
+
+static void StartThree(PEPROCESS Process, PNTMM_THREAD Threads[3])
+{
+    Arrived = 0;
+    Threads[0] = Start(Process, ComputeMain, NULL, 0, 0);
+    Threads[1] = Start(Process, WaitMain, NULL, MIB, 0);
+    Threads[2] = Start(Process, GuardedMain, NULL, 0, 0);
+    while (__atomic_load_n(&Arrived, __ATOMIC_RELAXED) != 3)
+    {
+        usleep(1000);
+    }
+}
+
+static void threads_that_compute_or_wait_end_with_their_process(void **state)
+{
+    PNTMM_THREAD Threads[3];
+    NTSTATUS ExitStatus;
+    PEPROCESS Process;
+
+    (void)state;
+    NativeBoot(8, 2, 0);
+    Process = NativeProcess("busy");
+    StartThree(Process, Threads);
+    assert_int_equal(NtmmTerminateProcess(Process, 0x99), STATUS_SUCCESS);
+    for (ULONG Index = 0; Index < 3; Index++)
+    {
+        assert_int_equal(NtmmJoinThread(Threads[Index], &ExitStatus), STATUS_PROCESS_IS_TERMINATING);
+        assert_int_equal(ExitStatus, 0x99);
+    }
+    assert_string_equal(NativeText, "");
+    NtmmCloseProcess(Process);
+    NativeShutdown();
+}
+
+static NTSTATUS EndOthersMain(PVOID Context)
+{
+    volatile ULONG *Word = NativeAllocate(PAGE_SIZE, PAGE_READWRITE);
+    NTSTATUS Status = NtTerminateProcess(NULL, 0);
+
+    (void)Context;
+    *Word = 7; /* the caller and its memory go on */
+    return NT_SUCCESS(Status) && *Word == 7 ? 0x55 : Status;
+}
+
+static void a_thread_can_end_all_others_of_its_process(void **state)
+{
+    PNTMM_THREAD Threads[3];
+    NTSTATUS ExitStatus;
+    PEPROCESS Process;
+
+    (void)state;
+    NativeBoot(8, 2, 0);
+    Process = NativeProcess("alone");
+    StartThree(Process, Threads);
+    assert_int_equal(NtmmRun(Process, EndOthersMain, NULL, &ExitStatus), STATUS_SUCCESS);
+    assert_int_equal(ExitStatus, 0x55);
+    for (ULONG Index = 0; Index < 3; Index++)
+    {
+        assert_int_equal(NtmmJoinThread(Threads[Index], &ExitStatus), STATUS_THREAD_IS_TERMINATING);
+    }
+    assert_int_equal(NtmmQueryExitStatus(Process), STATUS_PENDING);
+    assert_string_equal(NativeText, "");
+    NtmmTerminateProcess(Process, 0);
+    NtmmCloseProcess(Process);
+    NativeShutdown();
+}
+
 /* ---- System calls -------------------------------------------------------------------------------------------------------------- */
 
 static NTSTATUS SystemCallMain(PVOID Context)
@@ -452,6 +566,8 @@ int main(void)
         cmocka_unit_test(two_threads_page_more_data_than_ram),
         cmocka_unit_test(processes_take_turns_and_do_not_see_each_other),
         cmocka_unit_test(terminating_a_process_ends_its_threads),
+        cmocka_unit_test(threads_that_compute_or_wait_end_with_their_process),
+        cmocka_unit_test(a_thread_can_end_all_others_of_its_process),
         cmocka_unit_test(linux_system_calls_reach_nt_memory),
     };
 

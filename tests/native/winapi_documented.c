@@ -232,15 +232,12 @@ static void Missing(void)
 {
     HANDLE Self = GetCurrentProcess();
     ULONG_PTR Pages = 1, Frame;
-    PSAPI_WS_WATCH_INFORMATION Watch;
 
     CHECK_ERROR(AddVectoredExceptionHandler(1, NULL) != NULL, ERROR_CALL_NOT_IMPLEMENTED);
     CHECK_ERROR(RemoveVectoredExceptionHandler(NULL), ERROR_CALL_NOT_IMPLEMENTED);
     CHECK_ERROR(AllocateUserPhysicalPages(Self, &Pages, &Frame), ERROR_CALL_NOT_IMPLEMENTED);
     CHECK_ERROR(VirtualAlloc(NULL, PAGE, MEM_RESERVE | MEM_PHYSICAL, PAGE_READWRITE),
                 ERROR_CALL_NOT_IMPLEMENTED);
-    CHECK_ERROR(InitializeProcessForWsWatch(Self), ERROR_CALL_NOT_IMPLEMENTED);
-    CHECK_ERROR(GetWsChanges(Self, &Watch, sizeof(Watch)), ERROR_CALL_NOT_IMPLEMENTED);
     CHECK_ERROR(SetSystemFileCacheSize(1u << 20, 2u << 20, 0), ERROR_CALL_NOT_IMPLEMENTED);
     CHECK(GetLargePageMinimum() == 0);
 }

@@ -56,6 +56,7 @@ typedef struct _MODEL_SPACE
     SIZE_T Maximum;
     BOOLEAN MinimumHard;
     BOOLEAN MaximumHard;
+    ULONG Job; /* its immediate job: index + 1, 0 none */
 } MODEL_SPACE;
 
 /* What the model cannot know: how much commitment is left before the call, and what the call said about it. */
@@ -144,9 +145,19 @@ typedef struct _MODEL_OPERATION
     ULONG64 Seed; /* of everything the operation draws */
 } MODEL_OPERATION;
 
+#define MODEL_JOBS 4
+
+typedef struct _MODEL_JOB
+{
+    HANDLE Handle; /* NULL: not made yet */
+    ULONG Parent;  /* index + 1, 0: none */
+    BOOLEAN Used;  /* some process is or was in it */
+} MODEL_JOB;
+
 typedef struct _MODEL
 {
     MODEL_SPACE *Space[MODEL_SPACES]; /* NULL: no such process */
+    MODEL_JOB Job[MODEL_JOBS];
     ULONG64 Seed;
     ULONG64 Number; /* of the running operation */
     BOOLEAN Trace;  /* print every operation */
@@ -192,6 +203,7 @@ VOID ModelExpect(MODEL *Model, const char *What, ULONG64 Expected, ULONG64 Actua
 
 /* Processes. */
 MODEL_SPACE *ModelCreateSpace(MODEL *Model);
+VOID ModelCheckJobs(MODEL *Model); /* charges and members of all jobs */
 VOID ModelDeleteSpace(MODEL *Model, ULONG Slot);
 MODEL_SPACE *ModelPickSpace(MODEL *Model, TEST_RANDOM *Random);
 ULONG_PTR ModelPickAddress(MODEL_SPACE *Space,
@@ -204,9 +216,9 @@ MODEL_MACHINE ModelLookAtMachine(const MODEL *Model);
 NTSTATUS ModelAccess(MODEL_SPACE *Space, ULONG_PTR Va, SIZE_T Length, MI_ACCESS Access, UCHAR *Bytes,
                      EXCEPTION_RECORD *Record);
 
-MODEL_ROUTINE ModelRunAllocate, ModelRunCommit, ModelRunPlaceholder, ModelRunFree, ModelRunProtect,
-    ModelRunLock, ModelRunReset, ModelRunTouch, ModelRunTransfer, ModelRunCopy, ModelRunQuery, ModelRunWalk,
-    ModelRunWatch, ModelRunBadCall, ModelRunFork, ModelRunEnd, ModelRunLimits, ModelRunCommand,
-    ModelRunAdvice, ModelRunTime, ModelRunPagingFile, ModelRunQueryWs;
+MODEL_ROUTINE ModelRunJob, ModelRunAllocate, ModelRunCommit, ModelRunPlaceholder, ModelRunFree,
+    ModelRunProtect, ModelRunLock, ModelRunReset, ModelRunTouch, ModelRunTransfer, ModelRunCopy,
+    ModelRunQuery, ModelRunWalk, ModelRunWatch, ModelRunBadCall, ModelRunFork, ModelRunEnd, ModelRunLimits,
+    ModelRunCommand, ModelRunAdvice, ModelRunTime, ModelRunPagingFile, ModelRunQueryWs;
 
 #endif

@@ -94,6 +94,7 @@ VOID ModelRunFork(MODEL *Model, TEST_RANDOM *Random)
                 (ULONG)NtReferenceProcess(Handle, PROCESS_ALL_ACCESS, &Process));
     Child = ModelAdoptSpace(Model, Slot, Handle, Process);
     ModelCloneSpace(Parent, Child);
+    Child->Job = Parent->Job;
     Child->Minimum = Parent->Minimum;
     Child->Maximum = Parent->Maximum;
 }

@@ -32,6 +32,7 @@ const MODEL_KIND ModelKinds[] = {
     { "fork", 4, ModelRunFork, FALSE },
     { "end", 2, ModelRunEnd, FALSE },
     { "limits", 3, ModelRunLimits, FALSE },
+    { "job", 4, ModelRunJob, FALSE },
     { "command", 5, ModelRunCommand, FALSE },
     { "advice", 5, ModelRunAdvice, TRUE },
     { "time", 6, ModelRunTime, FALSE },
@@ -265,6 +266,7 @@ VOID ModelCheck(MODEL *Model, BOOLEAN Pages)
     {
         Charged += Model->Space[Slot] != NULL ? MiSpaceCommitCharge(&Model->Space[Slot]->Process->Space) : 0;
     }
+    ModelCheckJobs(Model);
     if (!Model->Native)
     {
         MmCheckSystem(3);

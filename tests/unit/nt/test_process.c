@@ -245,11 +245,62 @@ static void counters_follow_the_memory(void **state)
         NtQueryInformationProcess(NtCurrentProcess(), ProcessVmCounters, &counters, 12, &returned),
         STATUS_INFO_LENGTH_MISMATCH);
     assert_int_equal(
-        NtQueryInformationProcess(NtCurrentProcess(), ProcessWorkingSetWatch, &counters, 12, NULL),
-        STATUS_NOT_IMPLEMENTED);
-    assert_int_equal(
         NtQueryInformationProcess(NtCurrentProcess(), (PROCESSINFOCLASS)5000, &counters, 12, NULL),
         STATUS_INVALID_INFO_CLASS);
+}
+
+static void faults_are_watched(void **state)
+{
+    static PROCESS_WS_WATCH_INFORMATION faults[MI_WATCH_ENTRIES + 1];
+    static PROCESS_WS_WATCH_INFORMATION_EX extended[64];
+    ULONG_PTR base = TestVmAllocate(0, 8 * PAGE_SIZE, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+    ULONG returned = 0;
+
+    (void)state;
+    assert_int_equal(NtQueryInformationProcess(NtCurrentProcess(), ProcessWorkingSetWatch, faults,
+                                               sizeof(faults), &returned),
+                     STATUS_UNSUCCESSFUL);
+    assert_int_equal(NtSetInformationProcess(NtCurrentProcess(), ProcessWorkingSetWatch, NULL, 0),
+                     STATUS_SUCCESS);
+    assert_int_equal(NtQueryInformationProcess(NtCurrentProcess(), ProcessWorkingSetWatch, faults,
+                                               sizeof(faults), &returned),
+                     STATUS_NO_MORE_ENTRIES);
+    TestVmFill(base, 3, 1);
+    assert_int_equal(
+        NtQueryInformationProcess(NtCurrentProcess(), ProcessWorkingSetWatch, faults, 48, &returned),
+        STATUS_BUFFER_TOO_SMALL);
+    assert_int_equal(returned, 4 * sizeof(faults[0]));
+    assert_int_equal(NtQueryInformationProcess(NtCurrentProcess(), ProcessWorkingSetWatch, faults,
+                                               sizeof(faults), &returned),
+                     STATUS_SUCCESS);
+    assert_int_equal(returned, 4 * sizeof(faults[0]));
+    for (ULONG i = 0; i < 3; i++)
+    {
+        /* Demand zero: nothing was read. */
+        assert_int_equal((ULONG_PTR)faults[i].FaultingVa & ~(ULONG_PTR)(PAGE_SIZE - 1), base + i * PAGE_SIZE);
+        assert_int_equal((ULONG_PTR)faults[i].FaultingVa & 1, 0);
+    }
+    assert_null(faults[3].FaultingPc);
+    assert_null(faults[3].FaultingVa);
+    TestVmPageOut();
+    (void)TestVmGet(base);
+    assert_int_equal(NtQueryInformationProcess(NtCurrentProcess(), ProcessWorkingSetWatchEx, extended,
+                                               sizeof(extended), &returned),
+                     STATUS_SUCCESS);
+    assert_int_equal(returned, 2 * sizeof(extended[0]));
+    assert_int_equal((ULONG_PTR)extended[0].BasicInfo.FaultingVa & 1, 1); /* read from the paging file */
+    assert_ptr_equal((PVOID)extended[0].FaultingThreadId, KiCurrentThread());
+    /* Room for so many; the rest is counted. */
+    for (ULONG i = 0; i < MI_WATCH_ENTRIES + 5; i++)
+    {
+        TestVmTrimAll();
+        (void)TestVmGet(base);
+    }
+    assert_int_equal(NtQueryInformationProcess(NtCurrentProcess(), ProcessWorkingSetWatch, faults,
+                                               sizeof(faults), &returned),
+                     STATUS_SUCCESS);
+    assert_int_equal(returned, sizeof(faults));
+    assert_int_equal((ULONG_PTR)faults[MI_WATCH_ENTRIES].FaultingVa, 5);
 }
 
 static void working_set_limits_are_set_and_kept(void **state)
@@ -322,6 +373,7 @@ int main(void)
         TEST_IN_PROCESS(children_inherit_what_is_inheritable),
         TEST_IN_PROCESS(creating_processes_checks_its_parameters),
         TEST_IN_PROCESS(counters_follow_the_memory),
+        TEST_IN_PROCESS(faults_are_watched),
         TEST_IN_PROCESS(working_set_limits_are_set_and_kept),
         TEST_IN_PROCESS(the_image_name_is_told),
     };

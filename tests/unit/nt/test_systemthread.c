@@ -83,7 +83,7 @@ static void await_reaper(void)
 {
     LARGE_INTEGER interval = { .QuadPart = -10000 };
 
-    while (MiState.Nt->SystemThreads != 0)
+    while (__atomic_load_n(&MiState.Nt->SystemThreads, __ATOMIC_ACQUIRE) != 0)
     {
         KeDelayExecutionThread(KernelMode, FALSE, &interval);
     }

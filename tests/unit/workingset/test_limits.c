@@ -286,6 +286,56 @@ static void the_commit_events_follow_the_charge(void **State)
     MiReturnCommitment(Pages);
 }
 
+/* ---- Idle processes ------------------------------------------------------------------------------------ */
+
+#define SECOND 1000000000ull
+
+static void idle_processes_are_swapped_out_as_a_whole(void **State)
+{
+    PEPROCESS Idle = TestCreateProcess();
+    PEPROCESS Touched = TestCreateProcess();
+    ULONG64 Out = MiQueryCounter(MiCounterProcessOutSwaps);
+    ULONG64 In = MiQueryCounter(MiCounterProcessInSwaps);
+
+    (void)State;
+    TestCommit(Idle, BASE, 40, MM_READWRITE);
+    TestCommit(Touched, BASE, 40, MM_READWRITE);
+    TestCommit(Process, BASE, 40, MM_READWRITE);
+    TestEnter(Idle);
+    TestFillPages(BASE, 40, 1);
+    TestEnter(Touched);
+    TestFillPages(BASE, 39, 2);
+    TestEnter(Process); /* the thread that runs */
+    TestFillPages(BASE, 40, 3);
+    MiSwapIdleProcesses(); /* sees what they did */
+    KiAdvanceTime(10 * SECOND);
+    TestEnter(Touched);
+    TestPut(BASE + 39 * PAGE_SIZE, 2 + 39 * 512);
+    TestEnter(Process);
+    MiSwapIdleProcesses();
+    assert_int_equal(MiWorkingSetPages(&Idle->Space), 40); /* not yet long enough */
+    KiAdvanceTime(6 * SECOND);
+    MiSwapIdleProcesses();
+    assert_true(Idle->SwappedOut);
+    assert_int_equal(MiWorkingSetPages(&Idle->Space), 0);
+    assert_int_equal(Idle->Space.Vm.PeakWorkingSetSize, 40);
+    assert_false(Touched->SwappedOut); /* a fault of 6 seconds ago */
+    assert_int_equal(MiWorkingSetPages(&Touched->Space), 40);
+    assert_false(Process->SwappedOut); /* its thread runs */
+    assert_int_equal(MiWorkingSetPages(&Process->Space), 40);
+    assert_int_equal(MiQueryCounter(MiCounterProcessOutSwaps) - Out, 1);
+    /* It wakes. */
+    TestEnter(Idle);
+    TestComparePages(BASE, 40, 1);
+    TestEnter(Process);
+    MiSwapIdleProcesses();
+    assert_false(Idle->SwappedOut);
+    assert_int_equal(MiQueryCounter(MiCounterProcessInSwaps) - In, 1);
+    assert_int_equal(MiWorkingSetPages(&Idle->Space), 40);
+    TestDeleteProcess(Idle);
+    TestDeleteProcess(Touched);
+}
+
 int main(void)
 {
     const struct CMUnitTest Tests[] = {
@@ -299,6 +349,7 @@ int main(void)
         TEST(a_hard_minimum_stays_while_others_are_trimmed),
         TEST(the_manager_goes_below_a_soft_minimum_and_never_below_a_hard_one),
         TEST(two_processes_larger_than_memory_both_go_on),
+        TEST(idle_processes_are_swapped_out_as_a_whole),
         TEST(the_low_and_high_memory_events_follow_the_available_pages),
         TEST(the_commit_events_follow_the_charge),
     };

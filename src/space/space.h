@@ -171,7 +171,7 @@ typedef struct _EPROCESS
     OB_HANDLE_TABLE *HandleTable;  /* fixed */
     volatile LONG ActiveThreads;   /* [C] */
     ULONG64
-        LastActive; /* balance set manager: when a thread of it last ran, or something in it was faulted in */
+    LastActive; /* balance set manager: when a thread of it last ran, or something in it was faulted in */
     ULONG64 LastFaultCount;      /* balance set manager */
     volatile BOOLEAN SwappedOut; /* balance set manager: all of its working set was taken; readable by all */
     struct _EJOB *Job;      /* [J] MI_SPACE_STATE.JobLock: the immediate job, referenced until deletion */

@@ -7,6 +7,7 @@
 
 #include "wdm.h"
 
+#include "nt/avltable.h"
 #include "nt/context.h"
 
 #endif

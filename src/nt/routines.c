@@ -5,6 +5,7 @@
  */
 #include "nt/nt.h"
 
+#include "nt/avltable.h"
 #include "nt/ex.h"
 #include "nt/expool.h"
 #include "nt/mm.h"

@@ -9,6 +9,9 @@
 
 #define MI_FILE_AROUND     16u /* pages mapped with one fault, if they are in memory */
 #define MI_FILE_AROUND_FAR 64u /* for a reader that goes on in order */
+#define MI_FILE_AROUND_ALL                                                                                   \
+    512u /* for one that goes on in order through what is in memory: doubles up to this */
+#define MI_FILE_NEIGHBOURS 16u /* pages read for a reader that jumps */
 
 static MMPTE MiFilePte(PCONTROL_AREA ControlArea)
 {
@@ -74,10 +77,26 @@ static VOID MiStartFileRead(PMMINPAGE_SUPPORT InPage, PCONTROL_AREA ControlArea,
     MiStartStorageRead(InPage, File->Storage, Page << PAGE_SHIFT, Synchronous);
 }
 
+/*
+ * What is read for this fault. A reader who jumps gets some pages behind the wanted one as well while memory is plentiful: the disk takes hardly longer
+ * for them, and files have neighbourhoods.
+ */
+static ULONG MiFileWindow(PMI_FAULT Fault)
+{
+    ULONG Window = MiReadWindow(Fault);
+
+    if (Window == 1 && !Fault->Single && Fault->Vad != NULL && !Fault->Prefetch &&
+        MiAvailablePages() > MiState.Physical->NumberOfPages / 4)
+    {
+        Window = MI_FILE_NEIGHBOURS;
+    }
+    return Window;
+}
+
 static MI_FAULT_RESULT MiResolveFilePage(PMI_FAULT Fault, PMMPTE Prototype)
 {
     PCONTROL_AREA ControlArea = Fault->ControlArea;
-    ULONG Window = MiReadWindow(Fault);
+    ULONG Window = MiFileWindow(Fault);
     PMMINPAGE_SUPPORT InPage;
     PFN_NUMBER Frame;
 
@@ -245,6 +264,19 @@ static ULONG MiAroundLimit(PMI_FAULT Fault, ULONG Limit)
     return Fault->Vad->EndingVpn - Vpn < Limit ? (ULONG)(Fault->Vad->EndingVpn - Vpn) + 1 : Limit;
 }
 
+/* Who begins where the last pages that were mapped for him ended gets twice as many. The hints are those of reading: he may come to the end of what is in memory. */
+static ULONG MiResidentWindow(PMI_FAULT Fault)
+{
+    ULONG Last = __atomic_load_n(&Fault->Vad->ReadAheadWindow, __ATOMIC_RELAXED);
+
+    if (Fault->Va >> PAGE_SHIFT != __atomic_load_n(&Fault->Vad->ReadAheadNext, __ATOMIC_RELAXED) ||
+        Last < MI_FILE_AROUND)
+    {
+        return MI_FILE_AROUND;
+    }
+    return 2 * Last < MI_FILE_AROUND_ALL ? 2 * Last : MI_FILE_AROUND_ALL;
+}
+
 VOID MiMapFileAround(PMI_FAULT Fault, PMMPTE Prototype, BOOLEAN InOrder)
 {
     ULONG Count = 1;
@@ -257,10 +289,14 @@ VOID MiMapFileAround(PMI_FAULT Fault, PMMPTE Prototype, BOOLEAN InOrder)
         return;
     }
     Fault->GoesOn = InOrder;
-    Limit = MiAroundLimit(Fault, InOrder ? MI_FILE_AROUND_FAR : MI_FILE_AROUND);
+    Limit = MiAroundLimit(Fault, InOrder ? MI_FILE_AROUND_FAR : MiResidentWindow(Fault));
     while (Count < Limit && MiMapNeighbour(Fault, &Fault->PointerPte[Count], &Prototype[Count], Fault->Pte))
     {
         Count++;
+    }
+    if (!InOrder)
+    {
+        MiNoteRead(Fault, Count);
     }
     if (Count > 1)
     {

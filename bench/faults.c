@@ -2,13 +2,17 @@
 /*
  * What a fault costs. On simulated processors: demand zero with zeroed pages at hand, and soft (transition) faults, per page, with one and with two
  * processors in one process; beside it, in the same run, anonymous page faults of the Linux it runs on (first touch of 4 KiB pages, after a round
- * that made the host provide the memory). Rounds alternate; the best of each counts.
+ * that made the host provide the memory). Threads are pinned; trials alternate between one and two threads; the best round of each counts.
  *
  * `faults --count zero|soft` makes a fixed number of faults of one kind and nothing else: for callgrind (scripts/count_instructions.sh).
  */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
 #include "support_machine.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -23,7 +27,7 @@ typedef struct
     PEPROCESS Process;
     ULONG_PTR Base;
     ULONG Threads;
-    pthread_barrier_t Barrier;
+    ULONG Arrived;     /* atomic: at the barrier, all rounds together */
     double DemandZero; /* seconds for all pages of all threads, best round */
     double Soft;
 } RUN;
@@ -45,15 +49,52 @@ static void TouchAll(ULONG_PTR Base, ULONG Access)
     }
 }
 
+/* A barrier of turning threads: one that slept would begin its round late, by as much as a round takes. */
+static void Meet(RUN *Run)
+{
+    ULONG Mine = __atomic_fetch_add(&Run->Arrived, 1, __ATOMIC_ACQ_REL);
+    ULONG Full = (Mine / Run->Threads + 1) * Run->Threads;
+
+    for (ULONG Turn = 1; (LONG)(__atomic_load_n(&Run->Arrived, __ATOMIC_ACQUIRE) - Full) < 0; Turn++)
+    {
+        if (Turn % 4096 == 0)
+        {
+            sched_yield();
+        }
+    }
+}
+
 static double Timed(RUN *Run, ULONG_PTR Base, ULONG Access)
 {
     double Start;
 
-    pthread_barrier_wait(&Run->Barrier);
+    Meet(Run);
     Start = BenchNow();
     TouchAll(Base, Access);
-    pthread_barrier_wait(&Run->Barrier);
+    Meet(Run);
     return BenchNow() - Start;
+}
+
+/* A thread a processor: a round is over before Linux would notice that two threads share one. */
+static void Pin(ULONG Index)
+{
+    cpu_set_t Allowed;
+    cpu_set_t One;
+
+    if (sched_getaffinity(0, sizeof(Allowed), &Allowed) != 0 || CPU_COUNT(&Allowed) <= (int)Index)
+    {
+        return;
+    }
+    for (int Processor = 0; Processor < CPU_SETSIZE; Processor++)
+    {
+        if (CPU_ISSET(Processor, &Allowed) && Index-- == 0)
+        {
+            CPU_ZERO(&One);
+            CPU_SET(Processor, &One);
+            pthread_setaffinity_np(pthread_self(), sizeof(One), &One);
+            return;
+        }
+    }
 }
 
 static void *Work(void *Argument)
@@ -63,6 +104,7 @@ static void *Work(void *Argument)
     void *Thread = BenchEnter(Worker->Index);
     KAPC_STATE Attached;
 
+    Pin(Worker->Index);
     BENCH_CHECK(HostSetThreadSimulated(TRUE));
     KeStackAttachProcess((PRKPROCESS)Run->Process, &Attached);
     for (int Round = 0; Round < ROUNDS; Round++)
@@ -74,7 +116,7 @@ static void *Work(void *Argument)
         {
             Run->Base = BenchAllocate(Run->Process, (SIZE_T)Run->Threads * PAGES_EACH);
         }
-        pthread_barrier_wait(&Run->Barrier);
+        Meet(Run);
         Base = Run->Base + ((ULONG_PTR)Worker->Index * PAGES_EACH << PAGE_SHIFT);
         Seconds = Timed(Run, Base, PORT_FAULT_WRITE);
         Run->DemandZero = Worker->Index == 0 && Seconds < Run->DemandZero ? Seconds : Run->DemandZero;
@@ -107,7 +149,6 @@ static void Measure(RUN *Run, ULONG Threads)
     Run->Threads = Threads;
     Run->DemandZero = Run->Soft = 1e9;
     Run->Process = BenchCreateProcess("faults");
-    pthread_barrier_init(&Run->Barrier, NULL, Threads);
     for (ULONG Index = 0; Index < Threads; Index++)
     {
         Workers[Index] = (WORKER){ Run, Index };
@@ -117,7 +158,6 @@ static void Measure(RUN *Run, ULONG Threads)
     {
         pthread_join(Handles[Index], NULL);
     }
-    pthread_barrier_destroy(&Run->Barrier);
     BenchEndProcess(Run->Process);
 }
 

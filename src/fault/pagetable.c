@@ -152,22 +152,25 @@ static NTSTATUS MiMakeTable(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PMMPTE *Point
 
     for (;;)
     {
-        PFN_NUMBER Hold;
-        MI_FAULT_RESULT Result;
+        /* The page that was read for us is held until this attempt is over, also if others were faster to make it valid. */
+        PFN_NUMBER Hold = Fault.HeldFrame;
+        MI_FAULT_RESULT Result = MiFaultResolved;
         NTSTATUS Status;
 
-        Fault.Level = MiWalk(Space->TopLevel, Va, &Fault.PointerPte);
-        if (Fault.Level == 0)
-        {
-            *PointerPte = Fault.PointerPte;
-            return STATUS_SUCCESS;
-        }
-        Hold = Fault.HeldFrame;
         Fault.HeldFrame = 0;
-        Result = MiResolvePageTableFault(&Fault);
+        Fault.Level = MiWalk(Space->TopLevel, Va, &Fault.PointerPte);
+        if (Fault.Level != 0)
+        {
+            Result = MiResolvePageTableFault(&Fault);
+        }
         if (Hold != 0)
         {
             MiReleaseHeldFrame(Hold);
+        }
+        if (Result == MiFaultResolved)
+        {
+            *PointerPte = Fault.PointerPte;
+            return STATUS_SUCCESS;
         }
         if (Result == MiFaultRetry)
         {

@@ -22,6 +22,7 @@
 #include "host_thread.h"
 
 #include <errno.h>
+#include <link.h>
 #include <linux/futex.h>
 #include <signal.h>
 #include <time.h>
@@ -43,6 +44,7 @@ typedef struct _HOST_GANG_LIST
     ULONG64 SliceEnd;   /* of the loaded space; means nothing while nobody waits */
     ULONG64 NextSignal;
     LONG ProcessId;
+    ULONG_PTR ProgramStart, ProgramEnd; /* the program's own code */
     HOST_SIGNAL_ACTION PreviousAction;
     HOST_SIGNAL_ACTION PreviousInterrupt;
 } HOST_GANG_LIST;
@@ -428,11 +430,28 @@ HOST_NOT_SANITIZED static void HostPreemptHandler(int Signal, siginfo_t *Info, v
 /* The program's own code: not a library's, which may hold a lock there (the C library's above all). */
 static BOOLEAN HostIsProgramCode(ULONG_PTR Address)
 {
-    extern const char __executable_start[], etext[];
-
-    return Address >= (ULONG_PTR)__executable_start && Address < (ULONG_PTR)etext;
+    return Address >= HostGang.ProgramStart && Address < HostGang.ProgramEnd;
 }
 #endif
+
+/* The program is the first object that the dynamic linker knows. Asked at start: a signal handler may not ask. */
+static int HostNoteProgramCode(struct dl_phdr_info *Object, size_t Size, void *Context)
+{
+    (void)Size;
+    (void)Context;
+    for (int Index = 0; Index < Object->dlpi_phnum; Index += 1)
+    {
+        const ElfW(Phdr) *Segment = &Object->dlpi_phdr[Index];
+
+        if (Segment->p_type == PT_LOAD && (Segment->p_flags & PF_X) != 0)
+        {
+            HostGang.ProgramStart = Object->dlpi_addr + Segment->p_vaddr;
+            HostGang.ProgramEnd = HostGang.ProgramStart + Segment->p_memsz;
+            break;
+        }
+    }
+    return 1;
+}
 
 HOST_NOT_SANITIZED static void HostInterruptHandler(int Signal, siginfo_t *Info, void *Context)
 {
@@ -463,6 +482,7 @@ VOID HostInitializeGang(VOID)
     HostGang = (HOST_GANG_LIST){ .ProcessId = (LONG)getpid() };
     HostInitializeList(&HostGang.Running);
     HostInitializeList(&HostGang.Queue);
+    dl_iterate_phdr(HostNoteProgramCode, NULL);
     HostSetSignalAction(HOST_PREEMPT_SIGNAL, (ULONG_PTR)HostPreemptHandler, &HostGang.PreviousAction);
     HostSetSignalAction(HOST_INTERRUPT_SIGNAL, (ULONG_PTR)HostInterruptHandler, &HostGang.PreviousInterrupt);
     HostBeforePark = HostParkBegins;

@@ -138,3 +138,20 @@ NTSTATUS NtCaptureAttributes(const OBJECT_ATTRIBUTES *Source, PNT_ATTRIBUTES Tar
     return Attributes.ObjectName != NULL ? NtCaptureString(Attributes.ObjectName, &Target->Name)
                                          : STATUS_SUCCESS;
 }
+
+NTSTATUS NtOpenByName(PHANDLE Handle, ACCESS_MASK DesiredAccess, const OBJECT_ATTRIBUTES *ObjectAttributes,
+                      NT_OPEN_NAMED *Open)
+{
+    NT_ATTRIBUTES Attributes;
+    NTSTATUS Status = ObjectAttributes == NULL ? STATUS_INVALID_PARAMETER
+                                               : NtCaptureAttributes(ObjectAttributes, &Attributes);
+
+    if (!NT_SUCCESS(Status))
+    {
+        return Status;
+    }
+    Status =
+        Attributes.Name.Length == 0 ? STATUS_OBJECT_NAME_INVALID : Open(Handle, DesiredAccess, &Attributes);
+    NtFreeString(&Attributes.Name);
+    return Status;
+}

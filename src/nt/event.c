@@ -96,18 +96,7 @@ static NTSTATUS NtpCreateEvent(PHANDLE EventHandle, ACCESS_MASK DesiredAccess,
 static NTSTATUS NtpOpenEvent(PHANDLE EventHandle, ACCESS_MASK DesiredAccess,
                              POBJECT_ATTRIBUTES ObjectAttributes)
 {
-    NT_ATTRIBUTES Attributes;
-    NTSTATUS Status = ObjectAttributes == NULL ? STATUS_INVALID_PARAMETER
-                                               : NtCaptureAttributes(ObjectAttributes, &Attributes);
-
-    if (!NT_SUCCESS(Status))
-    {
-        return Status;
-    }
-    Status = Attributes.Name.Length == 0 ? STATUS_OBJECT_NAME_INVALID
-                                         : NtpOpenNamedEvent(EventHandle, DesiredAccess, &Attributes);
-    NtFreeString(&Attributes.Name);
-    return Status;
+    return NtOpenByName(EventHandle, DesiredAccess, ObjectAttributes, NtpOpenNamedEvent);
 }
 
 /* ---- Setting ------------------------------------------------------------------------------------------- */

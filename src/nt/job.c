@@ -63,18 +63,7 @@ static NTSTATUS NtpCreateJobObject(PHANDLE JobHandle, ACCESS_MASK DesiredAccess,
 static NTSTATUS NtpOpenJobObject(PHANDLE JobHandle, ACCESS_MASK DesiredAccess,
                                  POBJECT_ATTRIBUTES ObjectAttributes)
 {
-    NT_ATTRIBUTES Attributes;
-    NTSTATUS Status = ObjectAttributes == NULL ? STATUS_INVALID_PARAMETER
-                                               : NtCaptureAttributes(ObjectAttributes, &Attributes);
-
-    if (!NT_SUCCESS(Status))
-    {
-        return Status;
-    }
-    Status = Attributes.Name.Length == 0 ? STATUS_OBJECT_NAME_INVALID
-                                         : NtpOpenNamedJob(JobHandle, DesiredAccess, &Attributes);
-    NtFreeString(&Attributes.Name);
-    return Status;
+    return NtOpenByName(JobHandle, DesiredAccess, ObjectAttributes, NtpOpenNamedJob);
 }
 
 NTSTATUS NtReferenceJob(HANDLE Handle, ACCESS_MASK Access, PEJOB *Job)

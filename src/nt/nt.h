@@ -141,6 +141,14 @@ typedef struct _NT_ATTRIBUTES
 
 NTSTATUS NtCaptureAttributes(const OBJECT_ATTRIBUTES *Source, PNT_ATTRIBUTES Target);
 
+/*
+ * What the NtOpen services of named objects have in common: attributes are captured, a name is demanded, Open finds the object and makes
+ * the handle. STATUS_INVALID_PARAMETER (no attributes), STATUS_OBJECT_NAME_INVALID (no name), what Open says. capture.c
+ */
+typedef NTSTATUS NT_OPEN_NAMED(PHANDLE Handle, ACCESS_MASK DesiredAccess, const NT_ATTRIBUTES *Attributes);
+NTSTATUS NtOpenByName(PHANDLE Handle, ACCESS_MASK DesiredAccess, const OBJECT_ATTRIBUTES *ObjectAttributes,
+                      NT_OPEN_NAMED *Open);
+
 /* Extended parameters of NtAllocateVirtualMemoryEx and NtMapViewOfSectionEx. memory.c */
 NTSTATUS NtCaptureParameters(const MEM_EXTENDED_PARAMETER *Parameters, ULONG Count,
                              PMI_ALLOCATION Allocation);

@@ -186,18 +186,7 @@ static NTSTATUS NtpCreateSectionEx(PHANDLE SectionHandle, ACCESS_MASK DesiredAcc
 static NTSTATUS NtpOpenSection(PHANDLE SectionHandle, ACCESS_MASK DesiredAccess,
                                POBJECT_ATTRIBUTES ObjectAttributes)
 {
-    NT_ATTRIBUTES Attributes;
-    NTSTATUS Status = ObjectAttributes == NULL ? STATUS_INVALID_PARAMETER
-                                               : NtCaptureAttributes(ObjectAttributes, &Attributes);
-
-    if (!NT_SUCCESS(Status))
-    {
-        return Status;
-    }
-    Status = Attributes.Name.Length == 0 ? STATUS_OBJECT_NAME_INVALID
-                                         : NtpOpenNamedSection(SectionHandle, DesiredAccess, &Attributes);
-    NtFreeString(&Attributes.Name);
-    return Status;
+    return NtOpenByName(SectionHandle, DesiredAccess, ObjectAttributes, NtpOpenNamedSection);
 }
 
 NTSTATUS NTAPI MmCreateSection(PVOID *SectionObject, ACCESS_MASK DesiredAccess,

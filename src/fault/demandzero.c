@@ -73,6 +73,7 @@ MI_FAULT_RESULT MiResolveWatchedWrite(PMI_FAULT Fault)
 MI_FAULT_RESULT MiResolveDemandZeroFault(PMI_FAULT Fault)
 {
     PFN_NUMBER Frame = MiAllocatePage(MI_PAGE_ZEROED | MiPreferredNode(Fault));
+    MMPFNENTRY Entry;
     PMMPFN Pfn;
 
     if (Frame == 0)
@@ -83,7 +84,9 @@ MI_FAULT_RESULT MiResolveDemandZeroFault(PMI_FAULT Fault)
     Pfn->u1.ShareCount = 1;
     Pfn->PteAddress = Fault->PointerPte;
     Pfn->OriginalPte = MiMakeDemandZeroPte(Fault->Protection);
-    Pfn->e1.Priority = MiPagePriority(Fault) & 7u;
+    Entry = MiReadPfnEntry(Pfn);
+    Entry.Priority = MiPagePriority(Fault) & 7u;
+    MiWritePfnEntry(Pfn, Entry); /* ours, but a search for contiguous frames may look */
     if (Fault->Pte.Long == 0)
     {
         MiAddUsedEntries(Fault->PointerPte, 1);

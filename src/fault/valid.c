@@ -58,6 +58,7 @@ static VOID MiLeaveSharedPage(PMMPFN Pfn, BOOLEAN Dirty)
 
 static MI_FAULT_RESULT MiCopyOnWrite(PMI_FAULT Fault)
 {
+    MMPFNENTRY Entry;
     PFN_NUMBER OldFrame = Fault->Pte.Hard.PageFrameNumber;
     PMMPFN OldPfn = MiPfn(OldFrame);
     ULONG Protection = MiProtectionFromValidPte(Fault->Pte) & ~1u; /* WRITECOPY -> READWRITE */
@@ -100,8 +101,10 @@ static MI_FAULT_RESULT MiCopyOnWrite(PMI_FAULT Fault)
     Pfn->u1.ShareCount = 1;
     Pfn->PteAddress = Fault->PointerPte;
     Pfn->OriginalPte = MiMakeDemandZeroPte(Protection);
-    Pfn->e1.Priority = MiPagePriority(Fault) & 7u;
-    Pfn->e1.Modified = 1;
+    Entry = MiReadPfnEntry(Pfn);
+    Entry.Priority = MiPagePriority(Fault) & 7u;
+    Entry.Modified = 1;
+    MiWritePfnEntry(Pfn, Entry);
     Pte = MiMakeValidPte(Frame, Protection, !Fault->Space->System);
     Pte.Long |= MM_PTE_DIRTY | (Fault->Pte.Long & MM_PTE_LOCKED_MASK);
     Pte = MiExchangePte(Fault->PointerPte, Pte);

@@ -299,7 +299,8 @@ static NTSTATUS NtmmpStartRooms(const NTMM_PARAMETERS *Parameters)
                                 .Randomize = Parameters->Randomize,
                                 .Seed = Parameters->Seed,
                                 .ClearPageFileAtShutdown = Parameters->ClearPagingFiles,
-                                .EncryptPagingFile = Parameters->EncryptPagingFiles };
+                                .EncryptPagingFile = Parameters->EncryptPagingFiles,
+                                .CaseSensitiveNames = Parameters->CaseSensitiveNames };
     NTSTATUS Status = MmInitializeSystem(&Boot, &NtmmMachine.BootThread);
     CHAR Text[128];
 

@@ -52,9 +52,11 @@ typedef struct _NTMM_PARAMETERS
     BOOLEAN Randomize;        /* address space layout of the processes */
     BOOLEAN ClearPagingFiles; /* overwrites them with zeros at shutdown (ClearPageFileAtShutdown) */
     BOOLEAN
-    EncryptPagingFiles;    /* with a key that nobody keeps; STATUS_NOT_SUPPORTED where libcrypto is missing */
-    ULONG64 Seed;          /* of both; with Randomize alone 0 draws one */
-    ULONG MaximumMappings; /* host mappings of NT pages at a time; default: what Linux leaves */
+    EncryptPagingFiles; /* with a key that nobody keeps; STATUS_NOT_SUPPORTED where libcrypto is missing */
+    BOOLEAN
+    CaseSensitiveNames; /* of objects opened without OBJ_CASE_INSENSITIVE (the registry's ObCaseInsensitive is 0) */
+    ULONG64 Seed;       /* of both; with Randomize alone 0 draws one */
+    ULONG MaximumMappings;       /* host mappings of NT pages at a time; default: what Linux leaves */
     ULONG TimeSliceMicroseconds; /* of a natively loaded address space; default 10000 */
     ULONG Nodes;                 /* of NUMA, 1..16; RAM and processors are shared out evenly; default 1 */
     ULONG PageColours; /* free and zeroed pages apart by colour: a power of two up to 256; default 1 */

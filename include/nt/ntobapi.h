@@ -113,7 +113,15 @@ NTSYSAPI NTSTATUS NTAPI NtSetInformationObject(_In_ HANDLE Handle,
                                                    PVOID ObjectInformation,
                                                _In_ ULONG ObjectInformationLength);
 
-/* Takes the permanence of a named object away: its name goes with its last handle. */
+/*
+ * A named object becomes permanent (as with OBJ_PERMANENT): it lives on, with its name, without handles and references. An object
+ * without a name stays as it is. SeCreatePermanentPrivilege.   STATUS_INVALID_HANDLE
+ */
+NTSYSAPI NTSTATUS NTAPI NtMakePermanentObject(_In_ HANDLE Handle);
+/*
+ * Takes permanence away: the name goes with the last handle, the object with its last reference. DELETE.   STATUS_INVALID_HANDLE,
+ * STATUS_ACCESS_DENIED
+ */
 NTSYSAPI NTSTATUS NTAPI NtMakeTemporaryObject(_In_ HANDLE Handle);
 
 /* ---- jobs (types: nt/jobs.h) ---- */

@@ -62,9 +62,15 @@ NTKERNELAPI NTSTATUS NTAPI ObReferenceObjectByHandle(_In_ HANDLE Handle, _In_ AC
                                                      _In_opt_ POBJECT_TYPE ObjectType,
                                                      _In_ KPROCESSOR_MODE AccessMode, _Out_ PVOID *Object,
                                                      _Out_opt_ POBJECT_HANDLE_INFORMATION HandleInformation);
+/* One more reference, if the object is of that type.   STATUS_OBJECT_TYPE_MISMATCH. IRQL <= DISPATCH_LEVEL */
 NTKERNELAPI NTSTATUS NTAPI ObReferenceObjectByPointer(_In_ PVOID Object, _In_ ACCESS_MASK DesiredAccess,
                                                       _In_opt_ POBJECT_TYPE ObjectType,
                                                       _In_ KPROCESSOR_MODE AccessMode);
+/*
+ * A new handle of an object that the caller has a reference of: of the current process, or with OBJ_KERNEL_HANDLE and KernelMode of the kernel. ObjectType
+ * may be NULL with KernelMode only. PASSIVE_LEVEL.   STATUS_OBJECT_TYPE_MISMATCH, STATUS_INVALID_PARAMETER (attributes that
+ * exclude one another or do not exist), STATUS_INSUFFICIENT_RESOURCES; STATUS_NOT_IMPLEMENTED: OBJ_EXCLUSIVE, PassedAccessState
+ */
 NTKERNELAPI NTSTATUS NTAPI ObOpenObjectByPointer(_In_ PVOID Object, _In_ ULONG HandleAttributes,
                                                  _In_opt_ PVOID PassedAccessState,
                                                  _In_ ACCESS_MASK DesiredAccess,
@@ -72,11 +78,12 @@ NTKERNELAPI NTSTATUS NTAPI ObOpenObjectByPointer(_In_ PVOID Object, _In_ ULONG H
                                                  _In_ KPROCESSOR_MODE AccessMode, _Out_ PHANDLE Handle);
 
 /*
- * Reference at any IRQL; dereference at IRQL <= DISPATCH_LEVEL, the last one deletes. They return the new
- * count.
+ * Reference at any IRQL; dereference at IRQL <= DISPATCH_LEVEL, the last one deletes (at DISPATCH_LEVEL a system thread does). They
+ * return the new count.
  */
 NTKERNELAPI LONG_PTR NTAPI ObfReferenceObject(_In_ PVOID Object);
 NTKERNELAPI LONG_PTR NTAPI ObfDereferenceObject(_In_ PVOID Object);
+/* The same, but a system thread deletes. IRQL <= DISPATCH_LEVEL */
 NTKERNELAPI VOID NTAPI ObDereferenceObjectDeferDelete(_In_ PVOID Object);
 #define ObReferenceObject(Object)   ObfReferenceObject(Object)
 #define ObDereferenceObject(Object) ObfDereferenceObject(Object)

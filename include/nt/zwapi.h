@@ -155,6 +155,7 @@ NTSYSAPI NTSTATUS NTAPI ZwSetInformationObject(_In_ HANDLE Handle,
                                                _In_reads_bytes_(ObjectInformationLength)
                                                    PVOID ObjectInformation,
                                                _In_ ULONG ObjectInformationLength);
+NTSYSAPI NTSTATUS NTAPI ZwMakePermanentObject(_In_ HANDLE Handle);
 NTSYSAPI NTSTATUS NTAPI ZwMakeTemporaryObject(_In_ HANDLE Handle);
 NTSYSAPI NTSTATUS NTAPI ZwCreateJobObject(_Out_ PHANDLE JobHandle, _In_ ACCESS_MASK DesiredAccess,
                                           _In_opt_ POBJECT_ATTRIBUTES ObjectAttributes);

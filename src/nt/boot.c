@@ -24,6 +24,11 @@ static NTSTATUS MmBootKe(const MM_BOOT_CONTEXT *Context)
     return KiInitializeSystem(&Parameters, Context->BootThread);
 }
 
+static NTSTATUS MmBootOb(const MM_BOOT_CONTEXT *Context)
+{
+    return ObInitializeSystem(Context->Parameters->CaseSensitiveNames);
+}
+
 static NTSTATUS MmBootSpace(const MM_BOOT_CONTEXT *Context)
 {
     return MiInitializeSpace(Context->Parameters->Randomize, Context->Parameters->Seed);
@@ -46,7 +51,6 @@ static NTSTATUS MmBootPaging(const MM_BOOT_CONTEXT *Context)
 MM_PLAIN_BOOT(MmBootPhysical, MiInitializePhysical)
 MM_PLAIN_BOOT(MmBootTranslation, MiInitializeTranslation)
 MM_PLAIN_BOOT(MmBootPool, MiInitializePool)
-MM_PLAIN_BOOT(MmBootOb, ObInitializeSystem)
 MM_PLAIN_BOOT(MmBootIo, IoInitializeSystem)
 MM_PLAIN_BOOT(MmBootSection, MiInitializeSection)
 MM_PLAIN_BOOT(MmBootWorkingSets, MiInitializeWorkingSets)

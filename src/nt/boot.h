@@ -12,6 +12,8 @@ typedef struct _MM_BOOT_PARAMETERS
     BOOLEAN NoWorkers; /* system threads are not started (tests that step by hand) */
     BOOLEAN ClearPageFileAtShutdown;
     BOOLEAN EncryptPagingFile;
+    BOOLEAN
+    CaseSensitiveNames; /* of objects, where OBJ_CASE_INSENSITIVE is not given (ObCaseInsensitive is 0) */
     ULONG64 Seed;
 } MM_BOOT_PARAMETERS;
 

@@ -9,7 +9,8 @@ static NTSTATUS NtpOpenNamedEvent(PHANDLE EventHandle, ACCESS_MASK DesiredAccess
                                   const NT_ATTRIBUTES *Attributes)
 {
     PVOID Object;
-    NTSTATUS Status = ObLookupName(&Attributes->Name, &MiState.Ob->EventType, &Object);
+    NTSTATUS Status =
+        ObLookupName(&Attributes->Name, Attributes->Attributes, &MiState.Ob->EventType, &Object);
 
     if (!NT_SUCCESS(Status))
     {
@@ -51,18 +52,7 @@ static NTSTATUS NtpCreateEventObject(PHANDLE EventHandle, ACCESS_MASK DesiredAcc
     Event = Object;
     KeInitializeEvent(&Event->Event, EventType, InitialState);
     Event->Target = &Event->Event;
-    if (Attributes->Name.Length != 0)
-    {
-        Status = ObInsertName(Object, &Attributes->Name);
-        if (NT_SUCCESS(Status) && (Attributes->Attributes & OBJ_PERMANENT) != 0)
-        {
-            Status = STATUS_NOT_IMPLEMENTED; /* nothing would keep the object itself */
-        }
-    }
-    if (NT_SUCCESS(Status))
-    {
-        Status = NtInsertHandle(Object, DesiredAccess, Attributes->Attributes, EventHandle);
-    }
+    Status = NtPublishObject(Object, Attributes, DesiredAccess, EventHandle);
     ObDereferenceObjectBody(Object);
     return Status;
 }

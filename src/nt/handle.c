@@ -142,6 +142,36 @@ NTSTATUS NtInsertHandle(PVOID Object, ACCESS_MASK Access, ULONG Attributes, PHAN
     return Status;
 }
 
+NTSTATUS NtPublishObject(PVOID Object, const NT_ATTRIBUTES *Attributes, ACCESS_MASK Access, PHANDLE Handle)
+{
+    BOOLEAN Named = Attributes->Name.Length != 0;
+    NTSTATUS Status =
+        Named ? ObInsertName(Object, &Attributes->Name, Attributes->Attributes) : STATUS_SUCCESS;
+
+    if (NT_SUCCESS(Status))
+    {
+        Status = NtInsertHandle(Object, Access, Attributes->Attributes, Handle);
+    }
+    if (NT_SUCCESS(Status) && (Attributes->Attributes & OBJ_PERMANENT) != 0)
+    {
+        ObSetPermanent(Object, TRUE);
+    }
+    return Status;
+}
+
+NTSTATUS NtOpenNamed(const OB_TYPE *Type, const NT_ATTRIBUTES *Attributes, ACCESS_MASK Access, PHANDLE Handle)
+{
+    PVOID Object;
+    NTSTATUS Status = ObLookupName(&Attributes->Name, Attributes->Attributes, Type, &Object);
+
+    if (NT_SUCCESS(Status))
+    {
+        Status = NtInsertHandle(Object, Access, Attributes->Attributes, Handle);
+        ObDereferenceObjectBody(Object);
+    }
+    return Status;
+}
+
 /* ---- For drivers --------------------------------------------------------------------------------------- */
 
 NTSTATUS NTAPI ObReferenceObjectByHandle(HANDLE Handle, ACCESS_MASK DesiredAccess, POBJECT_TYPE ObjectType,
@@ -185,4 +215,35 @@ NTSTATUS NTAPI ObReferenceObjectByPointer(PVOID Object, ACCESS_MASK DesiredAcces
     UNREFERENCED_PARAMETER(AccessMode);
     ObReferenceObjectBody(Object);
     return STATUS_SUCCESS;
+}
+
+NTSTATUS NTAPI ObOpenObjectByPointer(PVOID Object, ULONG HandleAttributes, PVOID PassedAccessState,
+                                     ACCESS_MASK DesiredAccess, POBJECT_TYPE ObjectType,
+                                     KPROCESSOR_MODE AccessMode, PHANDLE Handle)
+{
+    BOOLEAN Kernel = (HandleAttributes & OBJ_KERNEL_HANDLE) != 0 && AccessMode == KernelMode;
+    HANDLE New;
+    NTSTATUS Status;
+
+    if ((HandleAttributes & ~(ULONG)(OBJ_VALID_ATTRIBUTES | OBJ_PROTECT_CLOSE)) != 0 ||
+        (HandleAttributes & (OBJ_EXCLUSIVE | OBJ_INHERIT)) == (OBJ_EXCLUSIVE | OBJ_INHERIT))
+    {
+        return STATUS_INVALID_PARAMETER;
+    }
+    if (PassedAccessState != NULL || (HandleAttributes & OBJ_EXCLUSIVE) != 0)
+    {
+        return STATUS_NOT_IMPLEMENTED; /* there are no tokens, and no objects of one process alone */
+    }
+    if (ObjectType == NULL ? AccessMode != KernelMode
+                           : ObGetType(Object) != (const OB_TYPE *)(PVOID)ObjectType)
+    {
+        return STATUS_OBJECT_TYPE_MISMATCH;
+    }
+    Status = ObInsertHandleEx(Kernel ? MiState.Ob->KernelTable : NtCurrentTable(), Object,
+                              NtMapAccess(DesiredAccess, ObGetType(Object)), HandleAttributes, &New);
+    if (NT_SUCCESS(Status))
+    {
+        *Handle = Kernel ? (HANDLE)((ULONG_PTR)New | NT_KERNEL_HANDLE) : New;
+    }
+    return Status;
 }

@@ -59,8 +59,12 @@ static NTSTATUS NtNameMemoryEvent(NT_MEMORY_EVENT Event)
     KeInitializeEvent(&Object->Event, NotificationEvent, FALSE);
     Object->Target = NtMemoryEvent(Event);
     MiState.Nt->MemoryEvents[Event] = Object;
-    ObSetPermanent(Object, TRUE);
-    return ObInsertName(Object, &Name);
+    Status = ObInsertName(Object, &Name, OBJ_CASE_INSENSITIVE);
+    if (NT_SUCCESS(Status))
+    {
+        ObSetPermanent(Object, TRUE);
+    }
+    return Status;
 }
 
 NTSTATUS NtInitializeServices(void)
@@ -91,13 +95,14 @@ VOID NtShutdownServices(void)
         return;
     }
     NtAwaitSystemThreads();
+    ObMakeAllTemporary();
+    ObFinishDeletions(); /* what they keep belongs to rooms that go after this one */
     for (ULONG Event = 0; Event < NtMemoryEventMaximum; Event++)
     {
         PNT_EVENT Object = MiState.Nt->MemoryEvents[Event];
 
         if (Object != NULL)
         {
-            ObSetPermanent(Object, FALSE);
             ObDereferenceObjectBody(Object);
         }
     }

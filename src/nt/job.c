@@ -6,15 +6,7 @@
 
 static NTSTATUS NtpOpenNamedJob(PHANDLE JobHandle, ACCESS_MASK DesiredAccess, const NT_ATTRIBUTES *Attributes)
 {
-    PVOID Object;
-    NTSTATUS Status = ObLookupName(&Attributes->Name, &MiState.Space->JobType, &Object);
-
-    if (NT_SUCCESS(Status))
-    {
-        Status = NtInsertHandle(Object, DesiredAccess, Attributes->Attributes, JobHandle);
-        ObDereferenceObjectBody(Object);
-    }
-    return Status;
+    return NtOpenNamed(&MiState.Space->JobType, Attributes, DesiredAccess, JobHandle);
 }
 
 static NTSTATUS NtpCreateNewJob(PHANDLE JobHandle, ACCESS_MASK DesiredAccess, const NT_ATTRIBUTES *Attributes)
@@ -26,14 +18,7 @@ static NTSTATUS NtpCreateNewJob(PHANDLE JobHandle, ACCESS_MASK DesiredAccess, co
     {
         return Status;
     }
-    if (Attributes->Name.Length != 0)
-    {
-        Status = ObInsertName(Job, &Attributes->Name);
-    }
-    if (NT_SUCCESS(Status))
-    {
-        Status = NtInsertHandle(Job, DesiredAccess, Attributes->Attributes, JobHandle);
-    }
+    Status = NtPublishObject(Job, Attributes, DesiredAccess, JobHandle);
     ObDereferenceObjectBody(Job);
     return Status;
 }
@@ -48,9 +33,7 @@ static NTSTATUS NtpCreateJobObject(PHANDLE JobHandle, ACCESS_MASK DesiredAccess,
     {
         return Status;
     }
-    Status = (Attributes.Attributes & OBJ_PERMANENT) != 0
-                 ? STATUS_NOT_IMPLEMENTED
-                 : NtpCreateNewJob(JobHandle, DesiredAccess, &Attributes);
+    Status = NtpCreateNewJob(JobHandle, DesiredAccess, &Attributes);
     if (Status == STATUS_OBJECT_NAME_COLLISION && (Attributes.Attributes & OBJ_OPENIF) != 0)
     {
         Status = NtpOpenNamedJob(JobHandle, DesiredAccess, &Attributes);

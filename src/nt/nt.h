@@ -173,6 +173,15 @@ NTSTATUS NtReferenceWaitable(HANDLE Handle, PVOID *Object, PVOID *Header);
 ACCESS_MASK NtMapAccess(ACCESS_MASK Desired, const OB_TYPE *Type);
 
 /*
+ * A new object gets its name, if it has one, its handle and, if it has a name and OBJ_PERMANENT is given, permanence; or nothing. Object keeps the caller's
+ * reference. STATUS_OBJECT_NAME_COLLISION, STATUS_INSUFFICIENT_RESOURCES.
+ */
+NTSTATUS NtPublishObject(PVOID Object, const NT_ATTRIBUTES *Attributes, ACCESS_MASK Access, PHANDLE Handle);
+/* A handle of the object of that name. STATUS_OBJECT_NAME_NOT_FOUND, STATUS_OBJECT_TYPE_MISMATCH. */
+NTSTATUS NtOpenNamed(const OB_TYPE *Type, const NT_ATTRIBUTES *Attributes, ACCESS_MASK Access,
+                     PHANDLE Handle);
+
+/*
  * Inserts a new handle of the caller's table and writes it to *Handle; on failure nothing remains. Object
  * keeps the caller's reference.
  */

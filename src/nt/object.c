@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* NtQueryObject and NtSetInformationObject: whether a child inherits a handle, and whether it can be closed. */
+/* What a handle is (whether a child inherits it, whether it can be closed), and whether an object outlives its handles. */
 #include "nt/nt.h"
 #include "rtl/memory.h"
 
@@ -68,6 +68,32 @@ static NTSTATUS NtpSetInformationObject(HANDLE Handle, OBJECT_INFORMATION_CLASS 
                                      (Information.ProtectFromClose ? OBJ_PROTECT_CLOSE : 0u));
 }
 
+/* ---- Permanence ---------------------------------------------------------------------------------------- */
+
+static NTSTATUS NtpSetPermanent(HANDLE Handle, ACCESS_MASK Access, BOOLEAN Permanent)
+{
+    OB_HANDLE_TABLE *Table = NtTableOfHandle(&Handle);
+    PVOID Object;
+    NTSTATUS Status = ObReferenceHandle(Table, Handle, Access, NULL, NtPreviousMode(), &Object, NULL);
+
+    if (NT_SUCCESS(Status))
+    {
+        ObSetPermanent(Object, Permanent);
+        ObDereferenceObjectBody(Object);
+    }
+    return Status;
+}
+
+static NTSTATUS NtpMakePermanentObject(HANDLE Handle)
+{
+    return NtpSetPermanent(Handle, 0, TRUE);
+}
+
+static NTSTATUS NtpMakeTemporaryObject(HANDLE Handle)
+{
+    return NtpSetPermanent(Handle, DELETE, FALSE);
+}
+
 NT_SERVICE(QueryObject,
            (HANDLE Handle, OBJECT_INFORMATION_CLASS ObjectInformationClass, PVOID ObjectInformation,
             ULONG ObjectInformationLength, PULONG ReturnLength),
@@ -76,3 +102,5 @@ NT_SERVICE(SetInformationObject,
            (HANDLE Handle, OBJECT_INFORMATION_CLASS ObjectInformationClass, PVOID ObjectInformation,
             ULONG ObjectInformationLength),
            (Handle, ObjectInformationClass, ObjectInformation, ObjectInformationLength))
+NT_SERVICE(MakePermanentObject, (HANDLE Handle), (Handle))
+NT_SERVICE(MakeTemporaryObject, (HANDLE Handle), (Handle))

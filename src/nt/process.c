@@ -316,20 +316,6 @@ static NTSTATUS NtpDuplicateObject(HANDLE SourceProcessHandle, HANDLE SourceHand
     return Status;
 }
 
-static NTSTATUS NtpMakeTemporaryObject(HANDLE Handle)
-{
-    OB_HANDLE_TABLE *Table = NtTableOfHandle(&Handle);
-    PVOID Object;
-    NTSTATUS Status = ObReferenceHandle(Table, Handle, DELETE, NULL, NtPreviousMode(), &Object, NULL);
-
-    if (NT_SUCCESS(Status))
-    {
-        ObSetPermanent(Object, FALSE);
-        ObDereferenceObjectBody(Object);
-    }
-    return Status;
-}
-
 NT_SERVICE(CreateProcess,
            (PHANDLE ProcessHandle, ACCESS_MASK DesiredAccess, POBJECT_ATTRIBUTES ObjectAttributes,
             HANDLE ParentProcess, BOOLEAN InheritObjectTable, HANDLE SectionHandle, HANDLE DebugPort,
@@ -353,4 +339,3 @@ NT_SERVICE(DuplicateObject,
             ACCESS_MASK DesiredAccess, ULONG HandleAttributes, ULONG Options),
            (SourceProcessHandle, SourceHandle, TargetProcessHandle, TargetHandle, DesiredAccess,
             HandleAttributes, Options))
-NT_SERVICE(MakeTemporaryObject, (HANDLE Handle), (Handle))

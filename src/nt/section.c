@@ -30,16 +30,7 @@ static ACCESS_MASK NtpFileAccess(ULONG Protect)
 static NTSTATUS NtpOpenNamedSection(PHANDLE SectionHandle, ACCESS_MASK DesiredAccess,
                                     const NT_ATTRIBUTES *Attributes)
 {
-    PVOID Object;
-    NTSTATUS Status = ObLookupName(&Attributes->Name, &MiState.Section->SectionType, &Object);
-
-    if (!NT_SUCCESS(Status))
-    {
-        return Status;
-    }
-    Status = NtInsertHandle(Object, DesiredAccess, Attributes->Attributes, SectionHandle);
-    ObDereferenceObjectBody(Object);
-    return Status;
+    return NtOpenNamed(&MiState.Section->SectionType, Attributes, DesiredAccess, SectionHandle);
 }
 
 /* A section with its name and handle, or nothing. */
@@ -49,10 +40,6 @@ static NTSTATUS NtpPublishSection(const MI_SECTION_REQUEST *Request, const NT_AT
     PSECTION Section;
     NTSTATUS Status;
 
-    if ((Attributes->Attributes & OBJ_PERMANENT) != 0)
-    {
-        return STATUS_NOT_IMPLEMENTED; /* nothing would keep the object itself */
-    }
     if ((Request->Attributes & SEC_IMAGE) != 0 && Request->FileObject != NULL)
     {
         /* Images are read from the storage: what views and the cache have modified must be there. */
@@ -65,14 +52,7 @@ static NTSTATUS NtpPublishSection(const MI_SECTION_REQUEST *Request, const NT_AT
     {
         return Status;
     }
-    if (Attributes->Name.Length != 0)
-    {
-        Status = ObInsertName(Section, &Attributes->Name);
-    }
-    if (NT_SUCCESS(Status))
-    {
-        Status = NtInsertHandle(Section, DesiredAccess, Attributes->Attributes, SectionHandle);
-    }
+    Status = NtPublishObject(Section, Attributes, DesiredAccess, SectionHandle);
     ObDereferenceObjectBody(Section);
     if (Status == STATUS_OBJECT_NAME_COLLISION && (Attributes->Attributes & OBJ_OPENIF) != 0)
     {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The namespace: a flat hash of full names, compared without case, which is all that sections and notification events need. A name
- * holds no reference. Looking up therefore takes its reference only if there is still one to be shared, and a dying object
- * is as good as gone although its name is still linked.
+ * The namespace: a flat hash of full names, which is all that sections and notification events need. The hash is that of the name without case,
+ * so that one list has all spellings, whether a caller tells them apart or not. A name holds no reference. Looking up therefore takes its
+ * reference only if there is still one to be shared, and a dying object is as good as gone although its name is still linked.
  */
 #include "ob/ob.h"
 #include "rtl/memory.h"
@@ -30,15 +30,16 @@ static PLIST_ENTRY ObpNameBucket(PCUNICODE_STRING Name)
 }
 
 /* A referenced object of that name or NULL. Names locked, shared or exclusive. */
-static PVOID ObpFindName(PCUNICODE_STRING Name)
+static PVOID ObpFindName(PCUNICODE_STRING Name, ULONG Attributes)
 {
     PLIST_ENTRY Bucket = ObpNameBucket(Name);
+    BOOLEAN AnyCase = !MiState.Ob->CaseSensitive || (Attributes & OBJ_CASE_INSENSITIVE) != 0;
 
     for (PLIST_ENTRY Entry = Bucket->Flink; Entry != Bucket; Entry = Entry->Flink)
     {
         OBJECT_HEADER *Header = CONTAINING_RECORD(Entry, OBJECT_HEADER, NameLinks);
 
-        if (RtlEqualUnicodeString(&Header->Name, Name, TRUE) && ObReferenceObjectSafe(Header + 1))
+        if (RtlEqualUnicodeString(&Header->Name, Name, AnyCase) && ObReferenceObjectSafe(Header + 1))
         {
             return Header + 1;
         }
@@ -46,7 +47,7 @@ static PVOID ObpFindName(PCUNICODE_STRING Name)
     return NULL;
 }
 
-NTSTATUS ObInsertName(PVOID Object, PCUNICODE_STRING Name)
+NTSTATUS ObInsertName(PVOID Object, PCUNICODE_STRING Name, ULONG Attributes)
 {
     OBJECT_HEADER *Header = ObHeader(Object);
     NTSTATUS Status = STATUS_SUCCESS;
@@ -64,7 +65,7 @@ NTSTATUS ObInsertName(PVOID Object, PCUNICODE_STRING Name)
     }
     RtlCopyMemory(Buffer, Name->Buffer, Name->Length);
     ObpLockNames();
-    Existing = ObpFindName(Name);
+    Existing = ObpFindName(Name, Attributes);
     if (Existing != NULL)
     {
         Status = STATUS_OBJECT_NAME_COLLISION;
@@ -145,22 +146,66 @@ VOID ObRemoveUnusedName(PVOID Object)
 
 VOID ObSetPermanent(PVOID Object, BOOLEAN Permanent)
 {
+    OBJECT_HEADER *Header = ObHeader(Object);
+    BOOLEAN Change;
+
     ObpLockNames();
-    ObHeader(Object)->Permanent = Permanent;
+    Change = Header->Permanent != Permanent && (!Permanent || Header->Name.Buffer != NULL);
+    if (Change)
+    {
+        Header->Permanent = Permanent;
+    }
     ObpUnlockNames();
-    if (!Permanent)
+    if (Change && Permanent)
+    {
+        ObReferenceObjectBody(Object);
+    }
+    else if (Change)
     {
         ObRemoveUnusedName(Object);
+        ObDereferenceObjectBody(Object);
     }
 }
 
-NTSTATUS ObLookupName(PCUNICODE_STRING Name, const OB_TYPE *Type, PVOID *Object)
+/* A referenced permanent object, or NULL. */
+static PVOID ObpFindPermanent(void)
+{
+    PVOID Found = NULL;
+
+    ObpLockNames();
+    for (ULONG Bucket = 0; Bucket < OB_NAME_BUCKETS && Found == NULL; Bucket++)
+    {
+        PLIST_ENTRY List = &MiState.Ob->Names[Bucket];
+
+        for (PLIST_ENTRY Entry = List->Flink; Entry != List && Found == NULL; Entry = Entry->Flink)
+        {
+            OBJECT_HEADER *Header = CONTAINING_RECORD(Entry, OBJECT_HEADER, NameLinks);
+
+            Found = Header->Permanent && ObReferenceObjectSafe(Header + 1) ? Header + 1 : NULL;
+        }
+    }
+    ObpUnlockNames();
+    return Found;
+}
+
+VOID ObMakeAllTemporary(void)
+{
+    PVOID Object;
+
+    while ((Object = ObpFindPermanent()) != NULL)
+    {
+        ObSetPermanent(Object, FALSE);
+        ObDereferenceObjectBody(Object);
+    }
+}
+
+NTSTATUS ObLookupName(PCUNICODE_STRING Name, ULONG Attributes, const OB_TYPE *Type, PVOID *Object)
 {
     PVOID Found;
 
     KiAcquirePushLockShared(&MiState.Ob->NameLock);
     KiNoteLockAcquired(&MiState.Ob->NameLock, KiLockHandleTable, FALSE);
-    Found = ObpFindName(Name);
+    Found = ObpFindName(Name, Attributes);
     KiNoteLockReleased(&MiState.Ob->NameLock);
     KiReleasePushLockShared(&MiState.Ob->NameLock);
     if (Found == NULL)

@@ -24,11 +24,15 @@ typedef struct _OBJECT_HEADER
 {
     volatile LONG64 PointerCount; /* [C] handles included */
     volatile LONG HandleCount;    /* [C] */
-    BOOLEAN Permanent;            /* [N] keeps its name without a handle */
-    const OB_TYPE *Type;          /* fixed */
-    SIZE_T BodySize;              /* fixed */
-    UNICODE_STRING Name;          /* [N] Buffer from pool; empty: unnamed */
-    LIST_ENTRY NameLinks;         /* [N] */
+    BOOLEAN Permanent;   /* [N] keeps itself and its name without a handle: one reference is its own */
+    const OB_TYPE *Type; /* fixed */
+    union
+    {
+        SIZE_T BodySize;                   /* fixed */
+        struct _OBJECT_HEADER *NextToFree; /* no reference is left, and its deletion was put off */
+    };
+    UNICODE_STRING Name;  /* [N] Buffer from pool; empty: unnamed */
+    LIST_ENTRY NameLinks; /* [N] */
 } OBJECT_HEADER;
 
 C_ASSERT(sizeof(OBJECT_HEADER) == 64);
@@ -43,10 +47,16 @@ typedef struct _OB_STATE
     LIST_ENTRY Names[OB_NAME_BUCKETS]; /* [N] by hash of the name */
     OB_HANDLE_TABLE *KernelTable;      /* fixed */
     OB_TYPE EventType;                 /* fixed; bodies are KEVENTs */
-    volatile LONG64 ObjectCount;       /* [C] */
+    BOOLEAN CaseSensitive;             /* fixed: names without OBJ_CASE_INSENSITIVE are compared with case */
+    OBJECT_HEADER *volatile Unneeded;  /* [C] objects whose deletion was put off, the last one first */
+    volatile BOOLEAN DeletionQueued;   /* [C] DeletionItem is on its way */
+    volatile ULONG Deletions;          /* [C] on their way or at work */
+    WORK_QUEUE_ITEM DeletionItem;
+    volatile LONG64 ObjectCount; /* [C] */
 } OB_STATE;
 
-NTSTATUS ObInitializeSystem(void);
+/* CaseSensitive: the registry's ObCaseInsensitive is 0, which is not the default. */
+NTSTATUS ObInitializeSystem(BOOLEAN CaseSensitive);
 VOID ObShutdownSystem(void); /* bug-checks when objects are left */
 
 /* ---- Objects (object.c) ---------------------------------------------------------------------------------- */
@@ -56,8 +66,15 @@ NTSTATUS ObCreateObjectBody(const OB_TYPE *Type, SIZE_T Size, PVOID *Object);
 VOID ObReferenceObjectBody(PVOID Object);    /* the caller has a reference; any IRQL */
 BOOLEAN ObReferenceObjectSafe(PVOID Object); /* FALSE when the count is already zero; any IRQL */
 
-/* The last one deletes the object; IRQL < DISPATCH_LEVEL then, and no lock held that Delete takes. */
+/*
+ * The last one deletes the object, and no lock is held then that Delete takes. At DISPATCH_LEVEL a system thread deletes it; above, the last one is
+ * a bug check.
+ */
 VOID ObDereferenceObjectBody(PVOID Object);
+/* A system thread deletes the object in any case. IRQL <= DISPATCH_LEVEL. */
+VOID ObDereferenceObjectLater(PVOID Object);
+/* Deletes what is left of these, and returns when no system thread is at it. PASSIVE_LEVEL, no locks. */
+VOID ObFinishDeletions(void);
 const OB_TYPE *ObGetType(PVOID Object);
 
 static FORCEINLINE OBJECT_HEADER *ObHeader(PVOID Object)
@@ -68,18 +85,24 @@ static FORCEINLINE OBJECT_HEADER *ObHeader(PVOID Object)
 /* ---- Names (name.c) -------------------------------------------------------------------------------------- */
 
 /*
- * Names are compared without case. An object has one name at most (STATUS_INVALID_PARAMETER). The name goes with the last handle, if
- * the object is not permanent, and with the object. STATUS_OBJECT_NAME_INVALID (empty), STATUS_OBJECT_NAME_COLLISION,
- * STATUS_INSUFFICIENT_RESOURCES. IRQL <= APC_LEVEL.
+ * Attributes: of OBJ_*, with OBJ_CASE_INSENSITIVE the name is compared without case, otherwise as the machine is set up (by default without
+ * case as well). An object has one name at most (STATUS_INVALID_PARAMETER). The name goes with the last handle, if the object is not
+ * permanent, and with the object. STATUS_OBJECT_NAME_INVALID (empty), STATUS_OBJECT_NAME_COLLISION, STATUS_INSUFFICIENT_RESOURCES.
+ * IRQL <= APC_LEVEL.
  */
-NTSTATUS ObInsertName(PVOID Object, PCUNICODE_STRING Name);
+NTSTATUS ObInsertName(PVOID Object, PCUNICODE_STRING Name, ULONG Attributes);
 VOID ObRemoveName(PVOID Object);
 
-/* A permanent object keeps its name; made temporary, it loses it at once if it has no handle. */
+/*
+ * A permanent object keeps its name and itself, with a reference of its own; only an object with a name can be. Made temporary, it loses
+ * both at once if it has no handle. The caller has a reference.
+ */
 VOID ObSetPermanent(PVOID Object, BOOLEAN Permanent);
+/* The machine ends: every permanent object becomes temporary. */
+VOID ObMakeAllTemporary(void);
 
 /* Returns a reference. STATUS_OBJECT_NAME_NOT_FOUND, STATUS_OBJECT_TYPE_MISMATCH (Type may be NULL: any). */
-NTSTATUS ObLookupName(PCUNICODE_STRING Name, const OB_TYPE *Type, PVOID *Object);
+NTSTATUS ObLookupName(PCUNICODE_STRING Name, ULONG Attributes, const OB_TYPE *Type, PVOID *Object);
 
 /* The last handle went: a temporary object's name goes too. */
 VOID ObRemoveUnusedName(PVOID Object);

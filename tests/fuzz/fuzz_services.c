@@ -453,7 +453,7 @@ static void CallHandles(void)
                           (Byte() & 15) == 0 ? 2 : 0, Byte() & 7);
         break;
     case 2:
-        NtMakeTemporaryObject(Handle);
+        (void)((Byte() & 1) != 0 ? NtMakePermanentObject(Handle) : NtMakeTemporaryObject(Handle));
         break;
     case 3:
         NtCreateEvent(Result, (ULONG)Number(3), NULL, (EVENT_TYPE)(Byte() & 3), Byte() & 1);

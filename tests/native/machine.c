@@ -2,6 +2,8 @@
 /* Booting and taking down machines: again and again, with wrong parameters, with paging files that cannot be had. */
 #include "native_test.h"
 
+#include "nt/ps.h"
+
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/wait.h>
@@ -152,6 +154,84 @@ static void processes_that_are_left_keep_the_machine_up(void **state)
     NativeShutdown();
 }
 
+static NTSTATUS MakeSection(PWCH Text, USHORT Bytes, ULONG Flags)
+{
+    UNICODE_STRING Name = { .Length = Bytes, .MaximumLength = Bytes, .Buffer = Text };
+    OBJECT_ATTRIBUTES Attributes = { .Length = sizeof(Attributes), .ObjectName = &Name, .Attributes = Flags };
+    LARGE_INTEGER Size = { .QuadPart = MIB };
+    HANDLE Section = NULL;
+    NTSTATUS Status =
+        NtCreateSection(&Section, SECTION_ALL_ACCESS, &Attributes, &Size, PAGE_READWRITE, SEC_COMMIT, NULL);
+
+    if (NT_SUCCESS(Status))
+    {
+        NtClose(Section);
+    }
+    return Status;
+}
+
+static void permanent_objects_end_with_the_machine(void **state)
+{
+    WCHAR Text[] = u"\\BaseNamedObjects\\Kept";
+    USHORT Bytes = sizeof(Text) - sizeof(WCHAR);
+
+    (void)state;
+    NativeBoot(8, 1, 0);
+    assert_int_equal(MakeSection(Text, Bytes, 0), STATUS_SUCCESS);
+    assert_int_equal(MakeSection(Text, Bytes, OBJ_PERMANENT), STATUS_SUCCESS);
+    assert_int_equal(MakeSection(Text, Bytes, OBJ_PERMANENT), STATUS_OBJECT_NAME_COLLISION);
+    Text[0] = u'/';
+    assert_int_equal(MakeSection(Text, Bytes, OBJ_PERMANENT), STATUS_SUCCESS);
+    NativeShutdown();
+}
+
+static void object_names_can_be_compared_with_case(void **state)
+{
+    WCHAR Text[] = u"\\BaseNamedObjects\\Kept";
+    USHORT Bytes = sizeof(Text) - sizeof(WCHAR);
+
+    (void)state;
+    for (ULONG Case = 0; Case < 2; Case++)
+    {
+        NTMM_PARAMETERS Parameters = { .Size = sizeof(Parameters),
+                                       .RamBytes = 8 * MIB,
+                                       .CaseSensitiveNames = Case != 0 };
+
+        assert_int_equal(NtmmBoot(&Parameters), STATUS_SUCCESS);
+        Text[sizeof(Text) / sizeof(WCHAR) - 2] = u't';
+        assert_int_equal(MakeSection(Text, Bytes, OBJ_PERMANENT), STATUS_SUCCESS);
+        Text[sizeof(Text) / sizeof(WCHAR) - 2] = u'T';
+        assert_int_equal(MakeSection(Text, Bytes, OBJ_CASE_INSENSITIVE), STATUS_OBJECT_NAME_COLLISION);
+        assert_int_equal(MakeSection(Text, Bytes, 0),
+                         Case != 0 ? STATUS_SUCCESS : STATUS_OBJECT_NAME_COLLISION);
+        NativeShutdown();
+    }
+}
+
+static void a_driver_gets_kernel_handles_by_pointer(void **state)
+{
+    PEPROCESS Process;
+    HANDLE Handle = NULL;
+    PVOID Object;
+
+    (void)state;
+    NativeBoot(8, 1, 0);
+    Process = NativeProcess("target");
+    assert_int_equal(ObOpenObjectByPointer(Process, OBJ_KERNEL_HANDLE, NULL, PROCESS_ALL_ACCESS, NULL,
+                                           KernelMode, &Handle),
+                     STATUS_SUCCESS);
+    assert_true((LONG_PTR)Handle < 0);
+    assert_int_equal(ObReferenceObjectByHandle(Handle, 0, NULL, UserMode, &Object, NULL),
+                     STATUS_INVALID_HANDLE);
+    assert_int_equal(ObReferenceObjectByHandle(Handle, 0, NULL, KernelMode, &Object, NULL), STATUS_SUCCESS);
+    assert_ptr_equal(Object, Process);
+    ObDereferenceObjectDeferDelete(Object);
+    assert_int_equal(NtClose(Handle), STATUS_SUCCESS);
+    assert_int_equal(NtClose(Handle), STATUS_INVALID_HANDLE);
+    NtmmCloseProcess(Process);
+    NativeShutdown();
+}
+
 static void *CreateAndClose(void *Context)
 {
     PEPROCESS Process;
@@ -253,6 +333,9 @@ int main(int count, char **arguments)
         cmocka_unit_test(paging_files_that_cannot_be_had_leave_nothing_behind),
         cmocka_unit_test(a_paging_file_in_use_is_refused_and_kept),
         cmocka_unit_test(processes_that_are_left_keep_the_machine_up),
+        cmocka_unit_test(permanent_objects_end_with_the_machine),
+        cmocka_unit_test(object_names_can_be_compared_with_case),
+        cmocka_unit_test(a_driver_gets_kernel_handles_by_pointer),
         cmocka_unit_test(any_thread_of_the_program_may_call),
         cmocka_unit_test(without_a_machine_everything_says_so),
         cmocka_unit_test(statuses_have_names_and_words),

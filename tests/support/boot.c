@@ -46,6 +46,11 @@ static void ShutdownKe(void)
     KiShutdownSystem(&TestBootThread);
 }
 
+static NTSTATUS BootOb(void)
+{
+    return ObInitializeSystem(TestMachine.CaseSensitive);
+}
+
 static NTSTATUS BootSpace(void)
 {
     return MiInitializeSpace(TestMachine.Randomize, TestMachine.Seed);
@@ -77,7 +82,7 @@ static const struct
     { MiInitializePhysical, ShutdownPhysical },
     { MiInitializeTranslation, MiShutdownTranslation },
     { MiInitializePool, MiShutdownPool },
-    { ObInitializeSystem, ObShutdownSystem },
+    { BootOb, ObShutdownSystem },
     { IoInitializeSystem, IoShutdownSystem },
     { BootSpace, MiShutdownSpace },
     { MiInitializeSection, MiShutdownSection },

@@ -51,7 +51,8 @@ typedef struct _TEST_MACHINE
     ULONG Nodes;        /* of NUMA, 0: 1 */
     ULONG Colours;      /* of pages, 0: 1 */
     BOOLEAN Deterministic;
-    BOOLEAN Randomize; /* ASLR */
+    BOOLEAN Randomize;     /* ASLR */
+    BOOLEAN CaseSensitive; /* names of objects */
     ULONG64 Seed;
     TEST_ROOM Last;        /* the highest room that is brought up */
     ULONG PagingFiles;     /* \\.\Memory\page0, page1, ... */

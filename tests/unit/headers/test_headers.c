@@ -69,6 +69,7 @@ SAME_TYPE(SetInformationJobObject);
 SAME_TYPE(SetInformationProcess);
 SAME_TYPE(Close);
 SAME_TYPE(DuplicateObject);
+SAME_TYPE(MakePermanentObject);
 SAME_TYPE(MakeTemporaryObject);
 SAME_TYPE(CreateEvent);
 SAME_TYPE(OpenEvent);

@@ -172,6 +172,90 @@ static void a_name_finds_the_section_until_its_last_handle(void **State)
     assert_int_equal(TestVmGet(Base), 77); /* views go on */
 }
 
+static void a_permanent_section_keeps_its_pages_and_its_name(void **State)
+{
+    UNICODE_STRING Name = RTL_CONSTANT_STRING(u"\\BaseNamedObjects\\kept");
+    OBJECT_ATTRIBUTES Attributes = { .Length = sizeof(Attributes),
+                                     .ObjectName = &Name,
+                                     .Attributes = OBJ_PERMANENT };
+    LARGE_INTEGER Maximum = { .QuadPart = 0x3000 };
+    HANDLE Section;
+    HANDLE Reader;
+    ULONG_PTR Base;
+
+    (void)State;
+    assert_int_equal(NtCreateSection(&Section, SECTION_MAP_READ | SECTION_MAP_WRITE, &Attributes, &Maximum,
+                                     PAGE_READWRITE, SEC_COMMIT, NULL),
+                     STATUS_SUCCESS);
+    Base = Map(Section, PAGE_READWRITE);
+    TestVmPut(Base + 0x1000, 77);
+    assert_int_equal(NtUnmapViewOfSection(NtCurrentProcess(), (PVOID)Base), STATUS_SUCCESS);
+    assert_int_equal(NtMakeTemporaryObject(Section), STATUS_ACCESS_DENIED);
+    NtClose(Section);
+    Attributes.Attributes = 0;
+    assert_int_equal(NtOpenSection(&Reader, SECTION_MAP_READ, &Attributes), STATUS_SUCCESS);
+    Base = Map(Reader, PAGE_READONLY);
+    assert_int_equal(TestVmGet(Base + 0x1000), 77);
+    assert_int_equal(NtUnmapViewOfSection(NtCurrentProcess(), (PVOID)Base), STATUS_SUCCESS);
+    assert_int_equal(NtOpenSection(&Section, DELETE, &Attributes), STATUS_SUCCESS);
+    assert_int_equal(NtMakeTemporaryObject(Section), STATUS_SUCCESS);
+    NtClose(Section);
+    assert_int_equal(NtOpenSection(&Section, DELETE, &Attributes), STATUS_SUCCESS); /* Reader holds it */
+    NtClose(Section);
+    NtClose(Reader);
+    assert_int_equal(NtOpenSection(&Reader, SECTION_MAP_READ, &Attributes), STATUS_OBJECT_NAME_NOT_FOUND);
+    /* Made permanent later. */
+    assert_int_equal(NtCreateSection(&Section, SECTION_ALL_ACCESS, &Attributes, &Maximum, PAGE_READWRITE,
+                                     SEC_COMMIT, NULL),
+                     STATUS_SUCCESS);
+    assert_int_equal(NtMakePermanentObject((HANDLE)0x7ffc), STATUS_INVALID_HANDLE);
+    assert_int_equal(NtMakePermanentObject(Section), STATUS_SUCCESS);
+    NtClose(Section);
+    assert_int_equal(NtOpenSection(&Section, DELETE, &Attributes), STATUS_SUCCESS);
+    assert_int_equal(NtMakeTemporaryObject(Section), STATUS_SUCCESS);
+    NtClose(Section);
+    assert_int_equal(NtOpenSection(&Section, DELETE, &Attributes), STATUS_OBJECT_NAME_NOT_FOUND);
+    /* Without a name there is nothing to keep. */
+    Attributes.Attributes = OBJ_PERMANENT;
+    Attributes.ObjectName = NULL;
+    assert_int_equal(NtCreateSection(&Section, SECTION_ALL_ACCESS, &Attributes, &Maximum, PAGE_READWRITE,
+                                     SEC_COMMIT, NULL),
+                     STATUS_SUCCESS);
+    NtClose(Section);
+}
+
+static void a_driver_opens_objects_by_pointer(void **State)
+{
+    HANDLE Section = Create(0x1000, PAGE_READWRITE, SEC_COMMIT);
+    POBJECT_TYPE Type;
+    POBJECT_TYPE Other = (POBJECT_TYPE)(PVOID)&MiState.Ob->EventType;
+    HANDLE Handle = NULL;
+    PVOID Object;
+
+    (void)State;
+    assert_int_equal(ObReferenceObjectByHandle(Section, 0, NULL, KernelMode, &Object, NULL), STATUS_SUCCESS);
+    Type = (POBJECT_TYPE)(PVOID)ObGetType(Object);
+    assert_int_equal(ObReferenceObjectByPointer(Object, 0, Other, KernelMode), STATUS_OBJECT_TYPE_MISMATCH);
+    assert_int_equal(ObOpenObjectByPointer(Object, 0, NULL, 0, Other, KernelMode, &Handle),
+                     STATUS_OBJECT_TYPE_MISMATCH);
+    assert_int_equal(ObOpenObjectByPointer(Object, 0, NULL, 0, NULL, UserMode, &Handle),
+                     STATUS_OBJECT_TYPE_MISMATCH);
+    assert_int_equal(
+        ObOpenObjectByPointer(Object, OBJ_INHERIT | OBJ_EXCLUSIVE, NULL, 0, Type, UserMode, &Handle),
+        STATUS_INVALID_PARAMETER);
+    assert_int_equal(ObOpenObjectByPointer(Object, 0x80000000, NULL, 0, Type, KernelMode, &Handle),
+                     STATUS_INVALID_PARAMETER);
+    assert_null(Handle);
+    assert_int_equal(ObOpenObjectByPointer(Object, 0, NULL, SECTION_MAP_READ, Type, UserMode, &Handle),
+                     STATUS_SUCCESS);
+    assert_int_equal(Probe(Handle, 0, 0, 0, 0, PAGE_READONLY), STATUS_SUCCESS);
+    assert_int_equal(Probe(Handle, 0, 0, 0, 0, PAGE_READWRITE), STATUS_ACCESS_DENIED);
+    assert_int_equal(NtClose(Handle), STATUS_SUCCESS);
+    NtClose(Section);
+    ObDereferenceObjectDeferDelete(Object);
+    ObFinishDeletions();
+}
+
 static void a_query_says_what_was_created(void **State)
 {
     HANDLE Section = Create(0x12345, PAGE_READWRITE, SEC_COMMIT);
@@ -426,6 +510,8 @@ int main(void)
         TEST_IN_PROCESS(what_a_view_may_be),
         TEST_IN_PROCESS(rights_of_the_handle_are_asked),
         TEST_IN_PROCESS(a_name_finds_the_section_until_its_last_handle),
+        TEST_IN_PROCESS(a_permanent_section_keeps_its_pages_and_its_name),
+        TEST_IN_PROCESS(a_driver_opens_objects_by_pointer),
         TEST_IN_PROCESS(a_query_says_what_was_created),
         TEST_IN_PROCESS(based_sections_are_at_one_address_everywhere),
         TEST_IN_PROCESS(no_change_forbids_protection),

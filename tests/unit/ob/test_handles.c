@@ -71,11 +71,11 @@ static void dereference(void *object)
 {
     KIRQL irql;
 
-    KeRaiseIrql(DISPATCH_LEVEL, &irql);
+    KeRaiseIrql(DISPATCH_LEVEL + 1, &irql);
     ObDereferenceObjectBody(object);
 }
 
-static void an_object_cannot_be_deleted_at_dispatch_level(void **state)
+static void an_object_cannot_be_deleted_above_dispatch_level(void **state)
 {
     PVOID object = make(8);
 
@@ -83,6 +83,55 @@ static void an_object_cannot_be_deleted_at_dispatch_level(void **state)
     TestExpectBugCheck(IRQL_NOT_LESS_OR_EQUAL, dereference, object);
     ObHeader(object)->PointerCount = 1;
     ObDereferenceObjectBody(object);
+}
+
+static void a_system_thread_deletes_what_ends_at_dispatch_level(void **state)
+{
+    PVOID objects[3] = { make(8), make(8), make(8) };
+    KIRQL irql;
+
+    (void)state;
+    KeRaiseIrql(DISPATCH_LEVEL, &irql);
+    assert_int_equal(ObfDereferenceObject(objects[0]), 0);
+    ObDereferenceObjectBody(objects[1]);
+    assert_int_equal(deleted, 0);
+    KeLowerIrql(irql);
+    ObDereferenceObjectLater(objects[2]);
+    assert_int_equal(deleted, 0);
+    ObFinishDeletions();
+    assert_int_equal(deleted, 3);
+    assert_int_equal(MiState.Ob->Deletions, 0);
+}
+
+static void drop_late(ULONG index, void *context)
+{
+    (void)context;
+    for (ULONG64 step = TestIterations(4000); step > 0; step--)
+    {
+        PVOID object;
+
+        assert_int_equal(ObCreateObjectBody(&other_type, 16, &object), STATUS_SUCCESS);
+        if ((step + index) % 4 == 0)
+        {
+            ObDereferenceObjectBody(object);
+            continue;
+        }
+        ObDereferenceObjectLater(object);
+        if ((step + index) % 64 == 1)
+        {
+            ObFinishDeletions();
+        }
+    }
+}
+
+static void threads_put_deletions_off(void **state)
+{
+    LONG64 before = MiState.Ob->ObjectCount;
+
+    (void)state;
+    TestRunThreads(4, drop_late, NULL);
+    ObFinishDeletions();
+    assert_int_equal(MiState.Ob->ObjectCount, before);
 }
 
 /* ---- Names -------------------------------------------------------------------------------------------------- */
@@ -99,22 +148,98 @@ static void names_are_found_without_case_and_only_once(void **state)
     PVOID found = NULL;
 
     (void)state;
-    assert_int_equal(ObInsertName(object, &empty), STATUS_OBJECT_NAME_INVALID);
-    assert_int_equal(ObInsertName(object, &name), STATUS_SUCCESS);
-    assert_int_equal(ObInsertName(object, &longer), STATUS_INVALID_PARAMETER);
-    assert_int_equal(ObInsertName(rival, &other_case), STATUS_OBJECT_NAME_COLLISION);
-    assert_int_equal(ObLookupName(&longer, NULL, &found), STATUS_OBJECT_NAME_NOT_FOUND);
-    assert_int_equal(ObLookupName(&other_case, &other_type, &found), STATUS_OBJECT_TYPE_MISMATCH);
+    assert_int_equal(ObInsertName(object, &empty, 0), STATUS_OBJECT_NAME_INVALID);
+    assert_int_equal(ObInsertName(object, &name, 0), STATUS_SUCCESS);
+    assert_int_equal(ObInsertName(object, &longer, 0), STATUS_INVALID_PARAMETER);
+    assert_int_equal(ObInsertName(rival, &other_case, 0), STATUS_OBJECT_NAME_COLLISION);
+    assert_int_equal(ObLookupName(&longer, 0, NULL, &found), STATUS_OBJECT_NAME_NOT_FOUND);
+    assert_int_equal(ObLookupName(&other_case, 0, &other_type, &found), STATUS_OBJECT_TYPE_MISMATCH);
     assert_null(found);
-    assert_int_equal(ObLookupName(&other_case, &test_type, &found), STATUS_SUCCESS);
+    assert_int_equal(ObLookupName(&other_case, 0, &test_type, &found), STATUS_SUCCESS);
     assert_ptr_equal(found, object);
     ObDereferenceObjectBody(object);
     assert_int_equal(deleted, 0);
     ObDereferenceObjectBody(found);
     assert_int_equal(deleted, 1);
-    assert_int_equal(ObLookupName(&name, NULL, &found), STATUS_OBJECT_NAME_NOT_FOUND);
-    assert_int_equal(ObInsertName(rival, &name), STATUS_SUCCESS);
+    assert_int_equal(ObLookupName(&name, 0, NULL, &found), STATUS_OBJECT_NAME_NOT_FOUND);
+    assert_int_equal(ObInsertName(rival, &name, 0), STATUS_SUCCESS);
     ObDereferenceObjectBody(rival);
+}
+
+static void case_matters_only_where_the_machine_and_the_caller_say_so(void **state)
+{
+    static const TEST_MACHINE machine = { .Deterministic = TRUE, .CaseSensitive = TRUE };
+    WCHAR buffers[3][64];
+    UNICODE_STRING name = name_of(buffers[0], "\\BaseNamedObjects\\Shared");
+    UNICODE_STRING other_case = name_of(buffers[1], "\\BaseNamedObjects\\shared");
+    UNICODE_STRING third_case = name_of(buffers[2], "\\BaseNamedObjects\\SHARED");
+    PVOID object;
+    PVOID rival;
+    PVOID found = NULL;
+
+    (void)state;
+    TestBootMachine(&machine);
+    object = make(8);
+    rival = make(8);
+    assert_int_equal(ObInsertName(object, &name, 0), STATUS_SUCCESS);
+    assert_int_equal(ObLookupName(&other_case, 0, NULL, &found), STATUS_OBJECT_NAME_NOT_FOUND);
+    assert_int_equal(ObInsertName(rival, &other_case, OBJ_CASE_INSENSITIVE), STATUS_OBJECT_NAME_COLLISION);
+    assert_int_equal(ObInsertName(rival, &other_case, 0), STATUS_SUCCESS);
+    assert_int_equal(ObLookupName(&other_case, 0, NULL, &found), STATUS_SUCCESS);
+    assert_ptr_equal(found, rival);
+    ObDereferenceObjectBody(found);
+    assert_int_equal(ObLookupName(&name, 0, NULL, &found), STATUS_SUCCESS);
+    assert_ptr_equal(found, object);
+    ObDereferenceObjectBody(found);
+    assert_int_equal(ObLookupName(&third_case, 0, NULL, &found), STATUS_OBJECT_NAME_NOT_FOUND);
+    assert_int_equal(ObLookupName(&third_case, OBJ_CASE_INSENSITIVE, NULL, &found), STATUS_SUCCESS);
+    ObDereferenceObjectBody(found);
+    ObDereferenceObjectBody(object);
+    ObDereferenceObjectBody(rival);
+    TestShutdownMachine();
+}
+
+static void a_permanent_object_needs_nobody(void **state)
+{
+    static const TEST_MACHINE machine = { .Deterministic = TRUE, .Last = TestOb };
+    WCHAR buffer[32];
+    UNICODE_STRING name = name_of(buffer, "\\Kept");
+    PVOID object;
+    PVOID found;
+
+    (void)state;
+    deleted = 0;
+    TestBootMachine(&machine);
+    object = make(8);
+    ObSetPermanent(object, TRUE); /* without a name it cannot be found again, and is not kept */
+    ObDereferenceObjectBody(object);
+    assert_int_equal(deleted, 1);
+    object = make(8);
+    assert_int_equal(ObInsertName(object, &name, 0), STATUS_SUCCESS);
+    ObSetPermanent(object, TRUE);
+    ObSetPermanent(object, TRUE); /* holds one reference however often it is said */
+    ObDereferenceObjectBody(object);
+    assert_int_equal(deleted, 1);
+    assert_int_equal(ObLookupName(&name, 0, &test_type, &found), STATUS_SUCCESS);
+    assert_ptr_equal(found, object);
+    ObSetPermanent(found, FALSE);
+    ObSetPermanent(found, FALSE);
+    assert_int_equal(deleted, 1);
+    ObDereferenceObjectBody(found);
+    assert_int_equal(deleted, 2);
+    assert_int_equal(ObLookupName(&name, 0, NULL, &found), STATUS_OBJECT_NAME_NOT_FOUND);
+    for (ULONG i = 0; i < 3; i++)
+    {
+        buffer[1] = (WCHAR)('A' + i);
+        object = make(8);
+        assert_int_equal(ObInsertName(object, &name, 0), STATUS_SUCCESS);
+        ObSetPermanent(object, i != 1);
+        ObDereferenceObjectBody(object);
+    }
+    assert_int_equal(deleted, 3);
+    ObMakeAllTemporary();
+    assert_int_equal(deleted, 5);
+    TestShutdownMachine();
 }
 
 static void a_temporary_name_goes_with_the_last_handle(void **state)
@@ -130,28 +255,31 @@ static void a_temporary_name_goes_with_the_last_handle(void **state)
     assert_int_equal(ObCreateHandleTable(&table), STATUS_SUCCESS);
     for (ULONG permanent = 0; permanent < 2; permanent++)
     {
-        assert_int_equal(ObInsertName(object, &name), STATUS_SUCCESS);
-        ObSetPermanent(object, permanent != 0);
+        assert_int_equal(ObInsertName(object, &name, 0), STATUS_SUCCESS);
+        ObSetPermanent(object, TRUE);
         if (permanent == 0)
         {
+            ObSetPermanent(object, FALSE);
             /* Made temporary without a handle: gone at once. */
-            assert_int_equal(ObLookupName(&name, NULL, &found), STATUS_OBJECT_NAME_NOT_FOUND);
-            assert_int_equal(ObInsertName(object, &name), STATUS_SUCCESS);
+            assert_int_equal(ObLookupName(&name, 0, NULL, &found), STATUS_OBJECT_NAME_NOT_FOUND);
+            assert_int_equal(ObInsertName(object, &name, 0), STATUS_SUCCESS);
         }
         assert_int_equal(ObInsertHandle(table, object, 1, &handle), STATUS_SUCCESS);
         assert_int_equal(ObCloseHandleIn(table, handle), STATUS_SUCCESS);
         if (permanent == 0)
         {
-            assert_int_equal(ObLookupName(&name, NULL, &found), STATUS_OBJECT_NAME_NOT_FOUND);
+            assert_int_equal(ObLookupName(&name, 0, NULL, &found), STATUS_OBJECT_NAME_NOT_FOUND);
         }
         else
         {
-            assert_int_equal(ObLookupName(&name, NULL, &found), STATUS_SUCCESS);
+            assert_int_equal(ObLookupName(&name, 0, NULL, &found), STATUS_SUCCESS);
             ObDereferenceObjectBody(found);
         }
     }
     ObDeleteHandleTable(table);
+    ObSetPermanent(object, FALSE);
     ObDereferenceObjectBody(object);
+    assert_int_equal(deleted, 1);
 }
 
 /* ---- Handles ------------------------------------------------------------------------------------------------ */
@@ -269,7 +397,7 @@ static void failure_at_any_allocation_changes_nothing(void **state)
         status = ObCreateObjectBody(&test_type, 8, &second);
         if (NT_SUCCESS(status))
         {
-            status = ObInsertName(second, &name);
+            status = ObInsertName(second, &name, 0);
         }
         if (NT_SUCCESS(status))
         {
@@ -415,13 +543,13 @@ static void open_and_close(ULONG index, void *context)
         PVOID found;
         HANDLE handle;
 
-        if ((step + index) % 3 == 0 && NT_SUCCESS(ObLookupName(&name, NULL, &object)))
+        if ((step + index) % 3 == 0 && NT_SUCCESS(ObLookupName(&name, 0, NULL, &object)))
         {
             ObDereferenceObjectBody(object);
             continue;
         }
         assert_int_equal(ObCreateObjectBody(&other_type, 16, &object), STATUS_SUCCESS);
-        (void)ObInsertName(object, &name);
+        (void)ObInsertName(object, &name, 0);
         assert_int_equal(ObInsertHandle(table, object, 1, &handle), STATUS_SUCCESS);
         ObDereferenceObjectBody(object);
         assert_int_equal(ObReferenceHandle(table, handle, 1, &other_type, UserMode, &found, NULL),
@@ -450,7 +578,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(a_body_is_zeroed_aligned_and_dies_with_its_last_reference),
-        TEST(an_object_cannot_be_deleted_at_dispatch_level),
+        TEST(an_object_cannot_be_deleted_above_dispatch_level),
+        TEST(a_system_thread_deletes_what_ends_at_dispatch_level),
+        cmocka_unit_test_setup_teardown(threads_put_deletions_off, TestSetupThreaded, TestTeardown),
+        cmocka_unit_test_teardown(case_matters_only_where_the_machine_and_the_caller_say_so, TestTeardown),
+        cmocka_unit_test_teardown(a_permanent_object_needs_nobody, TestTeardown),
         TEST(names_are_found_without_case_and_only_once),
         TEST(a_temporary_name_goes_with_the_last_handle),
         TEST(a_handle_gives_its_object_and_its_rights),

@@ -3,7 +3,12 @@
 """Allocators side by side: every workload with every allocator, interleaved, in one run.
 
     run.py [--build build/release] [--rounds 5] [--only NAME,...] [--allocators NAME,...] [--no-programs]
-           [--json FILE] [--page FILE --plots FOLDER]
+           [--json FILE [--add]] [--page FILE --plots FOLDER]
+    run.py --json FILE --report [--page FILE --plots FOLDER]
+
+A run may be made in pieces, for machines that can be had alone for minutes only: --add puts the samples to those that
+FILE has already, if they are of the same programs (by their hashes) on the same machine; each piece has every
+allocator, in turns. --report measures nothing and writes what FILE has.
 
 Time is processor time (user + system) where a workload has one thread, wall-clock time where it has several. Table and means
 take the median of the rounds; the JSON has every sample, so that the noise of the machine is seen. Peak RSS is the kernel's
@@ -11,6 +16,7 @@ high-water mark of the process, read at its exit. Ratios are to mimalloc. --page
 of docs/heap-bench.md.
 """
 import argparse
+import hashlib
 import json
 import math
 import os
@@ -85,6 +91,21 @@ def measure_redis(library):
             server.wait()
 
 
+def fingerprint(bench, libraries):
+    """What the samples are of: pieces of other programs are not mixed with them."""
+    prints = {}
+    for name, path in [("heapbench", bench)] + list(libraries.items()):
+        if path:
+            with open(path, "rb") as stream:
+                prints[name] = hashlib.sha256(stream.read()).hexdigest()[:16]
+    return prints
+
+
+def load(path):
+    with open(path, encoding="utf-8") as stream:
+        return json.load(stream)
+
+
 def mean(values):
     return math.exp(sum(math.log(v) for v in values) / len(values)) if values else float("nan")
 
@@ -109,7 +130,7 @@ def programs(here):
     return work
 
 
-def report(results, libraries, curve, options):
+def report(results, libraries, curve):
     """Lines of Markdown, and the means."""
     lines = ["| workload | " + " | ".join(f"{a} s | {a} MiB" for a in libraries) + " | time / mimalloc | RSS / mimalloc | time / best |",
              "| --- |" + " ---: |" * (2 * len(libraries) + 3)]
@@ -149,9 +170,35 @@ def main():
     parser.add_argument("--allocators")
     parser.add_argument("--no-programs", action="store_true")
     parser.add_argument("--json")
+    parser.add_argument("--add", action="store_true")
+    parser.add_argument("--report", action="store_true")
     parser.add_argument("--page")
     parser.add_argument("--plots")
     options = parser.parse_args()
+    kept = load(options.json) if options.report or (options.add and os.path.exists(options.json)) else None
+    record = kept if options.report else run(options, here, kept)
+    libraries = [name for name in ALLOCATORS if any(name in row for row in record["results"].values())]
+    lines, record["geometric_means"], record["worst"] = report(record["results"], libraries, record["fragmentation"])
+    print("\n".join(lines))
+    if options.json and not options.report:
+        with open(options.json, "w", encoding="utf-8") as stream:
+            json.dump(record, stream, separators=(",", ":"))
+            stream.write("\n")
+    if options.plots:
+        plot(options.plots, record["results"], libraries, record["fragmentation"])
+    if options.page:
+        with open(options.page, encoding="utf-8") as stream:
+            text = stream.read()
+        rounds = [len(row[libraries[0]]["seconds"]) for row in record["results"].values()]
+        head = [f"Measured on {record['date']}: {record['machine']}, load {record['load']:.1f} at most when a piece began; "
+                f"{min(rounds)}{'' if min(rounds) == max(rounds) else f' to {max(rounds)}'} rounds, medians.", ""]
+        text = text[:text.index(BEGIN) + len(BEGIN)] + "\n" + "\n".join(head + lines) + "\n" + text[text.index(END):]
+        with open(options.page, "w", encoding="utf-8") as stream:
+            stream.write(text)
+
+
+def run(options, here, kept):
+    """Measures, and adds the samples to those of kept. The record to write."""
     bench = os.path.join(options.build, "bench/heapbench")
     libraries = {}
     for name, library in ALLOCATORS.items():
@@ -163,12 +210,20 @@ def main():
     work = {name.split("\t")[0]: [bench, name.split("\t")[0]]
             for name in subprocess.check_output([bench], text=True).splitlines()}
     work.update({} if options.no_programs else programs(here))
+    order = list(work)
     if options.only:
         work = {name: command for name, command in work.items() if name in options.only.split(",")}
     fragmentation = work.pop("fragmentation", None)
+    machine = f"{platform.system()} {platform.release()}, {os.cpu_count()} processors"
+    record = kept or {"date": time.strftime("%Y-%m-%d"), "machine": machine, "load": 0, "programs": {}, "results": {}, "fragmentation": {}}
+    prints = fingerprint(bench, libraries)
+    if record["machine"] != machine or any(record["programs"].get(name, value) != value for name, value in prints.items()):
+        sys.exit("run.py: the file has samples of other programs or of another machine")
+    record["programs"].update(prints)
+    record["load"] = max(record["load"], os.getloadavg()[0])
 
-    results = {}
-    for number in range(options.rounds):
+    results = record["results"]
+    for _ in range(options.rounds):
         for name, command in work.items():
             for allocator, library in libraries.items():
                 sample = measure(bench, library, command) if command else measure_redis(library)
@@ -177,30 +232,13 @@ def main():
                 row = results.setdefault(name, {}).setdefault(allocator, {"seconds": [], "rss_kib": []})
                 row["seconds"].append(sample[0] if name in PARALLEL else sample[1])
                 row["rss_kib"].append(sample[2])
-    curve = {}
+    record["results"] = {name: results[name] for name in order if name in results}
     if fragmentation:
         for allocator, library in libraries.items():
             environment = dict(os.environ, LD_PRELOAD=library) if library else dict(os.environ)
             text = subprocess.check_output(fragmentation, env=environment, text=True)
-            curve[allocator] = [tuple(int(field) for field in line.split()) for line in text.splitlines()]
-
-    lines, means, worst = report(results, libraries, curve, options)
-    print("\n".join(lines))
-    machine = f"{platform.system()} {platform.release()}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f} at the end"
-    if options.json:
-        with open(options.json, "w", encoding="utf-8") as stream:
-            json.dump({"date": time.strftime("%Y-%m-%d"), "machine": machine, "rounds": options.rounds, "geometric_means": means,
-                       "worst": worst, "results": results, "fragmentation": curve}, stream, separators=(",", ":"))
-            stream.write("\n")
-    if options.plots:
-        plot(options.plots, results, libraries, curve)
-    if options.page:
-        with open(options.page, encoding="utf-8") as stream:
-            text = stream.read()
-        head = [f"Measured on {time.strftime('%Y-%m-%d')}: {machine}; {options.rounds} rounds, medians.", ""]
-        text = text[:text.index(BEGIN) + len(BEGIN)] + "\n" + "\n".join(head + lines) + "\n" + text[text.index(END):]
-        with open(options.page, "w", encoding="utf-8") as stream:
-            stream.write(text)
+            record["fragmentation"][allocator] = [[int(field) for field in line.split()] for line in text.splitlines()]
+    return record
 
 
 def plot(folder, results, libraries, curve):

@@ -50,13 +50,6 @@ VOID RtlpFreeBlockSlow(PHEAP_SLOT Slot, PVOID Block)
         return;
     }
 
-    /* Buffers come and go: the next commonest case after small blocks. */
-    if (Descriptor->Kind == HeapKindPages && Descriptor->Base == Block && Descriptor->Heap == Slot->Heap &&
-        RtlpCacheSpan(Slot, Descriptor))
-    {
-        return;
-    }
-
     if (Descriptor->Kind != HeapKindNone && RtlpHeapOfSpan(Descriptor) != Slot->Heap)
     {
         RtlpReportDamage(HeapDamageWrongHeap, Slot->Heap, Block);
@@ -102,6 +95,16 @@ VOID RtlpFreeBlockSlow(PHEAP_SLOT Slot, PVOID Block)
     }
 
     RtlpReportDamage(HeapDamageInvalidFree, Slot->Heap, Block);
+}
+
+/* Buffers come and go: the next commonest case after small blocks. */
+VOID RtlpFreeOther(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Descriptor, PVOID Block)
+{
+    if (HEAP_UNLIKELY(Descriptor->Kind != HeapKindPages || Descriptor->Base != Block ||
+                      Descriptor->Heap != Slot->Heap || !RtlpCacheSpan(Slot, Descriptor)))
+    {
+        RtlpFreeBlockSlow(Slot, Block);
+    }
 }
 
 HEAP_DAMAGE RtlpDiagnoseBlock(PHEAP Heap, const HEAP_DESCRIPTOR *Descriptor, const VOID *Block)

@@ -51,7 +51,7 @@ static inline BOOLEAN RtlpSetPlace(PULONG64 Word, ULONG Place)
 #if defined(__x86_64__) && defined(__GCC_ASM_FLAG_OUTPUTS__)
     int WasSet;
 
-    __asm__("btsq %2, %0" : "+r"(Value), "=@ccc"(WasSet) : "r"((ULONG64)Place));
+    __asm__("btsq %q2, %0" : "+r"(Value), "=@ccc"(WasSet) : "r"(Place)); /* counts in the low six bits only */
     if (HEAP_UNLIKELY(WasSet))
     {
         return FALSE;
@@ -110,17 +110,15 @@ static inline __attribute__((always_inline)) BOOLEAN RtlpFreeLocal(PHEAP_SLOT Sl
     return TRUE;
 }
 
-#define HEAP_CACHE_SPAN_PAGES 64
-#define HEAP_CACHE_SLOT_PAGES 128
-
 /* A block of whole pages that the slot kept (each place holds a chain of spans of one length), or NULL. */
 static inline PVOID RtlpTakeCachedSpan(PHEAP_SLOT Slot, SIZE_T Size)
 {
     const SIZE_T Pages = (Size + HEAP_PAGE - 1) >> HEAP_PAGE_SHIFT;
     PULONG Place = &Slot->Cached[Pages % HEAP_SPAN_CACHE];
-    PHEAP_DESCRIPTOR Cached = HEAP_DESCRIPTOR_AT(*Place);
+    const ULONG Number = *Place;
+    PHEAP_DESCRIPTOR Cached = HEAP_DESCRIPTOR_AT(Number);
 
-    if (*Place == 0 || Cached->Pages != Pages || Size > HEAP_MAXIMUM_REQUEST)
+    if (HEAP_UNLIKELY(Number == 0 || Size > HEAP_CACHE_SPAN_PAGES * HEAP_PAGE) || Cached->Pages != Pages)
     {
         return NULL;
     }
@@ -139,18 +137,19 @@ static inline BOOLEAN RtlpCacheSpan(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Span)
 {
     const ULONG Pages = Span->Pages;
     PULONG Place = &Slot->Cached[Pages % HEAP_SPAN_CACHE];
+    const ULONG Number = *Place;
+    const ULONG Kept = Slot->CachedPages + Pages; /* the empty slot is full */
 
-    if (Slot == &RtlpEmptySlot || Pages > HEAP_CACHE_SPAN_PAGES ||
-        Slot->CachedPages + Pages > HEAP_CACHE_SLOT_PAGES ||
-        (*Place != 0 && HEAP_DESCRIPTOR_AT(*Place)->Pages != Pages))
+    if (Pages > HEAP_CACHE_SPAN_PAGES || Kept > HEAP_CACHE_SLOT_PAGES ||
+        (Number != 0 && HEAP_DESCRIPTOR_AT(Number)->Pages != Pages))
     {
         return FALSE;
     }
 
-    Span->Next = *Place;
+    Span->Next = Number;
     HEAP_STORE(&Span->Kind, HeapKindNone); /* nobody's neighbour, no block */
     *Place = RtlpDescriptorNumber(Span);
-    Slot->CachedPages += Pages;
+    Slot->CachedPages = Kept;
 
     return TRUE;
 }
@@ -176,6 +175,11 @@ static inline __attribute__((always_inline)) VOID RtlpFreeFront(PHEAP_SLOT Slot,
         else if ((ULONG_PTR)Owner == ((ULONG_PTR)Slot | 1))
         {
             RtlpFreeFull(Slot, Descriptor, Block);
+            return;
+        }
+        else
+        {
+            RtlpFreeOther(Slot, Descriptor, Block);
             return;
         }
     }

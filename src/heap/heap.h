@@ -212,14 +212,17 @@ typedef enum _HEAP_SLOT_STATE
     HeapSlotOwned
 } HEAP_SLOT_STATE;
 
+#define HEAP_CACHE_SPAN_PAGES 64
+#define HEAP_CACHE_SLOT_PAGES 128
+
 struct _HEAP_SLOT
 {
     HEAP_ACTIVE Active[HEAP_BUCKETS];
     HEAP_BUCKET Buckets[HEAP_BUCKETS];
     PHEAP Heap;
     ULONG64 Random;
-    ULONG Cached[HEAP_SPAN_CACHE]; /* descriptor numbers of medium spans ready for reuse */
-    ULONG CachedPages;
+    ULONG Cached[HEAP_SPAN_CACHE];     /* descriptor numbers of medium spans ready for reuse */
+    ULONG CachedPages;                 /* of those, at most HEAP_CACHE_SLOT_PAGES */
     ULONG SparePages;                  /* of the buckets' spare subsegments */
     PHEAP_SLOT NextIdle;               /* RtlpSlotLock */
     PHEAP_SLOT NextAll;                /* written once */
@@ -486,6 +489,8 @@ VOID RtlpPrintStatistics(VOID);
 
 /* ---- block.c: any block, whatever holds it ---- */
 
+/* Block lies in the span of Descriptor, whose owner is not Slot. */
+VOID RtlpFreeOther(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Descriptor, PVOID Block);
 VOID RtlpFreeBlockSlow(PHEAP_SLOT Slot, PVOID Block);
 /* Usable bytes of a block; 0 (and a report) if Block is none. */
 SIZE_T RtlpBlockSize(const VOID *Block);

@@ -39,7 +39,9 @@ ULONG64 RtlpEmptyWord;
     HEAP_EMPTY_8, HEAP_EMPTY_8, HEAP_EMPTY_8, HEAP_EMPTY_8, HEAP_EMPTY_8, HEAP_EMPTY_8, HEAP_EMPTY_8
 C_ASSERT(HEAP_BUCKETS == 113);
 
-HEAP_SLOT RtlpEmptySlot = { .Active = { HEAP_EMPTY_56, HEAP_EMPTY_56, HEAP_EMPTY }, .Heap = &RtlpMallocHeap };
+HEAP_SLOT RtlpEmptySlot = { .Active = { HEAP_EMPTY_56, HEAP_EMPTY_56, HEAP_EMPTY },
+                            .Heap = &RtlpMallocHeap,
+                            .CachedPages = HEAP_CACHE_SLOT_PAGES };
 __thread PHEAP_SLOT RtlpThreadSlot = &RtlpEmptySlot;
 
 PHEAP_SLOT RtlpCreateSlot(PHEAP Heap)

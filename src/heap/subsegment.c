@@ -289,33 +289,34 @@ static VOID RtlpDeactivate(PHEAP_SLOT Slot, ULONG Bucket)
     }
 }
 
-/* Claims a word of the active subsegment that has a free block: the lowest addresses first. No bit is left of the last. */
+/*
+ * Claims a word of the active subsegment that has a free block, the one after the word claimed last first: the longer a word
+ * waited, the more of its blocks came back meanwhile, and the fewer words are claimed. No bit is left of the last.
+ */
 static BOOLEAN RtlpNextWord(PHEAP_ACTIVE Active)
 {
     PHEAP_DESCRIPTOR Subsegment = Active->Subsegment;
     PULONG64 Map = RtlpMap(Subsegment);
     const ULONG Words = (Subsegment->Exposed + 63u) / 64;
+    ULONG Word = Subsegment->Claimed;
 
     if (Subsegment->Used == Subsegment->Exposed)
     {
         return FALSE;
     }
 
-    for (ULONG Word = 0; Word < Words; Word += 1)
+    /* Blocks are free, so the search ends. */
+    do
     {
-        const ULONG64 Bits = Map[Word];
+        Word = Word + 1 < Words ? Word + 1 : 0;
+    } while (Map[Word] == 0);
 
-        if (Bits != 0)
-        {
-            Subsegment->Used += (USHORT)RtlpCountBits(Bits);
-            Subsegment->Claimed = (UCHAR)Word;
-            Active->Word = &Map[Word];
-            Active->WordBase = Subsegment->Base + (SIZE_T)Word * 64 * Subsegment->BlockSize;
-            return TRUE;
-        }
-    }
+    Subsegment->Used += (USHORT)RtlpCountBits(Map[Word]);
+    Subsegment->Claimed = (UCHAR)Word;
+    Active->Word = &Map[Word];
+    Active->WordBase = Subsegment->Base + (SIZE_T)Word * 64 * Subsegment->BlockSize;
 
-    return FALSE;
+    return TRUE;
 }
 
 static BOOLEAN RtlpExposePage(PHEAP_ACTIVE Active)

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Views of images. A view wants to be at the base that the control area has chosen; there its pages are right as they are. Elsewhere it
- * still shows the pages of that base, and the status says that fix-ups are the caller's business. Pages have the protection of their
- * PE section, whatever was asked for.
+ * still shows the pages of that base, and the status says that fix-ups are the caller's business; or, if the caller permits it
+ * (MEM_DIFFERENT_IMAGE_BASE_OK), it gets a control area of its own whose pages are fixed up for where it is. Pages have the protection of
+ * their PE section, whatever was asked for.
  *
  * Sources: Microsoft Learn, NtMapViewOfSection, "Memory Protection Constants"; [MS-ERREF] for STATUS_IMAGE_NOT_AT_BASE,
- * STATUS_IMAGE_MACHINE_TYPE_MISMATCH.
+ * STATUS_IMAGE_AT_DIFFERENT_BASE ("local fixups will be automatically performed"), STATUS_IMAGE_MACHINE_TYPE_MISMATCH.
  */
 #include "mapping/view.h"
 #include "section/imagemap.h"
 
 /* Pages that the view may have copied: those of sections that are writable and not shared. */
-static SIZE_T MiImageViewCharge(PCONTROL_AREA ControlArea, ULONG64 First, ULONG64 Pages)
+SIZE_T MiImageViewCharge(PCONTROL_AREA ControlArea, ULONG64 First, ULONG64 Pages)
 {
     SIZE_T Charge = 0;
 
@@ -30,7 +31,7 @@ static SIZE_T MiImageViewCharge(PCONTROL_AREA ControlArea, ULONG64 First, ULONG6
     return Charge;
 }
 
-static VOID MiMakeImageVad(PMMVAD Vad, const MI_VIEW *View, SIZE_T Charge)
+VOID MiMakeImageVad(PMMVAD Vad, const MI_VIEW *View, SIZE_T Charge)
 {
     PSECTION Section = View->Section;
     BOOLEAN Executable = (Section->AllocationAttributes & SEC_NOCACHE) == 0; /* SEC_IMAGE_NO_EXECUTE */
@@ -94,16 +95,81 @@ static NTSTATUS MiCheckImageView(PMI_VIEW View)
     return STATUS_SUCCESS;
 }
 
-/* The status of a view that is placed: a success in any case. */
-static NTSTATUS MiImageViewStatus(const MI_VIEW *View)
+/* ---- Another base ------------------------------------------------------------------------------------------ */
+
+/* One attempt, space locked. STATUS_RETRY: it was unlocked meanwhile; STATUS_NOT_MAPPED_VIEW: somebody has unmapped the view already. */
+static NTSTATUS MiTrySwap(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, PCONTROL_AREA Old, PCONTROL_AREA New)
+{
+    PMMVAD Vad = Space->Deleting ? NULL : MiLocateVad(Space, StartVpn);
+    BOOLEAN Dropped;
+    NTSTATUS Status;
+
+    if (Vad == NULL || Vad->ControlArea != Old || Vad->StartingVpn != StartVpn)
+    {
+        return STATUS_NOT_MAPPED_VIEW;
+    }
+    Status = MiMakeTablesResident(Space, Vad->StartingVpn, Vad->EndingVpn, FALSE, &Dropped);
+    if (!NT_SUCCESS(Status) || Dropped)
+    {
+        return NT_SUCCESS(Status) ? STATUS_RETRY : Status;
+    }
+    MiDeletePages(Space, Vad->StartingVpn,
+                  Vad->EndingVpn); /* nobody knew the address: normally there are none */
+    Vad->ControlArea = New;
+    return STATUS_SUCCESS;
+}
+
+/* The view that has just been placed gets a control area whose base is where it is. */
+static NTSTATUS MiRelocateView(PMI_ADDRESS_SPACE Space, const MI_VIEW *View)
+{
+    PCONTROL_AREA Old = View->Section->ControlArea;
+    BOOLEAN User = View->Mode == UserMode;
+    PCONTROL_AREA New;
+    NTSTATUS Status = MiRelocateImageMap(Old, View->Base - View->Offset, &New);
+
+    if (!NT_SUCCESS(Status))
+    {
+        return Status;
+    }
+    MiReferenceControlArea(New, MiViewReference, User, FALSE);
+    Status = STATUS_RETRY;
+    for (ULONG Round = 0; Round < MI_MAXIMUM_RESTARTS && Status == STATUS_RETRY; Round++)
+    {
+        MiLockSpaceExclusive(Space);
+        Status = MiTrySwap(Space, MiVpnOf(View->Base), Old, New);
+        MiUnlockSpaceExclusive(Space);
+    }
+    MiDereferenceControlArea(NT_SUCCESS(Status) ? Old : New, MiViewReference, User, FALSE);
+    MiDereferenceControlArea(New, MiSectionReference, FALSE, FALSE);
+    return Status == STATUS_RETRY ? STATUS_NO_MEMORY : Status;
+}
+
+/* The view is placed: what the caller must know, or, if it cannot be what he permits, a failure and no view. */
+static NTSTATUS MiFinishImageView(PMI_ADDRESS_SPACE Space, const MI_VIEW *View)
 {
     PMI_IMAGE Image = MiImageOf(View->Section->ControlArea);
+    NTSTATUS Status;
 
     if (Image->Description.MachineMismatch)
     {
         return STATUS_IMAGE_MACHINE_TYPE_MISMATCH;
     }
-    return View->Base != Image->Base + View->Offset ? STATUS_IMAGE_NOT_AT_BASE : STATUS_SUCCESS;
+    if (View->Base == Image->Base + View->Offset)
+    {
+        return STATUS_SUCCESS;
+    }
+    if ((View->Type & MEM_DIFFERENT_IMAGE_BASE_OK) == 0 || View->Base <= View->Offset ||
+        !MiMayRelocateImageMap(View->Section->ControlArea))
+    {
+        return STATUS_IMAGE_NOT_AT_BASE;
+    }
+    Status = MiRelocateView(Space, View);
+    if (!NT_SUCCESS(Status))
+    {
+        (VOID) MiUnmapView(Space, View->Base, 0);
+        return Status;
+    }
+    return STATUS_IMAGE_AT_DIFFERENT_BASE;
 }
 
 NTSTATUS MiMapImageView(PMI_ADDRESS_SPACE Space, PMI_VIEW View, ULONG Protection)
@@ -140,5 +206,5 @@ NTSTATUS MiMapImageView(PMI_ADDRESS_SPACE Space, PMI_VIEW View, ULONG Protection
         return Status;
     }
     View->Base = MiVaOf(Vad->StartingVpn);
-    return MiImageViewStatus(View);
+    return MiFinishImageView(Space, View);
 }

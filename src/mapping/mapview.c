@@ -36,7 +36,9 @@ static BOOLEAN MiIsCompatible(ULONG Section, ULONG Protection)
 
 static NTSTATUS MiCheckViewType(const MI_VIEW *View)
 {
-    ULONG Legal = MI_VIEW_FLAGS | (View->Extended ? MI_VIEW_FLAGS_NEWER : 0);
+    BOOLEAN Image = View->Section->ControlArea->Backing == MiBackingImage;
+    ULONG Legal = MI_VIEW_FLAGS | (View->Extended ? MI_VIEW_FLAGS_NEWER : 0) |
+                  (Image ? MEM_DIFFERENT_IMAGE_BASE_OK : 0);
 
     if ((View->Type & ~Legal) != 0)
     {

@@ -19,10 +19,6 @@ static NTSTATUS MiCheckSystemView(const SECTION *Section, ULONG64 Offset, PSIZE_
 {
     ULONG64 Size = __atomic_load_n(&Section->SizeOfSection, __ATOMIC_ACQUIRE);
 
-    if (Section->ControlArea->Backing == MiBackingImage)
-    {
-        return STATUS_NOT_IMPLEMENTED;
-    }
     if (Offset >= Size)
     {
         return STATUS_INVALID_VIEW_SIZE;
@@ -57,22 +53,18 @@ static NTSTATUS MiPlaceSystemView(PMMVAD Vad, SIZE_T Pages)
     return Status;
 }
 
-static NTSTATUS MiMapSystemView(PSECTION Section, PVOID *MappedBase, PSIZE_T ViewSize, PULONG64 Offset)
+/* What the VAD of the view says; it takes a reference of the control area. */
+static VOID MiMakeSystemVad(PMMVAD Vad, PSECTION Section, ULONG64 Start, SIZE_T Charge)
 {
-    ULONG64 Start = *Offset & ~(ULONG64)(MI_ALLOCATION_GRANULARITY - 1);
-    SIZE_T Size = *ViewSize == 0 ? 0 : *ViewSize + (SIZE_T)(*Offset - Start);
     ULONG Protection = MiSystemViewProtection(Section);
-    NTSTATUS Status = MiCheckSystemView(Section, Start, &Size);
-    PMMVAD Vad;
 
-    if (!NT_SUCCESS(Status))
+    if (Section->ControlArea->Backing == MiBackingImage)
     {
-        return Status;
-    }
-    Vad = MiAllocateVadPatiently(BYTES_TO_PAGES(Size));
-    if (Vad == NULL)
-    {
-        return STATUS_INSUFFICIENT_RESOURCES;
+        MI_VIEW View = { .Section = Section, .Offset = Start, .Inherit = ViewUnmap, .Mode = KernelMode };
+
+        MiReferenceControlArea(Section->ControlArea, MiViewReference, FALSE, FALSE);
+        MiMakeImageVad(Vad, &View, Charge);
+        return;
     }
     Vad->u.Protection = Protection & 31u;
     Vad->u.CommitProtection = Protection & 31u;
@@ -80,10 +72,38 @@ static NTSTATUS MiMapSystemView(PSECTION Section, PVOID *MappedBase, PSIZE_T Vie
     Vad->FirstPage = Start >> PAGE_SHIFT;
     MiReferenceControlArea(Section->ControlArea, MiViewReference, FALSE, MiIsWritableView(Protection));
     Vad->ControlArea = Section->ControlArea;
+}
+
+static NTSTATUS MiMapSystemView(PSECTION Section, PVOID *MappedBase, PSIZE_T ViewSize, PULONG64 Offset)
+{
+    PMI_ADDRESS_SPACE Space = &MiState.Space->System;
+    ULONG64 Start = *Offset & ~(ULONG64)(MI_ALLOCATION_GRANULARITY - 1);
+    SIZE_T Size = *ViewSize == 0 ? 0 : *ViewSize + (SIZE_T)(*Offset - Start);
+    NTSTATUS Status = MiCheckSystemView(Section, Start, &Size);
+    SIZE_T Charge = 0;
+    PMMVAD Vad;
+
+    if (NT_SUCCESS(Status) && Section->ControlArea->Backing == MiBackingImage)
+    {
+        Charge = MiImageViewCharge(Section->ControlArea, Start >> PAGE_SHIFT, BYTES_TO_PAGES(Size));
+        Status = MiChargeSpaceCommit(Space, Charge, 0);
+    }
+    if (!NT_SUCCESS(Status))
+    {
+        return Status;
+    }
+    Vad = MiAllocateVadPatiently(BYTES_TO_PAGES(Size));
+    if (Vad == NULL)
+    {
+        MiReturnSpaceCommit(Space, Charge);
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    MiMakeSystemVad(Vad, Section, Start, Charge);
     Status = MiPlaceSystemView(Vad, BYTES_TO_PAGES(Size));
     if (!NT_SUCCESS(Status))
     {
         MiDestroyVad(Vad);
+        MiReturnSpaceCommit(Space, Charge);
         return Status;
     }
     *MappedBase = (PVOID)MiVaOf(Vad->StartingVpn);

@@ -11,4 +11,8 @@ NTSTATUS MiMapDataView(PMI_ADDRESS_SPACE Space, PMI_VIEW View, ULONG Protection)
 /* Writes through it change the section. mapview.c */
 BOOLEAN MiIsWritableView(ULONG Protection);
 
+/* What images have of their own: pages that a view may have copied, and the VAD of a view. image.c */
+SIZE_T MiImageViewCharge(PCONTROL_AREA ControlArea, ULONG64 First, ULONG64 Pages);
+VOID MiMakeImageVad(PMMVAD Vad, const MI_VIEW *View, SIZE_T Charge);
+
 #endif

@@ -137,19 +137,6 @@ VOID MiEndCreation(PCONTROL_AREA ControlArea)
 
 /* ---- The end ---------------------------------------------------------------------------------------------------- */
 
-static VOID MiFreeSubsections(PCONTROL_AREA ControlArea)
-{
-    PSUBSECTION Subsection = ControlArea->FirstSubsection.NextSubsection;
-
-    while (Subsection != NULL)
-    {
-        PSUBSECTION Next = Subsection->NextSubsection;
-
-        MiFreePool(Subsection, MI_TAG_SUBSECTION);
-        Subsection = Next;
-    }
-}
-
 /* BeingDeleted: the control area is ours alone. The file goes last: the anchor is part of it. */
 static VOID MiDeleteControlArea(PCONTROL_AREA ControlArea)
 {
@@ -181,7 +168,10 @@ static VOID MiDeleteControlArea(PCONTROL_AREA ControlArea)
     {
         State->ReleaseBacking(ControlArea);
     }
-    MiFreeSubsections(ControlArea);
+    if (ControlArea->FollowingSubsections != NULL)
+    {
+        MiFreePool(ControlArea->FollowingSubsections, MI_TAG_SUBSECTION);
+    }
     MiFreePool(ControlArea, MI_TAG_CONTROL_AREA);
 }
 
@@ -346,16 +336,26 @@ PCONTROL_AREA MiNextControlArea(void)
 
 PSUBSECTION MiLocateSubsection(PCONTROL_AREA ControlArea, ULONG64 Page)
 {
-    for (PSUBSECTION Subsection = ControlArea->Subsection; Subsection != NULL;
-         Subsection = Subsection->NextSubsection)
+    PSUBSECTION Found = &ControlArea->FirstSubsection;
+    ULONG Low = 0;
+    ULONG High = ControlArea->FollowingCount;
+
+    while (Low < High) /* the last one that begins at the page or before it */
     {
-        if (Page >= Subsection->StartingPage &&
-            Page - Subsection->StartingPage < Subsection->PtesInSubsection)
+        ULONG Middle = (Low + High) / 2;
+        PSUBSECTION Subsection = &ControlArea->FollowingSubsections[Middle];
+
+        if (Page < Subsection->StartingPage)
         {
-            return Subsection;
+            High = Middle;
+        }
+        else
+        {
+            Found = Subsection;
+            Low = Middle + 1;
         }
     }
-    return NULL;
+    return Page - Found->StartingPage < Found->PtesInSubsection ? Found : NULL;
 }
 
 ULONG MiImageViewProtection(const MMVAD *Vad, ULONG_PTR Vpn)

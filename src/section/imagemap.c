@@ -199,13 +199,13 @@ static NTSTATUS MiIndexRelocations(PIO_FCB File, PMI_IMAGE Image, PUCHAR Directo
     return Status;
 }
 
-static NTSTATUS MiPlaceImage(PIO_FCB File, PMI_IMAGE Image)
+/* What Base asks for. */
+static NTSTATUS MiReadRelocations(PIO_FCB File, PMI_IMAGE Image)
 {
     IMAGE_DATA_DIRECTORY Place = { 0, 0 };
     PUCHAR Directory = NULL;
     NTSTATUS Status = STATUS_SUCCESS;
 
-    Image->Base = MiChooseImageBase(&Image->Description);
     if (Image->Base == Image->Description.PreferredBase)
     {
         return STATUS_SUCCESS;
@@ -252,7 +252,8 @@ static NTSTATUS MiReadImage(PIO_FCB File, PMI_IMAGE *ImageOut)
     Status = MiReadHeaders(File, &Image->Description);
     if (NT_SUCCESS(Status))
     {
-        Status = MiPlaceImage(File, Image);
+        Image->Base = MiChooseImageBase(&Image->Description);
+        Status = MiReadRelocations(File, Image);
     }
     if (!NT_SUCCESS(Status))
     {
@@ -277,22 +278,25 @@ static VOID MiFillSubsection(PSUBSECTION Subsection, ULONG64 StartingPage, ULONG
 
 static PSUBSECTION MiAppendSubsection(PCONTROL_AREA ControlArea, PSUBSECTION Last)
 {
-    PSUBSECTION Subsection = MiAllocatePool(sizeof(*Subsection), MI_TAG_SUBSECTION);
+    PSUBSECTION Subsection = &ControlArea->FollowingSubsections[ControlArea->FollowingCount++];
 
-    if (Subsection != NULL)
-    {
-        Subsection->ControlArea = ControlArea;
-        Last->NextSubsection = Subsection;
-    }
+    Subsection->ControlArea = ControlArea;
+    Last->NextSubsection = Subsection;
     return Subsection;
 }
 
-/* Headers, sections, and pages without access where section alignment leaves some. FALSE: no pool; what exists hangs on the chain. */
+/* Headers, sections, and pages without access where section alignment leaves some. FALSE: no pool. */
 static BOOLEAN MiMakeSubsections(PCONTROL_AREA ControlArea, const MI_IMAGE_DESCRIPTION *Image)
 {
     PSUBSECTION Subsection = ControlArea->Subsection;
     ULONG64 Next = Image->HeaderPages;
+    ULONG Room = 2 * Image->SectionCount + 1; /* each with a gap before it, and one at the end */
 
+    ControlArea->FollowingSubsections = MiAllocatePool(Room * sizeof(SUBSECTION), MI_TAG_SUBSECTION);
+    if (ControlArea->FollowingSubsections == NULL)
+    {
+        return FALSE;
+    }
     MiFillSubsection(Subsection, 0, Image->HeaderPages, Image->Flat ? PAGE_EXECUTE_WRITECOPY : PAGE_READONLY);
     Subsection->FileBytes = Image->HeaderBytes;
     for (ULONG Index = 0; Index <= Image->SectionCount; Index++)
@@ -303,10 +307,6 @@ static BOOLEAN MiMakeSubsections(PCONTROL_AREA ControlArea, const MI_IMAGE_DESCR
         if (Start > Next)
         {
             Subsection = MiAppendSubsection(ControlArea, Subsection);
-            if (Subsection == NULL)
-            {
-                return FALSE;
-            }
             MiFillSubsection(Subsection, Next, Start - Next, PAGE_NOACCESS);
         }
         if (Section == NULL)
@@ -314,10 +314,6 @@ static BOOLEAN MiMakeSubsections(PCONTROL_AREA ControlArea, const MI_IMAGE_DESCR
             return TRUE;
         }
         Subsection = MiAppendSubsection(ControlArea, Subsection);
-        if (Subsection == NULL)
-        {
-            return FALSE;
-        }
         MiFillSubsection(Subsection, Start, Section->Pages, Section->Protection);
         Subsection->FileOffset = Section->RawOffset;
         Subsection->FileBytes = Section->RawBytes;
@@ -350,9 +346,15 @@ static BOOLEAN MiChargeSharedPages(PCONTROL_AREA ControlArea)
 
 VOID MiReleaseImage(PCONTROL_AREA ControlArea)
 {
+    PCONTROL_AREA Original = MiImageOf(ControlArea)->Original;
+
     ExWaitForRundownProtectionRelease(&MiImageOf(ControlArea)->Reads);
     MiFreeImage(MiImageOf(ControlArea));
     ObDereferenceObjectBody(ControlArea->FilePointer);
+    if (Original != NULL)
+    {
+        MiDereferenceControlArea(Original, MiSectionReference, FALSE, FALSE);
+    }
 }
 
 /* Not yet anchored, or somebody else was faster: nobody but us has it. */
@@ -433,6 +435,57 @@ NTSTATUS MiCreateImageMap(PVOID File, PULONG64 Size, ULONG Protection, ULONG Att
     }
     *Size = ControlArea->Segment->SizeOfSegment;
     *ControlAreaOut = ControlArea;
+    return STATUS_SUCCESS;
+}
+
+/* Pages that everybody shall share cannot be in two control areas. */
+static BOOLEAN MiHasSharedPages(PCONTROL_AREA ControlArea)
+{
+    for (PSUBSECTION Subsection = ControlArea->Subsection; Subsection != NULL;
+         Subsection = Subsection->NextSubsection)
+    {
+        if ((Subsection->Flags & MI_SUBSECTION_GLOBAL) != 0)
+        {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
+BOOLEAN MiMayRelocateImageMap(PCONTROL_AREA ControlArea)
+{
+    const MI_IMAGE_DESCRIPTION *Image = &MiImageOf(ControlArea)->Description;
+
+    return MiImageIsRelocatable(Image) && !Image->MachineMismatch && !MiHasSharedPages(ControlArea);
+}
+
+NTSTATUS MiRelocateImageMap(PCONTROL_AREA ControlArea, ULONG64 Base, PCONTROL_AREA *Relocated)
+{
+    PFILE_OBJECT FileObject = ControlArea->FilePointer;
+    PMI_IMAGE Image = MiAllocatePool(sizeof(*Image), MI_TAG_IMAGE);
+    NTSTATUS Status;
+
+    if (Image == NULL)
+    {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    ExInitializeRundownProtection(&Image->Reads);
+    Image->Description = MiImageOf(ControlArea)->Description;
+    Image->Base = Base;
+    Status = MiReadRelocations(IoFileOf(FileObject), Image);
+    if (!NT_SUCCESS(Status))
+    {
+        MiFreeImage(Image);
+        return Status;
+    }
+    MiReferenceControlArea(ControlArea, MiSectionReference, FALSE, FALSE);
+    Status = MiMakeImageControlArea(FileObject, Image, NULL, Relocated);
+    if (!NT_SUCCESS(Status))
+    {
+        MiDereferenceControlArea(ControlArea, MiSectionReference, FALSE, FALSE);
+        return Status;
+    }
+    Image->Original = ControlArea;
     return STATUS_SUCCESS;
 }
 

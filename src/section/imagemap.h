@@ -16,12 +16,21 @@ typedef struct _MI_IMAGE
     ULONG64 Base;                      /* of all views that can have it */
     PMI_IMAGE_RELOCATIONS Relocations; /* NULL: the base is the preferred one, pages are those of the file */
     EX_RUNDOWN_REF Reads;              /* reads in flight, whose completion needs all this */
+    PCONTROL_AREA Original; /* the file's, if this is that of one view elsewhere: a section reference */
 } MI_IMAGE, *PMI_IMAGE;
 
 static FORCEINLINE PMI_IMAGE MiImageOf(PCONTROL_AREA ControlArea)
 {
     return (PMI_IMAGE)ControlArea->Segment->ImageInformation;
 }
+
+/*
+ * A control area of its own for a view of the image at another base: the same file, its pages fixed up for Base. It is nobody's anchor and ends
+ * with its last reference; one section reference is the caller's. Only where MiMayRelocateImageMap says so: there are relocations, the
+ * processor is ours, and no pages are shared by all views. STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_IMAGE_FORMAT, statuses of reading. PASSIVE_LEVEL.
+ */
+BOOLEAN MiMayRelocateImageMap(PCONTROL_AREA ControlArea);
+NTSTATUS MiRelocateImageMap(PCONTROL_AREA ControlArea, ULONG64 Base, PCONTROL_AREA *Relocated);
 
 /* The end of a control area of an image: gives back what MiCreateImageMap took. Its pages are gone. PASSIVE_LEVEL. */
 VOID MiReleaseImage(PCONTROL_AREA ControlArea);

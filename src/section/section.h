@@ -127,6 +127,8 @@ typedef struct _CONTROL_AREA
     PVOID volatile *
         Anchor; /* [S] SectionObjectPointers->DataSectionObject / ImageSectionObject, which holds us; NULL: none */
     SUBSECTION FirstSubsection;
+    PSUBSECTION FollowingSubsections; /* fixed: images: those behind the first, one array */
+    ULONG FollowingCount;             /* fixed */
     SEGMENT Embedded;
 } CONTROL_AREA, *PCONTROL_AREA;
 
@@ -303,7 +305,8 @@ static FORCEINLINE ULONG MiViewProtection(const MMVAD *Vad, ULONG_PTR Vpn)
                                                               : Vad->u.CommitProtection;
 }
 
-PSUBSECTION MiLocateSubsection(PCONTROL_AREA ControlArea, ULONG64 Page); /* NULL: beyond the end */
+/* In logarithmic time. NULL: beyond the end. */
+PSUBSECTION MiLocateSubsection(PCONTROL_AREA ControlArea, ULONG64 Page);
 
 /* ---- Creating what stands behind a section ------------------------------------------------------------------------ */
 

@@ -118,24 +118,35 @@ static ULONG MiProtectionOfPage(PMI_ADDRESS_SPACE Space, const MMVAD *Vad, ULONG
 }
 
 /*
- * Copies that a view may need in future are charged with the first page that may be copied: for the view as a whole. *Wanted: what cannot be
- * charged under the lock.
+ * A page of a view is charged while it may be copied, and when it has been. *Returned: pages that need not be charged any more once they
+ * have the protection. *Wanted: what cannot be charged under the lock.
  */
-static NTSTATUS MiChargeCopies(PMI_ADDRESS_SPACE Space, PMMVAD Vad, ULONG Protection, PSIZE_T Wanted)
+static NTSTATUS MiChargeCopies(PMI_ADDRESS_SPACE Space, PMMVAD Vad, ULONG_PTR StartVpn, ULONG_PTR EndVpn,
+                               ULONG Protection, PSIZE_T Returned, PSIZE_T Wanted)
 {
-    SIZE_T Missing;
+    MI_VIEW_COPIES Copies;
+    SIZE_T Before;
+    SIZE_T After;
 
-    if (Vad->ControlArea == NULL || !MiIsCopyOnWrite(Protection) || Vad->CommitCharge >= MiVadPages(Vad))
+    *Returned = 0;
+    if (Vad->ControlArea == NULL)
     {
         return STATUS_SUCCESS;
     }
-    Missing = MiVadPages(Vad) - Vad->CommitCharge;
-    if (!NT_SUCCESS(MiChargeSpaceCommit(Space, Missing, MI_COMMIT_NO_EXTEND)))
+    Copies = MiCountViewCopies(Space, Vad, StartVpn, EndVpn);
+    Before = Copies.Made + Copies.Possible;
+    After = MiIsCopyOnWrite(Protection) ? EndVpn - StartVpn + 1 : Copies.Made;
+    if (After <= Before)
     {
-        *Wanted = Missing;
+        *Returned = Before - After;
+        return STATUS_SUCCESS;
+    }
+    if (!NT_SUCCESS(MiChargeSpaceCommit(Space, After - Before, MI_COMMIT_NO_EXTEND)))
+    {
+        *Wanted = After - Before;
         return STATUS_RETRY;
     }
-    Vad->CommitCharge += Missing;
+    Vad->CommitCharge += After - Before;
     return STATUS_SUCCESS;
 }
 
@@ -148,6 +159,7 @@ static NTSTATUS MiTryProtect(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_
     BOOLEAN Dropped;
     BOOLEAN ByVad;
     BOOLEAN Uniform;
+    SIZE_T Returned;
     PMMVAD Vad;
     NTSTATUS Status = MiCheckProtectRange(Space, StartVpn, EndVpn, &Protection, &Vad);
 
@@ -175,13 +187,15 @@ static NTSTATUS MiTryProtect(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_
             return NT_SUCCESS(Status) ? STATUS_RETRY : Status;
         }
     }
-    Status = MiChargeCopies(Space, Vad, Protection, Wanted);
+    Status = MiChargeCopies(Space, Vad, StartVpn, EndVpn, Protection, &Returned, Wanted);
     if (!NT_SUCCESS(Status))
     {
         return Status;
     }
     *OldProtection = MiProtectionOfPage(Space, Vad, StartVpn);
     MiPerformProtect(Space, Vad, StartVpn, EndVpn, Protection, ByVad);
+    Vad->CommitCharge -= Returned;
+    MiReturnSpaceCommit(Space, Returned);
     return STATUS_SUCCESS;
 }
 

@@ -170,6 +170,15 @@ NTSTATUS MiPlaceVad(PMI_ADDRESS_SPACE Space, const MI_ALLOCATION *Allocation, PM
  * STATUS_ALREADY_COMMITTED (a file's), STATUS_SECTION_PROTECTION, STATUS_COMMITMENT_LIMIT. Space not locked.
  */
 BOOLEAN MiFitViewProtection(const MMVAD *Vad, PULONG Protection);
+/* What a part of a view is charged for: copies that were made, and other pages that may be copied. Its tables are in memory, space exclusive. */
+typedef struct _MI_VIEW_COPIES
+{
+    SIZE_T Made;
+    SIZE_T Possible;
+} MI_VIEW_COPIES;
+
+MI_VIEW_COPIES MiCountViewCopies(PMI_ADDRESS_SPACE Space, const MMVAD *Vad, ULONG_PTR StartVpn,
+                                 ULONG_PTR EndVpn);
 NTSTATUS MiCommitView(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn, ULONG Protection,
                       PBOOLEAN IsView);
 

@@ -2,7 +2,7 @@
 /*
  * Views in the services of virtual memory: committing pages of SEC_RESERVE sections through a view, and which protections a view may
  * take. What a view may be given at most is what it was mapped with, plus copies of one's own; commitment belongs to the
- * section, so all views see it at once.
+ * section, so all views see it at once. What is charged for copies is exactly the pages that have been copied or may be.
  */
 #include "virtual/range.h"
 
@@ -35,6 +35,71 @@ BOOLEAN MiFitViewProtection(const MMVAD *Vad, PULONG Protection)
     }
     return TRUE;
 }
+
+/* ---- Copies ------------------------------------------------------------------------------------------------ */
+
+static BOOLEAN MiIsPrivateCopy(MMPTE Pte)
+{
+    PMMPFN Pfn;
+
+    if (Pte.Long == 0 || MiIsLookup(Pte))
+    {
+        return FALSE;
+    }
+    if (!Pte.Hard.Valid || (Pte.Long & MM_PTE_SHARED) == 0)
+    {
+        return TRUE;
+    }
+    Pfn = MiPfn(Pte.Hard.PageFrameNumber); /* the section's page, or a copy that is shared with a clone */
+    return !MiIsSectionPrototype(__atomic_load_n(&Pfn->PteAddress, __ATOMIC_RELAXED));
+}
+
+static VOID MiCountEntry(const MMVAD *Vad, ULONG_PTR Vpn, MMPTE Pte, MI_VIEW_COPIES *Copies)
+{
+    ULONG Protection;
+
+    if (MiIsPrivateCopy(Pte))
+    {
+        Copies->Made++;
+        return;
+    }
+    Protection = Pte.Long == 0 ? MiViewProtection(Vad, Vpn) : MiProtectionFromPte(Pte);
+    Copies->Possible += MiIsCopyOnWrite(Protection);
+}
+
+MI_VIEW_COPIES MiCountViewCopies(PMI_ADDRESS_SPACE Space, const MMVAD *Vad, ULONG_PTR StartVpn,
+                                 ULONG_PTR EndVpn)
+{
+    MI_VIEW_COPIES Copies = { 0, 0 };
+    MI_RANGE Range;
+    MI_CHUNK Chunk;
+
+    MiBeginRange(&Range, Space, StartVpn, EndVpn);
+    while ((Chunk = MiNextChunk(&Range)) != MiChunkEnd)
+    {
+        KiRequire(Chunk != MiChunkAbsent);
+        for (ULONG_PTR Vpn = Range.Vpn; Vpn < Range.NextVpn;)
+        {
+            BOOLEAN Committed;
+            ULONG Protection;
+            ULONG_PTR Count = 1;
+
+            if (Chunk == MiChunkTable)
+            {
+                MiCountEntry(Vad, Vpn, MiReadPte(&Range.PointerPte[Vpn - Range.Vpn]), &Copies);
+            }
+            else
+            {
+                Count = MiMeasureZeroEntries(Vad, Vpn, Range.NextVpn - 1, &Committed, &Protection);
+                Copies.Possible += MiIsCopyOnWrite(Protection) ? Count : 0;
+            }
+            Vpn += Count;
+        }
+    }
+    return Copies;
+}
+
+/* ---- Commitment -------------------------------------------------------------------------------------------- */
 
 /* The view that contains the range, with a reference that keeps its section. Its protection may be Protection. */
 static NTSTATUS MiReferenceView(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn,

@@ -303,6 +303,24 @@ static void CommitSome(ORACLE_VIEW *View)
     }
 }
 
+/* Exactly the pages that were copied or may be. */
+static void CheckCharge(const ORACLE_VIEW *View)
+{
+    PMI_ADDRESS_SPACE Space = &Processes[View->Process]->Space;
+    MI_SPACE_SLOT *Slot;
+    SIZE_T Charge;
+    SIZE_T Expected = 0;
+
+    for (ULONG Page = 0; Page < View->Pages; Page++)
+    {
+        Expected += View->Copied[Page] || View->Protect[Page] == PAGE_WRITECOPY;
+    }
+    Slot = MiLockSpaceShared(Space);
+    Charge = MiLocateVad(Space, View->Base >> PAGE_SHIFT)->CommitCharge;
+    MiUnlockSpaceShared(Space, Slot);
+    assert_int_equal(Charge, Expected);
+}
+
 static void QueryOne(ORACLE_VIEW *View)
 {
     ULONG Page = Draw(View->Pages);
@@ -317,6 +335,7 @@ static void QueryOne(ORACLE_VIEW *View)
     assert_int_equal(Information.Type, MEM_MAPPED);
     assert_int_equal(Information.State, Committed ? MEM_COMMIT : MEM_RESERVE);
     assert_true(Information.RegionSize <= (SIZE_T)(View->Pages - Page) * PAGE_SIZE);
+    CheckCharge(View);
     if (!Committed)
     {
         assert_int_equal(Information.Protect, 0);

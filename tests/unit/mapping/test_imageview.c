@@ -5,7 +5,9 @@
  */
 #include "views.h"
 
+#include "nt/ccapi.h"
 #include "nt/file.h"
+#include "nt/mm.h"
 #include "peimage.h"
 #include "section/imagemap.h"
 
@@ -21,6 +23,8 @@ static ULONG Fixups[RANDOM];
 static UCHAR Oracle[BYTES];
 static ULONG ImageBytes;
 static ULONG Name;
+static BOOLEAN NothingShared; /* .shared is a section like .data */
+static UCHAR *Bytes;          /* the file */
 
 static PE_TEST_IMAGE MakeSample(TEST_RANDOM *Random)
 {
@@ -30,7 +34,8 @@ static PE_TEST_IMAGE MakeSample(TEST_RANDOM *Random)
                             .SectionCount = 4,
                             .Sections = { { ".text", 0, PE_TEXT, Text, sizeof(Text) },
                                           { ".data", 0x7000, PE_DATA, Data, sizeof(Data) },
-                                          { ".shared", 0, PE_SHARED, Shared, sizeof(Shared) },
+                                          { ".shared", 0, NothingShared ? PE_DATA : PE_SHARED, Shared,
+                                            sizeof(Shared) },
                                           { ".bss", 0x3000, PE_BSS, NULL, 0 } },
                             .Fixups = Fixups,
                             .FixupCount = RANDOM };
@@ -85,7 +90,7 @@ static void LayOut(const PE_TEST_IMAGE *Image, const UCHAR *File, ULONG64 Base)
 }
 
 /* A file in memory with the bytes; the handle is the current process's. */
-static HANDLE MakeFile(const UCHAR *Bytes, SIZE_T Size)
+static HANDLE MakeFile(const UCHAR *Contents, SIZE_T Size)
 {
     WCHAR Wide[64];
     char Narrow[64];
@@ -110,7 +115,7 @@ static HANDLE MakeFile(const UCHAR *Bytes, SIZE_T Size)
     {
         UCHAR *Padded = calloc(1, ROUND_TO_PAGES(Size));
 
-        memcpy(Padded, Bytes, Size);
+        memcpy(Padded, Contents, Size);
         assert_int_equal(NtWriteFile(File, NULL, NULL, NULL, &IoStatus, Padded, (ULONG)ROUND_TO_PAGES(Size),
                                      &Offset, NULL),
                          STATUS_SUCCESS);
@@ -162,7 +167,6 @@ static void OpenSample(const char *Test, ULONG64 Base)
 {
     TEST_RANDOM Random = TestSeed(Test);
     SIZE_T Size;
-    UCHAR *Bytes;
 
     Sample = MakeSample(&Random);
     Sample.Base = Base;
@@ -170,13 +174,13 @@ static void OpenSample(const char *Test, ULONG64 Base)
     File = MakeFile(Bytes, Size);
     assert_int_equal(CreateImage(File, &Section), STATUS_SUCCESS);
     LayOut(&Sample, Bytes, MiImageOf(Section->ControlArea)->Base);
-    free(Bytes);
 }
 
 static void CloseSample(void)
 {
     ObDereferenceObjectBody(Section);
     assert_int_equal(NtClose(File), STATUS_SUCCESS);
+    free(Bytes);
 }
 
 static void every_byte_is_that_of_the_file(void **State)
@@ -452,6 +456,155 @@ static void whatever_fails_nothing_is_left(void **State)
         TestWithFailures(Kinds[Index], UseImage, (ULONG_PTR)File);
     }
     assert_int_equal(NtClose(File), STATUS_SUCCESS);
+    free(Bytes);
+}
+
+/* ---- Another base, and system space ------------------------------------------------------------------------ */
+
+static NTSTATUS MapAnywhere(PSECTION Image, ULONG64 Offset, ULONG Type, ULONG_PTR *Base)
+{
+    MI_VIEW View = { .Section = Image,
+                     .Offset = Offset,
+                     .Inherit = ViewUnmap,
+                     .Type = Type,
+                     .Protect = PAGE_EXECUTE_WRITECOPY,
+                     .Mode = UserMode };
+    NTSTATUS Status = MiMapView(&TestUserProcess->Space, &View);
+
+    *Base = NT_SUCCESS(Status) ? View.Base : 0;
+    return Status;
+}
+
+static void a_view_elsewhere_is_fixed_up_if_the_caller_permits_it(void **State)
+{
+    ULONG_PTR First, Second, Third, Part;
+
+    (void)State;
+    NothingShared = TRUE;
+    OpenSample("elsewhere", BASE);
+    assert_int_equal(MapAnywhere(Section, 0, MEM_DIFFERENT_IMAGE_BASE_OK, &First), STATUS_SUCCESS);
+    assert_int_equal(First, BASE);
+    assert_int_equal(MapAnywhere(Section, 0, 0, &Second), STATUS_IMAGE_NOT_AT_BASE);
+    CheckAll(Second); /* as at the base: fix-ups are the caller's */
+    assert_int_equal(MapAnywhere(Section, 0, MEM_DIFFERENT_IMAGE_BASE_OK, &Third),
+                     STATUS_IMAGE_AT_DIFFERENT_BASE);
+    assert_int_equal(MapAnywhere(Section, 0x10000, MEM_DIFFERENT_IMAGE_BASE_OK, &Part),
+                     STATUS_IMAGE_AT_DIFFERENT_BASE);
+    assert_int_equal(MiState.Section->NumberOfControlAreas, 3);
+    CheckAll(First);
+    LayOut(&Sample, Bytes, Third);
+    CheckAll(Third);
+    TestVmPageOut();
+    TestVmPut(Third + PeSectionRva(&Sample, 1), (UCHAR)~Oracle[PeSectionRva(&Sample, 1)]);
+    TestUnmapIn(TestUserProcess, First);
+    TestUnmapIn(TestUserProcess, Second);
+    Oracle[PeSectionRva(&Sample, 1)] ^= 0xff;
+    CheckAll(Third); /* the view keeps the file by itself */
+    assert_false(MmFlushImageSection(((PFILE_OBJECT)Section->ControlArea->FilePointer)->SectionObjectPointer,
+                                     MmFlushForWrite));
+    TestUnmapIn(TestUserProcess, Third);
+    LayOut(&Sample, Bytes, Part - 0x10000);
+    for (ULONG Rva = 0x10000; Rva < ImageBytes; Rva++)
+    {
+        assert_int_equal(TestVmGet(Part + Rva - 0x10000), Oracle[Rva]);
+    }
+    TestUnmapIn(TestUserProcess, Part);
+    assert_int_equal(MiState.Section->NumberOfControlAreas, 1);
+    CloseSample();
+    NothingShared = FALSE;
+}
+
+static void what_all_views_share_stays_at_one_base(void **State)
+{
+    ULONG_PTR First, Second;
+
+    (void)State;
+    OpenSample("shared_base", BASE);
+    assert_int_equal(MapAnywhere(Section, 0, 0, &First), STATUS_SUCCESS);
+    assert_int_equal(MapAnywhere(Section, 0, MEM_DIFFERENT_IMAGE_BASE_OK, &Second), STATUS_IMAGE_NOT_AT_BASE);
+    CheckAll(Second);
+    TestUnmapIn(TestUserProcess, First);
+    TestUnmapIn(TestUserProcess, Second);
+    CloseSample();
+}
+
+static NTSTATUS UseElsewhere(ULONG_PTR Context)
+{
+    ULONG_PTR View;
+    UCHAR Value;
+    NTSTATUS Status = MapAnywhere((PSECTION)Context, 0, MEM_DIFFERENT_IMAGE_BASE_OK, &View);
+
+    if (!NT_SUCCESS(Status))
+    {
+        return Status;
+    }
+    Status = TestVmTryGet(View + 0x1000, &Value);
+    TestUnmapIn(TestUserProcess, View);
+    return Status;
+}
+
+static void a_view_elsewhere_fails_without_a_trace(void **State)
+{
+    static const KI_INJECT Kinds[] = { KiInjectFrame, KiInjectPool, KiInjectCommit, KiInjectRead };
+    ULONG_PTR First;
+
+    (void)State;
+    NothingShared = TRUE;
+    OpenSample("elsewhere_failures", BASE);
+    assert_int_equal(MapAnywhere(Section, 0, 0, &First), STATUS_SUCCESS);
+    for (ULONG Index = 0; Index < RTL_NUMBER_OF(Kinds); Index++)
+    {
+        TestWithFailures(Kinds[Index], UseElsewhere, (ULONG_PTR)Section);
+        assert_int_equal(MiState.Section->NumberOfControlAreas, 1);
+    }
+    TestUnmapIn(TestUserProcess, First);
+    CloseSample();
+    NothingShared = FALSE;
+}
+
+static void WriteText(void *View)
+{
+    TestVmPut((ULONG_PTR)View + 0x1000, 0);
+}
+
+static void the_kernel_sees_an_image_in_system_space(void **State)
+{
+    ULONG_PTR User;
+    PVOID View, Part;
+    SIZE_T Size = 0, PartSize = 0x1000;
+    LARGE_INTEGER Offset = { .QuadPart = 0x10000 };
+    ULONG_PTR DataRva;
+
+    (void)State;
+    OpenSample("system", 0xffff800000000000);
+    DataRva = PeSectionRva(&Sample, 1);
+    assert_int_equal(MapAnywhere(Section, 0, 0, &User), STATUS_SUCCESS);
+    TestRunInProcess(NULL);
+    assert_int_equal(MmMapViewInSystemSpace(Section, &View, &Size), STATUS_SUCCESS);
+    assert_int_equal(Size, ImageBytes);
+    assert_true(MiIsSystemAddress((ULONG_PTR)View));
+    /* Copies are charged with the view. */
+    assert_true(MiState.Space->System.CommitCharge >= (PeSectionRva(&Sample, 2) - DataRva) / PAGE_SIZE);
+    CheckAll((ULONG_PTR)View);
+    assert_int_equal(MmMapViewInSystemSpaceEx(Section, &Part, &PartSize, &Offset, 0), STATUS_SUCCESS);
+    for (ULONG Byte = 0; Byte < PAGE_SIZE; Byte++)
+    {
+        assert_int_equal(TestVmGet((ULONG_PTR)Part + Byte), Oracle[0x10000 + Byte]);
+    }
+    /* What is written there is copied: nobody else sees it. */
+    TestVmPut((ULONG_PTR)View + DataRva, (UCHAR)~Oracle[DataRva]);
+    TestRunInProcess(TestUserProcess);
+    assert_int_equal(TestVmGet(User + DataRva), Oracle[DataRva]);
+    TestRunInProcess(NULL);
+    Oracle[DataRva] ^= 0xff;
+    CheckAll((ULONG_PTR)View);
+    TestExpectBugCheck(ATTEMPTED_WRITE_TO_READONLY_MEMORY, WriteText, View);
+    assert_int_equal(MmUnmapViewInSystemSpace(View), STATUS_SUCCESS);
+    assert_int_equal(MmUnmapViewInSystemSpace(Part), STATUS_SUCCESS);
+    assert_int_equal(MiState.Space->System.CommitCharge, 0);
+    TestRunInProcess(TestUserProcess);
+    TestUnmapIn(TestUserProcess, User);
+    CloseSample();
 }
 
 int main(void)
@@ -464,6 +617,10 @@ int main(void)
         TEST_IN_PROCESS(a_page_that_cannot_be_read_is_an_in_page_error),
         TEST_IN_PROCESS(many_views_agree_with_an_oracle),
         TEST_IN_PROCESS(whatever_fails_nothing_is_left),
+        TEST_IN_PROCESS(a_view_elsewhere_is_fixed_up_if_the_caller_permits_it),
+        TEST_IN_PROCESS(what_all_views_share_stays_at_one_base),
+        TEST_IN_PROCESS(a_view_elsewhere_fails_without_a_trace),
+        TEST_IN_PROCESS(the_kernel_sees_an_image_in_system_space),
     };
 
     return cmocka_run_group_tests(Tests, NULL, NULL);

@@ -115,6 +115,65 @@ static void a_write_copy_view_has_copies_of_its_own(void **State)
     ObDereferenceObjectBody(Section);
 }
 
+static SIZE_T ProtectAndCharge(ULONG_PTR Base, ULONG First, ULONG Pages, ULONG Protect)
+{
+    ULONG_PTR Start = Base + (ULONG_PTR)First * PAGE_SIZE;
+    SIZE_T Size = (SIZE_T)Pages * PAGE_SIZE;
+    ULONG Old;
+
+    assert_int_equal(MiProtectVirtualMemory(&TestUserProcess->Space, &Start, &Size, Protect, &Old),
+                     STATUS_SUCCESS);
+    return MiLocateVad(&TestUserProcess->Space, Base >> PAGE_SHIFT)->CommitCharge;
+}
+
+static NTSTATUS ProtectOnce(ULONG_PTR Base)
+{
+    SIZE_T Size = 0x3000;
+    ULONG_PTR Start = Base + 0x1000;
+    SIZE_T Before = MiLocateVad(&TestUserProcess->Space, Base >> PAGE_SHIFT)->CommitCharge;
+    ULONG Old;
+    NTSTATUS Status = MiProtectVirtualMemory(&TestUserProcess->Space, &Start, &Size, PAGE_WRITECOPY, &Old);
+
+    assert_int_equal(MiLocateVad(&TestUserProcess->Space, Base >> PAGE_SHIFT)->CommitCharge,
+                     NT_SUCCESS(Status) ? 3 : Before);
+    if (NT_SUCCESS(Status))
+    {
+        assert_int_equal(ProtectAndCharge(Base, 1, 3, PAGE_READWRITE), 0);
+    }
+    return Status;
+}
+
+static void protect_charges_what_may_be_copied_and_no_more(void **State)
+{
+    PSECTION Section = TestSectionOf(0x10000, PAGE_READWRITE, SEC_COMMIT);
+    SIZE_T Before = TestVmCharge();
+    ULONG_PTR Base = TestMapIn(TestUserProcess, Section, 0, 0, PAGE_READWRITE);
+    PEPROCESS Child;
+
+    (void)State;
+    TestWithFailures(KiInjectCommit, ProtectOnce, Base);
+    TestFill(Base, 16, 1);
+    assert_int_equal(ProtectAndCharge(Base, 4, 4, PAGE_WRITECOPY), 4);
+    assert_int_equal(ProtectAndCharge(Base, 6, 4, PAGE_WRITECOPY), 6);
+    TestVmPut(Base + 0x5000, 99);
+    TestVmPut(Base + 0x6000, 98);
+    assert_int_equal(ProtectAndCharge(Base, 4, 1, PAGE_READWRITE), 5);
+    TestVmPageOut();
+    assert_int_equal(ProtectAndCharge(Base, 0, 16, PAGE_READONLY), 2); /* the copies stay */
+    assert_int_equal(ProtectAndCharge(Base, 0, 16, PAGE_WRITECOPY), 16);
+    assert_int_equal(MiCloneAddressSpace(&TestUserProcess->Space, &(Child = TestNewProcess("child"))->Space),
+                     STATUS_SUCCESS);
+    /* Copies that a child shares are copies still. */
+    assert_int_equal(ProtectAndCharge(Base, 0, 16, PAGE_NOACCESS), 2);
+    assert_int_equal(MiLocateVad(&Child->Space, Base >> PAGE_SHIFT)->CommitCharge, 16);
+    TestEndProcess(Child);
+    assert_int_equal(ProtectAndCharge(Base, 0, 16, PAGE_READONLY), 2);
+    assert_int_equal(TestVmGet(Base + 0x5000), 99);
+    TestUnmapIn(TestUserProcess, Base);
+    assert_int_equal(TestVmCharge(), Before);
+    ObDereferenceObjectBody(Section);
+}
+
 static void reserved_sections_are_committed_through_views(void **State)
 {
     PSECTION Section = TestSectionOf(0x40000000, PAGE_READWRITE, SEC_RESERVE);
@@ -229,6 +288,7 @@ int main(void)
         TEST_IN_PROCESS(two_processes_share_through_trims_and_the_paging_file),
         TEST_IN_PROCESS(prototype_ptes_leave_memory_and_come_back),
         TEST_IN_PROCESS(a_write_copy_view_has_copies_of_its_own),
+        TEST_IN_PROCESS(protect_charges_what_may_be_copied_and_no_more),
         TEST_IN_PROCESS(reserved_sections_are_committed_through_views),
         TEST_IN_PROCESS(a_large_view_costs_nothing_per_page),
         TEST_IN_PROCESS(sections_go_in_every_order),

@@ -38,7 +38,8 @@ typedef struct _HOST_FAULT
     BOOLEAN Ours; /* the thread is one of the machine's */
     KPROCESSOR_MODE Mode;
     ULONG_PTR Address;
-    ULONG Access; /* PORT_FAULT_WRITE, _EXECUTE, _USER */
+    ULONG_PTR Paged; /* under which the page tables know it */
+    ULONG Access;    /* PORT_FAULT_WRITE, _EXECUTE, _USER */
 } HOST_FAULT;
 
 /* ---- Installing ------------------------------------------------------------------------------------------------ */
@@ -235,7 +236,7 @@ static VOID HostResolveFault(const HOST_FAULT *Fault)
     for (Round = 0; Round < HOST_LIVELOCK_LIMIT; Round += 1)
     {
         EXCEPTION_RECORD Record = { .ExceptionAddress = NULL };
-        HOST_FILL Fill = HostFillForFault(Fault->Address, Fault->Access, &Frame);
+        HOST_FILL Fill = HostFillForFault(Fault->Paged, Fault->Access, &Frame);
         NTSTATUS Status;
 
         if (Fill == HostFillDone)
@@ -295,7 +296,8 @@ static HOST_TARGET HostClassify(HOST_FAULT *Fault)
         return HostTargetElsewhere;
     }
     if (HostIsSystemAddress(Fault->Address) ||
-        (HostIsUserAddress(Fault->Address) && !HostIsOccupied(Fault->Address, Fault->Address)))
+        (HostIsUserAddress(Fault->Address) && !HostIsOccupied(Fault->Address, Fault->Address)) ||
+        HostResolveAlias(&Fault->Paged))
     {
         return HostTargetPaged;
     }
@@ -319,6 +321,7 @@ static void HostFaultHandler(int Signal, siginfo_t *Info, void *Context)
     HOST_FAULT Fault = { .Signal = Signal, .Info = Info, .Context = Interrupted };
 
     Fault.Address = (ULONG_PTR)Info->si_addr;
+    Fault.Paged = Fault.Address;
     Fault.Access = (ULONG)Interrupted->uc_mcontext.gregs[REG_ERR] & HOST_ERROR_CODE_BITS;
     Fault.Ours = PortGetCurrentThread() != NULL;
     Fault.Mode = Fault.Ours ? *HostLocal.Mode : KernelMode;

@@ -243,6 +243,9 @@ typedef enum _HOST_FILL
 
 NTSTATUS HostInitializeTb(ULONG Budget);
 VOID HostShutdownTb(VOID);
+/* alias.c: TRUE: an address where pages of the system window are seen; it becomes the window's own. */
+BOOLEAN HostResolveAlias(ULONG_PTR *Address);
+
 HOST_FILL HostFillForFault(ULONG_PTR Address, ULONG Access, PFN_NUMBER *Frame);
 VOID HostLoadNativeSpace(PFN_NUMBER TopLevel); /* gang lock held: nobody runs in the user window */
 PFN_NUMBER HostSystemSpace(VOID);              /* what PortSetSystemSpace said */

@@ -63,8 +63,10 @@ static ULONG HostCountUnloaded(const HOST_WINDOW *Window, SIZE_T Page, BOOLEAN A
 
 static VOID HostLoadWide(HOST_WINDOW *Window, SIZE_T Page, const HOST_TRANSLATION *Translation)
 {
-    /* Next to a device's frames there may be another's. */
-    ULONG Limit = HostIsDeviceFrame(Translation->Frame) ? 0 : HOST_REGION_PAGES;
+    /* Next to a device's frames there may be another's, next to an alias's pages memory that is Linux's still. */
+    ULONG Limit = HostIsDeviceFrame(Translation->Frame) || Window->Gigas[Page / HOST_GIGA_PAGES].Aliases != 0
+                      ? 0
+                      : HOST_REGION_PAGES;
     ULONG Below = HostCountNeighbours(Translation, FALSE, Limit);
     ULONG Above = HostCountNeighbours(Translation, TRUE, Limit);
     HOST_RECORD Record = HostMakeRecord(Translation->Frame, Translation->Protection);
@@ -104,8 +106,12 @@ HOST_FILL HostFillForFault(ULONG_PTR Address, ULONG Access, PFN_NUMBER *Frame)
     HOST_FILL Result = HostFillForeign;
 
     HostAcquireLock(&HostTb.Lock);
-    if (Window == &HostTb.System ||
-        (Window->Space != 0 && Window->Space == HostLocal.Space && !HostLocal.Simulated))
+    if (Window == &HostTb.System && HostIsHiddenByAlias(Address))
+    {
+        Result = HostFillForeign;
+    }
+    else if (Window == &HostTb.System ||
+             (Window->Space != 0 && Window->Space == HostLocal.Space && !HostLocal.Simulated))
     {
         SIZE_T Page = HostPageOf(Window, Address);
 
@@ -146,11 +152,11 @@ static SIZE_T HostFillRun(HOST_WINDOW *Window, ULONG_PTR Address, SIZE_T Pages, 
 
     Limit = Limit < Pages ? Limit : Pages;
     if (HostWalkTables(Window->Space, Address, Access, &First) != HostWalkGranted ||
-        !HostIsMemoryFrame(First.Frame))
+        !HostIsMemoryFrame(First.Frame) || (Window == &HostTb.System && HostIsHiddenByAlias(Address)))
     {
         return 1;
     }
-    Limit = HostIsDeviceFrame(First.Frame) ? 1 : Limit;
+    Limit = HostIsDeviceFrame(First.Frame) || Window->Gigas[Page / HOST_GIGA_PAGES].Aliases != 0 ? 1 : Limit;
     for (Count = 1; Count < Limit; Count += 1)
     {
         if (HostWalkTables(Window->Space, Address + (Count << PAGE_SHIFT), Access, &Next) !=

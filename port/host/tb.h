@@ -38,6 +38,8 @@ typedef struct _HOST_GIGA
     ULONG Mapped;
     BOOLEAN Open;   /* the reservation is taken away: a page without a record is a hole */
     BOOLEAN Shared; /* Linux has, or would take, a part of it: never opened */
+    USHORT Aliases; /* in it */
+    ULONG_PTR Away; /* Aliases != 0: added to an address, where its page is seen instead (alias.c) */
 } HOST_GIGA;
 
 typedef struct _HOST_WINDOW
@@ -54,9 +56,23 @@ typedef struct _HOST_WINDOW
     SIZE_T Hand;        /* region where the next eviction begins */
 } HOST_WINDOW;
 
+#define HOST_MAXIMUM_ALIASES 64u
+
+/* Pages of the system window that are seen at Target. */
+typedef struct _HOST_ALIAS
+{
+    ULONG_PTR Start;
+    ULONG_PTR Target;
+    SIZE_T Bytes; /* 0: free */
+    ULONG Access;
+    ULONG_PTR Spare; /* reserved addresses of that size, where the memory for later is made */
+} HOST_ALIAS;
+
 typedef struct _HOST_TB
 {
     HOST_LOCK Lock;
+    HOST_ALIAS Aliases[HOST_MAXIMUM_ALIASES];
+    volatile ULONG AliasCount; /* in use */
     HOST_WINDOW User, System;
     SIZE_T Budget;
 } HOST_TB;
@@ -73,6 +89,15 @@ static inline ULONG_PTR HostAddressOf(const HOST_WINDOW *Window, SIZE_T Page)
     return Window->Base + (Page << PAGE_SHIFT);
 }
 
+/* Where Linux has the page. */
+static inline ULONG_PTR HostNativeAddressOf(const HOST_WINDOW *Window, SIZE_T Page)
+{
+    return HostAddressOf(Window, Page) + Window->Gigas[Page / HOST_GIGA_PAGES].Away;
+}
+
+/* A page of a GiB with aliases that is in none of them: it is seen nowhere. TB lock. */
+BOOLEAN HostIsHiddenByAlias(ULONG_PTR Address);
+
 NTSTATUS HostCreateWindow(HOST_WINDOW *Window, ULONG_PTR Start, ULONG_PTR End);
 VOID HostDeleteWindow(HOST_WINDOW *Window);
 
@@ -88,6 +113,9 @@ VOID HostUnloadPages(HOST_WINDOW *Window, SIZE_T Page, SIZE_T End);
 
 /* Takes everything away, dormant mappings included. */
 VOID HostEmptyWindow(HOST_WINDOW *Window);
+
+/* Removes the mappings of [Page, End), whatever there is. */
+VOID HostForgetPages(HOST_WINDOW *Window, SIZE_T Page, SIZE_T End);
 
 /* The first loaded page in [Page, End), or End; skips what is empty without looking at every page. */
 SIZE_T HostFindLoaded(const HOST_WINDOW *Window, SIZE_T Page, SIZE_T End);

@@ -159,7 +159,7 @@ static long HostRemoveMappings(HOST_WINDOW *Window, SIZE_T Page, SIZE_T End)
         }
         if (Page != First)
         {
-            Result = HostMap(HostAddressOf(Window, First), (Page - First) << PAGE_SHIFT, PROT_NONE,
+            Result = HostMap(HostNativeAddressOf(Window, First), (Page - First) << PAGE_SHIFT, PROT_NONE,
                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
         }
         else
@@ -247,7 +247,7 @@ static VOID HostUnloadTheHardWay(HOST_WINDOW *Window)
 
 VOID HostUnloadPages(HOST_WINDOW *Window, SIZE_T Page, SIZE_T End)
 {
-    ULONG_PTR Address = HostAddressOf(Window, Page);
+    ULONG_PTR Address = HostNativeAddressOf(Window, Page);
     long Result = HostProtect(Address, (End - Page) << PAGE_SHIFT, PROT_NONE);
 
     HostCount(&HostMachine.Counters.FlushCalls, 1);
@@ -261,6 +261,27 @@ VOID HostUnloadPages(HOST_WINDOW *Window, SIZE_T Page, SIZE_T End)
         HostFatal("taking a mapping away failed", Address, (ULONG64)-Result);
     }
     HostCount(&HostMachine.Counters.PagesFlushed, HostChangeRecords(Window, Page, End, HostChangeDormant, 0));
+}
+
+VOID HostForgetPages(HOST_WINDOW *Window, SIZE_T Page, SIZE_T End)
+{
+    while (Page < End)
+    {
+        SIZE_T Next = (Page / HOST_REGION_PAGES + 1) * HOST_REGION_PAGES;
+
+        Next = Next < End ? Next : End;
+        if (Window->Regions[Page / HOST_REGION_PAGES].Mapped != 0)
+        {
+            if (HostRemoveMappings(Window, Page, Next) != 0)
+            {
+                HostUnloadTheHardWay(Window);
+                return;
+            }
+            HostCount(&HostMachine.Counters.PagesFlushed,
+                      HostChangeRecords(Window, Page, Next, HostChangeRemove, 0));
+        }
+        Page = Next;
+    }
 }
 
 /* Removes mappings region by region, beginning at the hand, until an eighth of the budget is free. Keep stays. */
@@ -317,7 +338,7 @@ static int HostNativeProtection(ULONG Protection)
 VOID HostLoadPages(HOST_WINDOW *Window, SIZE_T Page, SIZE_T Count, PFN_NUMBER Frame, ULONG Protection,
                    BOOLEAN Populate)
 {
-    ULONG_PTR Address = HostAddressOf(Window, Page);
+    ULONG_PTR Address = HostNativeAddressOf(Window, Page);
     HOST_RECORD Record = HostMakeRecord(Frame, Protection);
     HOST_GIGA *Giga = &Window->Gigas[Page / HOST_GIGA_PAGES];
     BOOLEAN SameFrames = TRUE;

@@ -334,7 +334,7 @@ static VOID MiBugCheckSystemAddress(ULONG_PTR Va, MI_ACCESS Access, NTSTATUS Sta
 {
     PMI_ADDRESS_SPACE Space = &MiState.Space->System;
     PMMPTE PointerPte;
-    ULONG Level = MiWalk(Space->TopLevel, Va, &PointerPte);
+    ULONG Level = MiWalk(Space->TopLevel, MiResolveAlias(Va), &PointerPte);
     MMPTE Pte = MiReadPte(PointerPte);
 
     if (Status == STATUS_IN_PAGE_ERROR)
@@ -393,7 +393,7 @@ static VOID MiFillRecord(struct _EXCEPTION_RECORD *Record, NTSTATUS Status, MI_A
 NTSTATUS MmAccessFault(ULONG FaultStatus, PVOID Address, KPROCESSOR_MODE Mode,
                        struct _EXCEPTION_RECORD *Record)
 {
-    ULONG_PTR Va = (ULONG_PTR)Address;
+    ULONG_PTR Va = MiResolveAlias((ULONG_PTR)Address);
     BOOLEAN SystemAddress = MiIsSystemAddress(Va);
     PMI_ADDRESS_SPACE Space = SystemAddress ? &MiState.Space->System : MiCurrentSpace();
     NTSTATUS IoStatus = STATUS_SUCCESS;
@@ -406,7 +406,7 @@ NTSTATUS MmAccessFault(ULONG FaultStatus, PVOID Address, KPROCESSOR_MODE Mode,
 
     if (Mode == KernelMode)
     {
-        MiCheckKernelAccess(Va, Access, Record->ExceptionAddress);
+        MiCheckKernelAccess((ULONG_PTR)Address, Access, Record->ExceptionAddress);
     }
     Thread->FaultDepth++;
     if (SystemAddress ? Mode == KernelMode : (Space != NULL && MiIsUserAddress(Va)))
@@ -426,9 +426,9 @@ NTSTATUS MmAccessFault(ULONG FaultStatus, PVOID Address, KPROCESSOR_MODE Mode,
     if (SystemAddress && Mode == KernelMode && Status != STATUS_GUARD_PAGE_VIOLATION &&
         !(Status == STATUS_IN_PAGE_ERROR && MiIsViewForgiving(Va)))
     {
-        MiBugCheckSystemAddress(Va, Access, Status, IoStatus, Record->ExceptionAddress);
+        MiBugCheckSystemAddress((ULONG_PTR)Address, Access, Status, IoStatus, Record->ExceptionAddress);
     }
-    MiFillRecord(Record, Status, Access, Va, IoStatus);
+    MiFillRecord(Record, Status, Access, (ULONG_PTR)Address, IoStatus);
     return Status;
 }
 

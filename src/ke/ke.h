@@ -361,6 +361,7 @@ typedef enum _KI_LOCK_LEVEL
     KiLockSegment,      /* SEGMENT.Lock: size and commitment of what a section maps */
     KiLockFileList,     /* IO_STATE.FilesLock */
     KiLockCache,        /* MI_MAPPING_STATE.Lock: views of cached files */
+    KiLockDriverImages, /* MI_DRIVER_IMAGES.Lock: drivers' sections and their lock counts */
     KiLockAddressSpace, /* cache-aware, MI_ADDRESS_SPACE.Lock */
     KiLockSystemSpace,
     KiLockClone,

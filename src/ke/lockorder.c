@@ -27,6 +27,7 @@ static const KI_LOCK_RULE KiLockRules[] = {
     [KiLockSegment] = { "Segment", FALSE },
     [KiLockFileList] = { "FileList", FALSE },
     [KiLockCache] = { "Cache", FALSE },
+    [KiLockDriverImages] = { "DriverImages", FALSE },
     [KiLockAddressSpace] = { "AddressSpace", TRUE },
     [KiLockSystemSpace] = { "SystemSpace", FALSE },
     [KiLockClone] = { "Clone", FALSE },

@@ -289,7 +289,8 @@ static NTSTATUS MiLockSource(MI_PAGE_LOCKING *Locking, const MI_LOCK_SOURCE *Sou
     *Locked = 0;
     if (Source->Segments == NULL)
     {
-        return MiLockPages(Locking, Source->Va & ~(ULONG_PTR)(PAGE_SIZE - 1), Pages, Locking->Frames, Locked);
+        return MiLockPages(Locking, MiResolveAlias(Source->Va) & ~(ULONG_PTR)(PAGE_SIZE - 1), Pages,
+                           Locking->Frames, Locked);
     }
     for (SIZE_T Index = 0; Index < Pages && NT_SUCCESS(Status); Index++)
     {
@@ -303,7 +304,7 @@ static NTSTATUS MiLockSource(MI_PAGE_LOCKING *Locking, const MI_LOCK_SOURCE *Sou
         }
         if (NT_SUCCESS(Status))
         {
-            Status = MiLockPages(&One, Va, 1, Locking->Frames + Index, &Part);
+            Status = MiLockPages(&One, MiResolveAlias(Va), 1, Locking->Frames + Index, &Part);
             *Locked += Part;
         }
     }

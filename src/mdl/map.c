@@ -13,6 +13,7 @@
 
 MI_ADDRESS_KIND MiAddressKind(ULONG_PTR Va)
 {
+    Va = MiResolveAlias(Va);
     if (MiIsUserAddress(Va))
     {
         return MiAddressUser;
@@ -284,7 +285,7 @@ VOID NTAPI MmBuildMdlForNonPagedPool(PMDLX MemoryDescriptorList)
 
         MmGetMdlPfnArray(Mdl)[Index] = PortDirectMapFrame((PVOID)Va);
         if ((Kind == MiAddressSystem || Kind == MiAddressSystemPte) &&
-            MiWalk(MiState.Translation->SystemTopLevel, Va, &PointerPte) == 0)
+            MiWalk(MiState.Translation->SystemTopLevel, MiResolveAlias(Va), &PointerPte) == 0)
         {
             MMPTE Pte = MiReadPte(PointerPte);
 

@@ -25,7 +25,7 @@ static MMPTE MiQueryPte(ULONG_PTR Va)
     {
         Slot = MiLockSpaceShared(Space);
     }
-    if (MiWalk(Space->TopLevel, Va, &PointerPte) == 0)
+    if (MiWalk(Space->TopLevel, MiResolveAlias(Va), &PointerPte) == 0)
     {
         Pte = MiReadPte(PointerPte);
     }
@@ -76,9 +76,11 @@ BOOLEAN NTAPI MmIsAddressValid(PVOID VirtualAddress)
 BOOLEAN NTAPI MmIsNonPagedSystemAddressValid(PVOID VirtualAddress)
 {
     MI_ADDRESS_KIND Kind = MiAddressKind((ULONG_PTR)VirtualAddress);
+    MMPTE Pte = MiQueryPte((ULONG_PTR)VirtualAddress);
 
-    return Kind == MiAddressDirect ||
-           (Kind == MiAddressSystemPte && MiQueryPte((ULONG_PTR)VirtualAddress).Hard.Valid);
+    /* Of pageable memory: drivers' sections that are locked. */
+    return Kind == MiAddressDirect || (Kind == MiAddressSystemPte && Pte.Hard.Valid) ||
+           (Kind == MiAddressSystem && Pte.Hard.Valid && (Pte.Long & MM_PTE_LOCKED_MASK) != 0);
 }
 
 /* ---- The machine ------------------------------------------------------------------------------------------------------ */

@@ -9,7 +9,7 @@
 #include "mdl/mdl.h"
 #include "mapping/mapping.h"
 #include "nt/nt.h"
-#include "virtual/virtual.h"
+#include "virtual/driverimage.h"
 
 typedef struct _MM_BOOT_CONTEXT
 {
@@ -145,6 +145,7 @@ NTSTATUS MmInitializeSystem(const MM_BOOT_PARAMETERS *Parameters, PKTHREAD BootT
 
 VOID MmShutdownSystem(PKTHREAD BootThread)
 {
+    MiUnloadDriverImages();
     MmStopWorkers();
     MmCheckSystem(3);
     MmTakeDown(RTL_NUMBER_OF(MmRooms), BootThread);

@@ -11,12 +11,25 @@
 
 #define MI_TOP_LEVEL 3u
 
+#define MI_MAXIMUM_ALIASES 64u
+
+/* Pages of the system window that clients know under other addresses. */
+typedef struct _MI_ALIAS
+{
+    ULONG_PTR Start;
+    ULONG_PTR Target;
+    SIZE_T Bytes; /* 0: free */
+} MI_ALIAS;
+
 typedef struct _MI_TRANSLATION_STATE
 {
     PFN_NUMBER
     SystemTopLevel; /* top-level page of the system space; its system half is copied into every space */
     struct _MI_SYSTEM_PTES *SystemPtes; /* systemptes.h */
     volatile SIZE_T KernelStackPages;   /* [C] atomic: mapped as kernel stacks */
+    KSPIN_LOCK AliasLock;               /* a leaf: Aliases */
+    MI_ALIAS Aliases[MI_MAXIMUM_ALIASES];
+    volatile ULONG AliasCount; /* [C] AliasLock to change */
 } MI_TRANSLATION_STATE;
 
 NTSTATUS MiInitializeTranslation(void);
@@ -114,6 +127,31 @@ ULONG MiDeleteEmptyPageTables(PFN_NUMBER TopLevel, PMMPTE PointerPte, ULONG_PTR 
 /* A new top-level page with the system half filled in / freed again (its user half must be empty). 0: no frame. */
 PFN_NUMBER MiCreateTopLevel(void);
 VOID MiDeleteTopLevel(PFN_NUMBER TopLevel);
+
+/* ---- Addresses of drivers (alias.c) ---------------------------------------------------------------------------- */
+
+/*
+ * The pages from Start on, which are valid, writable and stay so meanwhile, get the contents of Target and are seen there (PortBeginAlias). / Ordinary
+ * memory takes their place; the pages are valid. PASSIVE_LEVEL.
+ *   STATUS_INSUFFICIENT_RESOURCES, STATUS_CONFLICTING_ADDRESSES, STATUS_NOT_SUPPORTED
+ */
+NTSTATUS MiBeginAlias(ULONG_PTR Start, SIZE_T Pages, ULONG_PTR Target, ULONG Access);
+VOID MiEndAlias(ULONG_PTR Start);
+
+ULONG_PTR MiFindAlias(ULONG_PTR Va); /* 0: Va is no such target */
+
+/* The address in the system window under which page tables know Va; Va itself for all other addresses. IRQL <= DISPATCH_LEVEL. */
+static FORCEINLINE ULONG_PTR MiResolveAlias(ULONG_PTR Va)
+{
+    if (__builtin_expect(__atomic_load_n(&MiState.Translation->AliasCount, __ATOMIC_RELAXED) == 0, 1) ||
+        MiIsSystemAddress(Va) || MiIsUserAddress(Va))
+    {
+        return Va;
+    }
+    ULONG_PTR Found = MiFindAlias(Va);
+
+    return Found != 0 ? Found : Va;
+}
 
 /* ---- TB flushing in batches --------------------------------------------------------------------------------- */
 

@@ -325,6 +325,7 @@ NTSTATUS NTAPI MmCopyMemory(PVOID TargetAddress, MM_COPY_ADDRESS SourceAddress, 
     {
         return STATUS_INVALID_ADDRESS;
     }
+    Va = MiResolveAlias(Va);
     if (MiIsUserAddress(Va) && MiCurrentSpace() != NULL)
     {
         return MiReadSpace(MiCurrentSpace(), Va, TargetAddress, NumberOfBytes, KernelMode,

@@ -13,17 +13,6 @@
 #define MI_PAGED_POOL_MINIMUM 0x10000ull /* pages of addresses: 256 MiB */
 #define MI_PAGED_POOL_MAXIMUM 0x4000000ull
 
-struct _MI_VIRTUAL_STATE
-{
-    EX_PUSH_LOCK Lock; /* everything below; pages come and go one call at a time */
-    ULONG_PTR BaseVpn; /* of page number 0, which is never used; fixed */
-    ULONG Pages;       /* fixed */
-    RTL_BITMAP Used;   /* one bit for each page */
-    PULONG Bits;
-    PMMVAD Vad; /* NULL: no page is in use */
-    SIZE_T PagesInUse;
-};
-
 static PMI_ADDRESS_SPACE MiSystemSpace(void)
 {
     return &MiState.Space->System;
@@ -290,6 +279,7 @@ NTSTATUS MiInitializePagedPool(void)
         return STATUS_INSUFFICIENT_RESOURCES;
     }
     MiState.Virtual = State;
+    MiInitializeDriverImages();
     Pages = Pages < MI_PAGED_POOL_MINIMUM ? MI_PAGED_POOL_MINIMUM : Pages;
     Pages = Pages > MI_PAGED_POOL_MAXIMUM ? MI_PAGED_POOL_MAXIMUM : Pages;
     Pages = (Pages > Window ? Window : Pages) & ~511ull; /* whole page tables */
@@ -321,6 +311,7 @@ VOID MiShutdownPagedPool(void)
     {
         return;
     }
+    KiRequire(IsListEmpty(&State->Drivers.List));
     ExpDetachPagedPool();
     ExpPool()->CurrentProcessId = NULL;
     if (State->Bits != NULL)

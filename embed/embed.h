@@ -13,6 +13,8 @@
 #include "nt/boot.h"
 #include "virtual/virtual.h"
 
+#include <pthread.h>
+
 /* ---- The machine (machine.c) --------------------------------------------------------------------------------- */
 
 typedef struct _NTMM_MACHINE
@@ -23,6 +25,8 @@ typedef struct _NTMM_MACHINE
     NTMM_PARAMETERS Parameters; /* as booted, without the strings */
     NTMM_PRINT *Print;
     PVOID PrintContext;
+    pthread_mutex_t DriverLock;
+    PNTMM_DRIVER Drivers; /* DriverLock */
 } NTMM_MACHINE;
 
 extern NTMM_MACHINE NtmmMachine;
@@ -94,6 +98,39 @@ ULONG NtmmpBackTrace(const HOST_UNHANDLED_EXCEPTION *Exception, PVOID *Frames);
 
 /* "function+0x12 (module)", from the module's full symbol table; opens files, allocates nothing. */
 VOID NtmmpDescribeAddress(const VOID *Address, PSTR Buffer, SIZE_T Size);
+
+/* A module's file, mapped. FALSE: it cannot be read. NtmmpPart: NULL when it reaches beyond the end. */
+typedef struct _NTMM_IMAGE
+{
+    const UCHAR *Bytes;
+    SIZE_T Size;
+} NTMM_IMAGE;
+
+BOOLEAN NtmmpMapImage(PCSTR Path, NTMM_IMAGE *Image);
+const VOID *NtmmpPart(const NTMM_IMAGE *Image, ULONG64 Offset, ULONG64 Length);
+VOID NtmmpUnmapImage(const NTMM_IMAGE *Image);
+
+/* ---- Drivers (module.c) -------------------------------------------------------------------------------------------------- */
+
+#define NTMM_MAXIMUM_SECTIONS_OF_DRIVER 48u
+
+typedef struct _NTMM_MODULE
+{
+    ULONG_PTR Base, End; /* of what the dynamic linker loaded; End exclusive */
+    ULONG_PTR
+        CodeStart; /* the driver's code: the module, or a section of one that holds more than the driver */
+    SIZE_T CodeBytes;
+    BOOLEAN IsKernel; /* ntmm itself is in it */
+    ULONG SectionCount;
+    struct _MI_SECTION_SOURCE
+        *Sections; /* room for NTMM_MAXIMUM_SECTIONS_OF_DRIVER; what may become pageable, or is */
+} NTMM_MODULE;
+
+/* The module that contains Address. STATUS_NOT_FOUND, STATUS_INVALID_IMAGE_FORMAT, STATUS_NOT_SUPPORTED, with a message. */
+NTSTATUS NtmmpReadModule(const VOID *Address, NTMM_MODULE *Module);
+
+/* driver.c: at shutdown. */
+VOID NtmmpForgetDrivers(VOID);
 
 /* A number that others may be changing. */
 #define NTMM_READ(Word) __atomic_load_n(&(Word), __ATOMIC_RELAXED)

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-NTMM_MACHINE NtmmMachine;
+NTMM_MACHINE NtmmMachine = { .DriverLock = PTHREAD_MUTEX_INITIALIZER };
 
 /* For scripts/ntmm.gdb: macros are not in the debug information. */
 typedef struct _NTMM_DEBUGGER_LAYOUT
@@ -403,6 +403,7 @@ NTSTATUS NtmmShutdown(void)
     }
     __atomic_store_n(&NtmmMachine.Running, FALSE, __ATOMIC_RELEASE);
     MmShutdownSystem(&NtmmMachine.BootThread);
+    NtmmpForgetDrivers();
     HostStorageSetHooks(&NoHooks);
     HostUnhandledExceptionHook = NULL;
     HostShutdownMachine();

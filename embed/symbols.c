@@ -15,24 +15,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-typedef struct _NTMM_IMAGE
-{
-    const UCHAR *Bytes;
-    SIZE_T Size;
-} NTMM_IMAGE;
-
 typedef struct _NTMM_SYMBOL
 {
     PCSTR Name;
     ULONG_PTR Start;
 } NTMM_SYMBOL;
 
-static const VOID *NtmmpPart(const NTMM_IMAGE *Image, ULONG64 Offset, ULONG64 Length)
+const VOID *NtmmpPart(const NTMM_IMAGE *Image, ULONG64 Offset, ULONG64 Length)
 {
     return Offset <= Image->Size && Length <= Image->Size - Offset ? Image->Bytes + Offset : NULL;
 }
 
-static BOOLEAN NtmmpMapImage(PCSTR Path, NTMM_IMAGE *Image)
+BOOLEAN NtmmpMapImage(PCSTR Path, NTMM_IMAGE *Image)
 {
     int File = open(Path, O_RDONLY | O_CLOEXEC);
     struct stat Information;
@@ -54,6 +48,11 @@ static BOOLEAN NtmmpMapImage(PCSTR Path, NTMM_IMAGE *Image)
     Image->Bytes = Bytes;
     Image->Size = (SIZE_T)Information.st_size;
     return TRUE;
+}
+
+VOID NtmmpUnmapImage(const NTMM_IMAGE *Image)
+{
+    munmap((PVOID)(ULONG_PTR)Image->Bytes, Image->Size);
 }
 
 /* The function of one table that contains Address (as linked), or the last one before it that has no size. */
@@ -132,5 +131,5 @@ VOID NtmmpDescribeAddress(const VOID *Address, PSTR Buffer, SIZE_T Size)
     {
         snprintf(Buffer, Size, "%s+0x%zx (%s)", Best.Name, Linked - Best.Start, Module);
     }
-    munmap((PVOID)(ULONG_PTR)Image.Bytes, Image.Size);
+    NtmmpUnmapImage(&Image);
 }

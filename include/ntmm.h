@@ -183,6 +183,72 @@ typedef struct _NTMM_DEVICE
 NTSTATUS NtmmAddDevice(const NTMM_DEVICE *Device, PVOID *Memory);
 NTSTATUS NtmmRemoveDevice(ULONG64 PhysicalAddress);
 
+/* ---- Drivers and Driver Verifier -------------------------------------------------------------------------------- */
+
+typedef struct _NTMM_DRIVER *PNTMM_DRIVER;
+
+#define NTMM_DRIVER_VERIFY 0x1 /* Driver Verifier watches it, whenever it is on */
+#define NTMM_DRIVER_PAGEABLE                                                                                 \
+    0x2 /* its sections become NT's pages: those named PAGE... are paged out and come back */
+
+/*
+ * Makes known that code is a driver's: the shared object that contains Address or, where the program has both, the section of the program that
+ * contains it (__attribute__((section("name"))); its .text and the like are no driver). Calls from there are the driver's for the verifier and for bug checks.
+ * NTMM_DRIVER_PAGEABLE: nobody may run in the driver, or use its data, during the call. MmLockPagableCodeSection and its kin work for such drivers,
+ * and for one in a shared object MmPageEntireDriver, too. A driver that is left at NtmmShutdown is unloaded then. Not from user-mode code.
+ *   STATUS_INVALID_DEVICE_STATE, STATUS_INVALID_PARAMETER (Flags), STATUS_NOT_FOUND (Address is in no module), STATUS_NOT_SUPPORTED (it is in
+ *   the program's .text), STATUS_INVALID_IMAGE_FORMAT, STATUS_CONFLICTING_ADDRESSES (known already),
+ *   STATUS_INSUFFICIENT_RESOURCES, STATUS_COMMITMENT_LIMIT, STATUS_NO_MEMORY
+ */
+NTSTATUS NtmmLoadDriver(PCSTR Name, const VOID *Address, ULONG Flags, PNTMM_DRIVER *Driver);
+
+/*
+ * The driver goes; its sections become ordinary memory with the same contents. Blocks of pool that it holds (known while the verifier tracks pool) are
+ * reported with whoever allocated them: *Blocks is their number. Blocks NULL: as on Windows, any block left is bug check 0xC4, 0x62.
+ *   STATUS_IN_PAGE_ERROR, STATUS_NO_MEMORY: its pages cannot be brought back; it stays
+ */
+NTSTATUS NtmmUnloadDriver(PNTMM_DRIVER Driver, PULONG64 Blocks);
+
+/* The same report at any time. Returns the number of blocks. */
+ULONG64 NtmmReportDriverPool(PNTMM_DRIVER Driver);
+
+#define NTMM_VERIFIER_SPECIAL_POOL  0x001 /* the flags of verifier.exe */
+#define NTMM_VERIFIER_FORCE_IRQL    0x002
+#define NTMM_VERIFIER_LOW_RESOURCES 0x004
+#define NTMM_VERIFIER_TRACK_POOL    0x008
+#define NTMM_VERIFIER_MISCELLANEOUS 0x800
+#define NTMM_VERIFIER_STANDARD      0x80B /* all but low resources */
+#define NTMM_VERIFIER_TAGS          8
+
+/* Zero means the default everywhere but in Size. */
+typedef struct _NTMM_VERIFIER
+{
+    ULONG Size;                          /* sizeof(NTMM_VERIFIER) */
+    ULONG Flags;                         /* NTMM_VERIFIER_*; parameters and IRQL are checked always */
+    BOOLEAN AllDrivers;                  /* else those loaded with NTMM_DRIVER_VERIFY */
+    ULONG Probability;                   /* low resources: of 10000; default 600 */
+    ULONG64 Seed;                        /* the same seed and order of requests: the same failures */
+    ULONG64 DelayNanoseconds;            /* in which nothing fails */
+    CHAR Include[NTMM_VERIFIER_TAGS][4]; /* tags that may fail, ? and * as wildcards; none: all */
+    CHAR Exclude[NTMM_VERIFIER_TAGS][4];
+} NTMM_VERIFIER;
+
+/* Switches Driver Verifier on, changes it, or (NULL) off; at any time. STATUS_INVALID_DEVICE_STATE, STATUS_INFO_LENGTH_MISMATCH, STATUS_INVALID_PARAMETER */
+NTSTATUS NtmmSetVerifier(const NTMM_VERIFIER *Verifier);
+
+/* Which requests of anybody get a page of their own between pages that cannot be accessed. */
+typedef struct _NTMM_SPECIAL_POOL
+{
+    ULONG Size;          /* sizeof(NTMM_SPECIAL_POOL) */
+    CHAR Tag[4];         /* ? and * as wildcards; the first 0: no tag chooses */
+    SIZE_T MinimumBytes; /* sizes choose when MaximumBytes is not 0 */
+    SIZE_T MaximumBytes;
+    BOOLEAN Underruns; /* blocks at the start of their pages */
+} NTMM_SPECIAL_POOL;
+
+/* The same for special pool. Also STATUS_INSUFFICIENT_RESOURCES. */
+NTSTATUS NtmmSetSpecialPool(const NTMM_SPECIAL_POOL *SpecialPool);
+
 /* ---- Linux system calls and NT memory ------------------------------------------------------------------------ */
 
 /*

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a driver is natively: a module of the Linux process. Its sections are read from its file, because the dynamic linker knows segments
+ * only. Sections named PAGE... are pageable by declaration; code and data beside them may become so by MmPageEntireDriver. What the dynamic linker or
+ * the compiler's run time use themselves (tables of relocations, unwinding, thread-local data, constructors) is left alone.
+ */
+#include "embed.h"
+
+#include "virtual/driverimage.h"
+
+#include <elf.h>
+#include <link.h>
+#include <string.h>
+
+typedef struct _NTMM_MODULE_SEARCH
+{
+    ULONG_PTR Address;
+    NTMM_MODULE *Module;
+    ULONG_PTR Bias; /* what is added to addresses in the file */
+    CHAR Path[512];
+    BOOLEAN Found;
+} NTMM_MODULE_SEARCH;
+
+static int NtmmpVisitModule(struct dl_phdr_info *Information, size_t Size, void *Context)
+{
+    NTMM_MODULE_SEARCH *Search = Context;
+    ULONG_PTR Base = ~(ULONG_PTR)0;
+    ULONG_PTR End = 0;
+    BOOLEAN Contains = FALSE;
+
+    (void)Size;
+    for (ULONG Index = 0; Index < Information->dlpi_phnum; Index++)
+    {
+        const ElfW(Phdr) *Header = &Information->dlpi_phdr[Index];
+        ULONG_PTR Start = Information->dlpi_addr + Header->p_vaddr;
+
+        if (Header->p_type == PT_LOAD)
+        {
+            Base = Start < Base ? Start : Base;
+            End = Start + Header->p_memsz > End ? Start + Header->p_memsz : End;
+            Contains = Contains || Search->Address - Start < Header->p_memsz;
+        }
+    }
+    if (!Contains)
+    {
+        return 0;
+    }
+    Search->Found = TRUE;
+    Search->Bias = Information->dlpi_addr;
+    Search->Module->Base = Base;
+    Search->Module->End = End;
+    strncpy(Search->Path, Information->dlpi_name, sizeof(Search->Path) - 1);
+    return 1;
+}
+
+static BOOLEAN NtmmpBeginsWith(PCSTR Name, PCSTR Start)
+{
+    return strncmp(Name, Start, strlen(Start)) == 0;
+}
+
+/* Code and data that nobody but the driver uses. */
+static BOOLEAN NtmmpIsDriversOwn(PCSTR Name)
+{
+    return Name[0] != '.' || strcmp(Name, ".text") == 0 || strcmp(Name, ".rodata") == 0 ||
+           strcmp(Name, ".data") == 0 || strcmp(Name, ".bss") == 0;
+}
+
+static BOOLEAN NtmmpTakeSection(NTMM_MODULE_SEARCH *Search, const Elf64_Shdr *Header, PCSTR Name)
+{
+    NTMM_MODULE *Module = Search->Module;
+    MI_SECTION_SOURCE Source = { .Start = Search->Bias + Header->sh_addr,
+                                 .Bytes = Header->sh_size,
+                                 .Access = ((Header->sh_flags & SHF_WRITE) != 0 ? PORT_FAULT_WRITE : 0) |
+                                           ((Header->sh_flags & SHF_EXECINSTR) != 0 ? PORT_FAULT_EXECUTE : 0),
+                                 .Pageable = NtmmpBeginsWith(Name, "PAGE") };
+
+    if ((Header->sh_flags & SHF_ALLOC) == 0 || (Header->sh_flags & SHF_TLS) != 0 || Header->sh_size == 0 ||
+        (Header->sh_type != SHT_PROGBITS && Header->sh_type != SHT_NOBITS))
+    {
+        return TRUE;
+    }
+    if (Source.Start < Module->Base || Source.Bytes > Module->End - Source.Start ||
+        Source.Start >= Module->End)
+    {
+        return FALSE;
+    }
+    if (Search->Address - Source.Start < Source.Bytes && Name[0] != '.')
+    {
+        Module->CodeStart = Source.Start;
+        Module->CodeBytes = Source.Bytes;
+    }
+    if (Source.Pageable || (!Module->IsKernel && NtmmpIsDriversOwn(Name)))
+    {
+        if (Module->SectionCount == NTMM_MAXIMUM_SECTIONS_OF_DRIVER)
+        {
+            return FALSE;
+        }
+        Module->Sections[Module->SectionCount++] = Source;
+    }
+    return TRUE;
+}
+
+static BOOLEAN NtmmpReadSections(NTMM_MODULE_SEARCH *Search, const NTMM_IMAGE *Image)
+{
+    const Elf64_Ehdr *Header = NtmmpPart(Image, 0, sizeof(*Header));
+    const Elf64_Shdr *Sections;
+    const CHAR *Names;
+    ULONG64 NameBytes;
+
+    if (Header == NULL || memcmp(Header->e_ident, ELFMAG, SELFMAG) != 0 ||
+        Header->e_ident[EI_CLASS] != ELFCLASS64 || Header->e_shentsize != sizeof(Elf64_Shdr) ||
+        Header->e_shstrndx >= Header->e_shnum)
+    {
+        return FALSE;
+    }
+    Sections = NtmmpPart(Image, Header->e_shoff, (ULONG64)Header->e_shnum * sizeof(Elf64_Shdr));
+    if (Sections == NULL)
+    {
+        return FALSE;
+    }
+    NameBytes = Sections[Header->e_shstrndx].sh_size;
+    Names = NtmmpPart(Image, Sections[Header->e_shstrndx].sh_offset, NameBytes);
+    if (Names == NULL || NameBytes == 0 || Names[NameBytes - 1] != 0)
+    {
+        return FALSE;
+    }
+    for (ULONG Index = 0; Index < Header->e_shnum; Index++)
+    {
+        if (Sections[Index].sh_name >= NameBytes ||
+            !NtmmpTakeSection(Search, &Sections[Index], Names + Sections[Index].sh_name))
+        {
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+NTSTATUS NtmmpReadModule(const VOID *Address, NTMM_MODULE *Module)
+{
+    NTMM_MODULE_SEARCH Search = { .Address = (ULONG_PTR)Address, .Module = Module };
+    NTMM_IMAGE Image;
+    BOOLEAN Read;
+
+    Module->SectionCount = 0;
+    Module->CodeBytes = 0;
+    dl_iterate_phdr(NtmmpVisitModule, &Search);
+    if (!Search.Found)
+    {
+        return NtmmpFail(STATUS_NOT_FOUND, "there is no module of this process at %p", Address);
+    }
+    Module->IsKernel = (ULONG_PTR)NtmmpReadModule - Module->Base < Module->End - Module->Base;
+    if (!NtmmpMapImage(Search.Path[0] != 0 ? Search.Path : "/proc/self/exe", &Image))
+    {
+        return NtmmpFail(STATUS_INVALID_IMAGE_FORMAT, "the file of the module at %p cannot be read: %s",
+                         Address, Search.Path[0] != 0 ? Search.Path : "/proc/self/exe");
+    }
+    Read = NtmmpReadSections(&Search, &Image);
+    NtmmpUnmapImage(&Image);
+    if (!Read)
+    {
+        return NtmmpFail(STATUS_INVALID_IMAGE_FORMAT,
+                         "the module at %p has no table of sections that fits it (%s)", Address, Search.Path);
+    }
+    if (!Module->IsKernel)
+    {
+        Module->CodeStart = Module->Base;
+        Module->CodeBytes = Module->End - Module->Base;
+    }
+    else if (Module->CodeBytes == 0)
+    {
+        return NtmmpFail(
+            STATUS_NOT_SUPPORTED,
+            "%p is ordinary code of the program that contains ntmm: put the driver into a shared object, "
+            "or its functions into a section of their own",
+            Address);
+    }
+    return STATUS_SUCCESS;
+}

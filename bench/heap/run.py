@@ -49,6 +49,14 @@ PROGRAMS = {
     "lua": ["lua5.4", "-e", "local t={} for i=1,700000 do t[i]={i,tostring(i)} end for i=1,700000,2 do t[i]=nil end "
                             "for i=1,300000 do t[#t+1]=('x'):rep(i%200) end"],
 }
+# The same programs with nothing to do: what they hold beside what the workload makes them allocate.
+IDLE = {
+    "python": ["/usr/bin/python3", "-S", "-c", "pass"],
+    "perl": ["perl", "-e", "1"],
+    "sqlite": ["sqlite3", ":memory:", "select 1;"],
+    "gcc": ["{cc1}", "-quiet", "/dev/null", "-o", "/dev/null"],
+    "lua": ["lua5.4", "-e", "local t"],
+}
 BEGIN, END = "<!-- measured: run.py writes from here -->", "<!-- to here -->"
 
 
@@ -106,6 +114,22 @@ def load(path):
         return json.load(stream)
 
 
+def live(bench, command):
+    """The most bytes that a command has allocated at a time, in KiB; None if it does not tell."""
+    library = os.path.join(os.path.dirname(bench), "libheaplive.so")
+    run = subprocess.run(command, env=dict(os.environ, LD_PRELOAD=library), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    found = re.findall(r"^heaplive: (\d+)$", run.stderr, re.MULTILINE)
+    return int(found[-1]) // 1024 if run.returncode == 0 and found else None
+
+
+def least(bench, command, idle):
+    """Live bytes, and with them what the idle process holds that is no heap: no allocator's peak can be lower."""
+    bytes_live, bytes_idle = live(bench, command), live(bench, idle)
+    if bytes_live is None or bytes_idle is None:
+        return None
+    return {"live_kib": bytes_live, "floor_kib": bytes_live + min(measure(bench, "", idle)[2] for _ in range(5)) - bytes_idle}
+
+
 def mean(values):
     return math.exp(sum(math.log(v) for v in values) / len(values)) if values else float("nan")
 
@@ -130,12 +154,13 @@ def programs(here):
     return work
 
 
-def report(results, libraries, curve):
+def report(results, libraries, curve, leasts):
     """Lines of Markdown, and the means."""
-    lines = ["| workload | " + " | ".join(f"{a} s | {a} MiB" for a in libraries) + " | time / mimalloc | RSS / mimalloc | time / best |",
-             "| --- |" + " ---: |" * (2 * len(libraries) + 3)]
+    lines = ["| workload | " + " | ".join(f"{a} s | {a} MiB" for a in libraries) + " | time / mimalloc | RSS / mimalloc | time / best | live / mimalloc | least / mimalloc |",
+             "| --- |" + " ---: |" * (2 * len(libraries) + 5)]
     ratios = {a: {"time": [], "rss": []} for a in libraries}
     worst = ("", 0)
+    bounds = []
     for name, row in results.items():
         middle = {a: (statistics.median(s["seconds"]), statistics.median(s["rss_kib"])) for a, s in row.items()}
         cells = [f"{middle[a][0]:.3f} | {middle[a][1] / 1024:.1f}" for a in libraries]
@@ -148,11 +173,17 @@ def report(results, libraries, curve):
             factor = middle["ntheap"][0] / best
             worst = max(worst, (name, factor), key=lambda pair: pair[1])
             cells.append(f"{ratios['ntheap']['time'][-1]:.2f} | {ratios['ntheap']['rss'][-1]:.2f} | {factor:.2f}")
+            bound = leasts.get(name)
+            cells.append(" | ".join(f"{bound[key] / middle['mimalloc'][1]:.2f}" for key in ("live_kib", "floor_kib")) if bound else "– | –")
+            bounds += [(bound["floor_kib"], middle["mimalloc"][1], middle["ntheap"][1])] if bound else []
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     means = {a: {"time": mean(r["time"]), "rss": mean(r["rss"])} for a, r in ratios.items()}
     lines += ["", "Geometric means, as ratios to mimalloc (time, peak RSS): " +
               "; ".join(f"{a} {m['time']:.2f}, {m['rss']:.2f}" for a, m in means.items()) + ".",
               "", f"Worst time against the best of all: {worst[0]}, {worst[1]:.2f}."]
+    if bounds:
+        lines += ["", f"Least possible peak RSS of the {len(bounds)} workloads whose live bytes were counted, geometric mean, as a ratio to mimalloc's: "
+                  f"{mean([f / m for f, m, _ in bounds]):.2f} (ntheap there: {mean([n / m for _, m, n in bounds]):.2f})."]
     if curve:
         lines += ["", "Fragmentation (workload `fragmentation`): memory held over memory live, mean and greatest of the last 75 of 100 points: " +
                   "; ".join(f"{a} {statistics.mean(h / l for _, l, h in c[25:]):.2f}, {max(h / l for _, l, h in c[25:]):.2f}"
@@ -178,7 +209,7 @@ def main():
     kept = load(options.json) if options.report or (options.add and os.path.exists(options.json)) else None
     record = kept if options.report else run(options, here, kept)
     libraries = [name for name in ALLOCATORS if any(name in row for row in record["results"].values())]
-    lines, record["geometric_means"], record["worst"] = report(record["results"], libraries, record["fragmentation"])
+    lines, record["geometric_means"], record["worst"] = report(record["results"], libraries, record["fragmentation"], record["least"])
     print("\n".join(lines))
     if options.json and not options.report:
         with open(options.json, "w", encoding="utf-8") as stream:
@@ -215,12 +246,17 @@ def run(options, here, kept):
         work = {name: command for name, command in work.items() if name in options.only.split(",")}
     fragmentation = work.pop("fragmentation", None)
     machine = f"{platform.system()} {platform.release()}, {os.cpu_count()} processors"
-    record = kept or {"date": time.strftime("%Y-%m-%d"), "machine": machine, "load": 0, "programs": {}, "results": {}, "fragmentation": {}}
+    record = kept or {"date": time.strftime("%Y-%m-%d"), "machine": machine, "load": 0, "programs": {}, "least": {}, "results": {}, "fragmentation": {}}
     prints = fingerprint(bench, libraries)
     if record["machine"] != machine or any(record["programs"].get(name, value) != value for name, value in prints.items()):
         sys.exit("run.py: the file has samples of other programs or of another machine")
     record["programs"].update(prints)
     record["load"] = max(record["load"], os.getloadavg()[0])
+
+    for name, command in work.items():
+        if command and name not in record["least"]:
+            idle = [part.replace("{cc1}", command[0]) for part in IDLE.get(name, [bench])]
+            record["least"][name] = least(bench, command, idle)
 
     results = record["results"]
     for _ in range(options.rounds):

@@ -406,10 +406,14 @@ static BOOLEAN RtlpTakePartial(PHEAP_SLOT Slot, ULONG Bucket, ULONG From)
     return FALSE;
 }
 
-/* Blocks that are larger by an eighth at most, of subsegments that are there. */
+/*
+ * Blocks that are larger by an eighth at most, by a quarter where blocks are long, of subsegments that are there. More would
+ * save more of a large heap's memory now and cost it later, when blocks of the larger size are wanted (measured).
+ */
 static BOOLEAN RtlpBorrow(PHEAP_SLOT Slot, ULONG Bucket)
 {
-    const ULONG Largest = RtlpBucketSize(Bucket) + RtlpBucketSize(Bucket) / 8;
+    const ULONG Size = RtlpBucketSize(Bucket);
+    const ULONG Largest = Size + Size / (Size <= 512 ? 8 : 4);
 
     for (ULONG From = Bucket + 1; From < HEAP_BUCKETS && RtlpBucketSize(From) <= Largest; From += 1)
     {

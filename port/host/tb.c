@@ -157,7 +157,9 @@ static SIZE_T HostFillRun(HOST_WINDOW *Window, ULONG_PTR Address, SIZE_T Pages, 
         return 1;
     }
     Limit = HostIsDeviceFrame(First.Frame) || Window->Gigas[Page / HOST_GIGA_PAGES].Aliases != 0 ? 1 : Limit;
-    for (Count = 1; Count < Limit; Count += 1)
+    /* Most often the neighbours' bits are set already, and one look at each entry is enough. */
+    Count = 1 + HostCountNeighbours(&First, TRUE, (ULONG)(Limit - 1));
+    for (; Count < Limit; Count += 1)
     {
         if (HostWalkTables(Window->Space, Address + (Count << PAGE_SHIFT), Access, &Next) !=
                 HostWalkGranted ||
@@ -201,25 +203,33 @@ typedef struct _HOST_SWEEP
 {
     HOST_WINDOW *Window;
     SIZE_T First, End; /* pages; empty if equal */
+    BOOLEAN Holes;     /* some pages between have no mapping */
 } HOST_SWEEP;
 
 static VOID HostEmitSweep(HOST_SWEEP *Sweep)
 {
-    if (Sweep->First != Sweep->End)
+    if (Sweep->First != Sweep->End && Sweep->Holes)
+    {
+        HostCount(&HostMachine.Counters.FlushCalls, 1);
+        HostForgetPages(Sweep->Window, Sweep->First, Sweep->End);
+    }
+    else if (Sweep->First != Sweep->End)
     {
         HostUnloadPages(Sweep->Window, Sweep->First, Sweep->End);
     }
     Sweep->First = Sweep->End = 0;
+    Sweep->Holes = FALSE;
 }
 
 /*
- * May the pages between the sweep and First go as well? All of them must have a mapping, because mprotect stops at a hole. With
- * several processors a flush interrupts every one that runs a thread of ours; that costs more than the faults that bring a
- * few pages back. (munmap would take holes, but interrupts once for each mapping with a dirty page.)
+ * May the pages between the sweep and First go as well? With several processors a flush interrupts every one that runs a thread of ours;
+ * that costs more than the faults that bring a few pages back. mprotect stops at a hole, so a sweep over holes takes the mappings away: that
+ * interrupts once for each one with a dirty page, as often as single calls would, but is one call.
  */
-static BOOLEAN HostMayMerge(const HOST_SWEEP *Sweep, SIZE_T First)
+static BOOLEAN HostMayMerge(HOST_SWEEP *Sweep, SIZE_T First)
 {
     const HOST_WINDOW *Window = Sweep->Window;
+    BOOLEAN Holes = Sweep->Holes;
     BOOLEAN Several = HostMachine.Parameters.ProcessorCount > 1 && !HostMachine.Parameters.Deterministic;
     SIZE_T Lost = 0;
     SIZE_T Page;
@@ -231,11 +241,19 @@ static BOOLEAN HostMayMerge(const HOST_SWEEP *Sweep, SIZE_T First)
     for (Page = Sweep->End; Page < First; Page += 1)
     {
         Lost += Window->Records[Page] & PORT_FAULT_PRESENT;
-        if (Window->Records[Page] == 0 || Lost > (Several ? HOST_MERGE_SPARE : 0))
+        Holes = Holes || Window->Records[Page] == 0;
+        if (Lost > (Several ? HOST_MERGE_SPARE : 0))
         {
             return FALSE;
         }
     }
+    if (Holes && (!Window->Gigas[Sweep->First / HOST_GIGA_PAGES].Open ||
+                  Window->Gigas[Sweep->First / HOST_GIGA_PAGES].Aliases != 0 ||
+                  Sweep->First / HOST_GIGA_PAGES != First / HOST_GIGA_PAGES))
+    {
+        return FALSE;
+    }
+    Sweep->Holes = Holes;
     HostCount(&HostMachine.Counters.PagesFlushedAlong, Lost);
     return TRUE;
 }
@@ -305,7 +323,7 @@ static VOID HostSortRanges(PORT_TB_RANGE *Ranges, ULONG Count)
 
 static VOID HostSweepWindow(HOST_WINDOW *Window, const PORT_TB_RANGE *Ranges, ULONG Count)
 {
-    HOST_SWEEP Sweep = { Window, 0, 0 };
+    HOST_SWEEP Sweep = { .Window = Window };
     ULONG Index;
 
     for (Index = 0; Index < Count && Window->Loaded != 0; Index += 1)

@@ -80,6 +80,12 @@ NTSTATUS PortAddMemory(PORT_MEMORY_RUN *Run);
 BOOLEAN PortDiscardFrames(PFN_NUMBER PageFrame, PFN_NUMBER Count);
 
 /*
+ * A hint: most of these frames, which were never used, will be used soon. The port may get their memory ready (host: in pages of 2 MiB, where Linux has
+ * them); contents do not change, and they may be taken into use meanwhile. May take milliseconds. IRQL PASSIVE_LEVEL, no locks.
+ */
+VOID PortPrepareFrames(PFN_NUMBER PageFrame, PFN_NUMBER Count);
+
+/*
  * Physical addresses outside all runs are devices', or nobody's. The kernel maps them with valid PTEs that have bit 62 set (ignored by
  * processors); a port may tell by it that no RAM is meant. What answers there is the port's affair; they have no direct map.
  */

@@ -151,8 +151,9 @@ typedef struct _HOST_MACHINE
     HOST_DEVICE Devices[HOST_MAXIMUM_DEVICES];
     ULONG RunCount;
     PORT_MEMORY_RUN Runs[HOST_MAXIMUM_RUNS];
-    BOOLEAN Crowded;     /* Linux would use holes in the windows for itself: leave none */
-    ULONG OccupiedCount; /* ranges inside the user window; ascending, disjoint */
+    BOOLEAN LargeRefused; /* Linux makes no large pages of RAM */
+    BOOLEAN Crowded;      /* Linux would use holes in the windows for itself: leave none */
+    ULONG OccupiedCount;  /* ranges inside the user window; ascending, disjoint */
     PORT_ADDRESS_RANGE Occupied[HOST_MAXIMUM_OCCUPIED];
     HOST_COUNTERS Counters;
 } HOST_MACHINE;

@@ -7,6 +7,7 @@
 #include "device.h"
 #include "host_machine.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/memfd.h>
 #include <string.h>
@@ -16,6 +17,10 @@
 #ifndef MFD_EXEC
 #define MFD_EXEC 0x0010U
 #endif
+
+#define HOST_LARGE_FRAMES       ((PFN_NUMBER)512)
+#define HOST_MADV_POPULATE_READ 22 /* Linux 5.14 */
+#define HOST_MADV_COLLAPSE      25 /* Linux 6.1 */
 
 #define HOST_DUMP_LIMIT ((ULONG64)64 << 30) /* larger RAM does not go into core files */
 
@@ -346,6 +351,32 @@ BOOLEAN PortDiscardFrames(PFN_NUMBER PageFrame, PFN_NUMBER Count)
     return HostSystemCall(SYS_fallocate, (ULONG_PTR)HostMachine.RamFile,
                           FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, PageFrame << PAGE_SHIFT,
                           Count << PAGE_SHIFT, 0, 0) == 0;
+}
+
+/*
+ * One page of 2 MiB costs Linux less than 512 small ones, and so do its transfers and mappings. Linux makes it of what the file has there, so something has
+ * to be there first.
+ */
+VOID PortPrepareFrames(PFN_NUMBER PageFrame, PFN_NUMBER Count)
+{
+    PFN_NUMBER First = (PageFrame + HOST_LARGE_FRAMES - 1) & ~(HOST_LARGE_FRAMES - 1);
+    PFN_NUMBER End = (PageFrame + Count) & ~(HOST_LARGE_FRAMES - 1);
+    PFN_NUMBER Frame;
+
+    if (First >= End || End > HostMachine.TopFrame ||
+        __atomic_load_n(&HostMachine.LargeRefused, __ATOMIC_RELAXED))
+    {
+        return;
+    }
+    for (Frame = First; Frame < End; Frame += HOST_LARGE_FRAMES)
+    {
+        HostAdvise((ULONG_PTR)PortDirectMap(Frame), PAGE_SIZE, HOST_MADV_POPULATE_READ);
+    }
+    if (HostAdvise((ULONG_PTR)PortDirectMap(First), (End - First) << PAGE_SHIFT, HOST_MADV_COLLAPSE) ==
+        -EINVAL)
+    {
+        __atomic_store_n(&HostMachine.LargeRefused, TRUE, __ATOMIC_RELAXED);
+    }
 }
 
 VOID HostQueryCounters(HOST_COUNTERS *Counters)

@@ -121,6 +121,7 @@ static ULONG MiTakeFresh(BOOLEAN Zeroed, ULONG Wanted, ULONG Node, PFN_NUMBER *F
 {
     MI_PHYSICAL_STATE *Physical = MiState.Physical;
     volatile PFN_NUMBER *Count = &Physical->Nodes[Node].Fresh[Zeroed ? ZeroedPageList : FreePageList];
+    BOOLEAN Prepare = FALSE;
     ULONG Got = 0;
 
     if (__atomic_load_n(Count, __ATOMIC_RELAXED) == 0)
@@ -143,9 +144,14 @@ static ULONG MiTakeFresh(BOOLEAN Zeroed, ULONG Wanted, ULONG Node, PFN_NUMBER *F
             }
             __atomic_store_n(&Run->Fresh, Run->Fresh + Got, __ATOMIC_RELEASE);
             __atomic_store_n(Count, *Count - Got, __ATOMIC_RELAXED);
+            Prepare = MiWantsPreparing(Run);
         }
     }
     KiReleaseSpinLockFromDispatch(&Physical->FreshLock);
+    if (Prepare && KeReadStateEvent(&Physical->ZeroWorker.Event) == 0)
+    {
+        KiWakeWorker(&Physical->ZeroWorker);
+    }
     return Got;
 }
 

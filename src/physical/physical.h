@@ -103,6 +103,7 @@ typedef struct _MI_MEMORY_RUN
     PFN_NUMBER Fresh; /* first frame never used. FreshLock */
     PFN_NUMBER
     FreshEnd; /* end of the frames never used (contiguous allocations take from there). FreshLock */
+    PFN_NUMBER Prepared; /* end of what the port was told to get ready; 0: nothing. FreshLock */
     BOOLEAN Zeroed;
     USHORT Node;
 } MI_MEMORY_RUN;
@@ -492,6 +493,9 @@ PFN_NUMBER MiPurgeStandby(ULONG Highest);
 VOID MiZeroFrame(PFN_NUMBER PageFrame);
 VOID MiCopyFrame(PFN_NUMBER Destination, PFN_NUMBER Source);
 BOOLEAN MiZeroPagesStep(PVOID Context); /* the zero-page thread's step */
+
+/* Fresh frames of the run will soon be used that the port has not been told of: the zero-page thread is to be woken. FreshLock held. */
+BOOLEAN MiWantsPreparing(const MI_MEMORY_RUN *Run);
 
 /* ---- Commitment (commit.c), pages ----------------------------------------------------------------------------- */
 

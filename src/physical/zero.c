@@ -4,7 +4,11 @@
 #include "physical/physical.h"
 #include "rtl/memory.h"
 
-#define MI_ZERO_BATCH 16u
+#define MI_ZERO_BATCH    16u
+#define MI_PREPARE_UNIT  ((PFN_NUMBER)512)   /* 2 MiB */
+#define MI_PREPARE_FROM  ((PFN_NUMBER)8192)  /* frames in use before the port is told anything */
+#define MI_PREPARE_AHEAD ((PFN_NUMBER)16384) /* at most */
+#define MI_PREPARE_STEP  ((PFN_NUMBER)2048)
 
 VOID MiZeroFrame(PFN_NUMBER PageFrame)
 {
@@ -34,11 +38,70 @@ static PMMPFN MiRemoveFreeLocked(void)
     return NULL;
 }
 
+/* ---- Getting fresh frames ready ------------------------------------------------------------------------ */
+
+/*
+ * Frames never used come in order, so it is known which are next. A small machine, or one that has hardly begun, is left alone; what is
+ * made ready is never more than a quarter of what is in use.
+ */
+static PFN_NUMBER MiPrepareEnd(const MI_MEMORY_RUN *Run)
+{
+    PFN_NUMBER Used = Run->Fresh - Run->BasePage;
+    PFN_NUMBER Ahead = Used / 4 < MI_PREPARE_AHEAD ? Used / 4 : MI_PREPARE_AHEAD;
+    PFN_NUMBER End = Run->Fresh + Ahead < Run->FreshEnd ? Run->Fresh + Ahead : Run->FreshEnd;
+
+    return Used < MI_PREPARE_FROM ? 0 : End & ~(MI_PREPARE_UNIT - 1);
+}
+
+static PFN_NUMBER MiPrepareStart(const MI_MEMORY_RUN *Run)
+{
+    PFN_NUMBER Start = Run->Prepared > Run->Fresh ? Run->Prepared : Run->Fresh;
+
+    return (Start + MI_PREPARE_UNIT - 1) & ~(MI_PREPARE_UNIT - 1);
+}
+
+BOOLEAN MiWantsPreparing(const MI_MEMORY_RUN *Run)
+{
+    return Run->Zeroed && MiPrepareStart(Run) < MiPrepareEnd(Run);
+}
+
+/* The next part of one run. FALSE: nothing is wanted. */
+static BOOLEAN MiPrepareFreshFrames(void)
+{
+    MI_PHYSICAL_STATE *Physical = MiState.Physical;
+    PFN_NUMBER Start = 0, End = 0;
+    KIRQL OldIrql = KiAcquireSpinLock(&Physical->FreshLock);
+
+    for (ULONG Index = 0; Index < Physical->RunCount && Start == End; Index++)
+    {
+        MI_MEMORY_RUN *Run = &Physical->Runs[Index];
+
+        if (MiWantsPreparing(Run))
+        {
+            Start = MiPrepareStart(Run);
+            End = MiPrepareEnd(Run);
+            End = End - Start > MI_PREPARE_STEP ? Start + MI_PREPARE_STEP : End;
+            Run->Prepared = End;
+        }
+    }
+    KiReleaseSpinLock(&Physical->FreshLock, OldIrql);
+    if (Start == End)
+    {
+        return FALSE;
+    }
+    PortPrepareFrames(Start, End - Start);
+    return TRUE;
+}
+
 BOOLEAN MiZeroPagesStep(PVOID Context)
 {
     ULONG Done = 0;
 
     UNREFERENCED_PARAMETER(Context);
+    if (MiPrepareFreshFrames())
+    {
+        return TRUE;
+    }
     while (Done < MI_ZERO_BATCH)
     {
         KIRQL OldIrql = KiRaiseIrqlToDispatch();

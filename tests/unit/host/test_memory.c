@@ -122,6 +122,37 @@ static void discarded_frames_read_as_zero(void **State)
     TestStopSpace();
 }
 
+static void prepared_frames_keep_their_contents(void **State)
+{
+    enum
+    {
+        Count = 4 * 512
+    };
+    PFN_NUMBER Top = TestStartSpace(NULL);
+    PFN_NUMBER Frames = TestAllocateFrames(Count);
+    ULONG Index;
+
+    (void)State;
+    for (Index = 0; Index < Count; Index += 300)
+    {
+        *(ULONG64 *)PortDirectMap(Frames + Index) = Index + 1;
+    }
+    TestMap(Top, BASE, Frames + 600, USER_DATA);
+    assert_true(READ64(BASE) == 601);
+    PortPrepareFrames(Frames, Count);
+    for (Index = 0; Index < Count; Index += 1)
+    {
+        assert_true(*(ULONG64 *)PortDirectMap(Frames + Index) == (Index % 300 == 0 ? Index + 1 : 0));
+    }
+    READ64(BASE) = 7;
+    assert_true(*(ULONG64 *)PortDirectMap(Frames + 600) == 7);
+    assert_true(PortDiscardFrames(Frames + 600, 1));
+    assert_true(READ64(BASE) == 0);
+    assert_true(*(ULONG64 *)PortDirectMap(Frames + 900) == 901);
+    PortPrepareFrames(Frames + HostMachine.TopFrame, 4 * 512); /* beyond RAM: nothing */
+    TestStopSpace();
+}
+
 static void boot_memory_is_zero_and_comes_back(void **State)
 {
     SIZE_T Bytes = (SIZE_T)64 << 30;
@@ -257,6 +288,7 @@ int main(void)
         cmocka_unit_test(wrong_parameters_leave_nothing_behind),
         cmocka_unit_test(a_large_machine_costs_nothing_until_touched),
         cmocka_unit_test(discarded_frames_read_as_zero),
+        cmocka_unit_test(prepared_frames_keep_their_contents),
         cmocka_unit_test(boot_memory_is_zero_and_comes_back),
 #if !defined(NTMM_ASAN) && !defined(NTMM_TSAN)
         cmocka_unit_test(strict_accounting_is_no_obstacle),

@@ -274,6 +274,7 @@ NTSTATUS MiFaultAddress(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, MI_ACCESS Access,
     Fault.HeldFrame = 0;
     Fault.HardFault = FALSE;
     Fault.Single = FALSE;
+    Fault.Jumped = FALSE;
     Fault.CommitAsked = FALSE;
     Fault.MayRefuse = FALSE;
     Fault.Status = STATUS_SUCCESS;

@@ -56,7 +56,7 @@ static VOID MiDeletePhysical(MI_DELETE_BATCH *Batch, PMMPTE PointerPte, ULONG_PT
 {
     PFN_NUMBER Frame = MiReadPte(PointerPte).Hard.PageFrameNumber;
 
-    if (Batch->Count == MI_TRIM_BATCH)
+    if (Batch->Count == MI_DELETE_BATCH_PAGES)
     {
         MiEndDeleteBatch(Batch);
     }
@@ -76,7 +76,7 @@ static VOID MiDeleteValid(MI_DELETE_BATCH *Batch, PMMPTE PointerPte, ULONG_PTR V
     PMMPTE Prototype = NULL;
     BOOLEAN Clone = FALSE;
 
-    if (Batch->Count == MI_TRIM_BATCH)
+    if (Batch->Count == MI_DELETE_BATCH_PAGES)
     {
         MiEndDeleteBatch(Batch);
     }

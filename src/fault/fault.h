@@ -44,6 +44,7 @@ typedef struct _MI_FAULT
     BOOLEAN MayRefuse;   /* a service that may fail: then they are not; STATUS_COMMITMENT_LIMIT */
     BOOLEAN CameAlong;   /* the page of a section had come along in a read and is used for the first time */
     BOOLEAN JustRead;    /* the page was read for this fault */
+    BOOLEAN Jumped;      /* with neighbours, for a reader that does not go in order */
     BOOLEAN Single;      /* a cluster could not be read: read the page alone */
     BOOLEAN GoesOn;      /* a file is read in order: read ahead once no table is locked */
     NTSTATUS Status;     /* MiFaultFailed */
@@ -129,12 +130,13 @@ NTSTATUS MiMakePageTableIfCommitAllows(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PM
  * pages go through Batch: call MiEndDeleteBatch before the space is unlocked. UsedPageTableEntries is kept
  * right.
  */
+#define MI_DELETE_BATCH_PAGES 512u /* a page table: one flush for what lies together */
 typedef struct _MI_DELETE_BATCH
 {
     PMI_ADDRESS_SPACE Space;
     MI_FLUSH_LIST Flush;
     ULONG Count;
-    PFN_NUMBER Frames[MI_TRIM_BATCH];
+    PFN_NUMBER Frames[MI_DELETE_BATCH_PAGES];
 } MI_DELETE_BATCH;
 
 VOID MiBeginDeleteBatch(MI_DELETE_BATCH *Batch, PMI_ADDRESS_SPACE Space);

@@ -11,7 +11,8 @@
 #define MI_FILE_AROUND_FAR 64u /* for a reader that goes on in order */
 #define MI_FILE_AROUND_ALL                                                                                   \
     512u /* for one that goes on in order through what is in memory: doubles up to this */
-#define MI_FILE_NEIGHBOURS 16u /* pages read for a reader that jumps */
+#define MI_FILE_NEIGHBOURS 32u /* pages read for a reader that jumps: an aligned block of the file */
+#define MI_FILE_MISSES     64u /* such reads in vain before he gets single pages */
 
 static MMPTE MiFilePte(PCONTROL_AREA ControlArea)
 {
@@ -77,30 +78,83 @@ static VOID MiStartFileRead(PMMINPAGE_SUPPORT InPage, PCONTROL_AREA ControlArea,
     MiStartStorageRead(InPage, File->Storage, Page << PAGE_SHIFT, Synchronous);
 }
 
-/*
- * What is read for this fault. A reader who jumps gets some pages behind the wanted one as well while memory is plentiful: the disk takes hardly longer
- * for them, and files have neighbourhoods.
- */
-static ULONG MiFileWindow(PMI_FAULT Fault)
+static VOID MiCreditNeighbours(PMMVAD Vad, ULONG Hits)
 {
-    ULONG Window = MiReadWindow(Fault);
+    USHORT Misses = __atomic_load_n(&Vad->ReadMisses, __ATOMIC_RELAXED);
 
-    if (Window == 1 && !Fault->Single && Fault->Vad != NULL && !Fault->Prefetch &&
-        MiAvailablePages() > MiState.Physical->NumberOfPages / 4)
+    if (Misses != 0)
     {
-        Window = MI_FILE_NEIGHBOURS;
+        __atomic_store_n(&Vad->ReadMisses, (USHORT)(Misses > Hits ? Misses - Hits : 0), __ATOMIC_RELAXED);
     }
-    return Window;
+}
+
+/* All that the view shows has room in memory, and there is room now. */
+static BOOLEAN MiViewFits(PMMVAD Vad)
+{
+    PFN_NUMBER Memory = MiState.Physical->NumberOfPages;
+
+    return Vad->EndingVpn - Vad->StartingVpn < Memory - Memory / 8 && MiAvailablePages() > Memory / 8;
+}
+
+/*
+ * Whether a reader who jumps gets the block of his page, not the page alone. While the view has room in memory he does: blocks are never read
+ * twice, so the worst that can come of it is the time to read the file in order. Otherwise files still have neighbourhoods, until
+ * many such reads were in vain; then single pages, which the disk brings sooner, until he lands near his last place again.
+ */
+static BOOLEAN MiIsBlockWorthwhile(PMI_FAULT Fault)
+{
+    ULONG_PTR Distance;
+    USHORT Misses;
+
+    if (Fault->Single || Fault->Vad == NULL || Fault->Prefetch)
+    {
+        return FALSE;
+    }
+    if (MiViewFits(Fault->Vad))
+    {
+        return TRUE;
+    }
+    Distance = (Fault->Va >> PAGE_SHIFT) - __atomic_load_n(&Fault->Vad->ReadAheadNext, __ATOMIC_RELAXED) +
+               MI_FILE_NEIGHBOURS;
+    if (Distance < 2 * MI_FILE_NEIGHBOURS)
+    {
+        MiCreditNeighbours(Fault->Vad, 4);
+    }
+    Misses = __atomic_load_n(&Fault->Vad->ReadMisses, __ATOMIC_RELAXED);
+    if (Misses >= MI_FILE_MISSES || MiAvailablePages() <= MiState.Physical->NumberOfPages / 4)
+    {
+        return FALSE;
+    }
+    __atomic_store_n(&Fault->Vad->ReadMisses, (USHORT)(Misses + 1), __ATOMIC_RELAXED);
+    return TRUE;
+}
+
+/* Pages before the wanted one that its block begins with, as far as the file alone has them and the view shows them. */
+static ULONG MiCountBefore(PMI_FAULT Fault, PMMPTE Prototype)
+{
+    ULONG Limit = (ULONG)(Fault->SegmentPage % MI_FILE_NEIGHBOURS);
+    ULONG_PTR Shown = (Fault->Va >> PAGE_SHIFT) - Fault->Vad->StartingVpn;
+    ULONG Before = 0;
+
+    Limit = Shown < Limit ? (ULONG)Shown : Limit;
+    while (Before < Limit && MiIsInFile(Prototype - Before - 1))
+    {
+        Before++;
+    }
+    return Before;
 }
 
 static MI_FAULT_RESULT MiResolveFilePage(PMI_FAULT Fault, PMMPTE Prototype)
 {
     PCONTROL_AREA ControlArea = Fault->ControlArea;
-    ULONG Window = MiFileWindow(Fault);
+    ULONG Priority = MiPagePriority(Fault);
+    ULONG64 FirstPage = Fault->SegmentPage;
+    ULONG Window = MiReadWindow(Fault);
+    ULONG Before = 0;
     PMMINPAGE_SUPPORT InPage;
     PFN_NUMBER Frame;
 
-    if (Fault->SegmentPage >= __atomic_load_n(&ControlArea->Segment->TotalNumberOfPtes, __ATOMIC_ACQUIRE))
+    if (FirstPage >= __atomic_load_n(&ControlArea->Segment->TotalNumberOfPtes, __ATOMIC_ACQUIRE))
     {
         Fault->Status = STATUS_ACCESS_VIOLATION; /* the file is shorter now */
         return MiFaultFailed;
@@ -110,25 +164,39 @@ static MI_FAULT_RESULT MiResolveFilePage(PMI_FAULT Fault, PMMPTE Prototype)
     {
         return MiFaultNeedBlock;
     }
-    MiAddFilePages(InPage, ControlArea, Prototype, Fault->SegmentPage, 1, MiPagePriority(Fault), FALSE);
-    if (InPage->Count == 0)
+    Fault->Jumped = Window == 1 && MiIsBlockWorthwhile(Fault);
+    if (Fault->Jumped)
     {
+        Before = MiCountBefore(Fault, Prototype);
+        Window = MI_FILE_NEIGHBOURS - (ULONG)(FirstPage % MI_FILE_NEIGHBOURS);
+    }
+    MiAddFilePages(InPage, ControlArea, Prototype - Before, FirstPage - Before, Before, Priority, TRUE);
+    if (InPage->Count == Before)
+    {
+        MiAddFilePages(InPage, ControlArea, Prototype, FirstPage, 1, Priority, FALSE);
+    }
+    if (InPage->Count <= Before)
+    {
+        /* No frame for the wanted page. What was taken for others is in transition already, and is read. */
+        if (InPage->Count != 0)
+        {
+            MiStartFileRead(InPage, ControlArea, FirstPage - Before, FALSE);
+        }
         MiDereferenceInPage(InPage);
         return MiFaultNeedFrame;
     }
-    Frame = InPage->Frames[0];
+    Frame = InPage->Frames[Before];
     MiPfn(Frame)->ReferenceCount = Fault->Prefetch ? 1 : 2; /* the read's, and our hold */
-    if (Window > 1 && Fault->SegmentPage % MI_CHUNK_PAGES != MI_CHUNK_PAGES - 1)
+    if (Window > 1 && FirstPage % MI_CHUNK_PAGES != MI_CHUNK_PAGES - 1)
     {
-        MiAddFilePages(InPage, ControlArea, Prototype + 1, Fault->SegmentPage + 1, Window - 1,
-                       MiPagePriority(Fault), TRUE);
+        MiAddFilePages(InPage, ControlArea, Prototype + 1, FirstPage + 1, Window - 1, Priority, TRUE);
     }
-    MiNoteRead(Fault, InPage->Count);
+    MiNoteRead(Fault, InPage->Count - Before);
     Fault->HeldFrame = Fault->Prefetch ? 0 : Frame;
     Fault->InPage = InPage;
     Fault->HardFault = TRUE;
     MiCount(MappedFileFaults);
-    MiStartFileRead(InPage, ControlArea, Fault->SegmentPage, !Fault->Prefetch);
+    MiStartFileRead(InPage, ControlArea, FirstPage - Before, !Fault->Prefetch);
     return MiFaultNeedRead;
 }
 
@@ -203,7 +271,7 @@ VOID MiContinueFileReadAhead(PMI_FAULT Fault)
         {
             return;
         }
-        __atomic_store_n(&Vad->ReadAheadWindow, Window, __ATOMIC_RELAXED);
+        __atomic_store_n(&Vad->ReadAheadWindow, (USHORT)Window, __ATOMIC_RELAXED);
         __atomic_store_n(&Vad->ReadAheadNext, Next + Started, __ATOMIC_RELAXED);
     }
 }
@@ -211,8 +279,9 @@ VOID MiContinueFileReadAhead(PMI_FAULT Fault)
 /* ---- Mapping around ------------------------------------------------------------------------------------ */
 
 /* One neighbour; its prototype's page and the page table are locked. FALSE: it cannot be mapped without work. */
-static BOOLEAN MiMapNeighbour(PMI_FAULT Fault, PMMPTE PointerPte, PMMPTE Prototype, MMPTE Template)
+static BOOLEAN MiMapNeighbour(PMI_FAULT Fault, PMMPTE PointerPte, PMMPTE Prototype, ULONG64 Dirty)
 {
+    MMPTE Template = Fault->Pte;
     MMPTE Proto = MiReadPte(Prototype);
     PMMPFN Pfn;
     MMPTE Pte;
@@ -241,7 +310,7 @@ static BOOLEAN MiMapNeighbour(PMI_FAULT Fault, PMMPTE PointerPte, PMMPTE Prototy
         MiMakePrototypeValid(Prototype, Pfn);
     }
     Pte = MiMakeValidPte(MiPfnFrame(Pfn), Fault->Protection, !Fault->Space->System);
-    Pte.Long |= MM_PTE_SHARED;
+    Pte.Long |= MM_PTE_SHARED | Dirty;
     MiWritePte(PointerPte, Pte);
     MiUnlockPfn(Pfn);
     MiIncrementPageTableShare(PointerPte);
@@ -277,10 +346,65 @@ static ULONG MiResidentWindow(PMI_FAULT Fault)
     return 2 * Last < MI_FILE_AROUND_ALL ? 2 * Last : MI_FILE_AROUND_ALL;
 }
 
+/*
+ * How many of the next Count pages a writer who goes on in order will write: no more than he has written without a gap up to here. They are made dirty with
+ * the first of them, which saves a fault for each; of pages that he leaves out in the end the file gets what it has. The entries before are looked
+ * at without their lock: a hint. Page tables stay while the space is locked.
+ */
+static ULONG MiPredictWrites(PMI_FAULT Fault, ULONG Count)
+{
+    PMMPTE Entry = Fault->PointerPte;
+    ULONG_PTR Va = Fault->Va;
+    ULONG Written = 0;
+
+    if (Fault->Access != MiAccessWrite || !MiIsWritable(Fault->Protection) ||
+        MiIsCopyOnWrite(Fault->Protection) || MiReadPte(Entry).Hard.Dirty == 0)
+    {
+        return 0;
+    }
+    while (Written < Count && Va >> PAGE_SHIFT > Fault->Vad->StartingVpn)
+    {
+        BOOLEAN First = ((ULONG_PTR)Entry & (PAGE_SIZE - 1)) == 0;
+
+        Va -= PAGE_SIZE;
+        Entry--;
+        if (First && MiWalk(Fault->Space->TopLevel, Va, &Entry) != 0)
+        {
+            break;
+        }
+        if (!MiReadPte(Entry).Hard.Valid || !MiReadPte(Entry).Hard.Dirty)
+        {
+            break;
+        }
+        Written++;
+    }
+    return Written;
+}
+
+/* Pages before the fault's own in the block that was just read for it: same table, view and block. */
+static ULONG MiMapBefore(PMI_FAULT Fault, PMMPTE Prototype)
+{
+    ULONG_PTR Vpn = Fault->Va >> PAGE_SHIFT;
+    ULONG Limit = (ULONG)(Fault->SegmentPage % MI_FILE_NEIGHBOURS);
+    ULONG InTable = (ULONG)(Vpn % MI_PTES_PER_PAGE);
+    ULONG Count = 0;
+
+    Limit = Limit < InTable ? Limit : InTable;
+    Limit = Vpn - Fault->Vad->StartingVpn < Limit ? (ULONG)(Vpn - Fault->Vad->StartingVpn) : Limit;
+    while (Count < Limit && MiMapNeighbour(Fault, Fault->PointerPte - Count - 1, Prototype - Count - 1, 0))
+    {
+        Count++;
+    }
+    return Count;
+}
+
 VOID MiMapFileAround(PMI_FAULT Fault, PMMPTE Prototype, BOOLEAN InOrder)
 {
+    ULONG_PTR First = Fault->Va & ~(ULONG_PTR)(PAGE_SIZE - 1);
+    BOOLEAN Jumped = Fault->JustRead && Fault->Jumped;
+    ULONG Before = 0;
     ULONG Count = 1;
-    ULONG Limit;
+    ULONG Limit, Writes;
 
     if (Fault->Vad == NULL || Fault->Space->WriteWatchCount != 0 ||
         __atomic_load_n(&Fault->Space->Vm.MaximumHard, __ATOMIC_RELAXED) ||
@@ -288,22 +412,33 @@ VOID MiMapFileAround(PMI_FAULT Fault, PMMPTE Prototype, BOOLEAN InOrder)
     {
         return;
     }
-    Fault->GoesOn = InOrder;
+    if (Jumped && !MiViewFits(Fault->Vad))
+    {
+        return; /* whether the neighbours are of use shows when they are used */
+    }
+    if (Fault->CameAlong)
+    {
+        MiCreditNeighbours(Fault->Vad, 1);
+    }
+    Fault->GoesOn = InOrder && !Jumped;
     Limit = MiAroundLimit(Fault, InOrder ? MI_FILE_AROUND_FAR : MiResidentWindow(Fault));
-    while (Count < Limit && MiMapNeighbour(Fault, &Fault->PointerPte[Count], &Prototype[Count], Fault->Pte))
+    Writes = MiPredictWrites(Fault, Limit - 1);
+    while (Count < Limit && MiMapNeighbour(Fault, &Fault->PointerPte[Count], &Prototype[Count],
+                                           Count <= Writes ? MM_PTE_DIRTY : 0))
     {
         Count++;
     }
+    Before = Jumped ? MiMapBefore(Fault, Prototype) : 0;
     if (!InOrder)
     {
         MiNoteRead(Fault, Count);
     }
-    if (Count > 1)
+    if (Before + Count > 1)
     {
-        MiAddWorkingSetPages(Fault->Space, (LONG)Count - 1);
-        MiCountMany(PagesMappedAhead, Count - 1);
-        PortFillTb(Fault->Space->System ? 0 : Fault->Space->TopLevel, Fault->Va & ~(ULONG_PTR)(PAGE_SIZE - 1),
-                   Count, FALSE);
+        MiAddWorkingSetPages(Fault->Space, (LONG)(Before + Count) - 1);
+        MiCountMany(PagesMappedAhead, Before + Count - 1);
+        PortFillTb(Fault->Space->System ? 0 : Fault->Space->TopLevel,
+                   First - ((ULONG_PTR)Before << PAGE_SHIFT), Before + Count, FALSE);
     }
 }
 

@@ -70,7 +70,7 @@ VOID MiNoteRead(PMI_FAULT Fault, ULONG Pages)
     if (Fault->Vad != NULL)
     {
         __atomic_store_n(&Fault->Vad->ReadAheadNext, (Fault->Va >> PAGE_SHIFT) + Pages, __ATOMIC_RELAXED);
-        __atomic_store_n(&Fault->Vad->ReadAheadWindow, Pages, __ATOMIC_RELAXED);
+        __atomic_store_n(&Fault->Vad->ReadAheadWindow, (USHORT)Pages, __ATOMIC_RELAXED);
     }
 }
 
@@ -173,7 +173,7 @@ VOID MiContinueReadAhead(PMI_FAULT Fault)
         return;
     }
     Window = 2 * Window < MI_READ_CLUSTER ? 2 * Window : MI_READ_CLUSTER;
-    __atomic_store_n(&Fault->Vad->ReadAheadWindow, Window, __ATOMIC_RELAXED);
+    __atomic_store_n(&Fault->Vad->ReadAheadWindow, (USHORT)Window, __ATOMIC_RELAXED);
     MiStartReadAhead(Fault, Fault->PointerPte + (Next - Vpn), Window);
 }
 

@@ -77,10 +77,11 @@ typedef struct _MMVAD
     ULONG_PTR EndingVpn;       /* [X] inclusive */
     ULONG_PTR SubtreeStart;    /* augmentation: lowest StartingVpn below this node */
     ULONG_PTR SubtreeEnd;      /* highest EndingVpn */
-    ULONG_PTR SubtreeGap;  /* largest free gap between VADs below: pages from its first 64 KiB boundary on */
-    MMVAD_FLAGS u;         /* [X] */
-    ULONG ReadAheadWindow; /* pages; hint, racy */
-    SIZE_T CommitCharge;   /* [X] pages */
+    ULONG_PTR SubtreeGap;   /* largest free gap between VADs below: pages from its first 64 KiB boundary on */
+    MMVAD_FLAGS u;          /* [X] */
+    USHORT ReadAheadWindow; /* pages; hint, racy */
+    USHORT ReadMisses;      /* reads with neighbours, less those that were used; hint, racy */
+    SIZE_T CommitCharge;    /* [X] pages */
     ULONG_PTR ReadAheadNext; /* vpn at which a sequential reader would fault next; hint, racy */
     union
     {

@@ -49,13 +49,14 @@ static VOID MiDeletionVisit(PMI_VISITOR Visitor, PMMPTE PointerPte, ULONG_PTR Vp
 
 static VOID MiDeletePagesAs(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn, MMPTE New)
 {
-    MI_DELETION Deletion = { .Visitor = { .Begin = MiDeletionBegin,
-                                          .Visit = MiDeletionVisit,
-                                          .End = MiDeletionEnd,
-                                          .Space = Space,
-                                          .SkipZero = New.Long == 0 },
-                             .New = New };
+    MI_DELETION Deletion; /* the batch is large, and begins itself */
 
+    Deletion.New = New;
+    Deletion.Visitor = (MI_VISITOR){ .Begin = MiDeletionBegin,
+                                     .Visit = MiDeletionVisit,
+                                     .End = MiDeletionEnd,
+                                     .Space = Space,
+                                     .SkipZero = New.Long == 0 };
     MiUpdatePeakWorkingSet(Space);
     MiVisitEntries(&Deletion.Visitor, StartVpn, EndVpn);
 }

@@ -253,6 +253,73 @@ static void sequential_reads_are_clustered(void)
     NtClose(file);
 }
 
+static void who_jumps_gets_blocks_while_there_is_room(void)
+{
+    HANDLE file;
+    ULONG_PTR base;
+    ULONG64 before;
+
+    make_file(200 * PAGE_SIZE);
+    file = open_file();
+    base = map_file(file, 0, PAGE_READONLY);
+    before = pages_read();
+    assert_int_equal(TestVmGet(base + 77 * PAGE_SIZE), pattern(77 * PAGE_SIZE));
+    assert_int_equal(pages_read() - before, 32);
+    for (ULONG page = 64; page < 96; page++)
+    {
+        assert_int_equal(TestVmGet(base + page * PAGE_SIZE + 9), pattern(page * PAGE_SIZE + 9));
+    }
+    assert_int_equal(pages_read() - before, 32);
+    assert_int_equal(TestVmGet(base + 199 * PAGE_SIZE), pattern(199 * PAGE_SIZE));
+    assert_int_equal(pages_read() - before, 32 + 8); /* the file ends inside the block */
+    unmap(base);
+    NtClose(file);
+}
+
+static void who_jumps_in_vain_gets_single_pages(void)
+{
+    const ULONG pages = 40000; /* more than the machine's memory */
+    HANDLE file;
+    ULONG_PTR base;
+    ULONG64 before = 0;
+
+    make_file(3 * PAGE_SIZE);
+    assert_int_equal(truncate(Path, (off_t)pages * PAGE_SIZE), 0);
+    file = open_file();
+    base = map_file(file, 0, PAGE_READONLY);
+    for (ULONG touch = 0; touch < 300; touch++)
+    {
+        before = touch == 200 ? pages_read() : before;
+        assert_int_equal(TestVmGet(base + (3 + (touch * 7919ull) % (pages - 3)) * PAGE_SIZE), 0);
+    }
+    assert_int_equal(pages_read() - before, 100);
+    unmap(base);
+    NtClose(file);
+}
+
+static void a_writer_in_order_changes_only_what_he_writes(void)
+{
+    HANDLE file;
+    ULONG_PTR base;
+
+    make_file(300 * PAGE_SIZE);
+    file = open_file();
+    base = map_file(file, 0, PAGE_READWRITE);
+    for (ULONG page = 0; page < 200; page++)
+    {
+        TestVmPut(base + page * PAGE_SIZE + 3, (UCHAR)(page + 1));
+    }
+    assert_int_equal(flush_view(base, 0), STATUS_SUCCESS);
+    for (ULONG page = 0; page < 300; page++)
+    {
+        assert_int_equal(byte_on_disk(page * PAGE_SIZE + 3),
+                         page < 200 ? (UCHAR)(page + 1) : pattern(page * PAGE_SIZE + 3));
+        assert_int_equal(byte_on_disk(page * PAGE_SIZE + 4), pattern(page * PAGE_SIZE + 4));
+    }
+    unmap(base);
+    NtClose(file);
+}
+
 static void copies_stay_private(void)
 {
     HANDLE file;
@@ -473,20 +540,20 @@ static void a_file_that_somebody_shortens_is_an_in_page_error(void)
     ULONG_PTR base;
     UCHAR byte;
 
-    make_file(10 * PAGE_SIZE);
+    make_file(100 * PAGE_SIZE);
     file = open_file();
     base = map_file(file, 0, PAGE_READWRITE);
-    TestVmPut(base + 8 * PAGE_SIZE, 1);
+    TestVmPut(base + 80 * PAGE_SIZE, 1);
     assert_int_equal(truncate(Path, 3 * PAGE_SIZE), 0);
     assert_int_equal(TestVmTryGet(base + 5 * PAGE_SIZE, &byte), STATUS_IN_PAGE_ERROR);
     assert_int_equal(TestVmGet(base + 2 * PAGE_SIZE), pattern(2 * PAGE_SIZE));
-    assert_int_equal(TestVmGet(base + 8 * PAGE_SIZE), 1); /* kept */
+    assert_int_equal(TestVmGet(base + 80 * PAGE_SIZE), 1); /* kept */
     assert_int_equal(flush_view(base, 0), STATUS_END_OF_FILE);
     assert_int_equal(Iosb.Status, STATUS_END_OF_FILE);
     assert_int_equal(size_on_disk(), 3 * PAGE_SIZE);
-    assert_int_equal(truncate(Path, 10 * PAGE_SIZE), 0);
+    assert_int_equal(truncate(Path, 100 * PAGE_SIZE), 0);
     assert_int_equal(flush_view(base, 0), STATUS_SUCCESS);
-    assert_int_equal(byte_on_disk(8 * PAGE_SIZE), 1);
+    assert_int_equal(byte_on_disk(80 * PAGE_SIZE), 1);
     assert_int_equal(TestVmGet(base + 5 * PAGE_SIZE), 0);
     unmap(base);
     NtClose(file);
@@ -530,7 +597,7 @@ static void a_failed_read_is_an_error_of_that_page_alone(void)
     ULONG_PTR base;
     UCHAR byte;
 
-    make_file(64 * PAGE_SIZE);
+    make_file(128 * PAGE_SIZE);
     file = open_file();
     base = map_file(file, 0, PAGE_READONLY);
     fault.Storage = HostStorageFind(Path);
@@ -544,10 +611,10 @@ static void a_failed_read_is_an_error_of_that_page_alone(void)
     HostStorageClearFaults();
     assert_int_equal(TestVmGet(base + 60 * PAGE_SIZE), pattern(60 * PAGE_SIZE));
     assert_true(HostStorageInject(&fault));
-    assert_int_equal(read_at(file, 40 * PAGE_SIZE, &byte, 1), STATUS_IO_DEVICE_ERROR);
+    assert_int_equal(read_at(file, 100 * PAGE_SIZE, &byte, 1), STATUS_IO_DEVICE_ERROR);
     HostStorageClearFaults();
-    assert_int_equal(read_at(file, 40 * PAGE_SIZE, &byte, 1), STATUS_SUCCESS);
-    assert_int_equal(byte, pattern(40 * PAGE_SIZE));
+    assert_int_equal(read_at(file, 100 * PAGE_SIZE, &byte, 1), STATUS_SUCCESS);
+    assert_int_equal(byte, pattern(100 * PAGE_SIZE));
     unmap(base);
     NtClose(file);
 }
@@ -817,6 +884,9 @@ static void run_in_machine(void (*test)(void))
     X(views_handles_and_the_cache_see_each_other)                                                            \
     X(a_repeated_job_reads_the_disk_once)                                                                    \
     X(sequential_reads_are_clustered)                                                                        \
+    X(who_jumps_gets_blocks_while_there_is_room)                                                             \
+    X(who_jumps_in_vain_gets_single_pages)                                                                   \
+    X(a_writer_in_order_changes_only_what_he_writes)                                                         \
     X(copies_stay_private)                                                                                   \
     X(a_flush_reaches_the_file_and_nothing_more)                                                             \
     X(the_mapped_writer_writes_without_being_asked)                                                          \

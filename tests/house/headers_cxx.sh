@@ -55,7 +55,7 @@ for source in "$headers"/drivers/*.c; do
     cp "$source" "$work/driver_$(basename "$source")"
     cp "$source" "$work/driver_$(basename "$source" .c).cpp"
 done
-cp "$root/examples/driver/counter.c" "$work/driver_counter.c"
+sed 's|"../counter.h"|"counter.h"|' "$root/examples/driver/drivers/counter.c" >"$work/driver_counter.c"
 cp "$root/examples/driver/counter.h" "$work/"
 
 msvc=(--target=x86_64-pc-windows-msvc -ffreestanding)

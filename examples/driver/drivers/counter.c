@@ -4,7 +4,14 @@
  * lookaside list, maps its device's registers and memory, takes a user buffer through an MDL inside __try, and gives everything back
  * when it is stopped, unless it was told to leak.
  */
-#include "counter.h"
+#include "../counter.h"
+
+/* Routines that run at PASSIVE_LEVEL only may be paged out. Other compilers: #pragma alloc_text(PAGE, ...) */
+#if defined(__GNUC__) && !defined(_WIN32)
+#define COUNTER_PAGED __attribute__((section("PAGE")))
+#else
+#define COUNTER_PAGED
+#endif
 
 typedef struct _COUNTER_RECEIPT
 {
@@ -26,6 +33,18 @@ typedef struct _COUNTER_EXTENSION
 } COUNTER_EXTENSION, *PCOUNTER_EXTENSION;
 
 static PCOUNTER_EXTENSION Extension;
+
+/* The list's memory is allocated here and not by the kernel, so that Driver Verifier knows it as the driver's. */
+static PVOID NTAPI CounterAllocateReceipt(POOL_TYPE PoolType, SIZE_T NumberOfBytes, ULONG Tag)
+{
+    PCOUNTER_RECEIPT Receipt = (PCOUNTER_RECEIPT)ExAllocatePoolWithTag(PoolType, NumberOfBytes, Tag);
+
+    if (Receipt != NULL)
+    {
+        InitializeListHead(&Receipt->Links);
+    }
+    return Receipt;
+}
 
 static volatile ULONG *CounterRegister(ULONG Offset)
 {
@@ -64,7 +83,7 @@ static NTSTATUS CounterMapDevice(VOID)
     return STATUS_SUCCESS;
 }
 
-NTSTATUS CounterStart(BOOLEAN Leaky)
+COUNTER_PAGED NTSTATUS CounterStart(BOOLEAN Leaky)
 {
     NTSTATUS Status;
 
@@ -79,7 +98,7 @@ NTSTATUS CounterStart(BOOLEAN Leaky)
     ExInitializeFastMutex(&Extension->DeviceLock);
     KeInitializeSpinLock(&Extension->Lock);
     InitializeListHead(&Extension->Receipts);
-    ExInitializeNPagedLookasideList(&Extension->ReceiptList, NULL, NULL, POOL_NX_ALLOCATION,
+    ExInitializeNPagedLookasideList(&Extension->ReceiptList, CounterAllocateReceipt, NULL, POOL_NX_ALLOCATION,
                                     sizeof(COUNTER_RECEIPT), COUNTER_TAG_RECEIPT, 0);
     Status = CounterMapDevice();
     if (!NT_SUCCESS(Status))
@@ -89,7 +108,7 @@ NTSTATUS CounterStart(BOOLEAN Leaky)
     return Status;
 }
 
-VOID CounterStop(VOID)
+COUNTER_PAGED VOID CounterStop(VOID)
 {
     PAGED_CODE();
     while (!Extension->Leaky && !IsListEmpty(&Extension->Receipts))
@@ -205,7 +224,7 @@ static NTSTATUS CounterServe(const COUNTER_REQUEST *Request, PCOUNTER_REQUEST Ca
     return STATUS_SUCCESS;
 }
 
-NTSTATUS CounterControl(PCOUNTER_REQUEST Caller)
+COUNTER_PAGED NTSTATUS CounterControl(PCOUNTER_REQUEST Caller)
 {
     COUNTER_REQUEST Request;
 

@@ -158,6 +158,9 @@ typedef struct _MI_ADDRESS_SPACE
     ULONG_PTR TopDownBias;
     struct _MI_FAULT_WATCH *volatile Watch; /* [C] set once: working-set watch (watch.c) */
     RTL_AVL_TREE CloneRoot;                 /* [X] clone descriptors (room virtual) */
+    RTL_AVL_TREE AweRoot;                   /* [X] physical pages that the process owns, by frame (awe.c) */
+    SIZE_T AwePages;                        /* [X] how many */
+    ULONG64 AweStamp;                       /* [X] of the last call that named some */
     struct _EPROCESS *Process;              /* NULL: system */
 } MI_ADDRESS_SPACE, *PMI_ADDRESS_SPACE;
 

@@ -216,6 +216,12 @@ static PMMVAD MiPrepareVad(const MI_ALLOCATION *Allocation, SIZE_T Pages, ULONG 
     Vad->u.PreferredNode = Allocation->PreferredNode & 31u;
     Vad->u.TopDown = (Allocation->Type & MEM_TOP_DOWN) != 0;
     Vad->u.Placeholder = (Allocation->Type & MEM_RESERVE_PLACEHOLDER) != 0;
+    if ((Allocation->Type & MEM_PHYSICAL) != 0)
+    {
+        Vad->u.VadType = VadAwe;
+        Vad->u.PrivateMemory = 0; /* nothing is committed in it, shared or demanded */
+        return Vad;
+    }
     if ((Allocation->Type & MEM_WRITE_WATCH) != 0)
     {
         Vad->u.VadType = VadWriteWatch;
@@ -334,7 +340,7 @@ NTSTATUS MiAllocateVirtualMemory(PMI_ADDRESS_SPACE Space, PMI_ALLOCATION Allocat
     {
         return Status;
     }
-    if ((Allocation->Type & (MEM_LARGE_PAGES | MEM_PHYSICAL)) != 0)
+    if ((Allocation->Type & MEM_LARGE_PAGES) != 0)
     {
         return STATUS_NOT_IMPLEMENTED;
     }

@@ -85,10 +85,10 @@ static PMMVAD MiCopyVad(const MMVAD *Vad)
     return Copy;
 }
 
-/* An MDL's mapping is the process's alone, and views may be mapped so that they are (ViewUnmap). */
+/* An MDL's mapping and physical pages (AWE, documented) are the process's alone, and views may be mapped so that they are (ViewUnmap). */
 static BOOLEAN MiIsInherited(const MMVAD *Vad)
 {
-    return Vad->u.VadType != VadDevicePhysicalMemory && !Vad->u.NoInherit;
+    return Vad->u.VadType != VadDevicePhysicalMemory && Vad->u.VadType != VadAwe && !Vad->u.NoInherit;
 }
 
 /* From here on the charge belongs to the child's VADs. */

@@ -67,11 +67,13 @@ VOID MiDeleteAddressSpace(PMI_ADDRESS_SPACE Space)
 {
     SIZE_T Returned = 0;
     PMMVAD Gone = NULL;
+    PMI_AWE_PAGE Frames;
     PMMVAD Vad;
 
     MiLockSpaceExclusive(Space);
     Space->Deleting = TRUE;
     MiDeleteAllPages(Space);
+    Frames = MiTakeAllAwePages(Space);
     while ((Vad = MiFirstVad(Space)) != NULL)
     {
         Returned += Vad->CommitCharge;
@@ -87,6 +89,7 @@ VOID MiDeleteAddressSpace(PMI_ADDRESS_SPACE Space)
         Gone = (PMMVAD)(PVOID)Vad->VadNode.Left;
         MiDestroyVad(Vad);
     }
+    MiReleaseAwePages(Frames);
     MiReturnSpaceCommit(Space, Returned);
 }
 

@@ -85,7 +85,7 @@ static NTSTATUS MiLocateFree(PMI_ADDRESS_SPACE Space, ULONG_PTR Base, SIZE_T Siz
     {
         return STATUS_MEMORY_NOT_ALLOCATED;
     }
-    if (!Vad->u.PrivateMemory && !Vad->u.Reserved)
+    if (!Vad->u.PrivateMemory && !Vad->u.Reserved && Vad->u.VadType != VadAwe)
     {
         return STATUS_UNABLE_TO_DELETE_SECTION;
     }
@@ -125,6 +125,10 @@ static NTSTATUS MiTryDecommit(PMI_ADDRESS_SPACE Space, ULONG_PTR Base, SIZE_T Si
     if (Vad->u.Placeholder)
     {
         return STATUS_CONFLICTING_ADDRESSES;
+    }
+    if (Vad->u.VadType == VadAwe)
+    {
+        return STATUS_UNABLE_TO_FREE_VM; /* nothing is committed there */
     }
     Whole = MiIsWholeVad(Vad, *StartVpn, *EndVpn);
     if (Vad->u.MemCommit && !Whole)
@@ -235,6 +239,10 @@ static NTSTATUS MiTryRelease(PMI_ADDRESS_SPACE Space, ULONG_PTR Base, SIZE_T Siz
     {
         return Status;
     }
+    if (Vad->u.VadType == VadAwe && !MiIsWholeVad(Vad, *StartVpn, *EndVpn))
+    {
+        return STATUS_FREE_VM_NOT_AT_BASE;
+    }
     Split = *StartVpn != Vad->StartingVpn && *EndVpn != Vad->EndingVpn;
     if (Split)
     {
@@ -251,6 +259,10 @@ static NTSTATUS MiTryRelease(PMI_ADDRESS_SPACE Space, ULONG_PTR Base, SIZE_T Siz
     if (!NT_SUCCESS(Status) || Dropped)
     {
         return NT_SUCCESS(Status) ? STATUS_RETRY : Status;
+    }
+    if (Vad->u.VadType == VadAwe)
+    {
+        MiUnmapAweRegion(Space, Vad); /* its pages stay the process's */
     }
     *Returned = MiCountCommitted(Space, Vad, *StartVpn, *EndVpn);
     if (Split)

@@ -86,6 +86,10 @@ static NTSTATUS MiCheckProtectRange(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn,
     {
         return STATUS_CONFLICTING_ADDRESSES;
     }
+    if (Vad->u.VadType == VadAwe)
+    {
+        return STATUS_INVALID_PAGE_PROTECTION; /* documented: read-write for ever */
+    }
     if (!Vad->u.PrivateMemory && Vad->ControlArea == NULL)
     {
         return STATUS_NOT_IMPLEMENTED;

@@ -193,7 +193,7 @@ static VOID MiDescribeRegionType(const MMVAD *Vad, PMEMORY_REGION_INFORMATION In
 {
     PCONTROL_AREA ControlArea = Vad->ControlArea;
 
-    Information->Private = Vad->u.PrivateMemory & 1u;
+    Information->Private = (Vad->u.PrivateMemory || Vad->u.VadType == VadAwe) & 1u;
     Information->MappedPhysical = Vad->u.VadType == VadDevicePhysicalMemory;
     if (ControlArea != NULL)
     {

@@ -182,6 +182,10 @@ MI_VIEW_COPIES MiCountViewCopies(PMI_ADDRESS_SPACE Space, const MMVAD *Vad, ULON
 NTSTATUS MiCommitView(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn, ULONG Protection,
                       PBOOLEAN IsView);
 
+/* awe.c: nothing is mapped in the region any more; / all pages of a space that ends, to be released when it is unlocked. Space exclusive. */
+VOID MiUnmapAweRegion(PMI_ADDRESS_SPACE Space, const MMVAD *Vad);
+PMI_AWE_PAGE MiTakeAllAwePages(PMI_ADDRESS_SPACE Space);
+
 /* commit.c, reset.c, placeholder.c: the kinds of allocation. */
 NTSTATUS MiCommitPages(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn, ULONG Protection);
 NTSTATUS MiResetPages(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn, BOOLEAN Undo);

@@ -97,6 +97,40 @@ NTSTATUS MiPrefetchRange(PMI_ADDRESS_SPACE Space, ULONG_PTR Base, SIZE_T Size);
 NTSTATUS MiSetPriorityRange(PMI_ADDRESS_SPACE Space, ULONG_PTR Base, SIZE_T Size, ULONG Priority);
 NTSTATUS MiRemoveRangeFromWorkingSet(PMI_ADDRESS_SPACE Space, ULONG_PTR Base, SIZE_T Size);
 
+/* ---- Physical pages of user mode (awe.c): PASSIVE_LEVEL ------------------------------------------------- */
+
+typedef struct _MI_AWE_PAGE MI_AWE_PAGE, *PMI_AWE_PAGE;
+
+/*
+ * Up to *Count frames, zeroed, charged as nonpageable, chained; *Count says how many. PreferredNode: NUMA node + 1, or 0. They are given to a space
+ * (all of them, or STATUS_PROCESS_IS_TERMINATING), or released. STATUS_COMMITMENT_LIMIT, STATUS_INSUFFICIENT_RESOURCES: not even one.
+ */
+NTSTATUS MiAllocateAwePages(PSIZE_T Count, ULONG PreferredNode, PMI_AWE_PAGE *Pages);
+NTSTATUS MiOwnAwePages(PMI_ADDRESS_SPACE Space, PMI_AWE_PAGE Pages);
+VOID MiReleaseAwePages(PMI_AWE_PAGE Pages);
+/* The numbers of up to Room frames of a chain; *Page moves on. Returns how many. */
+ULONG MiListAwePages(PMI_AWE_PAGE *Page, ULONG_PTR *Frames, ULONG Room);
+
+/*
+ * Which frames go where: to Base and the pages behind it, or each to an address of its own. Frames NULL, and 0 for an address of its own: what is
+ * there is unmapped. What was mapped at an address makes room. A frame may be mapped at one address only: it is nowhere, or there already.
+ */
+typedef struct _MI_AWE_MAP
+{
+    ULONG_PTR Base;
+    const ULONG_PTR *Addresses; /* NULL: from Base on */
+    const ULONG_PTR *Frames;
+    SIZE_T Count;
+} MI_AWE_MAP;
+
+/*
+ * All or nothing. STATUS_INVALID_PARAMETER_1 (not in a MEM_PHYSICAL region), STATUS_CONFLICTING_ADDRESSES (a frame that is not the process's, is mapped
+ * elsewhere or named twice), STATUS_COMMITMENT_LIMIT, STATUS_NO_MEMORY (page tables).
+ */
+NTSTATUS MiMapAwePages(PMI_ADDRESS_SPACE Space, const MI_AWE_MAP *Map);
+/* Frees frames, mapped or not, up to the first that is not the process's: STATUS_CONFLICTING_ADDRESSES. *Freed says how many. */
+NTSTATUS MiFreeAwePages(PMI_ADDRESS_SPACE Space, const ULONG_PTR *Frames, SIZE_T Count, PSIZE_T Freed);
+
 /* ---- Stacks (stack.c) ---------------------------------------------------------------------------------- */
 
 /*

@@ -341,6 +341,33 @@ static void CallWatch(void)
                     PointerToNumber(0, 1));
 }
 
+static void CallPhysicalPages(void)
+{
+    HANDLE Handle = Process();
+    PVOID Count = PointerToNumber(Byte() & 7, 0);
+    PVOID Frames = Buffer();
+    PVOID Addresses = Buffer();
+
+    switch (Byte() % 5)
+    {
+    case 0:
+        NtAllocateUserPhysicalPages(Handle, Count, Frames);
+        break;
+    case 1:
+        NtAllocateUserPhysicalPagesEx(Handle, Count, Frames, NULL, Byte() & 1);
+        break;
+    case 2:
+        NtMapUserPhysicalPages((PVOID)Address(), (ULONG_PTR)Number(0), (Byte() & 1) != 0 ? Frames : NULL);
+        break;
+    case 3:
+        NtMapUserPhysicalPagesScatter(Addresses, (ULONG_PTR)Number(0), (Byte() & 1) != 0 ? Frames : NULL);
+        break;
+    default:
+        NtFreeUserPhysicalPages(Handle, Count, Frames);
+        break;
+    }
+}
+
 static void CallPagingFile(void)
 {
     WCHAR Text[] = u"\\\\.\\Memory\\fuzz0";
@@ -567,29 +594,18 @@ static void Touch(void)
 }
 
 static void (*const Calls[])(void) = {
-    CallAllocate,
-    CallAllocateEx,
-    CallFree,
-    CallProtect,
-    CallLock,
-    CallQuery,
-    CallSetInformation,
-    CallTransfer,
-    CallWatch,
-    CallSystem,
-    CallCreateProcess,
-    CallOpenProcess,
-    CallTerminate,
-    CallProcessInformation,
-    CallHandles,
-    CallPagingFile,
-    Touch,
-    CallAllocate,
-    CallFree,
-    CallTransfer,
-    CallCreateSection,
-    CallMapView,
-    CallMapView,
+    CallAllocate,       CallAllocateEx,
+    CallFree,           CallProtect,
+    CallLock,           CallQuery,
+    CallSetInformation, CallTransfer,
+    CallWatch,          CallSystem,
+    CallCreateProcess,  CallOpenProcess,
+    CallTerminate,      CallProcessInformation,
+    CallHandles,        CallPhysicalPages,
+    CallPagingFile,     Touch,
+    CallAllocate,       CallFree,
+    CallTransfer,       CallCreateSection,
+    CallMapView,        CallMapView,
     CallSection,
 };
 

@@ -227,17 +227,45 @@ static void Exceptions(void)
           Record.ExceptionInformation[1] == 22);
 }
 
+/* Source: Microsoft Learn, "Example: Address Windowing Extensions" and the pages of its functions. */
+static void PhysicalPages(void)
+{
+    HANDLE Self = GetCurrentProcess();
+    ULONG_PTR Frames[4];
+    ULONG_PTR Count = 4;
+    PVOID Scattered[2];
+    unsigned char *Window = VirtualAlloc(NULL, 8 * PAGE, MEM_RESERVE | MEM_PHYSICAL, PAGE_READWRITE);
+
+    CHECK(Window != NULL);
+    CHECK(AllocateUserPhysicalPages(Self, &Count, Frames) && Count == 4);
+    CHECK(MapUserPhysicalPages(Window, 4, Frames));
+    Window[0] = 1;
+    Window[3 * PAGE] = 4;
+    CHECK(MapUserPhysicalPages(Window, 4, NULL));
+    CHECK(MapUserPhysicalPages(Window + 5 * PAGE, 1, &Frames[3]));
+    CHECK(Window[5 * PAGE] == 4);
+    CHECK_ERROR(MapUserPhysicalPages(Window, 1, &Frames[3]), ERROR_INVALID_ADDRESS);
+    CHECK_ERROR(MapUserPhysicalPages(Window, 1, (PULONG_PTR)8), ERROR_NOACCESS);
+    CHECK_ERROR(AllocateUserPhysicalPages(Self, (PULONG_PTR)8, Frames), ERROR_NOACCESS);
+    Scattered[0] = Window + 7 * PAGE;
+    Scattered[1] = Window + 5 * PAGE;
+    Frames[1] = 0;
+    CHECK(MapUserPhysicalPagesScatter(Scattered, 2, Frames)); /* 0 unmaps */
+    CHECK(Window[7 * PAGE] == 1);
+    CHECK(VirtualFree(Window, 0, MEM_RELEASE));
+    Count = 4;
+    CHECK_ERROR(FreeUserPhysicalPages(Self, &Count, Frames),
+                ERROR_INVALID_ADDRESS); /* the second is no frame */
+    CHECK(Count == 1);
+    Count = 2;
+    CHECK(FreeUserPhysicalPages(Self, &Count, &Frames[2]) && Count == 2); /* the rest goes with the process */
+}
+
 /* No stub returns success: what ntmm does not have says so (docs/winapi.md, section 2). */
 static void Missing(void)
 {
-    HANDLE Self = GetCurrentProcess();
-    ULONG_PTR Pages = 1, Frame;
-
     CHECK_ERROR(AddVectoredExceptionHandler(1, NULL) != NULL, ERROR_CALL_NOT_IMPLEMENTED);
     CHECK_ERROR(RemoveVectoredExceptionHandler(NULL), ERROR_CALL_NOT_IMPLEMENTED);
-    CHECK_ERROR(AllocateUserPhysicalPages(Self, &Pages, &Frame), ERROR_CALL_NOT_IMPLEMENTED);
-    CHECK_ERROR(VirtualAlloc(NULL, PAGE, MEM_RESERVE | MEM_PHYSICAL, PAGE_READWRITE),
-                ERROR_CALL_NOT_IMPLEMENTED);
     CHECK_ERROR(SetSystemFileCacheSize(1u << 20, 2u << 20, 0), ERROR_CALL_NOT_IMPLEMENTED);
     CHECK(GetLargePageMinimum() == 0);
 }
@@ -247,6 +275,7 @@ static void Documented(void)
     GuardPages();
     GuardExceptions();
     FreeMemory();
+    PhysicalPages();
     RegionsMerge();
     PartialCopies();
     Locks();

@@ -138,12 +138,6 @@ static void extended_parameters_are_checked(void **state)
     assert_int_equal(TestUserProcess->Space.VadCount, 1);
 }
 
-static void what_is_missing_says_so(void **state)
-{
-    (void)state;
-    assert_int_equal(NtAllocateUserPhysicalPages(NtCurrentProcess(), NULL, NULL), STATUS_NOT_IMPLEMENTED);
-}
-
 static void paging_files_are_created_by_service(void **state)
 {
     static WCHAR text[] = u"\\\\.\\Memory\\second";
@@ -201,7 +195,6 @@ int main(void)
         cmocka_unit_test(pointers_into_the_system_are_access_violations),
         TEST_IN_PROCESS(address_requirements_are_met),
         TEST_IN_PROCESS(extended_parameters_are_checked),
-        TEST_IN_PROCESS(what_is_missing_says_so),
         cmocka_unit_test_setup_teardown(paging_files_are_created_by_service, TestEnterFixture,
                                         leave_with_more_files),
     };

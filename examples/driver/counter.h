@@ -35,7 +35,7 @@ typedef struct _COUNTER_STATISTICS
     ULONG Failed;
 } COUNTER_STATISTICS;
 
-/* Kernel mode. Leaky: the driver forgets to free its receipts when it goes. */
+/* Kernel mode. Leaky: the driver forgets to free its last receipt when it goes. */
 NTSTATUS CounterStart(BOOLEAN Leaky);
 VOID CounterStop(VOID);
 /* A user-mode program's request: probes, locks and maps the buffer, and lets the device work on it. */

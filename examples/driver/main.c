@@ -2,7 +2,7 @@
 /*
  * Tests a driver on Linux: boots a machine, puts the driver's device behind physical addresses, starts the driver, and lets a user-mode
  * process make requests, good and bad ones, from a buffer larger than the machine's free memory allows to keep. Then the
- * same with a driver that forgets to free its receipts. Driver Verifier watches: it tracks the driver's pool and reports what is left with
+ * same with a driver that forgets to free a receipt. Driver Verifier watches: it tracks the driver's pool and reports what is left with
  * whoever allocated it, and makes pageable memory inaccessible whenever the driver raises IRQL. The driver is a
  * shared object whose whole pages are NT's; those of its section PAGE may be paged out.
  */

@@ -111,7 +111,9 @@ COUNTER_PAGED NTSTATUS CounterStart(BOOLEAN Leaky)
 COUNTER_PAGED VOID CounterStop(VOID)
 {
     PAGED_CODE();
-    while (!Extension->Leaky && !IsListEmpty(&Extension->Receipts))
+    /* The leaking variant ends its loop one receipt too early. */
+    while (!IsListEmpty(&Extension->Receipts) &&
+           !(Extension->Leaky && Extension->Receipts.Flink == Extension->Receipts.Blink))
     {
         PLIST_ENTRY Entry = RemoveHeadList(&Extension->Receipts);
 

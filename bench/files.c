@@ -439,6 +439,8 @@ int main(int argc, char **argv)
     Result = MakeFile() == 0 ? RunRounds(Rounds, "--ntmm-read", "--linux-read", READ_PHASES, Sums, 0) : -1;
     if (Result == 0)
     {
+        uint64_t Bytes = ReadBytes;
+
         ReadBytes = WRITE_BYTES;
         if (MakeGroup() != 0)
         {
@@ -449,6 +451,7 @@ int main(int argc, char **argv)
         {
             Phases++;
         }
+        ReadBytes = Bytes;
     }
     if (Result == 0)
     {

@@ -52,6 +52,19 @@ def sections(lines):
         lines += [f"Instructions (`make bench-count`, callgrind): {counts['shared']} for the fault, {counts['map_touch_unmap']} to map, touch and unmap.", ""]
 
 
+def files(lines):
+    result = load("files")
+    if result is None:
+        return
+    marks = {"cold in order": "1.1", "warm in order": "1.5", "warm, a word per page": "1.5", "cold at random": "1.1", "write and flush": "1.1"}
+    lines += ["## Mapped files", "", f"`build/release/bench/files` (root for the cgroup): a file of {result['read_bytes'] >> 20} MiB read natively through a view and through Linux's mmap; 256 MiB",
+              f"written and flushed in a machine, and in a memory cgroup, of 64 MiB. Seconds, means of {result['rounds']} rounds in turns.", "",
+              "| phase | ntmm | Linux | ratio | mark |", "| --- | --- | --- | --- | --- |"]
+    for row in result["phases"]:
+        lines.append(f"| {row['phase']} | {row['ntmm_seconds']:.3f} | {row['linux_seconds']:.3f} | {row['ratio']:.2f} | {marks[row['phase']]} |")
+    lines.append("")
+
+
 def replacement(lines):
     result = load("replacement")
     if result is None:
@@ -116,7 +129,7 @@ def page():
              "Each figure was printed by a committed program, side by side with its peer in one run, on the virtual machine where this was written",
              "(2 processors of an AMD EPYC, Linux 6.18, virtio disk). To measure again: `NTMM_BENCH_JSON=bench/results make bench bench-count`, then",
              "`make docs`. The heap has a page of its own: [heap-bench.md](heap-bench.md).", ""]
-    for section in (faults, sections, replacement, thrash, scale, mdl):
+    for section in (faults, sections, files, replacement, thrash, scale, mdl):
         section(lines)
     return "\n".join(lines).rstrip() + "\n"
 

@@ -29,8 +29,8 @@ foreach(source IN LISTS winapi_programs)
       target_compile_definitions(${target} PRIVATE main=WinapiProgramMain)
     endif()
   endif()
-  # A client: public headers and the library; the heap is a library of its own, found before ntmm's rtl.
-  target_link_libraries(${target} PRIVATE $<TARGET_NAME_IF_EXISTS:ntheap_core> ntmm_static m)
+  # A client: public headers and the library, whose heap stands on the NT services.
+  target_link_libraries(${target} PRIVATE ntmm_static m)
   set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/tests/winapi" OUTPUT_NAME ${name})
 
   set(windows_program "")

@@ -132,6 +132,13 @@ NTSYSAPI NTSTATUS NTAPI RtlUTF8ToUnicodeN(_Out_writes_bytes_to_opt_(UnicodeStrin
 /* Raises the exception in the current thread; IRQL as the handler allows. */
 NTSYSAPI VOID NTAPI RtlRaiseException(_In_ PEXCEPTION_RECORD ExceptionRecord);
 
+/*
+ * The same; without FirstChance no handler of the thread is asked: the process ends with the exception, as one that nobody handled.
+ * Returns only if it fails.   STATUS_NOT_IMPLEMENTED (with a ContextRecord)
+ */
+NTSYSAPI NTSTATUS NTAPI NtRaiseException(_In_ PEXCEPTION_RECORD ExceptionRecord,
+                                         _In_opt_ PCONTEXT ContextRecord, _In_ BOOLEAN FirstChance);
+
 /* Return addresses of the current stack, innermost first. Returns how many. */
 NTSYSAPI USHORT NTAPI RtlCaptureStackBackTrace(_In_ ULONG FramesToSkip, _In_ ULONG FramesToCapture,
                                                _Out_writes_to_(FramesToCapture, return ) PVOID *BackTrace,

@@ -62,9 +62,6 @@ VOID RtlpWriteTrailer(PHEAP Heap, PVOID Block, const HEAP_BLOCK_INFO *Info);
 /* Usable bytes of a block of Heap without looking at the trailer; 0 if there is none. */
 SIZE_T RtlpUsableSize(PHEAP Heap, const VOID *Block);
 
-extern HEAP_LOCK RtlpHeapListLock;
-extern PHEAP RtlpHeapList;
-
 /* ---- heapcheck.c ---- */
 
 /*
@@ -78,8 +75,6 @@ BOOLEAN RtlpIsDelayed(PHEAP Heap, const VOID *Block, SIZE_T Usable);
 VOID RtlpFreeDelayed(PHEAP Heap);
 /* HEAP_GENERATE_EXCEPTIONS: tells the handler, or ends the process with STATUS_NO_MEMORY. */
 VOID RtlpRaiseNoMemory(PHEAP Heap);
-typedef VOID HEAP_EXCEPTION_HANDLER(PVOID Heap, NTSTATUS Status);
-extern HEAP_EXCEPTION_HANDLER *RtlpExceptionHandler;
 
 /* ---- walk.c: the heap is locked ---- */
 

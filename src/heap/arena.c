@@ -8,17 +8,10 @@
  * Regions of 4 MiB are handed out lowest first; the last page of each run is never committed: a guard page.
  */
 #include "heap/heap.h"
-#include "rtl/bitmap.h"
 
-HEAP_ARENA RtlpArena;
-
-#define HEAP_ARENA_LARGEST  ((SIZE_T)1 << 40)
 #define HEAP_ARENA_SMALLEST ((SIZE_T)1 << 28)
-#define HEAP_METADATA_STEP  ((SIZE_T)256 * 1024)
-
-/* One bit for each region of the arena: 1 is in use. RtlpArena.Lock. */
-static ULONG RtlpRegionBits[HEAP_ARENA_LARGEST / HEAP_REGION / 32];
-static RTL_BITMAP RtlpRegionMap;
+#define RtlpRegionMap       (RtlpProcess.RegionMap)
+#define RtlpDonated         (RtlpProcess.Donated)
 
 #if defined(__SANITIZE_THREAD__)
 #define HEAP_ARENA_FIRST_TRY ((SIZE_T)1 << 34)
@@ -79,6 +72,11 @@ static BOOLEAN RtlpReserveArena(PHEAP_ARENA Arena, SIZE_T Size)
 
 BOOLEAN RtlpInitializeArena(PCHEAP_PAGE_OPERATIONS Operations)
 {
+    if (!RtlpHasProcess())
+    {
+        return FALSE;
+    }
+
     if (HEAP_LIKELY(__atomic_load_n(&RtlpArena.State, __ATOMIC_ACQUIRE) == 2))
     {
         return TRUE;
@@ -99,7 +97,7 @@ BOOLEAN RtlpInitializeArena(PCHEAP_PAGE_OPERATIONS Operations)
         {
             RtlpArena.Key = RtlpGroundEntropy() | 1;
             RtlpPageHeap = RtlpGroundOption("NTHEAP_PAGE_HEAP") != 0;
-            RtlInitializeBitMap(&RtlpRegionMap, RtlpRegionBits, (ULONG)(Size >> HEAP_REGION_SHIFT));
+            RtlInitializeBitMap(&RtlpRegionMap, RtlpProcess.RegionBits, (ULONG)(Size >> HEAP_REGION_SHIFT));
             __atomic_store_n(&RtlpArena.State, 2, __ATOMIC_RELEASE);
         }
     }
@@ -145,8 +143,6 @@ PVOID RtlpAllocateMetadata(SIZE_T Units)
 
     return Result;
 }
-
-static ULONG RtlpDonated[HEAP_SPARE_SIZES]; /* Lock: lists of descriptors by their units */
 
 VOID RtlpDonateDescriptor(PHEAP_DESCRIPTOR Descriptor, ULONG Units)
 {

@@ -2,14 +2,11 @@
 /*
  * What happens when the heap finds damage: say which kind, where and in which heap, and end the process.
  *
- * That is HeapEnableTerminationOnCorruption of the documentation, and on Windows it ends with STATUS_HEAP_CORRUPTION;
- * here with SIGABRT and that status in the message. Going on would let whoever damaged the heap choose what is written
+ * That is HeapEnableTerminationOnCorruption of the documentation, and it ends with STATUS_HEAP_CORRUPTION in the machine as
+ * on Windows; on Linux with SIGABRT and that status in the message. Going on would let whoever damaged the heap choose what is written
  * next. Nothing here allocates. Tests set a handler; with it the operation that found the damage fails instead.
  */
 #include "heap/heap.h"
-
-ULONG64 RtlpDamageCount[HeapDamageKinds];
-HEAP_DAMAGE_HANDLER *RtlpDamageHandler;
 
 static const char *const RtlpDamageText[HeapDamageKinds] = {
     [HeapDamageDoubleFree] = "a block was freed twice",
@@ -65,5 +62,5 @@ VOID RtlpReportDamage(HEAP_DAMAGE Damage, PHEAP Heap, const VOID *Address)
     Place = RtlpAppendText(Place, "\n");
     *Place = 0;
     RtlpGroundPrint(Message);
-    RtlpGroundAbort();
+    RtlpGroundAbort(STATUS_HEAP_CORRUPTION);
 }

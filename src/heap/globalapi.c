@@ -34,8 +34,8 @@ typedef struct _HEAP_TABLE
     HEAP_MOVABLE Entries[HEAP_TABLE_ENTRIES];
 } HEAP_TABLE, *PHEAP_TABLE;
 
-static PHEAP_TABLE RtlpTables;      /* the process heap's lock */
-static PHEAP_MOVABLE RtlpFreeEntry; /* the same */
+#define RtlpTables    (RtlpProcess.Tables)
+#define RtlpFreeEntry (RtlpProcess.FreeMovable)
 
 /* ---- handles ---- */
 

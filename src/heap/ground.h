@@ -2,13 +2,14 @@
 /*
  * What the heap asks of the ground it stands on: five page operations, and a way to wait.
  *
- * Plain Linux provides them with mmap (ground_linux.c); the machine's NT services can provide the same table. Tests
- * hand in tables of their own: to fail the N-th commit, or to see every page that is given back.
+ * Plain Linux provides them with mmap (ground_linux.c); inside the machine the NT services do (ground_nt.c, compiled with
+ * NTHEAP_GROUND_NT). Tests hand in tables of their own: to fail the N-th commit, or to see every page that is given back.
  */
 #ifndef NTMM_HEAP_GROUND_H
 #define NTMM_HEAP_GROUND_H
 
 #include "nt/ntdef.h"
+#include "nt/ntstatus.h"
 
 typedef struct _HEAP_PAGE_OPERATIONS
 {
@@ -27,7 +28,13 @@ typedef struct _HEAP_PAGE_OPERATIONS
 } HEAP_PAGE_OPERATIONS, *PHEAP_PAGE_OPERATIONS;
 typedef const HEAP_PAGE_OPERATIONS *PCHEAP_PAGE_OPERATIONS;
 
+#if defined(NTHEAP_GROUND_NT)
+extern const HEAP_PAGE_OPERATIONS RtlpNtPageOperations;
+#define RtlpPageOperations RtlpNtPageOperations
+#else
 extern const HEAP_PAGE_OPERATIONS RtlpLinuxPageOperations;
+#define RtlpPageOperations RtlpLinuxPageOperations
+#endif
 
 /* Moves Pages' contents from one committed range to another without copying; FALSE if that cannot be done. */
 BOOLEAN RtlpGroundMove(PVOID From, PVOID To, SIZE_T Size);
@@ -45,8 +52,14 @@ ULONG RtlpGroundProcessors(VOID);
 /* The value of an environment variable as a number, 0 if it is not set. Works before the C library is ready. */
 ULONG64 RtlpGroundOption(const char *Name);
 
+/* The heap is the process's default one now: whoever wants to know can see it from outside. */
+VOID RtlpGroundSetProcessHeap(PVOID Heap);
+
 /* One line for the user, without allocating. */
 VOID RtlpGroundPrint(const char *Text);
-DECLSPEC_NORETURN VOID RtlpGroundAbort(VOID);
+/* Raises an exception that the caller of the heap may handle. No lock is held. Where there are none, ends the process. */
+VOID RtlpGroundRaise(NTSTATUS Status);
+/* Ends the process with Status; nobody can handle that. */
+DECLSPEC_NORETURN VOID RtlpGroundAbort(NTSTATUS Status);
 
 #endif

@@ -129,7 +129,7 @@ BOOLEAN RtlpGroundMove(PVOID From, PVOID To, SIZE_T Size)
         MAP_FAILED)
     {
         RtlpGroundPrint("ntheap: the address space of a moved block is lost\n");
-        RtlpGroundAbort();
+        RtlpGroundAbort(STATUS_NO_MEMORY);
     }
 
     errno = Saved;
@@ -258,7 +258,20 @@ VOID RtlpGroundPrint(const char *Text)
     errno = Saved;
 }
 
-DECLSPEC_NORETURN VOID RtlpGroundAbort(VOID)
+VOID RtlpGroundSetProcessHeap(PVOID Heap)
 {
+    UNREFERENCED_PARAMETER(Heap);
+}
+
+VOID RtlpGroundRaise(NTSTATUS Status)
+{
+    RtlpGroundPrint(
+        "ntheap: unhandled exception STATUS_NO_MEMORY (0xc0000017) of a heap with HEAP_GENERATE_EXCEPTIONS\n");
+    RtlpGroundAbort(Status);
+}
+
+DECLSPEC_NORETURN VOID RtlpGroundAbort(NTSTATUS Status)
+{
+    UNREFERENCED_PARAMETER(Status);
     abort();
 }

@@ -12,8 +12,6 @@
 #define HEAP_QUARANTINE_PAGES 16384
 #define HEAP_GUARD_FILL       0xF9
 
-BOOLEAN RtlpPageHeap;
-
 static PUCHAR RtlpGuardedStart(const HEAP_DESCRIPTOR *Descriptor)
 {
     return Descriptor->Base + Descriptor->Committed;
@@ -41,7 +39,8 @@ static VOID RtlpEndQuarantine(PHEAP Heap, SIZE_T Pages)
         }
 
         RtlpSetPageMap(Oldest->Base, Oldest->Pages, 0);
-        if (RtlpArena.Operations->Commit(Oldest->Base, Oldest->Pages * HEAP_PAGE, FALSE))
+        if (!RtlpArena.Operations->CommitOnTouch ||
+            RtlpArena.Operations->Commit(Oldest->Base, Oldest->Pages * HEAP_PAGE, FALSE))
         {
             RtlpFreeUntouchedSpan(Heap, Oldest);
         }
@@ -50,8 +49,7 @@ static VOID RtlpEndQuarantine(PHEAP Heap, SIZE_T Pages)
 
 PVOID RtlpAllocateGuarded(PHEAP Heap, SIZE_T Size, SIZE_T Alignment)
 {
-    if (!RtlpInitializeArena(&RtlpLinuxPageOperations) || Size > HEAP_MAXIMUM_REQUEST ||
-        Alignment > HEAP_REGION)
+    if (!RtlpInitializeArena(&RtlpPageOperations) || Size > HEAP_MAXIMUM_REQUEST || Alignment > HEAP_REGION)
     {
         return NULL;
     }

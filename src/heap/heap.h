@@ -26,6 +26,7 @@
 #include "heap/ground.h"
 #include "nt/ntdef.h"
 #include "nt/ntstatus.h"
+#include "rtl/bitmap.h"
 
 #define HEAP_PAGE_SHIFT   12
 #define HEAP_PAGE         ((SIZE_T)1 << HEAP_PAGE_SHIFT)
@@ -48,6 +49,9 @@
 typedef struct _HEAP_LOCK
 {
     ULONG State;
+#if defined(NTHEAP_GROUND_NT)
+    ULONG64 Event; /* (atomic) what waiters sleep on: handle, process id in the upper half */
+#endif
 } HEAP_LOCK, *PHEAP_LOCK;
 
 /* What a descriptor describes. */
@@ -194,8 +198,6 @@ typedef struct _HEAP_ACTIVE
     PHEAP_DESCRIPTOR Subsegment; /* NULL: nothing is claimed */
 } HEAP_ACTIVE, *PHEAP_ACTIVE;
 
-extern ULONG64 RtlpEmptyWord; /* no block is free: always 0 */
-
 typedef struct _HEAP_BUCKET
 {
     ULONG First; /* partial subsegments */
@@ -247,7 +249,79 @@ typedef struct _HEAP_ARENA
     ULONG State; /* (atomic) 0, 1 being made, 2 ready */
 } HEAP_ARENA, *PHEAP_ARENA;
 
-extern HEAP_ARENA RtlpArena;
+#define HEAP_SPARE_SIZES 20
+
+/* What is wrong with a call, or with the heap. */
+typedef enum _HEAP_DAMAGE
+{
+    HeapDamageDoubleFree,
+    HeapDamageInvalidFree,  /* no block of the heap is there */
+    HeapDamageInteriorFree, /* inside a block */
+    HeapDamageWrongHeap,
+    HeapDamageMetadata, /* the heap's own structures disagree */
+    HeapDamageTail,     /* bytes behind a block were overwritten */
+    HeapDamageFreed,    /* a freed block was written to */
+    HeapDamageKinds
+} HEAP_DAMAGE;
+
+typedef VOID HEAP_DAMAGE_HANDLER(HEAP_DAMAGE Damage, PVOID Heap, const VOID *Address);
+typedef VOID HEAP_EXCEPTION_HANDLER(PVOID Heap, NTSTATUS Status);
+
+#if defined(NTHEAP_GROUND_NT)
+#define HEAP_ARENA_LARGEST ((SIZE_T)1 << 37)
+#define HEAP_METADATA_STEP ((SIZE_T)64 * 1024)
+#else
+#define HEAP_ARENA_LARGEST ((SIZE_T)1 << 40)
+#define HEAP_METADATA_STEP ((SIZE_T)256 * 1024)
+#endif
+
+/*
+ * All that the heaps of one process share. On Linux it is one variable; in the machine each NT process has one in its own
+ * memory, so that nothing of its heaps lies outside, and a clone of the process has them all. Use the names below.
+ */
+typedef struct _HEAP_PROCESS
+{
+    HEAP_ARENA Arena;
+    ULONG Donated[HEAP_SPARE_SIZES]; /* Arena.Lock: lists of descriptors by their units */
+    RTL_BITMAP RegionMap;            /* Arena.Lock: one bit for each region: 1 is in use */
+    HEAP_LOCK ListLock;
+    PHEAP List;                         /* ListLock */
+    PHEAP Destroyed;                    /* ListLock: structures to use again, each with its slot */
+    PHEAP First;                        /* (atomic) what RtlProcessHeap returns */
+    BOOLEAN PageHeap;                   /* set before the first allocation, never changed */
+    struct _HEAP_TABLE *Tables;         /* the process heap's lock: movable blocks (globalapi.c) */
+    struct _HEAP_MOVABLE *FreeMovable;  /* the same */
+    HEAP_DAMAGE_HANDLER *DamageHandler; /* tests: called instead of ending the process */
+    HEAP_EXCEPTION_HANDLER *ExceptionHandler;
+    ULONG64 DamageCount[HeapDamageKinds];
+    ULONG RegionBits[HEAP_ARENA_LARGEST / HEAP_REGION / 32];
+#if defined(NTHEAP_GROUND_NT)
+    ULONG64 EmptyWord;   /* no block is free: always 0 */
+    HEAP_SLOT EmptySlot; /* nobody's: heaps there have slots of their own */
+#endif
+} HEAP_PROCESS, *PHEAP_PROCESS;
+
+#if defined(NTHEAP_GROUND_NT)
+/* Of the calling thread's process, the same in all of a call, made at its first use; NULL: it cannot be made. ground_nt.c */
+PHEAP_PROCESS RtlpCurrentHeapProcess(VOID) __attribute__((const));
+#define RtlpProcess      (*RtlpCurrentHeapProcess())
+#define RtlpHasProcess() (RtlpCurrentHeapProcess() != NULL)
+#define RtlpEmptyWord    (RtlpProcess.EmptyWord)
+#define RtlpEmptySlot    (RtlpProcess.EmptySlot)
+#else
+extern HEAP_PROCESS RtlpProcess;
+#define RtlpHasProcess() TRUE
+extern ULONG64 RtlpEmptyWord;   /* no block is free: always 0 */
+extern HEAP_SLOT RtlpEmptySlot; /* what a thread has before its first allocation; never changed */
+#endif
+
+#define RtlpArena            (RtlpProcess.Arena)
+#define RtlpPageHeap         (RtlpProcess.PageHeap)
+#define RtlpHeapListLock     (RtlpProcess.ListLock)
+#define RtlpHeapList         (RtlpProcess.List)
+#define RtlpDamageCount      (RtlpProcess.DamageCount)
+#define RtlpDamageHandler    (RtlpProcess.DamageHandler)
+#define RtlpExceptionHandler (RtlpProcess.ExceptionHandler)
 
 #define HEAP_DESCRIPTOR_AT(Number)                                                                           \
     ((PHEAP_DESCRIPTOR)(PVOID)(RtlpArena.Metadata + ((SIZE_T)(Number) << HEAP_UNIT_SHIFT)))
@@ -299,8 +373,7 @@ typedef struct _HEAP_COUNTERS
     ULONG64 Purged; /* pages */
 } HEAP_COUNTERS, *PHEAP_COUNTERS;
 
-#define HEAP_SPARE_SIZES 20
-#define HEAP_SIGNATURE   0x48544e65u
+#define HEAP_SIGNATURE 0x48544e65u
 
 struct _HEAP
 {
@@ -361,25 +434,8 @@ static inline VOID RtlpReleaseLock(PHEAP_LOCK Lock)
 
 /* ---- corruption.c ---- */
 
-typedef enum _HEAP_DAMAGE
-{
-    HeapDamageDoubleFree,
-    HeapDamageInvalidFree,  /* no block of the heap is there */
-    HeapDamageInteriorFree, /* inside a block */
-    HeapDamageWrongHeap,
-    HeapDamageMetadata, /* the heap's own structures disagree */
-    HeapDamageTail,     /* bytes behind a block were overwritten */
-    HeapDamageFreed,    /* a freed block was written to */
-    HeapDamageKinds
-} HEAP_DAMAGE;
-
 /* Tells the handler, or says what happened and ends the process (STATUS_HEAP_CORRUPTION). */
 VOID RtlpReportDamage(HEAP_DAMAGE Damage, PHEAP Heap, const VOID *Address);
-extern ULONG64 RtlpDamageCount[HeapDamageKinds];
-
-typedef VOID HEAP_DAMAGE_HANDLER(HEAP_DAMAGE Damage, PVOID Heap, const VOID *Address);
-/* Tests: called instead of ending the process. The operation that found the damage fails and changes nothing. */
-extern HEAP_DAMAGE_HANDLER *RtlpDamageHandler;
 
 /* ---- arena.c ---- */
 
@@ -435,7 +491,6 @@ SIZE_T RtlpVariableSize(PHEAP Heap, PHEAP_DESCRIPTOR Chunk, const VOID *Block);
 
 /* ---- guarded.c: the page-heap mode ---- */
 
-extern BOOLEAN RtlpPageHeap; /* set before the first allocation, never changed */
 PVOID RtlpAllocateGuarded(PHEAP Heap, SIZE_T Size, SIZE_T Alignment);
 VOID RtlpFreeGuarded(PHEAP Heap, PHEAP_DESCRIPTOR Descriptor, PVOID Block);
 /* Bytes of the block; 0 if Block is not its start. */
@@ -463,25 +518,30 @@ VOID RtlpTrimSlot(PHEAP_SLOT Slot);
 
 /* ---- slot.c ---- */
 
-extern HEAP_SLOT RtlpEmptySlot; /* what a thread has before its first allocation; never changed */
-extern __thread PHEAP_SLOT RtlpThreadSlot;
-extern HEAP RtlpMallocHeap; /* the heap of malloc */
-extern HEAP_LOCK RtlpSlotLock;
-
 PHEAP_SLOT RtlpCreateSlot(PHEAP Heap);
 /* Makes a slot of a destroyed heap new again. */
 VOID RtlpResetSlot(PHEAP_SLOT Slot, PHEAP Heap);
-/* The calling thread's slot, made or taken over now; NULL if there is no memory. */
-PHEAP_SLOT RtlpAttachThread(VOID);
-VOID RtlpDetachThread(VOID);
 /* Frees a block of another slot. FALSE, and nothing is done, if no block in use starts there. */
 BOOLEAN RtlpFreeRemote(PHEAP_DESCRIPTOR Subsegment, const VOID *Block);
 /* Collects what others freed of this slot's blocks. */
 VOID RtlpReceive(PHEAP_SLOT Slot);
+
+/* ---- threadslot.c; ground_nt.c, where no thread has a slot ---- */
+
+/* The calling thread's slot, made or taken over now; NULL if there is no memory. */
+PHEAP_SLOT RtlpAttachThread(VOID);
 /* Takes partial subsegments of a bucket from idle slots. */
 BOOLEAN RtlpStealPartial(PHEAP_SLOT Slot, ULONG Bucket);
+
+#if !defined(NTHEAP_GROUND_NT)
+extern __thread PHEAP_SLOT RtlpThreadSlot;
+extern HEAP RtlpMallocHeap; /* the heap of malloc */
+extern HEAP_LOCK RtlpSlotLock;
+
+VOID RtlpDetachThread(VOID);
 VOID RtlpLockForFork(VOID);
 VOID RtlpUnlockAfterFork(BOOLEAN Child);
+#endif
 
 /* ---- statistics.c ---- */
 

@@ -3,7 +3,7 @@
  * HeapCreate, HeapAlloc and their family: the names of the Windows API on the RtlHeap functions.
  *
  * They add the documented last errors. SetLastError is this file's own only where the program has no other: the definition
- * is weak, and the one of ntmm's winapi takes its place where both are linked.
+ * is weak, and the one of ntmm's winapi takes its place where both are linked. In the machine there is only that one.
  */
 #include "heap/api.h"
 
@@ -13,6 +13,7 @@
 
 #include "nt/winerror.h"
 
+#if !defined(NTHEAP_GROUND_NT)
 static _Thread_local DWORD HeapLastError;
 
 __attribute__((weak)) DWORD WINAPI GetLastError(VOID)
@@ -24,6 +25,7 @@ __attribute__((weak)) VOID WINAPI SetLastError(DWORD dwErrCode)
 {
     HeapLastError = dwErrCode;
 }
+#endif
 
 static BOOL HeapResult(NTSTATUS Status)
 {

@@ -4,14 +4,12 @@
  *
  * Free checking fills a freed block with a pattern, marks its end, and lets it wait in a ring: that is delayed reuse, and a
  * write through an old pointer is found when the block leaves the ring. A second free finds the mark.
- * There is no structured exception handling under a plain Linux program: the exception goes to a handler, and without one
- * it ends the process, as an unhandled one does on Windows.
+ * In the machine HEAP_GENERATE_EXCEPTIONS raises a real exception. There is no structured exception handling under a plain
+ * Linux program: the exception goes to a handler, and without one it ends the process, as an unhandled one does on Windows.
  */
 #include "heap/api.h"
 
 #define HEAP_FREE_FILL 0xFE
-
-HEAP_EXCEPTION_HANDLER *RtlpExceptionHandler;
 
 #define HEAP_RING_BLOCKS  64
 #define HEAP_RING_LARGEST ((SIZE_T)64 * 1024) /* larger blocks do not wait */
@@ -124,7 +122,5 @@ VOID RtlpRaiseNoMemory(PHEAP Heap)
         return;
     }
 
-    RtlpGroundPrint(
-        "ntheap: unhandled exception STATUS_NO_MEMORY (0xc0000017) of a heap with HEAP_GENERATE_EXCEPTIONS\n");
-    RtlpGroundAbort();
+    RtlpGroundRaise(STATUS_NO_MEMORY);
 }

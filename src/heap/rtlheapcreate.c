@@ -10,10 +10,8 @@
 
 #define HEAP_UNITS ((sizeof(HEAP) + HEAP_UNIT - 1) / HEAP_UNIT)
 
-HEAP_LOCK RtlpHeapListLock;
-PHEAP RtlpHeapList;
-static PHEAP RtlpDestroyedHeaps; /* RtlpHeapListLock: structures to use again, each with its slot */
-static PHEAP RtlpFirstHeap;      /* (atomic) what RtlProcessHeap returns */
+#define RtlpDestroyedHeaps (RtlpProcess.Destroyed)
+#define RtlpFirstHeap      (RtlpProcess.First)
 
 /* ---- the lock ---- */
 
@@ -115,11 +113,17 @@ static PHEAP RtlpNewHeap(VOID)
     }
 
     /* What a destroyed heap had of metadata serves the next one. */
-    const HEAP Old = { .Ring = Heap->Ring,
+    const HEAP Old = { .Lock = Heap->Lock,
+                       .BackLock = Heap->BackLock,
+                       .Ring = Heap->Ring,
                        .SpareFixed = Heap->Fixed != NULL ? Heap->Fixed : Heap->SpareFixed };
 
     __builtin_memset(Heap, 0, sizeof(*Heap));
     RtlpResetSlot(Slot, Heap);
+    Heap->Lock = Old.Lock; /* in the machine with the events that were waited on */
+    Heap->Lock.State = 0;
+    Heap->BackLock = Old.BackLock;
+    Heap->BackLock.State = 0;
     Heap->Ring = Old.Ring;
     Heap->SpareFixed = Old.SpareFixed;
     Heap->Slot = Slot;
@@ -143,7 +147,7 @@ PVOID NTAPI RtlCreateHeap(ULONG Flags, PVOID HeapBase, SIZE_T ReserveSize, SIZE_
     const BOOLEAN Fixed = HeapBase != NULL || (Flags & HEAP_GROWABLE) == 0;
 
     /* A lock of the caller's would be a critical section of the system: there is none here. */
-    if (Lock != NULL || !RtlpInitializeArena(&RtlpLinuxPageOperations))
+    if (Lock != NULL || !RtlpHasProcess() || !RtlpInitializeArena(&RtlpPageOperations))
     {
         return NULL;
     }
@@ -247,6 +251,11 @@ PVOID NTAPI RtlDestroyHeap(PVOID HeapHandle)
 
 PVOID NTAPI RtlProcessHeap(VOID)
 {
+    if (!RtlpHasProcess())
+    {
+        return NULL;
+    }
+
     PHEAP Heap = __atomic_load_n(&RtlpFirstHeap, __ATOMIC_ACQUIRE);
 
     if (Heap == NULL)
@@ -259,6 +268,11 @@ PVOID NTAPI RtlProcessHeap(VOID)
         {
             (VOID) RtlDestroyHeap(Heap);
             Heap = Expected;
+        }
+
+        if (Heap != NULL)
+        {
+            RtlpGroundSetProcessHeap(Heap);
         }
     }
 

@@ -162,7 +162,11 @@ ULONG NTAPI RtlGetProcessHeaps(ULONG NumberOfHeaps, PVOID *ProcessHeaps)
 {
     ULONG Count = 0;
 
-    (VOID) RtlProcessHeap();
+    if (RtlProcessHeap() == NULL)
+    {
+        return 0;
+    }
+
     RtlpAcquireLock(&RtlpHeapListLock);
     for (PHEAP Heap = RtlpHeapList; Heap != NULL; Heap = Heap->NextHeap)
     {

@@ -3,8 +3,9 @@
  * The back end: spans of whole pages, cut from regions, best fit.
  *
  * Free spans are of two sorts that are never merged with each other. Clean ones were never touched or were given back:
- * they cost no memory, and reading them gives zeroes. Dirty ones still have their pages: using them again costs no page
- * fault, the dearest thing an allocator can cause. So dirty ones are used first, and each sort keeps a list for every
+ * they cost no memory, and reading them gives zeroes; where a page does not come by itself when it is touched, they are
+ * uncommitted and cost no commitment either. Dirty ones still have their pages: using them again costs no page fault, the
+ * dearest thing an allocator can cause. So dirty ones are used first, and each sort keeps a list for every
  * length up to the largest block, which makes the best fit the first list that is not empty. What stays dirty without
  * being used is given back step by step (RtlpDecay).
  *
@@ -39,11 +40,13 @@ static SIZE_T RtlpRegionSize(PHEAP Heap, ULONG Pages, HEAP_POOL Pool)
     return (Size + HEAP_REGION - 1) & ~(HEAP_REGION - 1);
 }
 
+/* Where a page comes by itself when touched, all pages of a region are opened at once; else span by span. */
 static PUCHAR RtlpMapRegion(PHEAP Heap, SIZE_T Size)
 {
     PUCHAR Base = RtlpAllocateRegions(Size >> HEAP_REGION_SHIFT);
 
-    if (Base != NULL && !RtlpArena.Operations->Commit(Base, Size - HEAP_PAGE, Heap->Executable))
+    if (Base != NULL && RtlpArena.Operations->CommitOnTouch &&
+        !RtlpArena.Operations->Commit(Base, Size - HEAP_PAGE, Heap->Executable))
     {
         RtlpFreeRegions(Base, Size >> HEAP_REGION_SHIFT);
         Base = NULL;
@@ -147,6 +150,44 @@ VOID RtlpReleaseAllRegions(PHEAP Heap)
 
 /* ---- allocate and free ---- */
 
+/*
+ * The free span of the same sort that Page is an end of, or NULL. Page may lie outside of Span's region: then it is a
+ * guard page, which is never in the page map.
+ */
+static PHEAP_DESCRIPTOR RtlpFreeNeighbour(const HEAP_DESCRIPTOR *Span, const UCHAR *Page)
+{
+    PHEAP_DESCRIPTOR Neighbour = RtlpLookup(Page);
+
+    return Neighbour != NULL && HEAP_LOAD(&Neighbour->Kind) == HeapKindFree && Neighbour->Dirty == Span->Dirty
+               ? Neighbour
+               : NULL;
+}
+
+/* Puts a span on its list, merged with its free neighbours. */
+static VOID RtlpMerge(PHEAP Heap, PHEAP_DESCRIPTOR Span)
+{
+    PHEAP_DESCRIPTOR Before = RtlpFreeNeighbour(Span, Span->Base - HEAP_PAGE);
+
+    if (Before != NULL)
+    {
+        RtlpRemoveFree(Heap, Before);
+        Span->Base = Before->Base;
+        Span->Pages += Before->Pages;
+        RtlpFreeDescriptor(Heap, Before, 1);
+    }
+
+    PHEAP_DESCRIPTOR After = RtlpFreeNeighbour(Span, Span->Base + (SIZE_T)Span->Pages * HEAP_PAGE);
+
+    if (After != NULL)
+    {
+        RtlpRemoveFree(Heap, After);
+        Span->Pages += After->Pages;
+        RtlpFreeDescriptor(Heap, After, 1);
+    }
+
+    RtlpInsertFree(Heap, Span);
+}
+
 /* Cuts Pages pages off the front of a span that is on no list; the rest becomes a free span of the same sort. */
 static BOOLEAN RtlpSplit(PHEAP Heap, PHEAP_DESCRIPTOR Span, ULONG Pages)
 {
@@ -170,6 +211,15 @@ static BOOLEAN RtlpSplit(PHEAP Heap, PHEAP_DESCRIPTOR Span, ULONG Pages)
     RtlpInsertFree(Heap, Rest);
 
     return TRUE;
+}
+
+/* Commits the pages of a clean span where that was not done for the whole region. */
+static BOOLEAN RtlpOpenSpan(PHEAP Heap, PHEAP_DESCRIPTOR Span)
+{
+    PCHEAP_PAGE_OPERATIONS Operations = RtlpArena.Operations;
+
+    return Span->Dirty || Operations->CommitOnTouch ||
+           Operations->Commit(Span->Base, Span->Pages * HEAP_PAGE, Heap->Executable);
 }
 
 static PHEAP_DESCRIPTOR RtlpFindSpan(PHEAP Heap, ULONG Pages, HEAP_POOL Pool)
@@ -222,9 +272,9 @@ PHEAP_DESCRIPTOR RtlpAllocateSpan(PHEAP Heap, ULONG Pages, SIZE_T Alignment, HEA
         }
     }
 
-    if (!RtlpSplit(Heap, Span, Pages))
+    if (!RtlpSplit(Heap, Span, Pages) || !RtlpOpenSpan(Heap, Span))
     {
-        RtlpInsertFree(Heap, Span);
+        RtlpMerge(Heap, Span);
         return NULL;
     }
 
@@ -243,44 +293,6 @@ PHEAP_DESCRIPTOR RtlpAllocateSpan(PHEAP Heap, ULONG Pages, SIZE_T Alignment, HEA
     }
 
     return Span;
-}
-
-/*
- * The free span of the same sort that Page is an end of, or NULL. Page may lie outside of Span's region: then it is a
- * guard page, which is never in the page map.
- */
-static PHEAP_DESCRIPTOR RtlpFreeNeighbour(const HEAP_DESCRIPTOR *Span, const UCHAR *Page)
-{
-    PHEAP_DESCRIPTOR Neighbour = RtlpLookup(Page);
-
-    return Neighbour != NULL && HEAP_LOAD(&Neighbour->Kind) == HeapKindFree && Neighbour->Dirty == Span->Dirty
-               ? Neighbour
-               : NULL;
-}
-
-/* Puts a span on its list, merged with its free neighbours. */
-static VOID RtlpMerge(PHEAP Heap, PHEAP_DESCRIPTOR Span)
-{
-    PHEAP_DESCRIPTOR Before = RtlpFreeNeighbour(Span, Span->Base - HEAP_PAGE);
-
-    if (Before != NULL)
-    {
-        RtlpRemoveFree(Heap, Before);
-        Span->Base = Before->Base;
-        Span->Pages += Before->Pages;
-        RtlpFreeDescriptor(Heap, Before, 1);
-    }
-
-    PHEAP_DESCRIPTOR After = RtlpFreeNeighbour(Span, Span->Base + (SIZE_T)Span->Pages * HEAP_PAGE);
-
-    if (After != NULL)
-    {
-        RtlpRemoveFree(Heap, After);
-        Span->Pages += After->Pages;
-        RtlpFreeDescriptor(Heap, After, 1);
-    }
-
-    RtlpInsertFree(Heap, Span);
 }
 
 /* Every period, half of the pages that were dirty and free during all of it are given back. */
@@ -316,13 +328,6 @@ static VOID RtlpPurgeSpan(PHEAP Heap, PHEAP_DESCRIPTOR Span)
 
     RtlpRemoveFree(Heap, Span);
     Operations->Decommit(Span->Base, Size, FALSE);
-    if (!Operations->CommitOnTouch && !Operations->Commit(Span->Base, Size, Heap->Executable))
-    {
-        /* The ground took the pages and does not promise them again: lost address space until the heap's end. */
-        RtlpFreeDescriptor(Heap, Span, 1);
-        return;
-    }
-
     Heap->Counters.Purged += Span->Pages;
     Span->Dirty = FALSE;
     RtlpMerge(Heap, Span);
@@ -331,7 +336,7 @@ static VOID RtlpPurgeSpan(PHEAP Heap, PHEAP_DESCRIPTOR Span)
 VOID RtlpFreeSpan(PHEAP Heap, PHEAP_DESCRIPTOR Span)
 {
     const HEAP_POOL Pool = (HEAP_POOL)Span->Pool;
-    const BOOLEAN AtOnce = Span->Pages >= HEAP_PURGE_AT_ONCE && RtlpArena.Operations->CommitOnTouch;
+    const BOOLEAN AtOnce = Span->Pages >= HEAP_PURGE_AT_ONCE;
 
     Heap->Counters.InUsePages -= Span->Pages;
     RtlpMapEnds(Span, 0);
@@ -409,9 +414,9 @@ BOOLEAN RtlpResizeSpan(PHEAP Heap, PHEAP_DESCRIPTOR Span, ULONG Pages)
     }
 
     RtlpRemoveFree(Heap, After);
-    if (!RtlpSplit(Heap, After, More))
+    if (!RtlpSplit(Heap, After, More) || !RtlpOpenSpan(Heap, After))
     {
-        RtlpInsertFree(Heap, After);
+        RtlpMerge(Heap, After);
         return FALSE;
     }
 

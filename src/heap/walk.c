@@ -78,6 +78,12 @@ static VOID RtlpItemInSubsegment(PHEAP_DESCRIPTOR Subsegment, PUCHAR Address, PH
     }
 }
 
+/* A clean free span where pages do not come by themselves. */
+static BOOLEAN RtlpIsUncommitted(const HEAP_DESCRIPTOR *Span)
+{
+    return Span->Kind == HeapKindFree && !Span->Dirty && !RtlpArena.Operations->CommitOnTouch;
+}
+
 /* The item that begins at Address inside Region. */
 static VOID RtlpItemAt(PHEAP_DESCRIPTOR Region, PUCHAR Address, PHEAP_ITEM Item)
 {
@@ -108,7 +114,35 @@ static VOID RtlpItemAt(PHEAP_DESCRIPTOR Region, PUCHAR Address, PHEAP_ITEM Item)
 
     Item->Address = Address;
     Item->Size = RtlpDescriptorNumber(Span) == 0 ? HEAP_PAGE : Span->Pages * HEAP_PAGE;
-    Item->Kind = Span->Kind == HeapKindPages || Span->Kind == HeapKindGuarded ? HeapItemBusy : HeapItemFree;
+    if (Span->Kind == HeapKindGuarded)
+    {
+        Item->Kind = HeapItemBusy;
+        Item->Address = Span->Base + Span->Committed; /* the block ends at the guard page, or near it */
+        Item->Size = Span->Requested;
+        return;
+    }
+
+    Item->Kind = Span->Kind == HeapKindPages ? HeapItemBusy
+                 : RtlpIsUncommitted(Span)   ? HeapItemUncommitted
+                                             : HeapItemFree;
+}
+
+/* Bytes of a region that are not committed, its guard page among them. */
+static SIZE_T RtlpUncommittedBytes(const HEAP_DESCRIPTOR *Region)
+{
+    PUCHAR Guard = Region->Base + Region->Committed - HEAP_PAGE;
+    SIZE_T Bytes = HEAP_PAGE;
+
+    for (PUCHAR Address = Region->Base; Address < Guard;)
+    {
+        PHEAP_DESCRIPTOR Span = RtlpLookup(Address);
+        const SIZE_T Size = RtlpDescriptorNumber(Span) == 0 ? HEAP_PAGE : Span->Pages * HEAP_PAGE;
+
+        Bytes += RtlpIsUncommitted(Span) ? Size : 0;
+        Address += Size;
+    }
+
+    return Bytes;
 }
 
 static VOID RtlpNextFixedItem(const HEAP_FIXED *Fixed, PHEAP_ITEM Item)
@@ -147,6 +181,15 @@ static VOID RtlpFindNextItem(PHEAP Heap, PHEAP_ITEM Item)
         return;
     }
 
+    /* Also one that waits to be freed, which is shown as free. */
+    if ((Item->Kind == HeapItemBusy || Item->Kind == HeapItemFree) &&
+        RtlpLookup(Item->Address)->Kind == HeapKindGuarded)
+    {
+        const HEAP_DESCRIPTOR *Span = RtlpLookup(Item->Address);
+
+        Next = Span->Base + Span->Pages * HEAP_PAGE;
+    }
+
     if (Item->Kind != HeapItemEnd)
     {
         /* A region's own item has no size: its first block follows at the same address. */
@@ -168,8 +211,8 @@ static VOID RtlpFindNextItem(PHEAP Heap, PHEAP_ITEM Item)
         Item->Kind = HeapItemRegion;
         Item->Address = Region->Base;
         Item->Region = Index;
-        Item->Committed = Region->Committed - HEAP_PAGE;
-        Item->Uncommitted = HEAP_PAGE;
+        Item->Uncommitted = RtlpUncommittedBytes(Region);
+        Item->Committed = Region->Committed - Item->Uncommitted;
     }
 }
 

@@ -183,6 +183,24 @@ VOID NTAPI RtlRaiseException(PEXCEPTION_RECORD ExceptionRecord)
     KiRaise(ExceptionRecord);
 }
 
+NTSTATUS NTAPI NtRaiseException(PEXCEPTION_RECORD ExceptionRecord, PCONTEXT ContextRecord,
+                                BOOLEAN FirstChance)
+{
+    PKTHREAD Thread = KiCurrentThread();
+    PKI_EXCEPTION_FRAME Frame = Thread->ExceptionFrames;
+
+    if (ContextRecord != NULL)
+    {
+        return STATUS_NOT_IMPLEMENTED; /* to continue there nobody could */
+    }
+    while (!FirstChance && Frame != NULL && !Frame->Base)
+    {
+        Frame = Frame->Previous;
+    }
+    Thread->ExceptionFrames = Frame;
+    KiRaise(ExceptionRecord);
+}
+
 /* ---- __try of clients (nt/seh.h) ----------------------------------------------------------------------- */
 
 C_ASSERT(sizeof(KI_EXCEPTION_FRAME) <= sizeof(((NTMM_TRY *)NULL)->Frame));

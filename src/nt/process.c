@@ -40,6 +40,7 @@ static NTSTATUS NtpCloneProcess(PHANDLE ProcessHandle, ACCESS_MASK DesiredAccess
     Status = NtpJoinJobOfParent(Child, Parent, Flags);
     if (NT_SUCCESS(Status))
     {
+        Child->Peb = __atomic_load_n(&Parent->Peb, __ATOMIC_ACQUIRE);
         Status = MiCloneAddressSpace(&Parent->Space, &Child->Space);
     }
     if (NT_SUCCESS(Status) && (Flags & PROCESS_CREATE_FLAGS_INHERIT_HANDLES) != 0 &&

@@ -183,6 +183,7 @@ typedef struct _EPROCESS
     CHAR ImageFileName[16]; /* fixed */
     /* [C] pages that MDLs lock in its user half (room mdl) */
     volatile SIZE_T NumberOfLockedPages;
+    PVOID volatile Peb; /* [C] set once, by user mode (RtlGetCurrentPeb): in the user half; the kernel does not follow it */
     MI_ADDRESS_SPACE Space;
 } EPROCESS;
 

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The kernel is freestanding: linked together, its objects lack only Port* functions and the compiler's memcpy family.
 
-Usage: check_symbols.py OBJECT_LIST_FILE [--sanitizer none|asan|tsan|fuzz]
+With --with LIST_FILE more objects are linked to them (the heap of NT processes, user-mode code on the kernel's services); they may
+need what --besides names, too.
+Usage: check_symbols.py OBJECT_LIST_FILE [--sanitizer none|asan|tsan|fuzz] [--with LIST_FILE --besides NAME,...]
 """
 import os
 import sys
@@ -19,8 +21,15 @@ def users_of(files, symbol):
             if symbol in objects.run("nm", "-u", "-P", file).replace("\n", " ").split(" ")]
 
 
+def option(name):
+    return sys.argv[sys.argv.index(name) + 1] if name in sys.argv else ""
+
+
 def main():
     files = objects.object_list()
+    if option("--with"):
+        with open(option("--with"), encoding="utf-8") as stream:
+            files += [line.strip() for line in stream if line.strip()]
     with tempfile.TemporaryDirectory() as folder:
         linked = os.path.join(folder, "kernel.o")
         response = os.path.join(folder, "objects")
@@ -30,7 +39,7 @@ def main():
         undefined = sorted({line.split()[0] for line in objects.run("nm", "-u", "-P", linked).splitlines() if line})
     violations = []
     for symbol in undefined:
-        if symbol.startswith("Port") or symbol in COMPILER_SUPPORT:
+        if symbol.startswith("Port") or symbol in COMPILER_SUPPORT or symbol in option("--besides").split(","):
             continue
         if objects.sanitizer() and objects.SANITIZER_SYMBOL.match(symbol):
             continue

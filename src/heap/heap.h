@@ -414,6 +414,16 @@ static inline PHEAP RtlpHeapOfSpan(const HEAP_DESCRIPTOR *Descriptor)
 VOID RtlpAcquireLockSlow(PHEAP_LOCK Lock);
 VOID RtlpReleaseLockSlow(PHEAP_LOCK Lock);
 
+#if defined(NTHEAP_TSAN)
+void __tsan_acquire(void *Address);
+void __tsan_release(void *Address);
+#define RTLP_ACQUIRED(Lock)  __tsan_acquire(Lock)
+#define RTLP_RELEASING(Lock) __tsan_release(Lock)
+#else
+#define RTLP_ACQUIRED(Lock)  ((VOID)0)
+#define RTLP_RELEASING(Lock) ((VOID)0)
+#endif
+
 static inline VOID RtlpAcquireLock(PHEAP_LOCK Lock)
 {
     ULONG Free = 0;
@@ -422,10 +432,13 @@ static inline VOID RtlpAcquireLock(PHEAP_LOCK Lock)
     {
         RtlpAcquireLockSlow(Lock);
     }
+
+    RTLP_ACQUIRED(Lock);
 }
 
 static inline VOID RtlpReleaseLock(PHEAP_LOCK Lock)
 {
+    RTLP_RELEASING(Lock);
     if (__atomic_exchange_n(&Lock->State, 0, __ATOMIC_RELEASE) == 2)
     {
         RtlpReleaseLockSlow(Lock);

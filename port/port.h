@@ -14,6 +14,7 @@
  * port_inline.h belongs to the port and supplies what must be inlined:
  *   PORT_USER_LOWEST, PORT_USER_HIGHEST      first and last byte of the user window (64 KiB aligned / -1)
  *   PORT_SYSTEM_START, PORT_SYSTEM_END       first and last byte of the system window (512 GiB aligned / -1)
+ *   PORT_SESSION_START, PORT_SESSION_END     first and last byte of the session window (512 GiB aligned / -1, within one entry of a top level)
  *   PORT_DIRECT_MAP_BASE, PORT_DIRECT_MAP_SIZE
  *   PORT_MAXIMUM_PROCESSORS, PORT_MAXIMUM_NODES
  *   PORT_STACK_SCALE                         kernel stacks are so many times as large as on Windows (sanitizers' frames are large)
@@ -107,6 +108,7 @@ ULONG PortQueryOccupiedRanges(PORT_ADDRESS_RANGE *Ranges, ULONG Count);
 /*
  * The current thread runs in the address space whose top-level page is TopLevel from now on (0: none, only
  * the system window). On the host this may wait until the space can be loaded (gang scheduling): IRQL < DISPATCH.
+ * The session window is translated through the same page as the user window; several spaces may have the same entry there.
  */
 VOID PortLoadAddressSpace(PFN_NUMBER TopLevel);
 
@@ -120,6 +122,7 @@ typedef struct _PORT_TB_RANGE
 /*
  * Invalidates the translations of Ranges in the space TopLevel (0: system window, held by all spaces) on
  * every processor that may hold them. Ranges == NULL: all of that space. The caller changed the PTEs before.
+ * Ranges in the session window are meant in every space, whatever TopLevel says: the spaces of a session share the tables.
  * On return no processor accesses the old frames through these addresses any more. Never faults.
  */
 VOID PortFlushTb(PFN_NUMBER TopLevel, const PORT_TB_RANGE *Ranges, ULONG Count);

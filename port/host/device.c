@@ -256,6 +256,7 @@ NTSTATUS HostRemoveDevice(ULONG64 PhysicalAddress)
         /* Whoever still has it mapped meets an empty bus from now on. */
         HostEmptyWindow(&HostTb.User);
         HostEmptyWindow(&HostTb.System);
+        HostEmptyWindow(&HostTb.Session);
     }
     HostReleaseLock(&HostTb.Lock);
     if (Gone.PageCount == 0)

@@ -248,7 +248,7 @@ static VOID HostResolveFault(const HOST_FAULT *Fault)
             HostAccessDevice(Fault, Frame);
             return;
         }
-        if (Fill == HostFillForeign)
+        if (Fill == HostFillForeign && (!HostIsSessionAddress(Fault->Address) || HostLocal.Simulated))
         {
             /* No user space, or a simulated processor: there is nothing that native code could see here. */
             HostRaiseFault(Fault, STATUS_ACCESS_VIOLATION, Fault->Address);
@@ -295,7 +295,7 @@ static HOST_TARGET HostClassify(HOST_FAULT *Fault)
     {
         return HostTargetElsewhere;
     }
-    if (HostIsSystemAddress(Fault->Address) ||
+    if (HostIsSystemAddress(Fault->Address) || HostIsSessionAddress(Fault->Address) ||
         (HostIsUserAddress(Fault->Address) && !HostIsOccupied(Fault->Address, Fault->Address)) ||
         HostResolveAlias(&Fault->Paged))
     {

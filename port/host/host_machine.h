@@ -175,7 +175,12 @@ static inline BOOLEAN HostIsSystemAddress(ULONG_PTR Address)
     return Address >= PORT_SYSTEM_START && Address <= PORT_SYSTEM_END;
 }
 
-/* layout.c: reserves both windows and finds out what is occupied; *MappingCount: how many mappings the process has. */
+static inline BOOLEAN HostIsSessionAddress(ULONG_PTR Address)
+{
+    return Address >= PORT_SESSION_START && Address <= PORT_SESSION_END;
+}
+
+/* layout.c: reserves the windows and finds out what is occupied; *MappingCount: how many mappings the process has. */
 NTSTATUS HostReserveWindows(ULONG *MappingCount);
 VOID HostReleaseWindows(VOID);
 

@@ -217,6 +217,33 @@ static BOOLEAN HostReservePart(ULONG_PTR Start, SIZE_T Length)
     return HostMap(Start, Length, PROT_NONE, HOST_RESERVED_FLAGS, -1, 0) == (long)Start;
 }
 
+static BOOLEAN HostFreePart(ULONG_PTR Start, SIZE_T Length)
+{
+    HostUnmap(Start, Length);
+    return TRUE;
+}
+
+/* The windows of the kernel: of the system and of the session. */
+static BOOLEAN HostReserveKernelWindows(void)
+{
+    if (!HostReservePart(PORT_SYSTEM_START, PORT_SYSTEM_END + 1 - PORT_SYSTEM_START))
+    {
+        return FALSE;
+    }
+    if (!HostReservePart(PORT_SESSION_START, PORT_SESSION_END + 1 - PORT_SESSION_START))
+    {
+        HostFreePart(PORT_SYSTEM_START, PORT_SYSTEM_END + 1 - PORT_SYSTEM_START);
+        return FALSE;
+    }
+    return TRUE;
+}
+
+static VOID HostReleaseKernelWindows(void)
+{
+    HostFreePart(PORT_SYSTEM_START, PORT_SYSTEM_END + 1 - PORT_SYSTEM_START);
+    HostFreePart(PORT_SESSION_START, PORT_SESSION_END + 1 - PORT_SESSION_START);
+}
+
 /* Why a reservation may have failed: no address space at all (ulimit -v), or somebody is there. */
 static NTSTATUS HostReservationStatus(void)
 {
@@ -231,18 +258,12 @@ static NTSTATUS HostReservationStatus(void)
     return STATUS_INSUFFICIENT_RESOURCES;
 }
 
-static BOOLEAN HostFreePart(ULONG_PTR Start, SIZE_T Length)
-{
-    HostUnmap(Start, Length);
-    return TRUE;
-}
-
 NTSTATUS HostReserveWindows(ULONG *MappingCount)
 {
     NTSTATUS Status = STATUS_SUCCESS;
     ULONG Attempt;
 
-    if (!HostReservePart(PORT_SYSTEM_START, PORT_SYSTEM_END + 1 - PORT_SYSTEM_START))
+    if (!HostReserveKernelWindows())
     {
         return HostReservationStatus();
     }
@@ -261,12 +282,12 @@ NTSTATUS HostReserveWindows(ULONG *MappingCount)
         HostForEachFreePart(HostFreePart);
         Status = HostReservationStatus();
     }
-    HostFreePart(PORT_SYSTEM_START, PORT_SYSTEM_END + 1 - PORT_SYSTEM_START);
+    HostReleaseKernelWindows();
     return Status;
 }
 
 VOID HostReleaseWindows(VOID)
 {
     HostForEachFreePart(HostFreePart);
-    HostFreePart(PORT_SYSTEM_START, PORT_SYSTEM_END + 1 - PORT_SYSTEM_START);
+    HostReleaseKernelWindows();
 }

@@ -127,10 +127,10 @@ static BOOLEAN HostSimInRanges(const HOST_SIM_ENTRY *Entry, const PORT_TB_RANGE 
     return FALSE;
 }
 
-/* A flush names its space; for system addresses any name is right. */
+/* A flush names its space; for addresses of the system and of sessions any name is right. */
 static BOOLEAN HostSimConcerns(const HOST_SIM_ENTRY *Entry, PFN_NUMBER TopLevel)
 {
-    return Entry->Space == TopLevel || Entry->Space == 0;
+    return Entry->Space == TopLevel || Entry->Space == 0 || HostIsSessionAddress(Entry->Tag);
 }
 
 static VOID HostFlushSim(PHOST_SIM Sim, PFN_NUMBER TopLevel, const PORT_TB_RANGE *Ranges, ULONG Count)
@@ -258,7 +258,8 @@ static NTSTATUS HostSimOpen(PHOST_SIM Sim, ULONG_PTR Address, ULONG Access, PUCH
     EXCEPTION_RECORD Local;
 
     Record = Record == NULL ? &Local : Record;
-    if (!(HostIsUserAddress(Address) && Sim->Space != 0) && !HostIsSystemAddress(Address))
+    if (!((HostIsUserAddress(Address) || HostIsSessionAddress(Address)) && Sim->Space != 0) &&
+        !HostIsSystemAddress(Address))
     {
         return HostSimViolation(Address >> 47 == 0 ? Address : ~(ULONG_PTR)0, Access, Record);
     }
@@ -399,7 +400,8 @@ static NTSTATUS HostSimTransfer(HOST_SIM_OPERATION Operation, ULONG_PTR Address,
     {
         return STATUS_INVALID_DEVICE_STATE;
     }
-    if (!HostIsUserAddress((ULONG_PTR)Buffer) && !HostIsSystemAddress((ULONG_PTR)Buffer))
+    if (!HostIsUserAddress((ULONG_PTR)Buffer) && !HostIsSystemAddress((ULONG_PTR)Buffer) &&
+        !HostIsSessionAddress((ULONG_PTR)Buffer))
     {
         return HostSimTransferPlain(Operation, Address, Buffer, Length, Record);
     }

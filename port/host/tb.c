@@ -16,6 +16,7 @@
  * neighbours whose bits say so already.
  *
  * One user space is loaded at a time (gang.c); System is loaded always. Flushing a space that is not loaded costs no system call.
+ * The session window belongs to the loaded user space, and stays when the next one has the same entry for it in its top level.
  */
 #include "device.h"
 #include "tb.h"
@@ -36,6 +37,10 @@ static HOST_WINDOW *HostWindowOf(ULONG_PTR Address)
     if (HostIsUserAddress(Address))
     {
         return &HostTb.User;
+    }
+    if (HostIsSessionAddress(Address))
+    {
+        return &HostTb.Session;
     }
     return HostIsSystemAddress(Address) ? &HostTb.System : NULL;
 }
@@ -359,6 +364,10 @@ static VOID HostFlushRanges(PFN_NUMBER TopLevel, const PORT_TB_RANGE *Ranges, UL
         {
             HostSweepWindow(&HostTb.User, Batch, Size);
         }
+        if (HostTb.Session.Loaded != 0 && HostIsSessionAddress(Batch[Size - 1].Start))
+        {
+            HostSweepWindow(&HostTb.Session, Batch, Size);
+        }
         HostReleaseLock(&HostTb.Lock);
         Ranges += Size;
         Count -= Size;
@@ -387,6 +396,7 @@ VOID PortFlushTb(PFN_NUMBER TopLevel, const PORT_TB_RANGE *Ranges, ULONG Count)
         else if (HostTb.User.Space == TopLevel)
         {
             HostEmptyWindow(&HostTb.User);
+            HostEmptyWindow(&HostTb.Session);
         }
         HostReleaseLock(&HostTb.Lock);
     }
@@ -395,13 +405,28 @@ VOID PortFlushTb(PFN_NUMBER TopLevel, const PORT_TB_RANGE *Ranges, ULONG Count)
 
 /* ---- Spaces ---------------------------------------------------------------------------------------------------- */
 
+/* What the top-level page TopLevel says about the session window; 0: nothing. */
+static ULONG64 HostSessionEntry(PFN_NUMBER TopLevel)
+{
+    ULONG Index = (PORT_SESSION_START >> (PAGE_SHIFT + 27)) & 511;
+
+    return TopLevel == 0 ? 0
+                         : __atomic_load_n((ULONG64 *)PortDirectMap(TopLevel) + Index, __ATOMIC_ACQUIRE) &
+                               (HOST_PTE_PRESENT | HOST_PTE_FRAME);
+}
+
 VOID HostLoadNativeSpace(PFN_NUMBER TopLevel)
 {
     HostAcquireLock(&HostTb.Lock);
     if (HostTb.User.Space != TopLevel)
     {
         HostEmptyWindow(&HostTb.User);
+        if (HostTb.Session.Loaded != 0 && HostSessionEntry(HostTb.User.Space) != HostSessionEntry(TopLevel))
+        {
+            HostEmptyWindow(&HostTb.Session);
+        }
         HostTb.User.Space = TopLevel;
+        HostTb.Session.Space = TopLevel;
         HostCount(&HostMachine.Counters.WindowFlushes, 1);
     }
     HostReleaseLock(&HostTb.Lock);
@@ -426,7 +451,7 @@ ULONG64 HostQueryMappings(ULONG64 *Limit)
     ULONG64 Mappings;
 
     HostAcquireLock(&HostTb.Lock);
-    Mappings = HostTb.User.Mappings + HostTb.System.Mappings;
+    Mappings = HostCountAllMappings();
     HostReleaseLock(&HostTb.Lock);
     *Limit = HostTb.Budget;
     return Mappings;
@@ -444,10 +469,16 @@ NTSTATUS HostInitializeTb(ULONG Budget)
         return Status;
     }
     Status = HostCreateWindow(&HostTb.System, PORT_SYSTEM_START, PORT_SYSTEM_END);
-    if (!NT_SUCCESS(Status))
+    if (NT_SUCCESS(Status))
     {
-        HostDeleteWindow(&HostTb.User);
+        Status = HostCreateWindow(&HostTb.Session, PORT_SESSION_START, PORT_SESSION_END);
+        if (NT_SUCCESS(Status))
+        {
+            return STATUS_SUCCESS;
+        }
+        HostDeleteWindow(&HostTb.System);
     }
+    HostDeleteWindow(&HostTb.User);
     return Status;
 }
 
@@ -455,6 +486,8 @@ VOID HostShutdownTb(VOID)
 {
     HostEmptyWindow(&HostTb.User);
     HostEmptyWindow(&HostTb.System);
+    HostEmptyWindow(&HostTb.Session);
     HostDeleteWindow(&HostTb.User);
     HostDeleteWindow(&HostTb.System);
+    HostDeleteWindow(&HostTb.Session);
 }

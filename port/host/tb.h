@@ -74,6 +74,7 @@ typedef struct _HOST_TB
     HOST_ALIAS Aliases[HOST_MAXIMUM_ALIASES];
     volatile ULONG AliasCount; /* in use */
     HOST_WINDOW User, System;
+    HOST_WINDOW Session; /* filled through User.Space, too */
     SIZE_T Budget;
 } HOST_TB;
 
@@ -97,6 +98,12 @@ static inline ULONG_PTR HostNativeAddressOf(const HOST_WINDOW *Window, SIZE_T Pa
 
 /* A page of a GiB with aliases that is in none of them: it is seen nowhere. TB lock. */
 BOOLEAN HostIsHiddenByAlias(ULONG_PTR Address);
+
+/* The host mappings of all windows. */
+static inline SIZE_T HostCountAllMappings(void)
+{
+    return HostTb.User.Mappings + HostTb.System.Mappings + HostTb.Session.Mappings;
+}
 
 NTSTATUS HostCreateWindow(HOST_WINDOW *Window, ULONG_PTR Start, ULONG_PTR End);
 VOID HostDeleteWindow(HOST_WINDOW *Window);

@@ -291,7 +291,7 @@ static VOID HostEvict(HOST_WINDOW *Window, SIZE_T Keep)
     SIZE_T Target = HostTb.Budget - HostTb.Budget / 8;
     SIZE_T Seen = 0;
 
-    while (Seen < Count && HostTb.User.Mappings + HostTb.System.Mappings > Target)
+    while (Seen < Count && HostCountAllMappings() > Target)
     {
         SIZE_T Region = Window->Hand;
         SIZE_T Step = 1;
@@ -380,12 +380,12 @@ VOID HostLoadPages(HOST_WINDOW *Window, SIZE_T Page, SIZE_T Count, PFN_NUMBER Fr
         }
     }
     HostChangeRecords(Window, Page, Page + Count, HostChangeLoad, Record);
-    if (HostTb.User.Mappings + HostTb.System.Mappings > HostTb.Budget)
+    if (HostCountAllMappings() > HostTb.Budget)
     {
-        HostEvict(HostTb.User.Mappings > HostTb.System.Mappings ? &HostTb.User : &HostTb.System,
-                  (HostTb.User.Mappings > HostTb.System.Mappings) == (Window == &HostTb.User)
-                      ? Page / HOST_REGION_PAGES
-                      : ~(SIZE_T)0);
+        HOST_WINDOW *Largest = HostTb.User.Mappings > HostTb.System.Mappings ? &HostTb.User : &HostTb.System;
+
+        Largest = HostTb.Session.Mappings > Largest->Mappings ? &HostTb.Session : Largest;
+        HostEvict(Largest, Largest == Window ? Page / HOST_REGION_PAGES : ~(SIZE_T)0);
     }
 }
 

@@ -100,7 +100,7 @@ typedef enum _PROCESSINFOCLASS
     ProcessAffinityMask = 21,
     ProcessPriorityBoost = 22,
     ProcessDeviceMap = 23,
-    ProcessSessionInformation = 24,
+    ProcessSessionInformation = 24, /* PROCESS_SESSION_INFORMATION */
     ProcessForegroundInformation = 25,
     ProcessWow64Information = 26,
     ProcessImageFileName = 27, /* UNICODE_STRING */
@@ -147,6 +147,12 @@ typedef struct _PROCESS_BASIC_INFORMATION
     ULONG_PTR UniqueProcessId;
     ULONG_PTR InheritedFromUniqueProcessId;
 } PROCESS_BASIC_INFORMATION, *PPROCESS_BASIC_INFORMATION;
+
+/* The session of a process; 0 for one that is in none. */
+typedef struct _PROCESS_SESSION_INFORMATION
+{
+    ULONG SessionId;
+} PROCESS_SESSION_INFORMATION, *PPROCESS_SESSION_INFORMATION;
 
 typedef struct _IO_COUNTERS
 {

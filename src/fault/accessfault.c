@@ -7,6 +7,7 @@
 #include "fault/resolve.h"
 #include "pool/special.h"
 #include "pool/verifier.h"
+#include "space/session.h"
 
 /* A fault that was told so often that there are frames, and never got one, ends in STATUS_NO_MEMORY. */
 #define MI_FRAME_WAITS 4000u
@@ -333,10 +334,10 @@ static VOID MiCheckKernelAccess(ULONG_PTR Va, MI_ACCESS Access, PVOID Instructio
 static VOID MiBugCheckSystemAddress(ULONG_PTR Va, MI_ACCESS Access, NTSTATUS Status, NTSTATUS IoStatus,
                                     PVOID Instruction)
 {
-    PMI_ADDRESS_SPACE Space = &MiState.Space->System;
-    PMMPTE PointerPte;
-    ULONG Level = MiWalk(Space->TopLevel, MiResolveAlias(Va), &PointerPte);
-    MMPTE Pte = MiReadPte(PointerPte);
+    PMI_ADDRESS_SPACE Space = MiKernelSpaceOf(Va);
+    PMMPTE PointerPte = NULL;
+    ULONG Level = Space != NULL ? MiWalk(Space->TopLevel, MiResolveAlias(Va), &PointerPte) : MI_TOP_LEVEL;
+    MMPTE Pte = { .Long = PointerPte != NULL ? MiReadPte(PointerPte).Long : 0 };
 
     if (Status == STATUS_IN_PAGE_ERROR)
     {
@@ -363,7 +364,7 @@ static VOID MiBugCheckSystemAddress(ULONG_PTR Va, MI_ACCESS Access, NTSTATUS Sta
 /* A file that cannot be read is no fault of the kernel: who uses its views in system space is prepared for it, or meets the bug check. */
 static BOOLEAN MiIsViewForgiving(ULONG_PTR Va)
 {
-    PMI_ADDRESS_SPACE Space = &MiState.Space->System;
+    PMI_ADDRESS_SPACE Space = MiKernelSpaceOf(Va);
     MI_SPACE_SLOT *Slot;
     BOOLEAN IsView;
     PMMVAD Vad;
@@ -395,8 +396,8 @@ NTSTATUS MmAccessFault(ULONG FaultStatus, PVOID Address, KPROCESSOR_MODE Mode,
                        struct _EXCEPTION_RECORD *Record)
 {
     ULONG_PTR Va = MiResolveAlias((ULONG_PTR)Address);
-    BOOLEAN SystemAddress = MiIsSystemAddress(Va);
-    PMI_ADDRESS_SPACE Space = SystemAddress ? &MiState.Space->System : MiCurrentSpace();
+    BOOLEAN SystemAddress = MiIsSystemAddress(Va) || MiIsSessionAddress(Va);
+    PMI_ADDRESS_SPACE Space = SystemAddress ? MiKernelSpaceOf(Va) : MiCurrentSpace();
     NTSTATUS IoStatus = STATUS_SUCCESS;
     NTSTATUS Status = STATUS_ACCESS_VIOLATION;
     MI_ACCESS Access = (FaultStatus & PORT_FAULT_EXECUTE) != 0 ? MiAccessExecute
@@ -410,7 +411,7 @@ NTSTATUS MmAccessFault(ULONG FaultStatus, PVOID Address, KPROCESSOR_MODE Mode,
         MiCheckKernelAccess((ULONG_PTR)Address, Access, Record->ExceptionAddress);
     }
     Thread->FaultDepth++;
-    if (SystemAddress ? Mode == KernelMode : (Space != NULL && MiIsUserAddress(Va)))
+    if (Space != NULL && (SystemAddress ? Mode == KernelMode : MiIsUserAddress(Va)))
     {
         Status = MiFaultAddress(Space, Va, Access, Mode, &IoStatus);
     }

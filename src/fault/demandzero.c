@@ -26,7 +26,7 @@ static VOID MiNoteWrite(PMI_FAULT Fault)
 
 VOID MiMakeEntryValid(PMI_FAULT Fault, PFN_NUMBER Frame, BOOLEAN Shared, ULONG Protection)
 {
-    MMPTE Pte = MiMakeValidPte(Frame, Protection, !Fault->Space->System);
+    MMPTE Pte = MiMakeValidPte(Frame, Protection, !Fault->Space->Kernel);
 
     if (Shared)
     {

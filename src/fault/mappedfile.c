@@ -309,7 +309,7 @@ static BOOLEAN MiMapNeighbour(PMI_FAULT Fault, PMMPTE PointerPte, PMMPTE Prototy
         MiActivateTransitionFrame(Pfn);
         MiMakePrototypeValid(Prototype, Pfn);
     }
-    Pte = MiMakeValidPte(MiPfnFrame(Pfn), Fault->Protection, !Fault->Space->System);
+    Pte = MiMakeValidPte(MiPfnFrame(Pfn), Fault->Protection, !Fault->Space->Kernel);
     Pte.Long |= MM_PTE_SHARED | Dirty;
     MiWritePte(PointerPte, Pte);
     MiUnlockPfn(Pfn);

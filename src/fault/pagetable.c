@@ -57,7 +57,7 @@ static MI_FAULT_RESULT MiMakePageTable(PMI_FAULT Fault)
         MiReturnPageTableCharge(Fault->Space);
         return MiFaultNeedFrame;
     }
-    MiLinkPageTable(Fault->PointerPte, Frame, !Fault->Space->System);
+    MiLinkPageTable(Fault->PointerPte, Frame, !Fault->Space->Kernel);
     MiCount(PageTableFaults);
     return MiFaultRetry;
 }
@@ -87,7 +87,7 @@ static MI_FAULT_RESULT MiReturnPageTable(PMI_FAULT Fault)
     /* The kernel writes into it without any dirty bit: whatever copy there is will be stale. */
     MiSetFrameModified(Pfn);
     Pte.Long = MM_PTE_VALID | MM_PTE_DIRTY1 | MM_PTE_WRITE | MM_PTE_ACCESSED | MM_PTE_DIRTY |
-               (Fault->Space->System ? 0 : MM_PTE_OWNER) | ((ULONG64)MiPfnFrame(Pfn) << MM_PTE_FRAME_SHIFT);
+               (Fault->Space->Kernel ? 0 : MM_PTE_OWNER) | ((ULONG64)MiPfnFrame(Pfn) << MM_PTE_FRAME_SHIFT);
     MiWritePte(Fault->PointerPte, Pte);
     MiUnlockPfn(Pfn);
     MiCount(PageTableFaults);

@@ -62,7 +62,7 @@ static ULONG MiMapReadAhead(PMI_FAULT Fault)
         }
         MiActivateTransitionFrame(Pfn);
         MiWritePte(PointerPte,
-                   MiMakeValidPte(Pte.Trans.PageFrameNumber, Fault->Protection, !Fault->Space->System));
+                   MiMakeValidPte(Pte.Trans.PageFrameNumber, Fault->Protection, !Fault->Space->Kernel));
         MiUnlockPfn(Pfn);
         Count++;
     }

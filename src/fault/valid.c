@@ -19,7 +19,7 @@ static BOOLEAN MiTakeOverSharedPage(PMI_FAULT Fault, PMMPFN Pfn, ULONG Protectio
     Pfn->e1.PrototypePte = 0;
     Pfn->PteAddress = Fault->PointerPte;
     Pfn->OriginalPte.Soft.Protection = Protection & 31u;
-    Pte = MiMakeValidPte(MiPfnFrame(Pfn), Protection, !Fault->Space->System);
+    Pte = MiMakeValidPte(MiPfnFrame(Pfn), Protection, !Fault->Space->Kernel);
     Pte.Long |= MM_PTE_DIRTY | (Fault->Pte.Long & MM_PTE_LOCKED_MASK);
     MiWritePte(Fault->PointerPte, Pte);
     MiNoteWatchedWrite(Fault);
@@ -105,7 +105,7 @@ static MI_FAULT_RESULT MiCopyOnWrite(PMI_FAULT Fault)
     Entry.Priority = MiPagePriority(Fault) & 7u;
     Entry.Modified = 1;
     MiWritePfnEntry(Pfn, Entry);
-    Pte = MiMakeValidPte(Frame, Protection, !Fault->Space->System);
+    Pte = MiMakeValidPte(Frame, Protection, !Fault->Space->Kernel);
     Pte.Long |= MM_PTE_DIRTY | (Fault->Pte.Long & MM_PTE_LOCKED_MASK);
     Pte = MiExchangePte(Fault->PointerPte, Pte);
     MiNoteWatchedWrite(Fault);

@@ -363,6 +363,7 @@ typedef enum _KI_LOCK_LEVEL
     KiLockCache,        /* MI_MAPPING_STATE.Lock: views of cached files */
     KiLockDriverImages, /* MI_DRIVER_IMAGES.Lock: drivers' sections and their lock counts */
     KiLockAddressSpace, /* cache-aware, MI_ADDRESS_SPACE.Lock */
+    KiLockSessionSpace, /* of a session */
     KiLockSystemSpace,
     KiLockClone,
     KiLockPagingFileList, /* growing a file happens inside a commitment charge */

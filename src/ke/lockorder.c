@@ -29,6 +29,7 @@ static const KI_LOCK_RULE KiLockRules[] = {
     [KiLockCache] = { "Cache", FALSE },
     [KiLockDriverImages] = { "DriverImages", FALSE },
     [KiLockAddressSpace] = { "AddressSpace", TRUE },
+    [KiLockSessionSpace] = { "SessionSpace", FALSE },
     [KiLockSystemSpace] = { "SystemSpace", FALSE },
     [KiLockClone] = { "Clone", FALSE },
     [KiLockPool] = { "Pool", FALSE },

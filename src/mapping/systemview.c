@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Views for the kernel: in system space, whose VADs, faults and trimming are those of any space. Sessions have no space of their own yet:
- * what is mapped for one is seen by all.
+ * Views for the kernel: in system space, or in that of the current session, where only its threads see them. VADs, faults and trimming
+ * are those of any space.
  */
 #include "mapping/view.h"
 #include "nt/mm.h"
 #include "virtual/pagedpool.h"
+#include "virtual/sessionpool.h"
 
 /* The protection that the section permits: views of the kernel have no other. */
 static ULONG MiSystemViewProtection(const SECTION *Section)
@@ -31,13 +32,15 @@ static NTSTATUS MiCheckSystemView(const SECTION *Section, ULONG64 Offset, PSIZE_
 }
 
 /* Addresses for the view; the VAD is linked. */
-static NTSTATUS MiPlaceSystemView(PMMVAD Vad, SIZE_T Pages)
+static NTSTATUS MiPlaceSystemView(PMI_ADDRESS_SPACE Space, PMMVAD Vad, SIZE_T Pages)
 {
-    PMI_ADDRESS_SPACE Space = &MiState.Space->System;
-    MI_FIND_RANGE Find = { .Pages = Pages,
-                           .AlignPages = MI_ALLOCATION_GRANULARITY >> PAGE_SHIFT,
-                           .LowestVpn = Space->LowestVpn,
-                           .HighestVpn = MiPagedPoolStartVpn() - 1 };
+    const MM_SESSION_SPACE *Session = MiSessionOfSpace(Space);
+    MI_FIND_RANGE Find = {
+        .Pages = Pages,
+        .AlignPages = MI_ALLOCATION_GRANULARITY >> PAGE_SHIFT,
+        .LowestVpn = Space->LowestVpn,
+        .HighestVpn = (Session != NULL ? MiSessionPoolStartVpn(Session) : MiPagedPoolStartVpn()) - 1
+    };
     ULONG_PTR StartVpn;
     NTSTATUS Status;
 
@@ -74,15 +77,19 @@ static VOID MiMakeSystemVad(PMMVAD Vad, PSECTION Section, ULONG64 Start, SIZE_T 
     Vad->ControlArea = Section->ControlArea;
 }
 
-static NTSTATUS MiMapSystemView(PSECTION Section, PVOID *MappedBase, PSIZE_T ViewSize, PULONG64 Offset)
+static NTSTATUS MiMapSystemView(PMI_ADDRESS_SPACE Space, PSECTION Section, PVOID *MappedBase,
+                                PSIZE_T ViewSize, PULONG64 Offset)
 {
-    PMI_ADDRESS_SPACE Space = &MiState.Space->System;
     ULONG64 Start = *Offset & ~(ULONG64)(MI_ALLOCATION_GRANULARITY - 1);
     SIZE_T Size = *ViewSize == 0 ? 0 : *ViewSize + (SIZE_T)(*Offset - Start);
     NTSTATUS Status = MiCheckSystemView(Section, Start, &Size);
     SIZE_T Charge = 0;
     PMMVAD Vad;
 
+    if (NT_SUCCESS(Status) && Section->ControlArea->Backing == MiBackingImage && !Space->System)
+    {
+        Status = STATUS_NOT_IMPLEMENTED;
+    }
     if (NT_SUCCESS(Status) && Section->ControlArea->Backing == MiBackingImage)
     {
         Charge = MiImageViewCharge(Section->ControlArea, Start >> PAGE_SHIFT, BYTES_TO_PAGES(Size));
@@ -99,7 +106,7 @@ static NTSTATUS MiMapSystemView(PSECTION Section, PVOID *MappedBase, PSIZE_T Vie
         return STATUS_INSUFFICIENT_RESOURCES;
     }
     MiMakeSystemVad(Vad, Section, Start, Charge);
-    Status = MiPlaceSystemView(Vad, BYTES_TO_PAGES(Size));
+    Status = MiPlaceSystemView(Space, Vad, BYTES_TO_PAGES(Size));
     if (!NT_SUCCESS(Status))
     {
         MiDestroyVad(Vad);
@@ -112,8 +119,9 @@ static NTSTATUS MiMapSystemView(PSECTION Section, PVOID *MappedBase, PSIZE_T Vie
     return STATUS_SUCCESS;
 }
 
-NTSTATUS NTAPI MmMapViewInSystemSpaceEx(PVOID Section, PVOID *MappedBase, PSIZE_T ViewSize,
-                                        PLARGE_INTEGER SectionOffset, ULONG_PTR Flags)
+/* The offset is given, and comes back rounded down to where the view begins. */
+static NTSTATUS MiMapSystemViewAt(PMI_ADDRESS_SPACE Space, PSECTION Section, PVOID *MappedBase,
+                                  PSIZE_T ViewSize, PLARGE_INTEGER SectionOffset, ULONG_PTR Flags)
 {
     ULONG64 Offset = (ULONG64)SectionOffset->QuadPart;
     NTSTATUS Status;
@@ -122,7 +130,7 @@ NTSTATUS NTAPI MmMapViewInSystemSpaceEx(PVOID Section, PVOID *MappedBase, PSIZE_
     {
         return STATUS_INVALID_PARAMETER;
     }
-    Status = MiMapSystemView(Section, MappedBase, ViewSize, &Offset);
+    Status = MiMapSystemView(Space, Section, MappedBase, ViewSize, &Offset);
     if (NT_SUCCESS(Status))
     {
         SectionOffset->QuadPart = (LONGLONG)Offset;
@@ -130,11 +138,17 @@ NTSTATUS NTAPI MmMapViewInSystemSpaceEx(PVOID Section, PVOID *MappedBase, PSIZE_
     return Status;
 }
 
+NTSTATUS NTAPI MmMapViewInSystemSpaceEx(PVOID Section, PVOID *MappedBase, PSIZE_T ViewSize,
+                                        PLARGE_INTEGER SectionOffset, ULONG_PTR Flags)
+{
+    return MiMapSystemViewAt(&MiState.Space->System, Section, MappedBase, ViewSize, SectionOffset, Flags);
+}
+
 NTSTATUS NTAPI MmMapViewInSystemSpace(PVOID Section, PVOID *MappedBase, PSIZE_T ViewSize)
 {
     ULONG64 Offset = 0;
 
-    return MiMapSystemView(Section, MappedBase, ViewSize, &Offset);
+    return MiMapSystemView(&MiState.Space->System, Section, MappedBase, ViewSize, &Offset);
 }
 
 NTSTATUS NTAPI MmUnmapViewInSystemSpace(PVOID MappedBase)
@@ -142,18 +156,43 @@ NTSTATUS NTAPI MmUnmapViewInSystemSpace(PVOID MappedBase)
     return MiUnmapView(&MiState.Space->System, (ULONG_PTR)MappedBase, 0);
 }
 
+/* ---- Session space: of the process whose space the thread runs in -------------------------------------- */
+
 NTSTATUS NTAPI MmMapViewInSessionSpaceEx(PVOID Section, PVOID *MappedBase, PSIZE_T ViewSize,
                                          PLARGE_INTEGER SectionOffset, ULONG_PTR Flags)
 {
-    return MmMapViewInSystemSpaceEx(Section, MappedBase, ViewSize, SectionOffset, Flags);
+    PMM_SESSION_SPACE Session = MiCurrentSession();
+    NTSTATUS Status;
+
+    if (Session == NULL)
+    {
+        return STATUS_INVALID_SESSION;
+    }
+    __atomic_fetch_add(&Session->MappedViews, 1, __ATOMIC_RELAXED);
+    Status = MiMapSystemViewAt(&Session->Space, Section, MappedBase, ViewSize, SectionOffset, Flags);
+    if (!NT_SUCCESS(Status))
+    {
+        __atomic_fetch_sub(&Session->MappedViews, 1, __ATOMIC_RELAXED);
+    }
+    return Status;
 }
 
 NTSTATUS NTAPI MmMapViewInSessionSpace(PVOID Section, PVOID *MappedBase, PSIZE_T ViewSize)
 {
-    return MmMapViewInSystemSpace(Section, MappedBase, ViewSize);
+    LARGE_INTEGER Offset = { .QuadPart = 0 };
+
+    return MmMapViewInSessionSpaceEx(Section, MappedBase, ViewSize, &Offset, 0);
 }
 
 NTSTATUS NTAPI MmUnmapViewInSessionSpace(PVOID MappedBase)
 {
-    return MmUnmapViewInSystemSpace(MappedBase);
+    PMM_SESSION_SPACE Session = MiCurrentSession();
+    NTSTATUS Status = STATUS_INVALID_SESSION;
+
+    if (Session != NULL)
+    {
+        Status = MiUnmapView(&Session->Space, (ULONG_PTR)MappedBase, 0);
+        __atomic_fetch_sub(&Session->MappedViews, NT_SUCCESS(Status) ? 1 : 0, __ATOMIC_RELAXED);
+    }
+    return Status;
 }

@@ -76,7 +76,7 @@ static PFN_NUMBER MiTakeContiguous(const MI_CONTIGUOUS_REQUEST *Request)
     {
         /* Too little is available, or page tables are in the way: these go when nothing below them is in memory. */
         PsForEachProcess(MiEmptyProcess, NULL);
-        MiEmptyWorkingSet(&MiState.Space->System);
+        MiEmptyKernelWorkingSets();
         MiFlushModifiedPages();
         Frame = MiFindContiguous(Request);
         Frame = Frame != 0 ? Frame : MiVacateFrames(&Vacate);

@@ -6,6 +6,7 @@
  * it, so each is charged.
  */
 #include "mdl/mdl.h"
+#include "space/session.h"
 #include "nt/ex.h"
 
 #define MI_MAXIMUM_REFERENCES 0xff00u
@@ -244,7 +245,11 @@ static NTSTATUS MiClassifyRange(MI_PAGE_LOCKING *Locking, ULONG_PTR Va, SIZE_T L
     }
     else
     {
-        Locking->Space = &MiState.Space->System;
+        Locking->Space = MiKernelSpaceOf(Va);
+        if (Locking->Space == NULL)
+        {
+            return STATUS_ACCESS_VIOLATION; /* a session address, and no session */
+        }
     }
     if (MiIsPageableKind(Locking->Kind) && KeGetCurrentIrql() > APC_LEVEL)
     {

@@ -22,6 +22,10 @@ MI_ADDRESS_KIND MiAddressKind(ULONG_PTR Va)
     {
         return MiIsSystemPteAddress(Va) ? MiAddressSystemPte : MiAddressSystem;
     }
+    if (MiIsSessionAddress(Va))
+    {
+        return MiAddressSession;
+    }
     if (Va >= PORT_DIRECT_MAP_BASE && MiIsRamFrame(PortDirectMapFrame((PVOID)Va)))
     {
         return MiAddressDirect;

@@ -56,6 +56,7 @@ typedef enum _MI_ADDRESS_KIND
     MiAddressDirect,    /* the direct map: nonpaged memory of the kernel */
     MiAddressSystemPte, /* a mapping of this room's */
     MiAddressSystem,    /* the rest of the system window: may be pageable */
+    MiAddressSession,   /* of the current session: may be pageable */
     MiAddressUser
 } MI_ADDRESS_KIND;
 
@@ -63,7 +64,7 @@ MI_ADDRESS_KIND MiAddressKind(ULONG_PTR Va);
 
 static FORCEINLINE BOOLEAN MiIsPageableKind(MI_ADDRESS_KIND Kind)
 {
-    return Kind == MiAddressSystem || Kind == MiAddressUser;
+    return Kind == MiAddressSystem || Kind == MiAddressSession || Kind == MiAddressUser;
 }
 
 /* ---- The MDL ------------------------------------------------------------------------------------------------------------- */

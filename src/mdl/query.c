@@ -4,6 +4,7 @@
  * may be stale at once, as documented; the caller keeps the page.
  */
 #include "mdl/mdl.h"
+#include "space/session.h"
 
 #define MI_TAG_RANGES MI_TAG('M', 'm', 'P', 'h')
 
@@ -11,7 +12,7 @@
 static MMPTE MiQueryPte(ULONG_PTR Va)
 {
     MI_ADDRESS_KIND Kind = MiAddressKind(Va);
-    PMI_ADDRESS_SPACE Space = Kind == MiAddressUser ? MiCurrentSpace() : &MiState.Space->System;
+    PMI_ADDRESS_SPACE Space = Kind == MiAddressUser ? MiCurrentSpace() : MiKernelSpaceOf(Va);
     BOOLEAN Lock = KeGetCurrentIrql() <= APC_LEVEL && MiIsPageableKind(Kind);
     MI_SPACE_SLOT *Slot = NULL;
     MMPTE Pte = { .Long = 0 };

@@ -9,6 +9,7 @@
 #include "mdl/mdl.h"
 #include "mapping/mapping.h"
 #include "nt/nt.h"
+#include "space/session.h"
 #include "virtual/driverimage.h"
 
 typedef struct _MM_BOOT_CONTEXT
@@ -161,4 +162,5 @@ VOID MmCheckSystem(ULONG Level)
     }
     MiCheckSections(Level);
     MiCheckSpace(&MiState.Space->System, Level);
+    MiCheckSessions(Level);
 }

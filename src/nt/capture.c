@@ -22,6 +22,7 @@ NTSTATUS NtProbe(const VOID *Address, SIZE_T Length)
     }
     if (Start + Length - 1 < Start ||
         NtOverlaps(Start, Start + Length - 1, PORT_SYSTEM_START, PORT_SYSTEM_END) ||
+        NtOverlaps(Start, Start + Length - 1, PORT_SESSION_START, PORT_SESSION_END) ||
         NtOverlaps(Start, Start + Length - 1, PORT_DIRECT_MAP_BASE,
                    PORT_DIRECT_MAP_BASE + PORT_DIRECT_MAP_SIZE - 1))
     {

@@ -30,7 +30,7 @@ static NTSTATUS NtpCloneProcess(PHANDLE ProcessHandle, ACCESS_MASK DesiredAccess
                                 PEPROCESS Parent, ULONG Flags)
 {
     PEPROCESS Child;
-    NTSTATUS Status = PsCreateProcessObject(Parent->ImageFileName, &Child);
+    NTSTATUS Status = PsCreateProcessWithSession(Parent->ImageFileName, Parent->Session, &Child);
 
     if (!NT_SUCCESS(Status))
     {

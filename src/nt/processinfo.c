@@ -5,6 +5,7 @@
  */
 #include "nt/job.h"
 #include "rtl/memory.h"
+#include "space/session.h"
 
 typedef union _NT_PROCESS_INFORMATION
 {
@@ -14,6 +15,7 @@ typedef union _NT_PROCESS_INFORMATION
     POOLED_USAGE_AND_LIMITS Pool;
     PAGE_PRIORITY_INFORMATION Priority;
     ULONG HandleCount;
+    PROCESS_SESSION_INFORMATION Session;
     struct
     {
         UNICODE_STRING String;
@@ -115,6 +117,14 @@ static ULONG NtpQueryHandles(PEPROCESS Process, NT_PROCESS_INFORMATION *Informat
     UNREFERENCED_PARAMETER(Buffer);
     Information->HandleCount = Process->HandleTable != NULL ? ObHandleCount(Process->HandleTable) : 0;
     return Length == sizeof(ULONG) ? sizeof(ULONG) : 0;
+}
+
+static ULONG NtpQuerySession(PEPROCESS Process, NT_PROCESS_INFORMATION *Information, ULONG Length,
+                             PVOID Buffer)
+{
+    UNREFERENCED_PARAMETER(Buffer);
+    Information->Session.SessionId = MmGetSessionId(Process);
+    return Length == sizeof(Information->Session) ? sizeof(Information->Session) : 0;
 }
 
 static ULONG NtpQueryName(PEPROCESS Process, NT_PROCESS_INFORMATION *Information, ULONG Length, PVOID Buffer)
@@ -254,6 +264,7 @@ static const NT_PROCESS_CLASS NtProcessClasses[] = {
     { ProcessVmCounters, NtpQueryVmCounters, sizeof(VM_COUNTERS_EX2) },
     { ProcessPooledUsageAndLimits, NtpQueryPooled, sizeof(POOLED_USAGE_AND_LIMITS) },
     { ProcessHandleCount, NtpQueryHandles, sizeof(ULONG) },
+    { ProcessSessionInformation, NtpQuerySession, sizeof(PROCESS_SESSION_INFORMATION) },
     { ProcessImageFileName, NtpQueryName,
       sizeof(UNICODE_STRING) + RTL_FIELD_SIZE(EPROCESS, ImageFileName) * sizeof(WCHAR) },
     { ProcessPagePriority, NtpQueryPriority, sizeof(PAGE_PRIORITY_INFORMATION) },

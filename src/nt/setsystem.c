@@ -52,7 +52,7 @@ static NTSTATUS NtpRunMemoryCommand(SYSTEM_MEMORY_LIST_COMMAND Command)
         return STATUS_SUCCESS;
     case MemoryEmptyWorkingSets:
         PsForEachProcess(NtpEmptyWorkingSet, NULL);
-        MiEmptyWorkingSet(&MiState.Space->System);
+        MiEmptyKernelWorkingSets();
         return STATUS_SUCCESS;
     case MemoryFlushModifiedList:
         MiFlushModifiedPages();

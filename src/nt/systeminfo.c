@@ -5,6 +5,7 @@
 #include "nt/systeminfo.h"
 #include "pool/expool.h"
 #include "rtl/memory.h"
+#include "space/session.h"
 
 static ULONG NtpClip(ULONG64 Value)
 {
@@ -248,6 +249,7 @@ static VOID NtpDescribeProcess(PEPROCESS Process, SYSTEM_PROCESS_INFORMATION *In
     Information->UniqueProcessId = (HANDLE)(ULONG_PTR)Process->UniqueProcessId;
     Information->BasePriority = 8;
     Information->HandleCount = Process->HandleTable != NULL ? ObHandleCount(Process->HandleTable) : 0;
+    Information->SessionId = MmGetSessionId(Process);
     MiUpdatePeakWorkingSet(Space);
     Information->HardFaultCount = (ULONG)MiSpaceHardFaultCount(Space);
     Information->PageFaultCount = (ULONG)MiSpaceFaultCount(Space);

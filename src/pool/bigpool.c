@@ -68,9 +68,12 @@ PVOID ExpAllocateRun(PEX_POOL_SOURCE Source, SIZE_T Bytes, ULONG Tag, ULONG Head
     ExpLinkPage(Source, &Source->Runs, First);
     ExpCountPages(Source, 1, Pages);
     ExpUnlockRuns(Source, OldIrql);
-    ExpCountRun(Tag, Source->Paged, Pages << PAGE_SHIFT, TRUE);
+    if (!Source->Session)
+    {
+        ExpCountRun(Tag, Source->Paged, Pages << PAGE_SHIFT, TRUE);
+    }
     ExpUnpoison(ExpPageAddress(Source, First), Pages << PAGE_SHIFT);
-    ExpPoison(ExpPageAddress(Source, First) + Bytes, (Pages << PAGE_SHIFT) - Bytes);
+    ExpPoisonIn(Source, ExpPageAddress(Source, First) + Bytes, (Pages << PAGE_SHIFT) - Bytes);
     return ExpPageAddress(Source, First);
 }
 
@@ -105,11 +108,18 @@ VOID ExpFreeRun(PEX_POOL_SOURCE Source, ULONG Page, PVOID Address, ULONG Tag)
         ExpVerifyFreedRange(Address, Bytes, Source->Paged);
         ExpForgetTracked(Address);
     }
+    if ((Descriptor->PoolType & EX_HEADER_SESSION) != 0)
+    {
+        ExpCountSessionFree(Address, Found, Source->Paged, Pages << PAGE_SHIFT);
+    }
     OldIrql = ExpLockRuns(Source);
     ExpUnlinkPage(Source, &Source->Runs, Page);
     ExpCountPages(Source, (SIZE_T)-1, 0 - Pages);
     ExpUnlockRuns(Source, OldIrql);
-    ExpCountRun(Found, Source->Paged, Pages << PAGE_SHIFT, FALSE);
+    if (!Source->Session)
+    {
+        ExpCountRun(Found, Source->Paged, Pages << PAGE_SHIFT, FALSE);
+    }
     if (Billed != NULL)
     {
         ExpReturnQuota(Billed, Source->Paged, Bytes);

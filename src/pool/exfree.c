@@ -136,6 +136,10 @@ static FORCEINLINE VOID ExpFreeBlock(EX_POOL *Pool, PEX_POOL_SOURCE Source, ULON
         ExpVerifyFreedRange(Address, Class->Size - (SIZE_T)((PUCHAR)Address - Block), Paged);
         ExpForgetTracked(Address);
     }
+    if (__builtin_expect((Type & EX_HEADER_SESSION) != 0, 0))
+    {
+        ExpCountSessionFree(Address, Found, Paged, Class->Size);
+    }
     if (Charged != NULL)
     {
         ExpReturnQuota(Charged, Paged, Class->Size - sizeof(POOL_HEADER));
@@ -146,6 +150,11 @@ static FORCEINLINE VOID ExpFreeBlock(EX_POOL *Pool, PEX_POOL_SOURCE Source, ULON
     }
     Header = (PPOOL_HEADER)(PVOID)Block;
     ExpWriteHeader(Header, (Quad & EX_HEADER_SIZES) | (ULONG64)Found << 32, ExpEncodeBilled(Pool, Header, 0));
+    if (__builtin_expect((Type & EX_HEADER_SESSION) != 0, 0) && Source->Session)
+    {
+        ExpPushSessionBlock(Source, Number, Block);
+        return;
+    }
     ExpPoison(Block, Class->Size);
     ExpPushBlock(Pool, Paged, Number, Found, Block);
 }
@@ -157,9 +166,13 @@ static FORCEINLINE VOID ExpFree(PVOID P, ULONG Tag, PVOID ReturnAddress)
     ULONG Page;
     UCHAR Kind;
 
-    if (Source == NULL)
+    if (__builtin_expect(Source == NULL, 0))
     {
-        ExpReportBadAddress(P, ReturnAddress);
+        Source = ExpFindSessionSource(P);
+        if (Source == NULL)
+        {
+            ExpReportBadAddress(P, ReturnAddress);
+        }
     }
     Page = (ULONG)(((ULONG_PTR)P - Source->Base) >> PAGE_SHIFT);
     Kind = __atomic_load_n(&Source->Pages[Page].Kind, __ATOMIC_ACQUIRE);

@@ -127,7 +127,7 @@ static FORCEINLINE PVOID ExpAllocateBlock(EX_POOL *Pool, ULONG Paged, ULONG Type
 
 static BOOLEAN ExpIsSpecial(const EX_REQUEST *Request)
 {
-    return Request->Bytes <= PAGE_SIZE &&
+    return Request->Bytes <= PAGE_SIZE && (Request->Type & EX_HEADER_SESSION) == 0 &&
            (Request->Special || ExpIsSpecialRequest(Request->Bytes, Request->Tag));
 }
 
@@ -178,9 +178,64 @@ static BOOLEAN ExpIsPriorityServed(const EX_REQUEST *Request, const EX_POOL_SOUR
     return MiAvailablePages() > Physical->MinimumReserve && Left > Source->PageLimit / 64;
 }
 
+/* A paged block of the session that the thread runs in. */
+static PVOID ExpAllocateSessionBlock(EX_POOL *Pool, PEX_POOL_SOURCE Source, const EX_REQUEST *Request)
+{
+    ULONG Number = ExpClassFor(Pool, Request->Bytes + ExpSlack(Request->Type));
+    PUCHAR Block = ExpPopSessionBlock(Source, Number);
+
+    return Block == NULL ? NULL
+                         : ExpDressBlock(Pool, &Source->Classes[Number], Block, Request->Type, Request->Tag,
+                                         Request->Billed);
+}
+
+/* Special pool is not for sessions: it knows blocks by their addresses, which several sessions have. */
+static PVOID ExpAllocateFromSession(EX_POOL *Pool, const EX_REQUEST *Request)
+{
+    EX_SESSION_POOL *Session = ExpCurrentSession();
+    PEX_POOL_SOURCE Source;
+    BOOLEAN Large = Request->Bytes + ExpSlack(Request->Type) > EX_POOL_LARGEST;
+    PVOID Address;
+
+    if (Session == NULL)
+    {
+        return NULL;
+    }
+    Source = Request->Paged != 0 ? &Session->Source : &Pool->Sources[ExSourceNonpaged];
+    if (!ExpIsPriorityServed(Request, Source))
+    {
+        return NULL;
+    }
+    if (Large)
+    {
+        Address = ExpAllocateRun(Source, Request->Bytes, Request->Tag, Request->Type, Request->Billed);
+    }
+    else if (Request->Paged != 0)
+    {
+        Address = ExpAllocateSessionBlock(Pool, Source, Request);
+    }
+    else
+    {
+        Address = ExpAllocateBlock(Pool, 0, Request->Type, Request->Bytes, Request->Tag, Request->Billed);
+    }
+    if (Address != NULL)
+    {
+        ExpCountSessionAllocation(
+            Session, Request->Tag, Request->Paged,
+            Large ? ROUND_TO_PAGES(Request->Bytes)
+                  : Source->Classes[ExpClassFor(Pool, Request->Bytes + ExpSlack(Request->Type))].Size);
+    }
+    return Address;
+}
+
 static PVOID ExpAllocateFrom(EX_POOL *Pool, EX_REQUEST *Request)
 {
     PEX_POOL_SOURCE Source = &Pool->Sources[Request->Paged];
+
+    if ((Request->Type & EX_HEADER_SESSION) != 0)
+    {
+        return ExpAllocateFromSession(Pool, Request);
+    }
 
     if (Source->Operations == NULL || !ExpIsPriorityServed(Request, Source))
     {
@@ -248,7 +303,9 @@ static NTSTATUS ExpAllocateVerified(EX_REQUEST *Request, ULONG Flags, PVOID *Add
     }
     ExpCheckRequest(Request);
     Request->Special = Request->Special || (Flags & DRIVER_VERIFIER_SPECIAL_POOLING) != 0;
-    Tracked = ExpPrepareTracking(Request->ReturnAddress, Flags);
+    /* Blocks are found again by their addresses, which several sessions have. */
+    Tracked =
+        (Request->Type & EX_HEADER_SESSION) != 0 ? NULL : ExpPrepareTracking(Request->ReturnAddress, Flags);
     Request->Type |= Tracked != NULL ? EX_HEADER_TRACKED : 0;
     Status = ExpAllocateCharged(Request, Address);
     ExpFinishTracking(Tracked, *Address, Request->Bytes, Request->Tag, Request->Paged);

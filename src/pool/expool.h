@@ -157,6 +157,9 @@ struct _EX_POOL_SOURCE
     SIZE_T Span;                                 /* bytes of addresses */
     EX_POOL_PAGE *Pages;                         /* by page number */
     BOOLEAN Paged;
+    BOOLEAN
+    Session;      /* of a session: no bins of processors, no rows of tags; several have the same addresses */
+    PVOID Region; /* whoever gives the pages knows them by this */
     volatile SIZE_T PagesInUse;
     volatile SIZE_T PeakPages;
     SIZE_T PageLimit;
@@ -227,6 +230,36 @@ typedef struct _EX_QUOTA_BLOCK
     ULONG Charges;   /* blocks; a block with a limit stays */
 } EX_QUOTA_BLOCK;
 
+/* ---- Session pool (session.c) --------------------------------------------------------------------------- */
+
+/* The sums of one tag in one session. [T] EX_SESSION_POOL.TagLock, a leaf. */
+typedef struct _EX_SESSION_TAG
+{
+    ULONG Tag;       /* 0: unused */
+    ULONG Allocs[2]; /* nonpaged, paged */
+    ULONG Frees[2];
+    SIZE_T Bytes[2];
+} EX_SESSION_TAG;
+
+#define EX_SESSION_TAGS 127u
+
+/*
+ * What a session has of pool: paged blocks in its own space, and a share of the machine's nonpaged pool, which has to be seen at any IRQL
+ * whatever process runs. Its tags are counted here, not among those of the machine.
+ */
+typedef struct _EX_SESSION_POOL
+{
+    EX_POOL_SOURCE Source; /* Operations NULL: not attached */
+    KSPIN_LOCK TagLock;
+    EX_SESSION_TAG Tags[EX_SESSION_TAGS + 1]; /* [T] the last: EX_TAG_OVERFLOW */
+} EX_SESSION_POOL;
+
+typedef struct _EX_SESSION_USAGE
+{
+    SIZE_T Blocks[2]; /* nonpaged, paged */
+    SIZE_T Bytes[2];  /* with headers and what rounding added */
+} EX_SESSION_USAGE;
+
 /* What special pool takes and has taken (special.h). */
 typedef struct _EX_SPECIAL_POOL
 {
@@ -282,8 +315,9 @@ typedef struct _MI_POOL_STATE
     EX_POOL_SOURCE Sources[ExSourceMaximum];
     EX_POOL_PROCESSOR *Processors;
     ULONG ProcessorCount;
-    ULONG64 (*CurrentProcessId)(void); /* handed in by room space's users; NULL: the system alone */
-    KSPIN_LOCK QuotaLock;              /* leaf */
+    ULONG64 (*CurrentProcessId)(void);        /* handed in by room space's users; NULL: the system alone */
+    EX_SESSION_POOL *(*CurrentSession)(void); /* handed in by room space; NULL, or returns NULL: no session */
+    KSPIN_LOCK QuotaLock;                     /* leaf */
     LIST_ENTRY QuotaBlocks;
     KSPIN_LOCK LookasideLock; /* leaf */
     LIST_ENTRY Lookasides[2]; /* nonpaged, paged: GENERAL_LOOKASIDE_POOL.ListEntry */
@@ -306,7 +340,8 @@ static FORCEINLINE EX_POOL *ExpPool(void)
  */
 NTSTATUS ExpAttachSource(EX_SOURCE Number, const EX_POOL_SOURCE_OPERATIONS *Operations, ULONG_PTR Base,
                          SIZE_T Pages, SIZE_T PageLimit);
-NTSTATUS ExpAttachPagedPool(const EX_POOL_SOURCE_OPERATIONS *Operations, ULONG_PTR Base, SIZE_T Pages);
+NTSTATUS ExpAttachPagedPool(const EX_POOL_SOURCE_OPERATIONS *Operations, PVOID Region, ULONG_PTR Base,
+                            SIZE_T Pages);
 VOID ExpDetachPagedPool(void);
 
 /* ---- sources.c, mapped.c -------------------------------------------------------------------------------- */
@@ -331,6 +366,37 @@ static FORCEINLINE PEX_POOL_SOURCE ExpFindSource(EX_POOL *Pool, const VOID *Addr
     return NULL;
 }
 
+/* ---- session.c ------------------------------------------------------------------------------------------- */
+
+/*
+ * The pages of a session's pool: page numbers 1 .. Pages - 1 at Base; Region is the owner's. STATUS_INSUFFICIENT_RESOURCES. / Everything that is
+ * empty goes back to where it came from; blocks in use must not be left. Inside or outside of the session.
+ */
+NTSTATUS ExpAttachSessionPool(EX_SESSION_POOL *Pool, const EX_POOL_SOURCE_OPERATIONS *Operations,
+                              PVOID Region, ULONG_PTR Base, SIZE_T Pages);
+VOID ExpDetachSessionPool(EX_SESSION_POOL *Pool);
+
+/* The session that the current thread runs in, if it has a pool. */
+static FORCEINLINE EX_SESSION_POOL *ExpCurrentSession(void)
+{
+    return ExpPool()->CurrentSession != NULL ? ExpPool()->CurrentSession() : NULL;
+}
+
+/* The paged source of the current session if Address lies in it, or NULL. */
+PEX_POOL_SOURCE ExpFindSessionSource(const VOID *Address);
+/* A free block of the class, or NULL. / A free block goes back. Caller's IRQL. */
+PUCHAR ExpPopSessionBlock(PEX_POOL_SOURCE Source, ULONG Class);
+VOID ExpPushSessionBlock(PEX_POOL_SOURCE Source, ULONG Class, PUCHAR Block);
+VOID ExpCountSessionAllocation(EX_SESSION_POOL *Pool, ULONG Tag, ULONG Paged, SIZE_T Bytes);
+/* Bug-checks BAD_POOL_CALLER when the current thread runs in no session, or in one that has no such block. */
+VOID ExpCountSessionFree(PVOID Address, ULONG Tag, ULONG Paged, SIZE_T Bytes);
+
+VOID ExQuerySessionPool(EX_SESSION_POOL *Pool, EX_SESSION_USAGE *Usage);
+/* The sums of each tag, until FALSE. */
+VOID ExQuerySessionTags(EX_SESSION_POOL *Pool, BOOLEAN (*Routine)(const SYSTEM_POOLTAG *Tag, PVOID Context),
+                        PVOID Context);
+VOID ExReportSessionLeaks(EX_SESSION_POOL *Pool); /* prints them */
+
 /* ---- slabs.c ------------------------------------------------------------------------------------------ */
 
 /* Fills the bin of the current processor from slabs that exist. [D] TRUE: it has a block now. */
@@ -342,6 +408,7 @@ BOOLEAN ExpGrowClass(PEX_POOL_SOURCE Source, ULONG Class);
 ULONG ExpFlushBin(PEX_POOL_SOURCE Source, ULONG Class, EX_POOL_BIN *Bin, ULONG Count, PULONG Empty);
 VOID ExpReleasePages(PEX_POOL_SOURCE Source, ULONG Count, const ULONG *Pages);
 VOID ExpInitializeClasses(PEX_POOL_SOURCE Source);
+VOID ExpReleaseEmptySlabs(PEX_POOL_SOURCE Source); /* those that are kept although they are empty */
 VOID ExpLinkPage(PEX_POOL_SOURCE Source, PULONG Head, ULONG Page);
 VOID ExpUnlinkPage(PEX_POOL_SOURCE Source, PULONG Head, ULONG Page);
 
@@ -438,6 +505,8 @@ DECLSPEC_NORETURN VOID ExpReportWrongTag(PVOID Address, ULONG Found, ULONG Tag);
 DECLSPEC_NORETURN VOID ExpReportFreeBlockDamage(PPOOL_HEADER Header);
 /* Says whose blocks are left and stops the machine. */
 VOID ExpReportLeaks(void);
+BOOLEAN ExpPrintTagLeak(const SYSTEM_POOLTAG *Tag); /* a line, if there are blocks left; whether there are */
+VOID ExpCheckSource(PEX_POOL_SOURCE Source);        /* a session's: only inside of it */
 
 /* ---- lookaside.c -------------------------------------------------------------------------------------- */
 
@@ -466,6 +535,9 @@ void __asan_unpoison_memory_region(void const volatile *Address, SIZE_T Size);
 #define ExpUnpoison(Address, Size) ((void)0)
 #define EX_HEADER_ACCESS           static FORCEINLINE
 #endif
+
+/* Not of sessions: what is shadowed is the address, and other sessions have other memory there. */
+#define ExpPoisonIn(Source, Address, Size) ((Source)->Session ? ((void)0) : ExpPoison((Address), (Size)))
 
 EX_HEADER_ACCESS ULONG64 ExpReadQuad(const POOL_HEADER *Header)
 {

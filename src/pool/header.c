@@ -8,6 +8,7 @@
 #include "pool/special.h"
 #include "pool/verifier.h"
 #include "rtl/bitmap.h"
+#include "translation/translation.h"
 
 #define EX_REPORTED_TAGS 32u
 
@@ -51,6 +52,12 @@ VOID ExpReportBadAddress(PVOID Address, PVOID ReturnAddress)
         KiBugCheckMessage(BAD_POOL_CALLER, 0x50, Va, (Va - ExpPool()->Sources[1].Base) >> PAGE_SHIFT,
                           ExpPool()->Sources[1].Span,
                           "%p is freed, which is no allocated paged pool (freed already?)", Address);
+    }
+    if (MiIsSessionAddress(Va))
+    {
+        KiBugCheckMessage(BAD_POOL_CALLER, 0x99, Va, 0, 0,
+                          "%p is freed, which is no allocated pool of the session that the thread runs in",
+                          Address);
     }
     KiBugCheckMessage(BAD_POOL_CALLER, 0x46, Va, 0, 0, "%p is freed, which is no pool block", Address);
 }
@@ -156,7 +163,7 @@ static VOID ExpCheckSlab(PEX_POOL_SOURCE Source, ULONG Number, ULONG Page)
     }
 }
 
-static VOID ExpCheckSource(PEX_POOL_SOURCE Source)
+VOID ExpCheckSource(PEX_POOL_SOURCE Source)
 {
     SIZE_T Pages = 0;
 
@@ -181,7 +188,7 @@ static VOID ExpCheckSource(PEX_POOL_SOURCE Source)
         }
         Pages += Slabs;
     }
-    if (Source != &ExpPool()->Sources[ExSourceNonpaged])
+    if (Source != &ExpPool()->Sources[ExSourceNonpaged] && !Source->Session)
     {
         ExpCheckSpecialBlocks(Source);
     }
@@ -209,6 +216,10 @@ VOID MiCheckPool(void)
             ExpCheckSource(Source);
         }
     }
+    if (KiCurrentThread()->Irql <= APC_LEVEL && ExpCurrentSession() != NULL)
+    {
+        ExpCheckSource(&ExpCurrentSession()->Source);
+    }
 }
 
 /* ---- What is left at the end -------------------------------------------------------------------------- */
@@ -220,15 +231,30 @@ typedef struct _EX_LEAKS
     ULONG FirstBlocks;
 } EX_LEAKS;
 
-static BOOLEAN ExpPrintLeak(const SYSTEM_POOLTAG *Tag, PVOID Context)
+static ULONG ExpBlocksLeft(const SYSTEM_POOLTAG *Tag)
 {
-    EX_LEAKS *Leaks = Context;
-    ULONG Blocks = Tag->NonPagedAllocs - Tag->NonPagedFrees + Tag->PagedAllocs - Tag->PagedFrees;
+    return Tag->NonPagedAllocs - Tag->NonPagedFrees + Tag->PagedAllocs - Tag->PagedFrees;
+}
+
+BOOLEAN ExpPrintTagLeak(const SYSTEM_POOLTAG *Tag)
+{
+    ULONG Blocks = ExpBlocksLeft(Tag);
 
     if (Blocks != 0)
     {
         DbgPrint("pool: %u blocks left with the tag %s: %llu bytes nonpaged, %llu paged\n", Blocks,
                  ExpTagText(Tag->TagUlong).Text, (ULONG64)Tag->NonPagedUsed, (ULONG64)Tag->PagedUsed);
+    }
+    return Blocks != 0;
+}
+
+static BOOLEAN ExpPrintLeak(const SYSTEM_POOLTAG *Tag, PVOID Context)
+{
+    EX_LEAKS *Leaks = Context;
+    ULONG Blocks = ExpBlocksLeft(Tag);
+
+    if (ExpPrintTagLeak(Tag))
+    {
         if (Leaks->FirstTag == 0)
         {
             Leaks->FirstTag = Tag->TagUlong;

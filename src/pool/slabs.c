@@ -39,12 +39,18 @@ VOID ExpInitializeClasses(PEX_POOL_SOURCE Source)
         Class->Depth = Class->Depth < EX_BIN_DEPTH ? Class->Depth : EX_BIN_DEPTH;
         Class->Depth = Class->Depth > 4 ? Class->Depth : 4;
         Class->EmptyLimit = (Class->Blocks == 1 ? EX_KEPT_SINGLES : EX_KEPT_PAGES) / Share;
-        for (; Units * EX_POOL_UNIT <= Size; Units++)
+        if (Source->Session)
+        {
+            /* There may be many, and none is in a hurry. */
+            Class->Depth = 2;
+            Class->EmptyLimit = 1;
+        }
+        for (; Units * EX_POOL_UNIT <= Size && !Source->Session; Units++)
         {
             Pool->ClassOf[Units] = (UCHAR)Index;
         }
     }
-    for (ULONG Processor = 0; Processor < Pool->ProcessorCount; Processor++)
+    for (ULONG Processor = 0; Processor < Pool->ProcessorCount && !Source->Session; Processor++)
     {
         for (ULONG Index = 0; Index < EX_POOL_CLASSES; Index++)
         {
@@ -122,7 +128,7 @@ static VOID ExpCutPage(PEX_POOL_SOURCE Source, ULONG Number, ULONG Page)
         PPOOL_HEADER Header = (PPOOL_HEADER)(PVOID)(Address + (SIZE_T)Block * Class->Size);
 
         ExpWriteHeader(Header, ExpMakeQuad(Class, Block, 0, 0), ExpEncodeBilled(Pool, Header, 0));
-        ExpPoison(Header, Class->Size);
+        ExpPoisonIn(Source, Header, Class->Size);
     }
     Descriptor->u.Free[0] = Class->Blocks >= 64 ? ~0ull : (1ull << Class->Blocks) - 1;
     Descriptor->u.Free[1] = Class->Blocks < 65     ? 0
@@ -331,6 +337,19 @@ static VOID ExpTrimProcessor(PEX_POOL_SOURCE Source, ULONG Processor)
     }
 }
 
+VOID ExpReleaseEmptySlabs(PEX_POOL_SOURCE Source)
+{
+    for (ULONG Index = 0; Index < EX_POOL_CLASSES; Index++)
+    {
+        ULONG Page;
+
+        while ((Page = ExpTakeEmptySlab(Source, &Source->Classes[Index])) != 0)
+        {
+            ExpReleasePages(Source, 1, &Page);
+        }
+    }
+}
+
 VOID MiTrimPool(void)
 {
     EX_POOL *Pool = ExpPool();
@@ -347,14 +366,6 @@ VOID MiTrimPool(void)
         {
             ExpTrimProcessor(Source, Processor);
         }
-        for (ULONG Index = 0; Index < EX_POOL_CLASSES; Index++)
-        {
-            ULONG Page;
-
-            while ((Page = ExpTakeEmptySlab(Source, &Source->Classes[Index])) != 0)
-            {
-                ExpReleasePages(Source, 1, &Page);
-            }
-        }
+        ExpReleaseEmptySlabs(Source);
     }
 }

@@ -185,8 +185,10 @@ static VOID ExpDetachSource(EX_SOURCE Number)
     Source->Span = 0;
 }
 
-NTSTATUS ExpAttachPagedPool(const EX_POOL_SOURCE_OPERATIONS *Operations, ULONG_PTR Base, SIZE_T Pages)
+NTSTATUS ExpAttachPagedPool(const EX_POOL_SOURCE_OPERATIONS *Operations, PVOID Region, ULONG_PTR Base,
+                            SIZE_T Pages)
 {
+    ExpPool()->Sources[ExSourcePaged].Region = Region;
     return ExpAttachSource(ExSourcePaged, Operations, Base, Pages, Pages - 1);
 }
 

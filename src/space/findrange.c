@@ -119,7 +119,7 @@ static BOOLEAN MiSearchUpwards(PMI_ADDRESS_SPACE Space, MI_HOLE_SEARCH *Search, 
 {
     const MI_SPACE_STATE *State = MiState.Space;
 
-    for (ULONG Index = 0; Index < State->OccupiedCount && !Space->System && Low <= High; Index++)
+    for (ULONG Index = 0; Index < State->OccupiedCount && !Space->Kernel && Low <= High; Index++)
     {
         ULONG_PTR First = State->Occupied[Index].Start >> PAGE_SHIFT;
         ULONG_PTR Last = State->Occupied[Index].End >> PAGE_SHIFT;
@@ -146,7 +146,7 @@ static BOOLEAN MiSearchDownwards(PMI_ADDRESS_SPACE Space, MI_HOLE_SEARCH *Search
 {
     const MI_SPACE_STATE *State = MiState.Space;
 
-    for (ULONG Index = State->OccupiedCount; Index > 0 && !Space->System && Low <= High; Index--)
+    for (ULONG Index = State->OccupiedCount; Index > 0 && !Space->Kernel && Low <= High; Index--)
     {
         ULONG_PTR First = State->Occupied[Index - 1].Start >> PAGE_SHIFT;
         ULONG_PTR Last = State->Occupied[Index - 1].End >> PAGE_SHIFT;
@@ -220,7 +220,7 @@ BOOLEAN MiIsRangeAllocatable(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_
     {
         return FALSE;
     }
-    for (ULONG Index = 0; Index < State->OccupiedCount && !Space->System; Index++)
+    for (ULONG Index = 0; Index < State->OccupiedCount && !Space->Kernel; Index++)
     {
         if (State->Occupied[Index].Start >> PAGE_SHIFT <= EndVpn &&
             State->Occupied[Index].End >> PAGE_SHIFT >= StartVpn)

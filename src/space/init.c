@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Birth and death of the room: the system's address space, the initial system process, what the surroundings occupy, randomization. */
-#include "space/space.h"
+#include "space/session.h"
 #include "nt/psinfo.h"
 #include "space/job.h"
 #include "translation/systemptes.h"
@@ -62,6 +62,7 @@ static NTSTATUS MiInitializeSystemSpace(PMI_ADDRESS_SPACE System)
         return STATUS_INSUFFICIENT_RESOURCES;
     }
     System->System = TRUE;
+    System->Kernel = TRUE;
     System->TopLevel = MiState.Translation->SystemTopLevel;
     System->LowestVpn = PORT_SYSTEM_START >> PAGE_SHIFT;
     System->HighestVpn = (MiSystemPteBase() >> PAGE_SHIFT) - 1;
@@ -85,6 +86,7 @@ NTSTATUS MiInitializeSpace(BOOLEAN Randomize, ULONG64 Seed)
     MiState.Space = State;
     InitializeListHead(&State->ProcessList);
     InitializeListHead(&State->WorkingSetList);
+    InitializeListHead(&State->SessionList);
     State->Randomize = Randomize;
     State->RandomState = Seed != 0 ? Seed : PortQueryEntropy();
     State->ProcessType = (OB_TYPE){ .Name = "Process",
@@ -96,6 +98,12 @@ NTSTATUS MiInitializeSpace(BOOLEAN Randomize, ULONG64 Seed)
                                 .AllAccess = JOB_OBJECT_ALL_ACCESS,
                                 .Close = PsCloseJobObject,
                                 .Delete = PsDeleteJobObject };
+    State->SessionType =
+        (OB_TYPE){ .Name = "Session",
+                   .PoolTag = MI_TAG('M', 'm', 'S', 's'),
+                   .AllAccess = STANDARD_RIGHTS_REQUIRED | SESSION_QUERY_ACCESS | SESSION_MODIFY_ACCESS,
+                   .Delete = MiDeleteSessionObject };
+    ExpPool()->CurrentSession = MiCurrentSessionPool;
     Status = MiReadOccupiedRanges(State);
     if (NT_SUCCESS(Status))
     {
@@ -120,13 +128,15 @@ VOID MiShutdownSpace(void)
     {
         return;
     }
-    if (State->ProcessCount != 0 || State->System.VadCount != 0)
+    if (State->ProcessCount != 0 || State->SessionCount != 0 || State->System.VadCount != 0)
     {
-        KiBugCheckMessage(REFERENCE_BY_POINTER, (ULONG_PTR)&State->ProcessType, 0, State->ProcessCount,
-                          State->System.VadCount,
-                          "the machine ends with %llu processes and %llu system VADs left",
-                          (ULONG64)State->ProcessCount, (ULONG64)State->System.VadCount);
+        KiBugCheckMessage(REFERENCE_BY_POINTER, (ULONG_PTR)&State->ProcessType, State->SessionCount,
+                          State->ProcessCount, State->System.VadCount,
+                          "the machine ends with %llu processes, %llu sessions and %llu system VADs left",
+                          (ULONG64)State->ProcessCount, (ULONG64)State->SessionCount,
+                          (ULONG64)State->System.VadCount);
     }
+    ExpPool()->CurrentSession = NULL;
     if (State->InitialSystemProcess != NULL)
     {
         ObDereferenceObjectBody(State->InitialSystemProcess);
@@ -145,6 +155,6 @@ BOOLEAN MiTryLockSpaceExclusive(PMI_ADDRESS_SPACE Space)
     {
         return FALSE;
     }
-    KiNoteLockAcquired(Space, Space->System ? KiLockSystemSpace : KiLockAddressSpace, TRUE);
+    KiNoteLockAcquired(Space, MiSpaceLockLevel(Space), TRUE);
     return TRUE;
 }

@@ -8,6 +8,7 @@
 #include "nt/psinfo.h"
 #include "rtl/memory.h"
 #include "space/job.h"
+#include "space/session.h"
 
 #define PS_SLOT_TAG MI_TAG('P', 's', 'S', 'l')
 
@@ -185,6 +186,7 @@ VOID PsDeleteProcessObject(PVOID Object)
         PspDeleteTopLevel(&Process->Space);
         __atomic_fetch_sub(&MiState.Space->ProcessCount, 1, __ATOMIC_RELAXED);
     }
+    MiLeaveSession(Process);
     if (Process->Job != NULL)
     {
         ObDereferenceObjectBody(Process->Job);
@@ -235,7 +237,7 @@ static NTSTATUS PspAllocateProcess(PCSTR Name, PEPROCESS *Result)
     return STATUS_SUCCESS;
 }
 
-static NTSTATUS PspCreateTopLevel(PMI_ADDRESS_SPACE Space)
+static NTSTATUS PspCreateTopLevel(PMI_ADDRESS_SPACE Space, PMM_SESSION_SPACE Session)
 {
     NTSTATUS Status = MiChargeSpaceCommit(Space, 1, 0);
     PFN_NUMBER TopLevel;
@@ -260,12 +262,16 @@ static NTSTATUS PspCreateTopLevel(PMI_ADDRESS_SPACE Space)
         MiReturnSpaceCommit(Space, 1);
         return STATUS_NO_MEMORY;
     }
+    if (Session != NULL)
+    {
+        MiShareSessionTables(TopLevel, Session->Space.TopLevel);
+    }
     Space->TopLevel = TopLevel;
     Space->PageTablePages = 1;
     return STATUS_SUCCESS;
 }
 
-NTSTATUS PsCreateProcessObject(PCSTR Name, PEPROCESS *Process)
+NTSTATUS PsCreateProcessWithSession(PCSTR Name, PMM_SESSION_SPACE Session, PEPROCESS *Process)
 {
     PEPROCESS New;
     NTSTATUS Status = PspAllocateProcess(Name, &New);
@@ -277,17 +283,26 @@ NTSTATUS PsCreateProcessObject(PCSTR Name, PEPROCESS *Process)
     Status = ObCreateHandleTable(&New->HandleTable);
     if (NT_SUCCESS(Status))
     {
-        Status = PspCreateTopLevel(&New->Space);
+        Status = PspCreateTopLevel(&New->Space, Session);
     }
     if (!NT_SUCCESS(Status))
     {
         ObDereferenceObjectBody(New);
         return Status;
     }
+    if (Session != NULL)
+    {
+        MiEnterSession(Session, New);
+    }
     __atomic_fetch_add(&MiState.Space->ProcessCount, 1, __ATOMIC_RELAXED);
     PspListProcess(New);
     *Process = New;
     return STATUS_SUCCESS;
+}
+
+NTSTATUS PsCreateProcessObject(PCSTR Name, PEPROCESS *Process)
+{
+    return PsCreateProcessWithSession(Name, NULL, Process);
 }
 
 /* The owner of kernel threads: without user space, its handles are the kernel's. */

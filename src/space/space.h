@@ -3,12 +3,12 @@
  * Address spaces: the VAD tree, free-range search, charges, working-set bookkeeping, processes, attach. Theory: docs/space.md.
  *
  * MI_ADDRESS_SPACE is the memory half of a process; the system half of the address space is one more MI_ADDRESS_SPACE
- * (MiState.Space->System), so that faults, trimming and VADs work alike in both.
+ * (MiState.Space->System), and so is session space, once for each session (session.h): faults, trimming and VADs work alike in all.
  *
  * Locks. Space->Lock (cache-aware push lock): shared = faults, trimming, queries; exclusive = anything that changes VADs, makes
  * entries zero, or frees page-table pages. Under the shared lock entries change under their page table's lock.
  * [X] exclusive; [S] shared + page table lock; [C] atomic; [W] working-set list lock; [L] process list lock;
- * [J] job lock.
+ * [J] job lock; [Z] session lock.
  *
  * An EPROCESS is an object. Its user half goes when it is terminated, its top-level page with the last reference: a thread
  * that runs in a space (owner or attached) has a reference to its process.
@@ -135,7 +135,8 @@ C_ASSERT(sizeof(MI_SPACE_SLOT) == sizeof(KI_CACHE_AWARE_SLOT));
 typedef struct _MI_ADDRESS_SPACE
 {
     PFN_NUMBER TopLevel;       /* fixed */
-    BOOLEAN System;            /* fixed */
+    BOOLEAN System;            /* fixed: the one of system space */
+    BOOLEAN Kernel;            /* fixed: system space or a session's, for kernel mode only */
     volatile BOOLEAN Deleting; /* [X] no new memory */
     ULONG_PTR LowestVpn;       /* fixed: allocatable range */
     ULONG_PTR HighestVpn;
@@ -161,7 +162,7 @@ typedef struct _MI_ADDRESS_SPACE
     RTL_AVL_TREE AweRoot;                   /* [X] physical pages that the process owns, by frame (awe.c) */
     SIZE_T AwePages;                        /* [X] how many */
     ULONG64 AweStamp;                       /* [X] of the last call that named some */
-    struct _EPROCESS *Process;              /* NULL: system */
+    struct _EPROCESS *Process;              /* NULL: system, session */
 } MI_ADDRESS_SPACE, *PMI_ADDRESS_SPACE;
 
 typedef struct _EPROCESS
@@ -178,9 +179,11 @@ typedef struct _EPROCESS
     LastActive; /* balance set manager: when a thread of it last ran, or something in it was faulted in */
     ULONG64 LastFaultCount;      /* balance set manager */
     volatile BOOLEAN SwappedOut; /* balance set manager: all of its working set was taken; readable by all */
-    struct _EJOB *Job;      /* [J] MI_SPACE_STATE.JobLock: the immediate job, referenced until deletion */
-    BOOLEAN LeftJob;        /* [J] it has ended and joins no job any more */
-    CHAR ImageFileName[16]; /* fixed */
+    struct _EJOB *Job; /* [J] MI_SPACE_STATE.JobLock: the immediate job, referenced until deletion */
+    BOOLEAN LeftJob;   /* [J] it has ended and joins no job any more */
+    struct _MM_SESSION_SPACE *Session; /* fixed, referenced until deletion; NULL: in no session */
+    LIST_ENTRY SessionProcessLinks;    /* [Z] */
+    CHAR ImageFileName[16];            /* fixed */
     /* [C] pages that MDLs lock in its user half (room mdl) */
     volatile SIZE_T NumberOfLockedPages;
     PVOID volatile Peb; /* [C] set once, by user mode (RtlGetCurrentPeb): in the user half; the kernel does not follow it */
@@ -202,11 +205,18 @@ typedef struct _MI_SPACE_STATE
     LIST_ENTRY WorkingSetList;
     OB_TYPE ProcessType;
     OB_TYPE JobType;
+    OB_TYPE SessionType;
+    KSPIN_LOCK SessionLock; /* [Z] the list of sessions and those of their processes; a leaf */
+    LIST_ENTRY SessionList; /* [Z] until the object is deleted: take ObReferenceObjectSafe under the lock */
+    volatile SIZE_T SessionCount;   /* [C] */
     KSPIN_LOCK JobLock;             /* [J] everything of all jobs, charges of processes in jobs; a leaf */
     PEPROCESS InitialSystemProcess; /* fixed: owner of kernel threads, without user space */
     BOOLEAN Randomize;
     volatile ULONG64 RandomState;                        /* [C] */
     VOID (*DeleteAddressSpace)(PMI_ADDRESS_SPACE Space); /* handed in by room virtual: frees all VADs */
+    /* Handed in by room virtual: the pages of a session's pool come and go. */
+    NTSTATUS (*AttachSessionPool)(struct _MM_SESSION_SPACE *Session);
+    VOID (*DetachSessionPool)(struct _MM_SESSION_SPACE *Session);
     PORT_ADDRESS_RANGE Occupied[MI_MAXIMUM_OCCUPIED]; /* fixed: ascending, apart; never user memory of ours */
     ULONG OccupiedCount;
 } MI_SPACE_STATE;
@@ -220,11 +230,16 @@ VOID MiShutdownSpace(void); /* bug-checks when processes are left */
 
 /* ---- Locking ----------------------------------------------------------------------------------------------- */
 
+static FORCEINLINE ULONG MiSpaceLockLevel(const MI_ADDRESS_SPACE *Space)
+{
+    return !Space->Kernel ? KiLockAddressSpace : Space->System ? KiLockSystemSpace : KiLockSessionSpace;
+}
+
 static FORCEINLINE MI_SPACE_SLOT *MiLockSpaceShared(PMI_ADDRESS_SPACE Space)
 {
     MI_SPACE_SLOT *Slot =
         (MI_SPACE_SLOT *)KiAcquireCacheAwareShared((PKI_CACHE_AWARE_SLOT)(PVOID)Space->Slots);
-    KiNoteLockAcquired(Space, Space->System ? KiLockSystemSpace : KiLockAddressSpace, FALSE);
+    KiNoteLockAcquired(Space, MiSpaceLockLevel(Space), FALSE);
     return Slot;
 }
 
@@ -238,7 +253,7 @@ static FORCEINLINE VOID MiUnlockSpaceShared(PMI_ADDRESS_SPACE Space, MI_SPACE_SL
 static FORCEINLINE VOID MiLockSpaceExclusive(PMI_ADDRESS_SPACE Space)
 {
     KiAcquireCacheAwareExclusive((PKI_CACHE_AWARE_SLOT)(PVOID)Space->Slots);
-    KiNoteLockAcquired(Space, Space->System ? KiLockSystemSpace : KiLockAddressSpace, FALSE);
+    KiNoteLockAcquired(Space, MiSpaceLockLevel(Space), FALSE);
 }
 
 BOOLEAN MiTryLockSpaceExclusive(PMI_ADDRESS_SPACE Space);
@@ -350,6 +365,9 @@ VOID MiDeleteFaultWatch(PMI_ADDRESS_SPACE Space);
  * STATUS_COMMITMENT_LIMIT, STATUS_NO_MEMORY. PASSIVE_LEVEL, no lock held: may wait for a frame.
  */
 NTSTATUS PsCreateProcessObject(PCSTR Name, PEPROCESS *Process);
+
+/* The same in a session, which the process references (session.h). PsCreateProcessObject: in none. */
+NTSTATUS PsCreateProcessWithSession(PCSTR Name, struct _MM_SESSION_SPACE *Session, PEPROCESS *Process);
 
 /*
  * Marks it terminating, sets ExitStatus, closes its handles, deletes the user half of the address space (all pages, commitment,

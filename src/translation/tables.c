@@ -58,6 +58,10 @@ ULONG MiDeleteEmptyPageTables(PFN_NUMBER TopLevel, PMMPTE PointerPte, ULONG_PTR 
         {
             break; /* every space has a copy of this entry */
         }
+        if (MiIsSessionAddress(Va) && MiPfnFrame(MiPtePage(Parent)) == TopLevel)
+        {
+            break; /* so has every process of the session */
+        }
 
         KiRequire(__atomic_load_n(&Page->u1.ShareCount, __ATOMIC_ACQUIRE) == 1);
         MiWritePte(Parent, Zero);
@@ -84,7 +88,7 @@ ULONG MiDeleteEmptyPageTables(PFN_NUMBER TopLevel, PMMPTE PointerPte, ULONG_PTR 
     return Count;
 }
 
-PFN_NUMBER MiCreateTopLevel(void)
+static PFN_NUMBER MiAllocateTopLevel(void)
 {
     PFN_NUMBER Frame = MiAllocatePage(MI_PAGE_ZEROED);
     PMMPFN Pfn;
@@ -98,7 +102,14 @@ PFN_NUMBER MiCreateTopLevel(void)
     Pfn->u1.UsedPageTableEntries = 0;
     MiMarkPageTable(Pfn);
     Pfn->e1.Kernel = 1;
-    if (MiState.Translation->SystemTopLevel != 0)
+    return Frame;
+}
+
+PFN_NUMBER MiCreateTopLevel(void)
+{
+    PFN_NUMBER Frame = MiAllocateTopLevel();
+
+    if (Frame != 0 && MiState.Translation->SystemTopLevel != 0)
     {
         ULONG First = MI_PTE_INDEX(PORT_SYSTEM_START, MI_TOP_LEVEL);
         ULONG Last = MI_PTE_INDEX(PORT_SYSTEM_END, MI_TOP_LEVEL);
@@ -119,6 +130,49 @@ VOID MiDeleteTopLevel(PFN_NUMBER TopLevel)
     PortFlushTb(TopLevel, NULL, 0);
     MiFreePage(TopLevel);
 }
+
+/* ---- Sessions ------------------------------------------------------------------------------------------ */
+
+PFN_NUMBER MiCreateSessionTables(void)
+{
+    PFN_NUMBER TopLevel = MiAllocateTopLevel();
+    PFN_NUMBER Below = TopLevel != 0 ? MiAllocatePage(MI_PAGE_ZEROED) : 0;
+
+    if (Below != 0)
+    {
+        MiLinkPageTable(MiTableEntry(TopLevel, PORT_SESSION_START, MI_TOP_LEVEL), Below, FALSE);
+        return TopLevel;
+    }
+    if (TopLevel != 0)
+    {
+        MiDeleteTopLevel(TopLevel);
+    }
+    return 0;
+}
+
+VOID MiDeleteSessionTables(PFN_NUMBER SessionTopLevel)
+{
+    PMMPTE Parent = MiTableEntry(SessionTopLevel, PORT_SESSION_START, MI_TOP_LEVEL);
+    PFN_NUMBER Below = Parent->Hard.PageFrameNumber;
+    MMPTE Zero = { .Long = 0 };
+
+    KiRequire(MiPfn(Below)->u1.UsedPageTableEntries == 0 &&
+              __atomic_load_n(&MiPfn(Below)->u1.ShareCount, __ATOMIC_ACQUIRE) == 1);
+    MiWritePte(Parent, Zero);
+    MiAddUsedEntries(Parent, -1);
+    MiDecrementPageTableShare(Parent);
+    PortFlushTb(SessionTopLevel, NULL, 0);
+    MiReleaseTablePage(Below);
+    MiDeleteTopLevel(SessionTopLevel);
+}
+
+VOID MiShareSessionTables(PFN_NUMBER TopLevel, PFN_NUMBER SessionTopLevel)
+{
+    MiWritePte(MiTableEntry(TopLevel, PORT_SESSION_START, MI_TOP_LEVEL),
+               MiReadPte(MiTableEntry(SessionTopLevel, PORT_SESSION_START, MI_TOP_LEVEL)));
+}
+
+/* ---- Birth and death ------------------------------------------------------------------------------------ */
 
 /* The system half: the second-level pages exist from boot on, so that all spaces share them by copying their entries. */
 NTSTATUS MiInitializeTranslation(void)

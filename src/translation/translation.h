@@ -40,6 +40,12 @@ static FORCEINLINE BOOLEAN MiIsSystemAddress(ULONG_PTR Va)
     return Va >= PORT_SYSTEM_START && Va <= PORT_SYSTEM_END;
 }
 
+/* Of the session that the current thread runs in: private to each session, for kernel mode only. */
+static FORCEINLINE BOOLEAN MiIsSessionAddress(ULONG_PTR Va)
+{
+    return Va >= PORT_SESSION_START && Va <= PORT_SESSION_END;
+}
+
 static FORCEINLINE BOOLEAN MiIsUserAddress(ULONG_PTR Va)
 {
     return Va >= PORT_USER_LOWEST && Va <= PORT_USER_HIGHEST;
@@ -127,6 +133,18 @@ ULONG MiDeleteEmptyPageTables(PFN_NUMBER TopLevel, PMMPTE PointerPte, ULONG_PTR 
 /* A new top-level page with the system half filled in / freed again (its user half must be empty). 0: no frame. */
 PFN_NUMBER MiCreateTopLevel(void);
 VOID MiDeleteTopLevel(PFN_NUMBER TopLevel);
+
+/*
+ * The tables of a session: a top-level page of its own, through which the kernel walks them, and the page below its entry for
+ * the session window, which is there from the beginning to the end, so that the entry can be copied into the top-level pages of all
+ * processes of the session. 0: no frame. / Given back; nothing else is left in it, and no process shares it any more.
+ */
+PFN_NUMBER MiCreateSessionTables(void);
+VOID MiDeleteSessionTables(PFN_NUMBER SessionTopLevel);
+#define MI_SESSION_TABLES 2u /* how many pages these are */
+
+/* The space TopLevel, in which nobody runs yet, sees the session. */
+VOID MiShareSessionTables(PFN_NUMBER TopLevel, PFN_NUMBER SessionTopLevel);
 
 /* ---- Addresses of drivers (alias.c) ---------------------------------------------------------------------------- */
 

@@ -5,6 +5,7 @@
  * write sets the dirty bit in it as the processor would. The other end is kernel memory (a bounce buffer for
  * callers' buffers), so that no fault can happen inside.
  */
+#include "space/session.h"
 #include "nt/wdm_mm.h"
 #include "rtl/memory.h"
 #include "virtual/range.h"
@@ -241,7 +242,7 @@ NTSTATUS NTAPI MmCopyVirtualMemory(PEPROCESS SourceProcess, PVOID SourceAddress,
  */
 static NTSTATUS MiReadSystemSpace(ULONG_PTR Va, PUCHAR Buffer, SIZE_T Length, PSIZE_T Copied)
 {
-    PMI_ADDRESS_SPACE Space = &MiState.Space->System;
+    PMI_ADDRESS_SPACE Space = MiKernelSpaceOf(Va);
     NTSTATUS Status = STATUS_SUCCESS;
 
     while (*Copied < Length && NT_SUCCESS(Status))
@@ -250,7 +251,8 @@ static NTSTATUS MiReadSystemSpace(ULONG_PTR Va, PUCHAR Buffer, SIZE_T Length, PS
         MI_SPACE_SLOT *Slot;
         BOOLEAN Done;
 
-        if (!MiIsSystemAddress(Va))
+        if (Space == NULL || MiKernelSpaceOf(Va) != Space ||
+            !(MiIsSystemAddress(Va) || MiIsSessionAddress(Va)))
         {
             return STATUS_INVALID_ADDRESS;
         }
@@ -331,7 +333,7 @@ NTSTATUS NTAPI MmCopyMemory(PVOID TargetAddress, MM_COPY_ADDRESS SourceAddress, 
         return MiReadSpace(MiCurrentSpace(), Va, TargetAddress, NumberOfBytes, KernelMode,
                            NumberOfBytesTransferred);
     }
-    if (MiIsSystemAddress(Va))
+    if (MiIsSystemAddress(Va) || MiIsSessionAddress(Va))
     {
         return MiReadSystemSpace(Va, TargetAddress, NumberOfBytes, NumberOfBytesTransferred);
     }

@@ -4,6 +4,7 @@
  * table after the other, each freed as soon as it is empty; then the VADs; then all commitment at once.
  */
 #include "virtual/pagedpool.h"
+#include "virtual/sessionpool.h"
 #include "virtual/range.h"
 
 /*
@@ -97,6 +98,7 @@ NTSTATUS MiInitializeVirtual(void)
 {
     MiState.Space->DeleteAddressSpace = MiDeleteAddressSpace;
     MiState.Fault->GrowUserStack = MiGrowUserStack;
+    MiInitializeSessionPool();
     return MiInitializePagedPool();
 }
 
@@ -106,6 +108,7 @@ VOID MiShutdownVirtual(void)
     if (MiState.Space != NULL)
     {
         MiState.Space->DeleteAddressSpace = NULL;
+        MiState.Space->AttachSessionPool = NULL;
     }
     if (MiState.Fault != NULL)
     {

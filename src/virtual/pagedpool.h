@@ -3,19 +3,13 @@
 #ifndef NTMM_VIRTUAL_PAGEDPOOL_H
 #define NTMM_VIRTUAL_PAGEDPOOL_H
 
-#include "rtl/bitmap.h"
 #include "virtual/driverimage.h"
+#include "virtual/poolregion.h"
 
-/* The state of this room, which is mostly paged pool's. */
+/* The state of this room. */
 struct _MI_VIRTUAL_STATE
 {
-    EX_PUSH_LOCK Lock; /* the rest, but Drivers; pages come and go one call at a time */
-    ULONG_PTR BaseVpn; /* of page number 0, which is never used; fixed */
-    ULONG Pages;       /* fixed */
-    RTL_BITMAP Used;   /* one bit for each page */
-    PULONG Bits;
-    PMMVAD Vad; /* NULL: no page is in use */
-    SIZE_T PagesInUse;
+    MI_POOL_REGION Paged;     /* paged pool */
     MI_DRIVER_IMAGES Drivers; /* driverimage.c; has its own lock */
 };
 

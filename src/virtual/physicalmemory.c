@@ -53,7 +53,7 @@ static BOOLEAN MiEmptyOneWorkingSet(PEPROCESS Process, PVOID Context)
 static VOID MiDriveOut(void)
 {
     PsForEachProcess(MiEmptyOneWorkingSet, NULL);
-    MiEmptyWorkingSet(&MiState.Space->System);
+    MiEmptyKernelWorkingSets();
     MiFlushModifiedPages();
 }
 

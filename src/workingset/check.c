@@ -71,7 +71,7 @@ VOID MiCheckWorkingSet(PMI_ADDRESS_SPACE Space)
     MI_WORKING_SET_CHECK Check = { .Space = Space };
     MI_SPACE_SLOT *Slot = MiLockSpaceShared(Space);
 
-    MiVisitTables(Space, Space->System ? Space->LowestVpn : 0, Space->HighestVpn, MiCheckTable, &Check);
+    MiVisitTables(Space, Space->Kernel ? Space->LowestVpn : 0, Space->HighestVpn, MiCheckTable, &Check);
     if (Check.Valid != MiWorkingSetPages(Space))
     {
         KiBugCheckMessage(MEMORY_MANAGEMENT, 0x5003, (ULONG_PTR)Space, Check.Valid, MiWorkingSetPages(Space),

@@ -5,6 +5,7 @@
  * latter looks after everything once a second.
  */
 #include "pool/expool.h"
+#include "space/session.h"
 #include "workingset/workingset.h"
 #include "pool/verifier.h"
 
@@ -31,6 +32,13 @@ static PFN_NUMBER MiPagesMissing(void)
     return Have < Goal ? Goal - Have : 0;
 }
 
+/* Processes, sessions, the system. */
+static SIZE_T MiSpacesInTurn(void)
+{
+    return __atomic_load_n(&MiState.Space->ProcessCount, __ATOMIC_RELAXED) +
+           __atomic_load_n(&MiState.Space->SessionCount, __ATOMIC_RELAXED) + 1;
+}
+
 /* The next space in turn, referenced, or NULL; moves it to the end of the list. */
 static PMI_ADDRESS_SPACE MiNextSpaceInTurn(void)
 {
@@ -38,28 +46,20 @@ static PMI_ADDRESS_SPACE MiNextSpaceInTurn(void)
     PMI_ADDRESS_SPACE Found = NULL;
     KIRQL OldIrql = KiAcquireSpinLock(&State->WorkingSetListLock);
 
-    for (SIZE_T Tries = 0;
-         Tries < State->ProcessCount + 1 && Found == NULL && !IsListEmpty(&State->WorkingSetList); Tries++)
+    for (SIZE_T Tries = 0; Tries < MiSpacesInTurn() && Found == NULL && !IsListEmpty(&State->WorkingSetList);
+         Tries++)
     {
         PLIST_ENTRY Entry = RemoveHeadList(&State->WorkingSetList);
         PMI_ADDRESS_SPACE Space = CONTAINING_RECORD(Entry, MI_ADDRESS_SPACE, Vm.WorkingSetLinks);
 
         InsertTailList(&State->WorkingSetList, Entry);
-        if (Space->Process == NULL || ObReferenceObjectSafe(Space->Process))
+        if (MiReferenceSpaceSafe(Space))
         {
             Found = Space;
         }
     }
     KiReleaseSpinLock(&State->WorkingSetListLock, OldIrql);
     return Found;
-}
-
-static VOID MiReleaseSpaceInTurn(PMI_ADDRESS_SPACE Space)
-{
-    if (Space->Process != NULL)
-    {
-        ObDereferenceObjectBody(Space->Process);
-    }
 }
 
 /* How much one space gives at most in this round. */
@@ -85,7 +85,7 @@ static SIZE_T MiShareOf(PMI_ADDRESS_SPACE Space, SIZE_T Missing, ULONG Round)
 /* One turn through all spaces. Round 0 respects minimums and takes unused pages; later rounds do neither. */
 static SIZE_T MiTrimRound(ULONG Round)
 {
-    SIZE_T Spaces = MiState.Space->ProcessCount + 1;
+    SIZE_T Spaces = MiSpacesInTurn();
     SIZE_T Taken = 0;
 
     for (SIZE_T Turn = 0; Turn < Spaces; Turn++)
@@ -112,7 +112,7 @@ static SIZE_T MiTrimRound(ULONG Round)
         {
             Taken += MiTrimPageTables(Space);
         }
-        MiReleaseSpaceInTurn(Space);
+        MiDereferenceSpace(Space);
     }
     if (Round >= 2)
     {
@@ -149,7 +149,7 @@ BOOLEAN MiWorkingSetManagerStep(PVOID Context)
 /* Once a second while memory is short: page tables that map nothing in memory any more. */
 static VOID MiTrimTablesOfAll(void)
 {
-    for (SIZE_T Turn = 0; Turn < MiState.Space->ProcessCount + 1; Turn++)
+    for (SIZE_T Turn = 0; Turn < MiSpacesInTurn(); Turn++)
     {
         PMI_ADDRESS_SPACE Space = MiNextSpaceInTurn();
 
@@ -158,7 +158,7 @@ static VOID MiTrimTablesOfAll(void)
             return;
         }
         MiTrimPageTables(Space);
-        MiReleaseSpaceInTurn(Space);
+        MiDereferenceSpace(Space);
     }
 }
 

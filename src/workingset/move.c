@@ -8,6 +8,7 @@
  *
  * Nothing is written to a paging file, and nobody loses a page of his working set, locked pages included.
  */
+#include "space/session.h"
 #include "workingset/walk.h"
 
 #define MI_VACATE_ROUNDS  4u
@@ -252,6 +253,14 @@ static BOOLEAN MiVacateProcess(PEPROCESS Process, PVOID Context)
     return !Vacation->Short && Vacation->Claimed != Vacation->Count;
 }
 
+static BOOLEAN MiVacateSession(PMM_SESSION_SPACE Session, PVOID Context)
+{
+    MI_VACATION *Vacation = Context;
+
+    MiVacateSpace(Vacation, &Session->Space);
+    return !Vacation->Short && Vacation->Claimed != Vacation->Count;
+}
+
 /* ---- Windows ------------------------------------------------------------------------------------------------------------- */
 
 /* A look without locks: what may become ours. Plain, and unseen by TSan: whoever acts on it looks again under the lock. */
@@ -352,6 +361,7 @@ static BOOLEAN MiVacateWindow(MI_VACATION *Vacation)
         }
         if (Vacation->Claimed != Vacation->Count && !Vacation->Short)
         {
+            MiForEachSession(MiVacateSession, Vacation);
             MiVacateSpace(Vacation, &MiState.Space->System);
             MiClaimIdleFrames(Vacation);
         }

@@ -90,7 +90,8 @@ static VOID MiTrimTablesBelow(MI_TABLE_TRIM *Trim, PFN_NUMBER Table, ULONG Level
         {
             MiTrimTablesBelow(Trim, Pte.Hard.PageFrameNumber, Level - 1, Va, LastVa);
         }
-        if (Level < MI_TOP_LEVEL || !Trim->Space->System)
+        /* What stands below the entries that spaces share by copying stays. */
+        if (Level < MI_TOP_LEVEL || !Trim->Space->Kernel)
         {
             MiTrimTablePage(Trim, Entry, Va);
         }

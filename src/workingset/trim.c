@@ -5,6 +5,7 @@
  * the exchange that invalidates the entry: a processor that would make the page dirty later has to walk and
  * finds it gone.
  */
+#include "space/session.h"
 #include "workingset/walk.h"
 
 VOID MiBeginTrimBatch(MI_TRIM_BATCH_LIST *Batch, PMI_ADDRESS_SPACE Space)
@@ -169,4 +170,17 @@ SIZE_T MiEmptyWorkingSet(PMI_ADDRESS_SPACE Space)
     MiUnlockSpaceShared(Space, Slot);
     MiTrimPageTables(Space);
     return Removed;
+}
+
+static BOOLEAN MiEmptySessionWorkingSet(PMM_SESSION_SPACE Session, PVOID Context)
+{
+    UNREFERENCED_PARAMETER(Context);
+    MiEmptyWorkingSet(&Session->Space);
+    return TRUE;
+}
+
+VOID MiEmptyKernelWorkingSets(void)
+{
+    MiForEachSession(MiEmptySessionWorkingSet, NULL);
+    MiEmptyWorkingSet(&MiState.Space->System);
 }

@@ -76,6 +76,7 @@ SIZE_T MiTrimRange(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn
 
 /* Empties the working set (not below locked pages). Takes the shared lock itself. */
 SIZE_T MiEmptyWorkingSet(PMI_ADDRESS_SPACE Space);
+VOID MiEmptyKernelWorkingSets(void); /* those of all sessions and of the system; PASSIVE_LEVEL */
 
 /*
  * Takes up to Pages old pages away from the space; one clock pass at most, ageing what was used. Returns

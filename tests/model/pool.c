@@ -36,7 +36,7 @@ typedef struct
 
 static const POOL_TYPE Types[] = { NonPagedPoolNx,        PagedPool,
                                    NonPagedPool,          NonPagedPoolCacheAligned,
-                                   PagedPoolCacheAligned, PagedPoolSession };
+                                   PagedPoolCacheAligned, NonPagedPoolNxCacheAligned };
 
 static BOOLEAN IsPaged(POOL_TYPE Type)
 {

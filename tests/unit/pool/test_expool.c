@@ -6,6 +6,7 @@
 #include "boot.h"
 
 #include "pool/expool.h"
+#include "space/session.h"
 #include "virtual/pagedpool.h"
 
 #define TAG  MI_TAG('T', 'e', 's', 't')
@@ -45,7 +46,11 @@ static void CheckBlock(const UCHAR *Block, SIZE_T Bytes, BOOLEAN CacheAligned)
 
 static void blocks_of_all_sizes_and_types_keep_the_documented_rules(void **State)
 {
+    PEPROCESS Process;
+
     (void)State;
+    assert_int_equal(PsCreateProcessInSession("session", 1, &Process), STATUS_SUCCESS);
+    PsSetThreadProcess(Process);
     for (size_t Type = 0; Type < RTL_NUMBER_OF(Types); Type++)
     {
         UCHAR *Blocks[RTL_NUMBER_OF(Sizes)];
@@ -66,6 +71,8 @@ static void blocks_of_all_sizes_and_types_keep_the_documented_rules(void **State
             ExFreePoolWithTag(Blocks[Index], Index % 2 != 0 ? TAG : 0);
         }
     }
+    PsSetThreadProcess(NULL);
+    ObDereferenceObjectBody(Process);
 }
 
 /* A block whose data would begin where its page ends was taken for a block of the next page. */

@@ -6,6 +6,7 @@
  */
 #include "embed.h"
 #include "nt/ps.h"
+#include "space/session.h"
 
 _Thread_local PNTMM_USER NtmmpCurrentUser;
 
@@ -16,7 +17,8 @@ BOOLEAN NtmmpIsTerminating(PEPROCESS Process)
 
 /* ---- Life and death ------------------------------------------------------------------------------------------------ */
 
-NTMM_ENTRY(NTSTATUS, CreateProcess, (PCSTR Name, PEPROCESS *Process))
+/* SessionId MM_NO_SESSION: in none. */
+static NTSTATUS NtmmpCreateProcess(PCSTR Name, ULONG SessionId, PEPROCESS *Process)
 {
     NTMM_VISIT Visit;
     NTSTATUS Status = NtmmpEnter(&Visit);
@@ -26,7 +28,8 @@ NTMM_ENTRY(NTSTATUS, CreateProcess, (PCSTR Name, PEPROCESS *Process))
     {
         return Status;
     }
-    Status = PsCreateProcessObject(Name, Process);
+    Status = SessionId == MM_NO_SESSION ? PsCreateProcessObject(Name, Process)
+                                        : PsCreateProcessInSession(Name, SessionId, Process);
     if (NT_SUCCESS(Status))
     {
         __atomic_fetch_add(&NtmmMachine.OpenProcesses, 1, __ATOMIC_RELAXED);
@@ -36,6 +39,17 @@ NTMM_ENTRY(NTSTATUS, CreateProcess, (PCSTR Name, PEPROCESS *Process))
                ? Status
                : NtmmpFail(Status, "process %s cannot be created: %s", Name != NULL ? Name : "",
                            NtmmFormatStatus(Status, Text, sizeof(Text)));
+}
+
+NTMM_ENTRY(NTSTATUS, CreateProcess, (PCSTR Name, PEPROCESS *Process))
+{
+    return NtmmpCreateProcess(Name, MM_NO_SESSION, Process);
+}
+
+NTMM_ENTRY(NTSTATUS, CreateProcessInSession, (PCSTR Name, ULONG SessionId, PEPROCESS *Process))
+{
+    return SessionId == MM_NO_SESSION ? NtmmpFail(STATUS_INVALID_PARAMETER, "no session has the number ~0")
+                                      : NtmmpCreateProcess(Name, SessionId, Process);
 }
 
 NTMM_ENTRY(NTSTATUS, TerminateProcess, (PEPROCESS Process, NTSTATUS ExitStatus))

@@ -4,8 +4,10 @@
  * structures have; a debugger that stopped the machine has views of its own (scripts/ntmm.gdb).
  */
 #include "views.h"
+#include "space/session.h"
 #include "translation/kernelstack.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* ---- !vm -------------------------------------------------------------------------------------------------------------- */
@@ -85,10 +87,15 @@ NTMM_ENTRY(VOID, ShowPageLists, (NTMM_PRINT * Print, PVOID Context))
 static VOID NtmmpShowProcess(const NTMM_OUT *Out, PEPROCESS Process)
 {
     PMI_ADDRESS_SPACE Space = &Process->Space;
+    CHAR Session[16] = "none";
 
-    NtmmpPrint(Out, "PROCESS %p  Cid: %04llx  DirBase: %09llx  Image: %s%s\n", (PVOID)Process,
-               Process->UniqueProcessId, (ULONG64)Space->TopLevel << PAGE_SHIFT, Process->ImageFileName,
-               NTMM_READ(Process->Terminating) ? "  (terminated)" : "");
+    if (Process->Session != NULL)
+    {
+        snprintf(Session, sizeof(Session), "%u", Process->Session->SessionId);
+    }
+    NtmmpPrint(Out, "PROCESS %p  SessionId: %s  Cid: %04llx  DirBase: %09llx  Image: %s%s\n", (PVOID)Process,
+               Session, Process->UniqueProcessId, (ULONG64)Space->TopLevel << PAGE_SHIFT,
+               Process->ImageFileName, NTMM_READ(Process->Terminating) ? "  (terminated)" : "");
     NtmmpPrint(Out, "    VadRoot %p  Vads %zu  Threads %d  HandleCount %u\n", (PVOID)Space->VadRoot.Root,
                NTMM_READ(Space->VadCount), NTMM_READ(Process->ActiveThreads),
                ObHandleCount(Process->HandleTable));

@@ -98,6 +98,12 @@ typedef NTSTATUS NTMM_ROUTINE(PVOID Context);
 NTSTATUS NtmmCreateProcess(PCSTR Name, PEPROCESS *Process);
 
 /*
+ * The same in the session SessionId, which begins with its first process and ends with its last. NtmmCreateProcess: in none. Processes that a
+ * process creates are in its session.   STATUS_INVALID_PARAMETER: SessionId is ~0
+ */
+NTSTATUS NtmmCreateProcessInSession(PCSTR Name, ULONG SessionId, PEPROCESS *Process);
+
+/*
  * Runs Routine(Context) on the calling thread as user-mode code of Process, through ordinary pointers. The stack is the
  * caller's. An exception that nobody handles is reported and ends the process. Not from user-mode code.
  *   STATUS_SUCCESS: Routine returned, *ExitStatus is what it returned
@@ -392,6 +398,7 @@ VOID NtmmShowMemory(NTMM_PRINT *Print, PVOID Context);                     /* !v
 VOID NtmmShowPageLists(NTMM_PRINT *Print, PVOID Context);                  /* !memusage */
 VOID NtmmShowPool(NTMM_PRINT *Print, PVOID Context);                       /* !poolused, poolmon */
 VOID NtmmShowProcesses(NTMM_PRINT *Print, PVOID Context);                  /* !process 0 0 */
+VOID NtmmShowSessions(NTMM_PRINT *Print, PVOID Context);                   /* !session, !vm 4 */
 VOID NtmmShowVads(PEPROCESS Process, NTMM_PRINT *Print, PVOID Context);    /* !vad */
 VOID NtmmShowSections(NTMM_PRINT *Print, PVOID Context);                   /* !ca, RAMMap's file summary */
 VOID NtmmShowRegions(PEPROCESS Process, NTMM_PRINT *Print, PVOID Context); /* !address -summary, VMMap */

@@ -596,6 +596,37 @@ static void session_pool_can_be_locked_and_seen_by_all(void **State)
     ObDereferenceObjectBody(Process);
 }
 
+/* Memory of sessions moves out of the way of contiguous allocations, as that of processes does. */
+static void session_pages_move_for_contiguous_memory(void **State)
+{
+    enum
+    {
+        Count = 600
+    };
+    PEPROCESS Process = InSession(1);
+    PHYSICAL_ADDRESS Highest = { .QuadPart = -1 };
+    ULONG *Blocks[Count];
+    PVOID Contiguous;
+
+    (void)State;
+    PsSetThreadProcess(Process);
+    for (ULONG Index = 0; Index < Count; Index++)
+    {
+        Blocks[Index] = ExAllocatePoolWithTag(PagedPoolSession, BYTES, TAG);
+        Fill(Blocks[Index], Index);
+    }
+    Contiguous = MmAllocateContiguousMemory((SIZE_T)8 << 20, Highest); /* half of the machine */
+    assert_non_null(Contiguous);
+    for (ULONG Index = 0; Index < Count; Index++)
+    {
+        Check(Blocks[Index], Index);
+        ExFreePoolWithTag(Blocks[Index], TAG);
+    }
+    MmFreeContiguousMemory(Contiguous);
+    PsSetThreadProcess(NULL);
+    ObDereferenceObjectBody(Process);
+}
+
 /* ---- Failure ---------------------------------------------------------------------------------------------------- */
 
 /* One life of a session, whatever fails. TRUE: nothing did. */
@@ -827,6 +858,7 @@ NATIVE(a_session_keeps_its_working_set_limit)
 NATIVE(the_working_set_manager_trims_sessions)
 NATIVE(views_are_the_sessions)
 NATIVE(session_pool_can_be_locked_and_seen_by_all)
+NATIVE(session_pages_move_for_contiguous_memory)
 NATIVE(every_failure_leaves_nothing_behind)
 NATIVE(two_sessions_run_at_the_same_time)
 NATIVE(sessions_come_and_go_at_the_same_time)
@@ -850,6 +882,7 @@ int main(void)
         TEST(the_working_set_manager_trims_sessions),
         TEST(views_are_the_sessions),
         TEST(session_pool_can_be_locked_and_seen_by_all),
+        TEST(session_pages_move_for_contiguous_memory),
         TEST(every_failure_leaves_nothing_behind),
         TEST(two_sessions_run_at_the_same_time),
         TEST(sessions_come_and_go_at_the_same_time),

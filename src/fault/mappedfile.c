@@ -279,7 +279,7 @@ VOID MiContinueFileReadAhead(PMI_FAULT Fault)
 /* ---- Mapping around ------------------------------------------------------------------------------------ */
 
 /* One neighbour; its prototype's page and the page table are locked. FALSE: it cannot be mapped without work. */
-static BOOLEAN MiMapNeighbour(PMI_FAULT Fault, PMMPTE PointerPte, PMMPTE Prototype, ULONG64 Dirty)
+static BOOLEAN MiMapNeighbour(PMI_FAULT Fault, PMMPTE PointerPte, PMMPTE Prototype)
 {
     MMPTE Template = Fault->Pte;
     MMPTE Proto = MiReadPte(Prototype);
@@ -310,7 +310,7 @@ static BOOLEAN MiMapNeighbour(PMI_FAULT Fault, PMMPTE PointerPte, PMMPTE Prototy
         MiMakePrototypeValid(Prototype, Pfn);
     }
     Pte = MiMakeValidPte(MiPfnFrame(Pfn), Fault->Protection, !Fault->Space->Kernel);
-    Pte.Long |= MM_PTE_SHARED | Dirty;
+    Pte.Long |= MM_PTE_SHARED;
     MiWritePte(PointerPte, Pte);
     MiUnlockPfn(Pfn);
     MiIncrementPageTableShare(PointerPte);
@@ -346,41 +346,6 @@ static ULONG MiResidentWindow(PMI_FAULT Fault)
     return 2 * Last < MI_FILE_AROUND_ALL ? 2 * Last : MI_FILE_AROUND_ALL;
 }
 
-/*
- * How many of the next Count pages a writer who goes on in order will write: no more than he has written without a gap up to here. They are made dirty with
- * the first of them, which saves a fault for each; of pages that he leaves out in the end the file gets what it has. The entries before are looked
- * at without their lock: a hint. Page tables stay while the space is locked.
- */
-static ULONG MiPredictWrites(PMI_FAULT Fault, ULONG Count)
-{
-    PMMPTE Entry = Fault->PointerPte;
-    ULONG_PTR Va = Fault->Va;
-    ULONG Written = 0;
-
-    if (Fault->Access != MiAccessWrite || !MiIsWritable(Fault->Protection) ||
-        MiIsCopyOnWrite(Fault->Protection) || MiReadPte(Entry).Hard.Dirty == 0)
-    {
-        return 0;
-    }
-    while (Written < Count && Va >> PAGE_SHIFT > Fault->Vad->StartingVpn)
-    {
-        BOOLEAN First = ((ULONG_PTR)Entry & (PAGE_SIZE - 1)) == 0;
-
-        Va -= PAGE_SIZE;
-        Entry--;
-        if (First && MiWalk(Fault->Space->TopLevel, Va, &Entry) != 0)
-        {
-            break;
-        }
-        if (!MiReadPte(Entry).Hard.Valid || !MiReadPte(Entry).Hard.Dirty)
-        {
-            break;
-        }
-        Written++;
-    }
-    return Written;
-}
-
 /* Pages before the fault's own in the block that was just read for it: same table, view and block. */
 static ULONG MiMapBefore(PMI_FAULT Fault, PMMPTE Prototype)
 {
@@ -391,7 +356,7 @@ static ULONG MiMapBefore(PMI_FAULT Fault, PMMPTE Prototype)
 
     Limit = Limit < InTable ? Limit : InTable;
     Limit = Vpn - Fault->Vad->StartingVpn < Limit ? (ULONG)(Vpn - Fault->Vad->StartingVpn) : Limit;
-    while (Count < Limit && MiMapNeighbour(Fault, Fault->PointerPte - Count - 1, Prototype - Count - 1, 0))
+    while (Count < Limit && MiMapNeighbour(Fault, Fault->PointerPte - Count - 1, Prototype - Count - 1))
     {
         Count++;
     }
@@ -404,7 +369,7 @@ VOID MiMapFileAround(PMI_FAULT Fault, PMMPTE Prototype, BOOLEAN InOrder)
     BOOLEAN Jumped = Fault->JustRead && Fault->Jumped;
     ULONG Before = 0;
     ULONG Count = 1;
-    ULONG Limit, Writes;
+    ULONG Limit;
 
     if (Fault->Vad == NULL || Fault->Space->WriteWatchCount != 0 ||
         __atomic_load_n(&Fault->Space->Vm.MaximumHard, __ATOMIC_RELAXED) ||
@@ -422,9 +387,7 @@ VOID MiMapFileAround(PMI_FAULT Fault, PMMPTE Prototype, BOOLEAN InOrder)
     }
     Fault->GoesOn = InOrder && !Jumped;
     Limit = MiAroundLimit(Fault, InOrder ? MI_FILE_AROUND_FAR : MiResidentWindow(Fault));
-    Writes = MiPredictWrites(Fault, Limit - 1);
-    while (Count < Limit && MiMapNeighbour(Fault, &Fault->PointerPte[Count], &Prototype[Count],
-                                           Count <= Writes ? MM_PTE_DIRTY : 0))
+    while (Count < Limit && MiMapNeighbour(Fault, &Fault->PointerPte[Count], &Prototype[Count]))
     {
         Count++;
     }

@@ -126,7 +126,7 @@ static VOID MiAddImageNeighbours(PMI_FAULT Fault, PMMINPAGE_SUPPORT InPage, PSUB
         {
             return;
         }
-        MiPfn(Frame)->e1.ReadAhead = 1;
+        MiMarkReadAhead(MiPfn(Frame));
         MiAddToRead(InPage, &Prototype[Index], MiImageOriginalPte(Subsection), Frame, TRUE,
                     MiPagePriority(Fault));
         MiCount(ReadAheadPages);

@@ -55,10 +55,7 @@ static VOID MiAddFilePages(PMMINPAGE_SUPPORT InPage, PCONTROL_AREA ControlArea, 
         {
             if (Ahead)
             {
-                MMPFNENTRY Entry = MiReadPfnEntry(MiPfn(Frame + Index));
-
-                Entry.ReadAhead = 1;
-                MiWritePfnEntry(MiPfn(Frame + Index), Entry);
+                MiMarkReadAhead(MiPfn(Frame + Index));
                 MiCount(ReadAheadPages);
             }
             MiAddToRead(InPage, &Prototype[Added], MiFilePte(ControlArea), Frame + Index, TRUE, Priority);

@@ -121,7 +121,7 @@ static VOID MiAddReadAhead(PMI_FAULT Fault, PMMINPAGE_SUPPORT InPage, PMMPTE Poi
         {
             return;
         }
-        MiPfn(Frame)->e1.ReadAhead = 1;
+        MiMarkReadAhead(MiPfn(Frame));
         MiAddToRead(InPage, &PointerPte[Index], Next, Frame, FALSE, MiPagePriority(Fault));
         MiCount(ReadAheadPages);
     }

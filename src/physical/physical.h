@@ -274,6 +274,15 @@ static FORCEINLINE VOID MiWritePfnEntry(PMMPFN Pfn, MMPFNENTRY Entry)
     __atomic_store_n((volatile USHORT *)(PVOID)&Pfn->e1, u.Value, __ATOMIC_RELEASE);
 }
 
+/* A new frame, the caller's own, comes along in a read for which nobody has asked. */
+static FORCEINLINE VOID MiMarkReadAhead(PMMPFN Pfn)
+{
+    MMPFNENTRY Entry = MiReadPfnEntry(Pfn);
+
+    Entry.ReadAhead = 1;
+    MiWritePfnEntry(Pfn, Entry);
+}
+
 /* The page that holds a PTE: its descriptor carries the PTE lock. */
 static FORCEINLINE PMMPFN MiPtePage(const volatile MMPTE *PointerPte)
 {
@@ -451,10 +460,13 @@ static FORCEINLINE BOOLEAN MiCountsShares(const volatile MMPTE *PointerPte)
     return (__atomic_load_n(&MiPtePage(PointerPte)->Lock, __ATOMIC_RELAXED) & MI_PFN_COUNTS_SHARES) != 0;
 }
 
-/* The frame holds PTEs from now on; until it is taken from its owner or freed. */
+/* The frame holds PTEs from now on; until it is taken from its owner or freed. Its own frame, or locked. */
 static FORCEINLINE VOID MiMarkPageTable(PMMPFN Pfn)
 {
-    Pfn->e1.PageTable = 1;
+    MMPFNENTRY Entry = MiReadPfnEntry(Pfn);
+
+    Entry.PageTable = 1;
+    MiWritePfnEntry(Pfn, Entry);
     __atomic_fetch_or(&Pfn->Lock, MI_PFN_COUNTS_SHARES, __ATOMIC_RELAXED);
 }
 

@@ -5,6 +5,7 @@
 VOID MiLinkPageTable(PMMPTE Parent, PFN_NUMBER Frame, BOOLEAN User)
 {
     PMMPFN Pfn = MiPfn(Frame);
+    MMPFNENTRY Entry;
     MMPTE Pte = { .Long = MM_PTE_VALID | MM_PTE_DIRTY1 | MM_PTE_WRITE | MM_PTE_ACCESSED | MM_PTE_DIRTY |
                           (User ? MM_PTE_OWNER : 0) | ((ULONG64)Frame << MM_PTE_FRAME_SHIFT) };
 
@@ -13,7 +14,9 @@ VOID MiLinkPageTable(PMMPTE Parent, PFN_NUMBER Frame, BOOLEAN User)
     Pfn->PteAddress = Parent;
     Pfn->OriginalPte = MiMakeDemandZeroPte(MM_READWRITE);
     MiMarkPageTable(Pfn);
-    Pfn->e1.Modified = 1; /* its contents are what the kernel wrote: there is no other copy */
+    Entry = MiReadPfnEntry(Pfn);
+    Entry.Modified = 1; /* its contents are what the kernel wrote: there is no other copy */
+    MiWritePfnEntry(Pfn, Entry);
     MiIncrementPageTableShare(Parent);
     MiAddUsedEntries(Parent, 1);
     MiWritePte(Parent, Pte);
@@ -91,6 +94,7 @@ ULONG MiDeleteEmptyPageTables(PFN_NUMBER TopLevel, PMMPTE PointerPte, ULONG_PTR 
 static PFN_NUMBER MiAllocateTopLevel(void)
 {
     PFN_NUMBER Frame = MiAllocatePage(MI_PAGE_ZEROED);
+    MMPFNENTRY Entry;
     PMMPFN Pfn;
 
     if (Frame == 0)
@@ -101,7 +105,9 @@ static PFN_NUMBER MiAllocateTopLevel(void)
     Pfn->u1.ShareCount = 1;
     Pfn->u1.UsedPageTableEntries = 0;
     MiMarkPageTable(Pfn);
-    Pfn->e1.Kernel = 1;
+    Entry = MiReadPfnEntry(Pfn);
+    Entry.Kernel = 1;
+    MiWritePfnEntry(Pfn, Entry);
     return Frame;
 }
 

@@ -110,7 +110,7 @@ ULONG64 HostReadDevice(ULONG64 PhysicalAddress, ULONG Bytes)
     HOST_DEVICE Device = HostCopyDevice((PFN_NUMBER)(PhysicalAddress >> PAGE_SHIFT));
     ULONG64 Mask = Bytes >= sizeof(ULONG64) ? ~0ull : (1ull << (Bytes * 8)) - 1;
 
-    HostCount(&HostMachine.Counters.DeviceReads, 1);
+    HostCount(&HostCounters()->DeviceReads, 1);
     return Device.Read == NULL
                ? Mask
                : Device.Read(Device.Context, PhysicalAddress - ((ULONG64)Device.BasePage << PAGE_SHIFT),
@@ -123,7 +123,7 @@ VOID HostWriteDevice(ULONG64 PhysicalAddress, ULONG Bytes, ULONG64 Value)
     HOST_DEVICE Device = HostCopyDevice((PFN_NUMBER)(PhysicalAddress >> PAGE_SHIFT));
     ULONG64 Mask = Bytes >= sizeof(ULONG64) ? ~0ull : (1ull << (Bytes * 8)) - 1;
 
-    HostCount(&HostMachine.Counters.DeviceWrites, 1);
+    HostCount(&HostCounters()->DeviceWrites, 1);
     if (Device.Write != NULL)
     {
         Device.Write(Device.Context, PhysicalAddress - ((ULONG64)Device.BasePage << PAGE_SHIFT), Bytes,

@@ -185,7 +185,7 @@ static VOID HostRaise(const HOST_FAULT *Fault, EXCEPTION_RECORD *Record)
     {
         Record->ExceptionAddress = (PVOID)Fault->Context->uc_mcontext.gregs[REG_RIP];
     }
-    HostCount(&HostMachine.Counters.Exceptions, 1);
+    HostCount(&HostCounters()->Exceptions, 1);
     if (KiQueryExceptionScope() != KiExceptionFramed)
     {
         HostReport(Fault, Record);
@@ -254,7 +254,7 @@ static VOID HostResolveFault(const HOST_FAULT *Fault)
             HostRaiseFault(Fault, STATUS_ACCESS_VIOLATION, Fault->Address);
             return;
         }
-        HostCount(&HostMachine.Counters.PageFaults, 1);
+        HostCount(&HostCounters()->PageFaults, 1);
         Record.ExceptionAddress = (PVOID)Fault->Context->uc_mcontext.gregs[REG_RIP];
         Status = MmAccessFault(Fault->Access | (Fill == HostFillDenied ? PORT_FAULT_PRESENT : 0),
                                (PVOID)Fault->Address, Fault->Mode, &Record);
@@ -333,7 +333,7 @@ static void HostFaultHandler(int Signal, siginfo_t *Info, void *Context)
     switch (HostClassify(&Fault))
     {
     case HostTargetPaged:
-        HostCount(&HostMachine.Counters.Signals, 1);
+        HostCount(&HostCounters()->Signals, 1);
         if (HostIsSystemAddress((ULONG_PTR)Interrupted->uc_mcontext.gregs[REG_RSP]))
         {
             KiCheckTrapStack((ULONG_PTR)Interrupted->uc_mcontext.gregs[REG_RSP], Fault.Address,
@@ -355,7 +355,7 @@ static void HostFaultHandler(int Signal, siginfo_t *Info, void *Context)
         }
         break;
     case HostTargetInvalid:
-        HostCount(&HostMachine.Counters.Signals, 1);
+        HostCount(&HostCounters()->Signals, 1);
         HostRaiseFault(&Fault, STATUS_ACCESS_VIOLATION, Fault.Address);
         break;
     default:

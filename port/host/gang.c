@@ -142,7 +142,7 @@ static VOID HostLoad(PFN_NUMBER Space)
     {
         HostLoadNativeSpace(Space);
         HostGang.Loaded = Space;
-        HostCount(&HostMachine.Counters.GangSwitches, 1);
+        HostCount(&HostCounters()->GangSwitches, 1);
         Now = PortQueryClock();
     }
     HostGang.SliceEnd = Now + (Now - Start) * 4 + (ULONG64)HostMachine.Parameters.TimeSlice * 1000;
@@ -209,7 +209,7 @@ static VOID HostPreemptGang(void)
         __atomic_store_n(&Local->Preempt, 1, __ATOMIC_RELEASE);
         HostSystemCall(SYS_tgkill, (ULONG_PTR)HostGang.ProcessId, (ULONG_PTR)Local->Tid,
                        (ULONG_PTR)HOST_PREEMPT_SIGNAL, 0, 0, 0);
-        HostCount(&HostMachine.Counters.GangPreemptions, 1);
+        HostCount(&HostCounters()->GangPreemptions, 1);
     }
 #if defined(NTMM_TSAN)
     PortFlushTb(HostGang.Loaded, NULL, 0);
@@ -221,7 +221,7 @@ static VOID HostWaitForTurn(void)
 {
     ULONG64 Timeout = (ULONG64)HostMachine.Parameters.TimeSlice * 1000;
 
-    HostCount(&HostMachine.Counters.GangWaits, 1);
+    HostCount(&HostCounters()->GangWaits, 1);
     while (__atomic_load_n(&HostLocal.Wake, __ATOMIC_ACQUIRE) == 0)
     {
         ULONG64 Now;

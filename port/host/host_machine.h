@@ -140,6 +140,13 @@ typedef struct _HOST_DEVICE
     PVOID Context;
 } HOST_DEVICE;
 
+#define HOST_COUNTER_STRIPES 8
+
+typedef struct _HOST_COUNTER_STRIPE
+{
+    _Alignas(128) HOST_COUNTERS Counters; /* atomic; 128: processors fetch lines in pairs */
+} HOST_COUNTER_STRIPE;
+
 typedef struct _HOST_MACHINE
 {
     BOOLEAN Running;
@@ -155,10 +162,16 @@ typedef struct _HOST_MACHINE
     BOOLEAN Crowded;      /* Linux would use holes in the windows for itself: leave none */
     ULONG OccupiedCount;  /* ranges inside the user window; ascending, disjoint */
     PORT_ADDRESS_RANGE Occupied[HOST_MAXIMUM_OCCUPIED];
-    HOST_COUNTERS Counters;
+    HOST_COUNTER_STRIPE Counters[HOST_COUNTER_STRIPES];
 } HOST_MACHINE;
 
 extern HOST_MACHINE HostMachine;
+
+/* The counters that the calling thread adds to: with two threads on one line every event would cost its transfer. */
+static inline HOST_COUNTERS *HostCounters(VOID)
+{
+    return &HostMachine.Counters[(ULONG)HostLocal.Tid % HOST_COUNTER_STRIPES].Counters;
+}
 
 static inline VOID HostCount(ULONG64 *Counter, ULONG64 Amount)
 {

@@ -381,13 +381,19 @@ VOID PortPrepareFrames(PFN_NUMBER PageFrame, PFN_NUMBER Count)
 
 VOID HostQueryCounters(HOST_COUNTERS *Counters)
 {
-    const ULONG64 *Source = (const ULONG64 *)&HostMachine.Counters;
     ULONG64 *Target = (ULONG64 *)Counters;
+    ULONG Stripe;
     SIZE_T Index;
 
-    for (Index = 0; Index < sizeof(HOST_COUNTERS) / sizeof(ULONG64); Index += 1)
+    *Counters = (HOST_COUNTERS){ .Signals = 0 };
+    for (Stripe = 0; Stripe < HOST_COUNTER_STRIPES; Stripe += 1)
     {
-        Target[Index] = __atomic_load_n(&Source[Index], __ATOMIC_RELAXED);
+        const ULONG64 *Source = (const ULONG64 *)&HostMachine.Counters[Stripe].Counters;
+
+        for (Index = 0; Index < sizeof(HOST_COUNTERS) / sizeof(ULONG64); Index += 1)
+        {
+            Target[Index] += __atomic_load_n(&Source[Index], __ATOMIC_RELAXED);
+        }
     }
     Counters->Mappings = HostQueryMappings(&Counters->MaximumMappings);
 }

@@ -280,7 +280,7 @@ static NTSTATUS HostSimOpen(PHOST_SIM Sim, ULONG_PTR Address, ULONG Access, PUCH
         {
             return STATUS_SUCCESS;
         }
-        HostCount(&HostMachine.Counters.SimPageFaults, 1);
+        HostCount(&HostCounters()->SimPageFaults, 1);
         *Record = (EXCEPTION_RECORD){ .ExceptionAddress = NULL };
         Status =
             MmAccessFault(Access | (Present ? PORT_FAULT_PRESENT : 0), (PVOID)Address, *Sim->Mode, Record);

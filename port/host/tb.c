@@ -80,9 +80,9 @@ static VOID HostLoadWide(HOST_WINDOW *Window, SIZE_T Page, const HOST_TRANSLATIO
     Above = HostCountUnloaded(Window, Page, TRUE, Above, Record);
     HostLoadPages(Window, Page - Below, (SIZE_T)Below + 1 + Above, Translation->Frame - Below,
                   Translation->Protection, TRUE);
-    HostCount(&HostMachine.Counters.Fills, 1);
-    HostCount(&HostMachine.Counters.PagesFilled, (ULONG64)Below + 1 + Above);
-    HostCount(&HostMachine.Counters.PagesWide, (ULONG64)Below + Above);
+    HostCount(&HostCounters()->Fills, 1);
+    HostCount(&HostCounters()->PagesFilled, (ULONG64)Below + 1 + Above);
+    HostCount(&HostCounters()->PagesWide, (ULONG64)Below + Above);
 }
 
 /*
@@ -100,7 +100,7 @@ static BOOLEAN HostIsLoaded(const HOST_WINDOW *Window, SIZE_T Page, const HOST_T
         return FALSE;
     }
     HostLocal.LastSpurious = Address;
-    HostCount(&HostMachine.Counters.FillsSpurious, 1);
+    HostCount(&HostCounters()->FillsSpurious, 1);
     return TRUE;
 }
 
@@ -175,7 +175,7 @@ static SIZE_T HostFillRun(HOST_WINDOW *Window, ULONG_PTR Address, SIZE_T Pages, 
         }
     }
     HostLoadPages(Window, Page, Count, First.Frame, First.Protection, FALSE);
-    HostCount(&HostMachine.Counters.PagesHinted, Count);
+    HostCount(&HostCounters()->PagesHinted, Count);
     return Count;
 }
 
@@ -215,7 +215,7 @@ static VOID HostEmitSweep(HOST_SWEEP *Sweep)
 {
     if (Sweep->First != Sweep->End && Sweep->Holes)
     {
-        HostCount(&HostMachine.Counters.FlushCalls, 1);
+        HostCount(&HostCounters()->FlushCalls, 1);
         HostForgetPages(Sweep->Window, Sweep->First, Sweep->End);
     }
     else if (Sweep->First != Sweep->End)
@@ -259,7 +259,7 @@ static BOOLEAN HostMayMerge(HOST_SWEEP *Sweep, SIZE_T First)
         return FALSE;
     }
     Sweep->Holes = Holes;
-    HostCount(&HostMachine.Counters.PagesFlushedAlong, Lost);
+    HostCount(&HostCounters()->PagesFlushedAlong, Lost);
     return TRUE;
 }
 
@@ -291,7 +291,7 @@ static VOID HostSweepRange(HOST_SWEEP *Sweep, SIZE_T Page, SIZE_T End)
         }
         Sweep->End = Page;
     }
-    HostCount(&HostMachine.Counters.FlushRangesIdle, !Found);
+    HostCount(&HostCounters()->FlushRangesIdle, !Found);
 }
 
 /* The part of Range inside the window, in pages. */
@@ -340,7 +340,7 @@ static VOID HostSweepWindow(HOST_WINDOW *Window, const PORT_TB_RANGE *Ranges, UL
             HostSweepRange(&Sweep, Page, End);
         }
     }
-    HostCount(&HostMachine.Counters.FlushRangesIdle, Count - Index);
+    HostCount(&HostCounters()->FlushRangesIdle, Count - Index);
     HostEmitSweep(&Sweep);
 }
 
@@ -376,8 +376,8 @@ static VOID HostFlushRanges(PFN_NUMBER TopLevel, const PORT_TB_RANGE *Ranges, UL
 
 VOID PortFlushTb(PFN_NUMBER TopLevel, const PORT_TB_RANGE *Ranges, ULONG Count)
 {
-    HostCount(&HostMachine.Counters.Flushes, 1);
-    HostCount(&HostMachine.Counters.FlushRanges, Ranges == NULL ? 1 : Count);
+    HostCount(&HostCounters()->Flushes, 1);
+    HostCount(&HostCounters()->FlushRanges, Ranges == NULL ? 1 : Count);
     if (Ranges != NULL)
     {
         HostFlushRanges(TopLevel, Ranges, Count);
@@ -427,7 +427,7 @@ VOID HostLoadNativeSpace(PFN_NUMBER TopLevel)
         }
         HostTb.User.Space = TopLevel;
         HostTb.Session.Space = TopLevel;
-        HostCount(&HostMachine.Counters.WindowFlushes, 1);
+        HostCount(&HostCounters()->WindowFlushes, 1);
     }
     HostReleaseLock(&HostTb.Lock);
 }

@@ -204,7 +204,7 @@ static VOID HostEmptyGiga(HOST_WINDOW *Window, SIZE_T Giga)
             continue;
         }
         Result = HostRemoveMappings(Window, First * HOST_REGION_PAGES, Region * HOST_REGION_PAGES);
-        HostCount(&HostMachine.Counters.FlushCalls, 1);
+        HostCount(&HostCounters()->FlushCalls, 1);
         if (Result != 0)
         {
             HostFatal("emptying a window failed", HostAddressOf(Window, First * HOST_REGION_PAGES),
@@ -212,7 +212,7 @@ static VOID HostEmptyGiga(HOST_WINDOW *Window, SIZE_T Giga)
         }
     }
     HostDiscardRecords(Window, Giga);
-    HostCount(&HostMachine.Counters.PagesFlushed, Window->Gigas[Giga].Loaded);
+    HostCount(&HostCounters()->PagesFlushed, Window->Gigas[Giga].Loaded);
     Window->Gigas[Giga].Loaded = 0;
     Window->Gigas[Giga].Mapped = 0;
 }
@@ -241,7 +241,7 @@ VOID HostEmptyWindow(HOST_WINDOW *Window)
  */
 static VOID HostUnloadTheHardWay(HOST_WINDOW *Window)
 {
-    HostCount(&HostMachine.Counters.PagesEvicted, Window->Loaded);
+    HostCount(&HostCounters()->PagesEvicted, Window->Loaded);
     HostEmptyWindow(Window);
 }
 
@@ -250,7 +250,7 @@ VOID HostUnloadPages(HOST_WINDOW *Window, SIZE_T Page, SIZE_T End)
     ULONG_PTR Address = HostNativeAddressOf(Window, Page);
     long Result = HostProtect(Address, (End - Page) << PAGE_SHIFT, PROT_NONE);
 
-    HostCount(&HostMachine.Counters.FlushCalls, 1);
+    HostCount(&HostCounters()->FlushCalls, 1);
     if (Result == -ENOMEM)
     {
         HostUnloadTheHardWay(Window);
@@ -260,7 +260,7 @@ VOID HostUnloadPages(HOST_WINDOW *Window, SIZE_T Page, SIZE_T End)
     {
         HostFatal("taking a mapping away failed", Address, (ULONG64)-Result);
     }
-    HostCount(&HostMachine.Counters.PagesFlushed, HostChangeRecords(Window, Page, End, HostChangeDormant, 0));
+    HostCount(&HostCounters()->PagesFlushed, HostChangeRecords(Window, Page, End, HostChangeDormant, 0));
 }
 
 VOID HostForgetPages(HOST_WINDOW *Window, SIZE_T Page, SIZE_T End)
@@ -277,7 +277,7 @@ VOID HostForgetPages(HOST_WINDOW *Window, SIZE_T Page, SIZE_T End)
                 HostUnloadTheHardWay(Window);
                 return;
             }
-            HostCount(&HostMachine.Counters.PagesFlushed,
+            HostCount(&HostCounters()->PagesFlushed,
                       HostChangeRecords(Window, Page, Next, HostChangeRemove, 0));
         }
         Page = Next;
@@ -309,7 +309,7 @@ static VOID HostEvict(HOST_WINDOW *Window, SIZE_T Keep)
                 HostUnloadTheHardWay(Window);
                 return;
             }
-            HostCount(&HostMachine.Counters.PagesEvicted,
+            HostCount(&HostCounters()->PagesEvicted,
                       HostChangeRecords(Window, Page, Page + HOST_REGION_PAGES, HostChangeRemove, 0));
         }
         Seen += Step;
@@ -356,7 +356,7 @@ VOID HostLoadPages(HOST_WINDOW *Window, SIZE_T Page, SIZE_T Count, PFN_NUMBER Fr
     if (SameFrames)
     {
         Result = HostProtect(Address, Count << PAGE_SHIFT, HostNativeProtection(Protection));
-        HostCount(&HostMachine.Counters.FillsRevived, Result == 0);
+        HostCount(&HostCounters()->FillsRevived, Result == 0);
     }
     if (Result != 0)
     {

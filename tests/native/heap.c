@@ -542,6 +542,18 @@ typedef struct _THREAD_TEST
 
 #define PLACES 64u
 
+/*
+ * Processes in which every other pair of threads has its stack in NT memory. TSan's runtime would fault on such a stack while it holds locks
+ * of its own. ASan has one shadow for all processes: two stacks at the same address would mark each other's frames.
+ */
+#if defined(NTMM_TSAN)
+#define STACK_PROCESSES 0
+#elif defined(NTMM_ASAN)
+#define STACK_PROCESSES 1
+#else
+#define STACK_PROCESSES 2
+#endif
+
 static NTSTATUS ThreadMain(PVOID Context)
 {
     THREAD_TEST *Test = Context;
@@ -588,10 +600,7 @@ static void threads_and_processes_use_their_heaps_at_once(void **state)
 
         Tests[Index] = (THREAD_TEST){ Shared[Index % 2], Index, ROUNDS };
         Parameters.Context = &Tests[Index];
-#if !defined(NTMM_TSAN) /* its runtime would fault on such a stack while it holds locks of its own */
-        /* Every other pair on a stack in NT memory. */
-        Parameters.StackReserve = Index & 2 ? MIB : 0;
-#endif
+        Parameters.StackReserve = Index % 4 >= 2 && (int)(Index % 2) < STACK_PROCESSES ? MIB : 0;
         assert_int_equal(NtmmCreateThread(Processes[Index % 2], &Parameters, &Threads[Index]),
                          STATUS_SUCCESS);
     }

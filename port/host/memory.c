@@ -327,6 +327,19 @@ static long HostMapSparse(SIZE_T Bytes)
     return Address;
 }
 
+/*
+ * Linux orders a munmap before the mmap that gets the same addresses. ThreadSanitizer does not see the system calls, so it is told.
+ */
+#if defined(NTMM_TSAN)
+void __tsan_acquire(void *Address);
+void __tsan_release(void *Address);
+#define HOST_BOOT_MEMORY_TAKEN() __tsan_acquire(&HostMachine)
+#define HOST_BOOT_MEMORY_GIVEN() __tsan_release(&HostMachine)
+#else
+#define HOST_BOOT_MEMORY_TAKEN() ((void)0)
+#define HOST_BOOT_MEMORY_GIVEN() ((void)0)
+#endif
+
 PVOID PortAllocateBootMemory(SIZE_T Bytes)
 {
     long Address;
@@ -337,11 +350,13 @@ PVOID PortAllocateBootMemory(SIZE_T Bytes)
     {
         Address = HostMapSparse(Bytes);
     }
+    HOST_BOOT_MEMORY_TAKEN();
     return Address > 0 ? (PVOID)Address : NULL;
 }
 
 VOID PortFreeBootMemory(PVOID Address, SIZE_T Bytes)
 {
+    HOST_BOOT_MEMORY_GIVEN();
     HostUnmap((ULONG_PTR)Address, (Bytes + PAGE_SIZE - 1) & ~(SIZE_T)(PAGE_SIZE - 1));
 }
 

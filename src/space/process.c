@@ -38,19 +38,21 @@ static VOID PspUnlink(PLIST_ENTRY Entry)
     }
 }
 
+/* Among the processes last: from then on others find it, and may end it. */
 static VOID PspListProcess(PEPROCESS Process)
 {
     MI_SPACE_STATE *State = MiState.Space;
-    KIRQL OldIrql = PspLockProcessList();
+    KIRQL OldIrql;
 
-    InsertTailList(&State->ProcessList, &Process->ActiveProcessLinks);
-    PspUnlockProcessList(OldIrql);
     if (Process->Space.TopLevel != 0)
     {
         OldIrql = KiAcquireSpinLock(&State->WorkingSetListLock);
         InsertTailList(&State->WorkingSetList, &Process->Space.Vm.WorkingSetLinks);
         KiReleaseSpinLock(&State->WorkingSetListLock, OldIrql);
     }
+    OldIrql = PspLockProcessList();
+    InsertTailList(&State->ProcessList, &Process->ActiveProcessLinks);
+    PspUnlockProcessList(OldIrql);
 }
 
 static VOID PspUnlistWorkingSet(PEPROCESS Process)

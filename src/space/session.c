@@ -288,19 +288,21 @@ NTSTATUS MmSessionCreate(ULONG SessionId, PMM_SESSION_SPACE *Session)
 static VOID MiUnlistSession(PMM_SESSION_SPACE Session)
 {
     MI_SPACE_STATE *State = MiState.Space;
-    KIRQL OldIrql;
+    KIRQL OldIrql = KiAcquireSpinLock(&State->SessionLock);
+    BOOLEAN Listed = !IsListEmpty(&Session->Links);
 
-    if (IsListEmpty(&Session->Links))
+    if (Listed)
     {
-        return; /* never listed */
+        RemoveEntryList(&Session->Links);
     }
-    OldIrql = KiAcquireSpinLock(&State->WorkingSetListLock);
-    RemoveEntryList(&Session->Space.Vm.WorkingSetLinks);
-    KiReleaseSpinLock(&State->WorkingSetListLock, OldIrql);
-    OldIrql = KiAcquireSpinLock(&State->SessionLock);
-    RemoveEntryList(&Session->Links);
     KiReleaseSpinLock(&State->SessionLock, OldIrql);
-    __atomic_fetch_sub(&State->SessionCount, 1, __ATOMIC_RELAXED);
+    if (Listed)
+    {
+        OldIrql = KiAcquireSpinLock(&State->WorkingSetListLock);
+        RemoveEntryList(&Session->Space.Vm.WorkingSetLinks);
+        KiReleaseSpinLock(&State->WorkingSetListLock, OldIrql);
+        __atomic_fetch_sub(&State->SessionCount, 1, __ATOMIC_RELAXED);
+    }
 }
 
 /* Drivers that hold something of the session in its last moment held it too long: documented bug checks, parameters included. */

@@ -139,10 +139,9 @@ static BOOLEAN MiIsPurgeable(PMMPTE Prototype)
 
 BOOLEAN MiPurgeSegmentPages(PCONTROL_AREA ControlArea, ULONG64 FirstPage, ULONG64 Pages)
 {
-    ULONG64 End = ControlArea->Segment->TotalNumberOfPtes;
+    ULONG64 End = MiSegmentPagesEnd(ControlArea->Segment, FirstPage, Pages);
     BOOLEAN All = TRUE;
 
-    End = FirstPage > End || Pages < End - FirstPage ? FirstPage + Pages : End;
     while (FirstPage < End)
     {
         ULONG64 Stop = (FirstPage | (MI_CHUNK_PAGES - 1)) + 1;

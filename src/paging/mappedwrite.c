@@ -354,7 +354,7 @@ static VOID MiSettleFlushWrite(MI_FLUSH *Flush, PMI_MAPPED_WRITE Write)
 
 NTSTATUS MiFlushSegmentPages(PCONTROL_AREA ControlArea, ULONG64 FirstPage, ULONG64 Pages)
 {
-    ULONG64 End = __atomic_load_n(&ControlArea->Segment->TotalNumberOfPtes, __ATOMIC_RELAXED);
+    ULONG64 End = MiSegmentPagesEnd(ControlArea->Segment, FirstPage, Pages);
     MI_FLUSH Flush;
 
     Flush.ControlArea = ControlArea;
@@ -364,7 +364,6 @@ NTSTATUS MiFlushSegmentPages(PCONTROL_AREA ControlArea, ULONG64 FirstPage, ULONG
     {
         Flush.Writes[Index].Started = FALSE;
     }
-    End = FirstPage > End || Pages < End - FirstPage ? FirstPage + Pages : End;
     while (FirstPage < End)
     {
         PMI_MAPPED_WRITE Write = &Flush.Writes[Flush.Next];

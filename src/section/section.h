@@ -199,6 +199,14 @@ VOID MiForEachChunk(PSEGMENT Segment, BOOLEAN (*Routine)(PMI_PROTOTYPE_CHUNK Chu
 /* Frees nodes and chunks; their frames are gone. */
 VOID MiFreeChunks(PSEGMENT Segment);
 
+/* Where Pages pages from FirstPage on end, as far as the segment has them: not behind FirstPage if it has none of them. */
+static FORCEINLINE ULONG64 MiSegmentPagesEnd(const SEGMENT *Segment, ULONG64 FirstPage, ULONG64 Pages)
+{
+    ULONG64 Total = __atomic_load_n(&Segment->TotalNumberOfPtes, __ATOMIC_RELAXED);
+
+    return FirstPage < Total && Pages < Total - FirstPage ? FirstPage + Pages : Total;
+}
+
 /*
  * The kind of a prototype PTE that a frame points back to: of a section (its page counts the frames behind its entries like a page
  * table does) or of a clone. The frame (or the page of the prototype) is locked.

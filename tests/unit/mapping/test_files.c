@@ -519,6 +519,23 @@ static void a_mapped_file_is_not_made_shorter(void)
     NtClose(file);
 }
 
+/* Somebody on Linux made the file longer than the segment that the machine has for it. */
+static void a_file_that_somebody_made_longer_is_made_shorter(void)
+{
+    HANDLE file;
+    UCHAR byte;
+
+    make_file(10 * PAGE_SIZE);
+    file = open_file();
+    assert_int_equal(read_at(file, 5, &byte, 1), STATUS_SUCCESS);
+    assert_int_equal(truncate(Path, 100 * PAGE_SIZE), 0);
+    assert_int_equal(set_end(file, 60 * PAGE_SIZE + 7), STATUS_SUCCESS);
+    assert_int_equal(size_on_disk(), 60 * PAGE_SIZE + 7);
+    assert_int_equal(read_at(file, 5, &byte, 1), STATUS_SUCCESS);
+    assert_int_equal(byte, pattern(5));
+    NtClose(file);
+}
+
 /* What a view wrote behind the end does not become data when the file grows. */
 static void growth_brings_zeros(void)
 {
@@ -902,6 +919,7 @@ static void run_in_machine(void (*test)(void))
     X(a_writable_section_makes_its_file_longer)                                                              \
     X(an_empty_file_cannot_be_mapped)                                                                        \
     X(a_mapped_file_is_not_made_shorter)                                                                     \
+    X(a_file_that_somebody_made_longer_is_made_shorter)                                                      \
     X(growth_brings_zeros)                                                                                   \
     X(a_file_that_somebody_shortens_is_an_in_page_error)                                                     \
     X(a_failed_write_keeps_the_page)                                                                         \

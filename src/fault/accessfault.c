@@ -315,6 +315,7 @@ static VOID MiCheckKernelAccess(ULONG_PTR Va, MI_ACCESS Access, PVOID Instructio
     if (Irql >= DISPATCH_LEVEL)
     {
         ExCheckSpecialPoolFault(Va, Access == MiAccessWrite, Instruction);
+        ExCheckPoolFault(Va, Access == MiAccessWrite, Instruction);
         KiBugCheckMessage(
             ExIsDriverAddress(Instruction) ? DRIVER_IRQL_NOT_LESS_OR_EQUAL : IRQL_NOT_LESS_OR_EQUAL, Va, Irql,
             (ULONG_PTR)Access, (ULONG_PTR)Instruction,

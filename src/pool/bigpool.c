@@ -36,6 +36,30 @@ static VOID ExpMarkPages(PEX_POOL_SOURCE Source, ULONG First, SIZE_T Pages, EX_P
     }
 }
 
+/* How much of the last page behind a run has the pattern. That of paged pool, which would come into memory for it, only for verified drivers. */
+static SIZE_T ExpRunExtent(const EX_POOL_SOURCE *Source, const EX_POOL_PAGE *Descriptor)
+{
+    SIZE_T Bytes = Descriptor->u.Run.Bytes;
+    SIZE_T End = ROUND_TO_PAGES(Bytes);
+
+    if (Source->Paged && (Descriptor->PoolType & EX_HEADER_TRACKED) == 0)
+    {
+        return Bytes;
+    }
+    return End - Bytes < EX_TAIL_BYTES ? End : Bytes + EX_TAIL_BYTES;
+}
+
+VOID ExpCheckRuns(PEX_POOL_SOURCE Source)
+{
+    for (ULONG Page = Source->Runs; Page != 0; Page = Source->Pages[Page].Flink)
+    {
+        const EX_POOL_PAGE *Descriptor = &Source->Pages[Page];
+
+        ExpCheckTail(ExpPageAddress(Source, Page), Descriptor->u.Run.Bytes, ExpRunExtent(Source, Descriptor),
+                     Descriptor->Tag);
+    }
+}
+
 PVOID ExpAllocateRun(PEX_POOL_SOURCE Source, SIZE_T Bytes, ULONG Tag, ULONG HeaderType,
                      EX_QUOTA_BLOCK *Billed)
 {
@@ -63,6 +87,7 @@ PVOID ExpAllocateRun(PEX_POOL_SOURCE Source, SIZE_T Bytes, ULONG Tag, ULONG Head
     Descriptor->u.Run.Billed = Billed;
     Descriptor->PoolType = (UCHAR)(HeaderType | EX_HEADER_IN_USE);
     __atomic_store_n(&Descriptor->Tag, Tag, __ATOMIC_RELAXED);
+    ExpFillTail(ExpPageAddress(Source, First), Bytes, ExpRunExtent(Source, Descriptor));
     ExpMarkPages(Source, First, Pages, ExPageRun, ExPageInRun);
     OldIrql = ExpLockRuns(Source);
     ExpLinkPage(Source, &Source->Runs, First);
@@ -97,6 +122,7 @@ VOID ExpFreeRun(PEX_POOL_SOURCE Source, ULONG Page, PVOID Address, ULONG Tag)
     {
         ExpReportWrongTag(Address, Found, Tag);
     }
+    ExpCheckTail(Address, Bytes, ExpRunExtent(Source, Descriptor), Found);
     if (!__atomic_compare_exchange_n(&Descriptor->Kind, &Expected, (UCHAR)ExPageInRun, FALSE,
                                      __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
     {

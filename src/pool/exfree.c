@@ -133,6 +133,7 @@ static FORCEINLINE VOID ExpFreeBlock(EX_POOL *Pool, PEX_POOL_SOURCE Source, ULON
     }
     if (__builtin_expect((Type & EX_HEADER_TRACKED) != 0, 0))
     {
+        ExpCheckTracked(Address);
         ExpVerifyFreedRange(Address, Class->Size - (SIZE_T)((PUCHAR)Address - Block), Paged);
         ExpForgetTracked(Address);
     }

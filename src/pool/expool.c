@@ -19,6 +19,7 @@ typedef struct _EX_REQUEST
     BOOLEAN Raise;
     BOOLEAN Special; /* asked for by POOL_FLAG_SPECIAL_POOL, or the driver's */
     UCHAR Priority;  /* 0 low, 1 normal, 2 high */
+    UCHAR End;       /* EX_SPECIAL_END */
     ULONG Caller;    /* the old POOL_TYPE, for bug checks */
     PVOID ReturnAddress;
     EX_QUOTA_BLOCK *Billed;
@@ -243,8 +244,8 @@ static PVOID ExpAllocateFrom(EX_POOL *Pool, EX_REQUEST *Request)
     }
     if (ExpIsSpecial(Request))
     {
-        PVOID Address =
-            ExpAllocateSpecial(Request->Paged, Request->Bytes, Request->Tag, Request->Type, Request->Billed);
+        PVOID Address = ExpAllocateSpecial(Request->Paged, Request->Bytes, Request->Tag, Request->Type,
+                                           (EX_SPECIAL_END)Request->End, Request->Billed);
 
         if (Address != NULL)
         {
@@ -377,6 +378,14 @@ static VOID ExpReadPoolType(EX_REQUEST *Request, POOL_TYPE PoolType, SIZE_T Byte
     }
 }
 
+static VOID ExpReadPriority(EX_REQUEST *Request, EX_POOL_PRIORITY Priority)
+{
+    Request->Priority = (UCHAR)(((ULONG)Priority >> 4) & 3);
+    Request->End = ((ULONG)Priority & 8) == 0   ? ExSpecialDefault
+                   : ((ULONG)Priority & 1) != 0 ? ExSpecialUnderruns
+                                                : ExSpecialOverruns;
+}
+
 /* ---- The older functions ------------------------------------------------------------------------------ */
 
 static DECLSPEC_NOINLINE PVOID ExpAllocateSlow(POOL_TYPE PoolType, SIZE_T Bytes, ULONG Tag,
@@ -428,7 +437,7 @@ PVOID NTAPI ExAllocatePoolWithTagPriority(POOL_TYPE PoolType, SIZE_T NumberOfByt
     EX_REQUEST Request;
 
     ExpReadPoolType(&Request, PoolType, NumberOfBytes, Tag, __builtin_return_address(0));
-    Request.Priority = (UCHAR)(((ULONG)Priority >> 4) & 3);
+    ExpReadPriority(&Request, Priority);
     return ExpAllocate(&Request);
 }
 
@@ -491,7 +500,7 @@ static BOOLEAN ExpReadParameters(EX_REQUEST *Request, PCPOOL_EXTENDED_PARAMETER 
         switch (Parameter->Type)
         {
         case PoolExtendedParameterPriority:
-            Request->Priority = (UCHAR)(((ULONG)Parameter->Priority >> 4) & 3);
+            ExpReadPriority(Request, Parameter->Priority);
             break;
         case PoolExtendedParameterNumaNode: /* a preference; there is one node */
             break;

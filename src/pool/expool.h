@@ -421,6 +421,7 @@ VOID ExpUnlockRuns(PEX_POOL_SOURCE Source, KIRQL OldIrql);
 PVOID ExpAllocateRun(PEX_POOL_SOURCE Source, SIZE_T Bytes, ULONG Tag, ULONG HeaderType,
                      EX_QUOTA_BLOCK *Billed);
 VOID ExpFreeRun(PEX_POOL_SOURCE Source, ULONG Page, PVOID Address, ULONG Tag);
+VOID ExpCheckRuns(PEX_POOL_SOURCE Source); /* the patterns behind them. Quiescent machine */
 
 /* ---- tags.c ------------------------------------------------------------------------------------------- */
 
@@ -508,6 +509,23 @@ VOID ExpReportLeaks(void);
 BOOLEAN ExpPrintTagLeak(const SYSTEM_POOLTAG *Tag); /* a line, if there are blocks left; whether there are */
 VOID ExpCheckSource(PEX_POOL_SOURCE Source);        /* a session's: only inside of it */
 
+/* ---- poolfault.c -------------------------------------------------------------------------------------- */
+
+/* Bug check 0x13A: Kind is its first parameter. */
+DECLSPEC_NORETURN VOID ExpReportCorruptState(ULONG_PTR Kind, const EX_POOL_CLASS *Class, const VOID *Address);
+
+/* ---- patterns.c --------------------------------------------------------------------------------------- */
+
+#define EX_TAIL_BYTES 64u /* behind whole pages of nonpaged pool */
+
+UCHAR ExpDrawFill(ULONG_PTR Key); /* the pattern of a boot and a page or block */
+VOID ExpFill(PUCHAR Start, const UCHAR *End, UCHAR Fill);
+const UCHAR *ExpFindOther(const UCHAR *Start, const UCHAR *End,
+                          UCHAR Fill); /* the first byte that is not Fill, or End */
+/* The bytes from Bytes to Extent of a block. / Bug check 0x19, 0x21 when one of them was written. May fault. */
+VOID ExpFillTail(PVOID Block, SIZE_T Bytes, SIZE_T Extent);
+VOID ExpCheckTail(PVOID Block, SIZE_T Bytes, SIZE_T Extent, ULONG Tag);
+
 /* ---- lookaside.c -------------------------------------------------------------------------------------- */
 
 /* Adapts the depth of all lookaside lists to their use since the last call: the balance set manager's, once a
@@ -526,11 +544,13 @@ void __asan_unpoison_memory_region(void const volatile *Address, SIZE_T Size);
 #define ExpPoison(Address, Size)   __asan_poison_memory_region((Address), (Size))
 #define ExpUnpoison(Address, Size) __asan_unpoison_memory_region((Address), (Size))
 #if defined(__clang__)
-#define EX_HEADER_ACCESS static __attribute__((noinline, unused, no_sanitize("address")))
+#define EX_UNCHECKED __attribute__((noinline, no_sanitize("address")))
 #else
-#define EX_HEADER_ACCESS static __attribute__((noinline, unused, no_sanitize_address))
+#define EX_UNCHECKED __attribute__((noinline, no_sanitize_address))
 #endif
+#define EX_HEADER_ACCESS static EX_UNCHECKED __attribute__((unused))
 #else
+#define EX_UNCHECKED
 #define ExpPoison(Address, Size)   ((void)0)
 #define ExpUnpoison(Address, Size) ((void)0)
 #define EX_HEADER_ACCESS           static FORCEINLINE
@@ -563,6 +583,18 @@ static FORCEINLINE ULONG64 ExpEncodeBilled(const EX_POOL *Pool, const POOL_HEADE
 static FORCEINLINE ULONG ExpBlockNumber(const EX_POOL_CLASS *Class, const VOID *Address)
 {
     return (ULONG)(((ULONG64)BYTE_OFFSET(Address) * Class->Reciprocal) >> 32);
+}
+
+/* Whether Block is where a block of the class starts, in a slab of it. */
+static FORCEINLINE BOOLEAN ExpIsSlabBlock(const EX_POOL_SOURCE *Source, const EX_POOL_CLASS *Class,
+                                          const VOID *Block)
+{
+    SIZE_T Offset = (ULONG_PTR)Block - Source->Base;
+    const EX_POOL_PAGE *Descriptor = &Source->Pages[Offset >> PAGE_SHIFT];
+
+    return Offset < Source->Span && __atomic_load_n(&Descriptor->Kind, __ATOMIC_RELAXED) == ExPageSlab &&
+           &Source->Classes[Descriptor->Class] == Class &&
+           BYTE_OFFSET(Block) == ExpBlockNumber(Class, Block) * Class->Size;
 }
 
 /* PreviousSize, PoolIndex and BlockSize of block Number of a slab. */

@@ -188,6 +188,7 @@ VOID ExpCheckSource(PEX_POOL_SOURCE Source)
         }
         Pages += Slabs;
     }
+    ExpCheckRuns(Source);
     if (Source != &ExpPool()->Sources[ExSourceNonpaged] && !Source->Session)
     {
         ExpCheckSpecialBlocks(Source);

@@ -177,6 +177,10 @@ static ULONG ExpTakeBlocks(PEX_POOL_SOURCE Source, const EX_POOL_CLASS *Class, U
     PUCHAR Address = ExpPageAddress(Source, Page);
     ULONG Taken = 0;
 
+    if (!ExpIsSlabBlock(Source, Class, Address))
+    {
+        ExpReportCorruptState(0xD, Class, Address);
+    }
     for (ULONG Word = 0; Word < 2; Word++)
     {
         while (Descriptor->u.Free[Word] != 0 && Taken < Wanted)
@@ -221,6 +225,10 @@ static ULONG ExpReturnBlock(PEX_POOL_SOURCE Source, EX_POOL_CLASS *Class, PUCHAR
     ULONG Number = (ULONG)(((ULONG64)BYTE_OFFSET(Block) * Class->Reciprocal) >> 32);
     ULONG64 Bit = 1ull << (Number & 63);
 
+    if (!ExpIsSlabBlock(Source, Class, Block))
+    {
+        ExpReportCorruptState(0x10, Class, Block);
+    }
     if ((Descriptor->u.Free[Number / 64] & Bit) != 0)
     {
         KiBugCheckMessage(BAD_POOL_CALLER, 0x07, 0, 0, (ULONG_PTR)Block + sizeof(POOL_HEADER),

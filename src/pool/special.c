@@ -49,48 +49,40 @@ BOOLEAN ExpIsSpecialRequest(SIZE_T Bytes, ULONG Tag)
 
 /* ---- The pattern ---------------------------------------------------------------------------------------- */
 
-static UCHAR ExpDrawFill(ULONG Page)
+static VOID ExpReportFill(PEX_POOL_SOURCE Source, ULONG Page, const UCHAR *Byte)
 {
-    ULONG64 Mixed = (ExpPool()->Cookie ^ Page) * 0x9e3779b97f4a7c15ull;
-    UCHAR Fill = (UCHAR)(Mixed >> 56);
+    const EX_POOL_PAGE *Descriptor = &Source->Pages[Page];
+    PUCHAR Block = ExpPageAddress(Source, Page) + Descriptor->u.Special.Offset;
+    UCHAR Fill = Descriptor->u.Special.Fill;
+    ULONG Difference = *Byte ^ Fill;
 
-    return Fill != 0 && Fill != 0xff ? Fill : 0x5a; /* what bugs most often write */
+    KiBugCheckMessage(
+        SPECIAL_POOL_DETECTED_MEMORY_CORRUPTION, (ULONG_PTR)Block, (ULONG_PTR)Byte, 0,
+        (Difference & (Difference - 1)) == 0 ? 0x32
+        : Byte > Block                       ? 0x24
+                                             : 0x23,
+        "special pool block %p (%u bytes, tag %s): the byte at %p, %llu bytes %s, is 0x%02x instead of 0x%02x",
+        Block, Descriptor->u.Special.Bytes, ExpTagText(Descriptor->Tag).Text, Byte,
+        (ULONG64)(Byte > Block ? Byte - Block - Descriptor->u.Special.Bytes + 1 : Block - Byte),
+        Byte > Block ? "beyond its end" : "before its start", *Byte, Fill);
 }
 
 /* Everything of the page but the block is as it was filled. */
 static VOID ExpCheckFill(PEX_POOL_SOURCE Source, ULONG Page)
 {
     const EX_POOL_PAGE *Descriptor = &Source->Pages[Page];
-    PUCHAR Base = ExpPageAddress(Source, Page);
-    PUCHAR Block = Base + Descriptor->u.Special.Offset;
-    UCHAR Fill = Descriptor->u.Special.Fill;
+    const UCHAR *Base = ExpPageAddress(Source, Page);
+    const UCHAR *Block = Base + Descriptor->u.Special.Offset;
+    const UCHAR *Byte = ExpFindOther(Base, Block, Descriptor->u.Special.Fill);
 
-    for (PUCHAR Byte = Base; Byte < Base + PAGE_SIZE; Byte++)
+    if (Byte == Block)
     {
-        ULONG Difference;
-
-        if (Byte == Block)
-        {
-            Byte += Descriptor->u.Special.Bytes;
-            if (Byte == Base + PAGE_SIZE)
-            {
-                return;
-            }
-        }
-        Difference = *Byte ^ Fill;
-        if (Difference == 0)
-        {
-            continue;
-        }
-        KiBugCheckMessage(
-            SPECIAL_POOL_DETECTED_MEMORY_CORRUPTION, (ULONG_PTR)Block, (ULONG_PTR)Byte, 0,
-            (Difference & (Difference - 1)) == 0 ? 0x32
-            : Byte > Block                       ? 0x24
-                                                 : 0x23,
-            "special pool block %p (%u bytes, tag %s): the byte at %p, %llu bytes %s, is 0x%02x instead of 0x%02x",
-            Block, Descriptor->u.Special.Bytes, ExpTagText(Descriptor->Tag).Text, Byte,
-            (ULONG64)(Byte > Block ? Byte - Block - Descriptor->u.Special.Bytes + 1 : Block - Byte),
-            Byte > Block ? "beyond its end" : "before its start", *Byte, Fill);
+        Byte =
+            ExpFindOther(Block + Descriptor->u.Special.Bytes, Base + PAGE_SIZE, Descriptor->u.Special.Fill);
+    }
+    if (Byte != Base + PAGE_SIZE)
+    {
+        ExpReportFill(Source, Page, Byte);
     }
 }
 
@@ -176,7 +168,8 @@ static PVOID ExpDressSpecial(PEX_POOL_SOURCE Source, ULONG Page, SIZE_T Bytes, U
     return ExpPageAddress(Source, Page) + Offset;
 }
 
-PVOID ExpAllocateSpecial(ULONG Paged, SIZE_T Bytes, ULONG Tag, ULONG HeaderType, EX_QUOTA_BLOCK *Billed)
+PVOID ExpAllocateSpecial(ULONG Paged, SIZE_T Bytes, ULONG Tag, ULONG HeaderType, EX_SPECIAL_END End,
+                         EX_QUOTA_BLOCK *Billed)
 {
     EX_SPECIAL_POOL *Special = ExpSpecial();
     PEX_POOL_SOURCE Source = &ExpPool()->Sources[Paged != 0 ? ExSourcePaged : ExSourceMapped];
@@ -197,7 +190,8 @@ PVOID ExpAllocateSpecial(ULONG Paged, SIZE_T Bytes, ULONG Tag, ULONG HeaderType,
     }
     __atomic_add_fetch(&Special->Allocations, 1, __ATOMIC_RELAXED);
     ExpCountRun(Tag, Paged, PAGE_SIZE, TRUE);
-    return ExpDressSpecial(Source, Page, Bytes, Tag, HeaderType, Special->Underruns, Billed);
+    return ExpDressSpecial(Source, Page, Bytes, Tag, HeaderType,
+                           End == ExSpecialDefault ? Special->Underruns : End == ExSpecialUnderruns, Billed);
 }
 
 /* ---- Giving back ---------------------------------------------------------------------------------------- */

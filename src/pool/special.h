@@ -43,11 +43,27 @@ VOID ExQuerySpecialPool(EX_SPECIAL_POOL_COUNTERS *Counters);
  */
 VOID ExCheckSpecialPoolFault(ULONG_PTR Va, BOOLEAN Write, PVOID Instruction);
 
+/*
+ * A fault on a system address at DISPATCH_LEVEL or above: bug check 0xC5 when the allocator touched it, because its lists or a lookaside list
+ * were damaged; else returns. Access: of the bug check's third parameter.
+ */
+VOID ExCheckPoolFault(ULONG_PTR Va, ULONG_PTR Access, PVOID Instruction);
+
 /* ---- For the room itself -------------------------------------------------------------------------------- */
 
 BOOLEAN ExpIsSpecialRequest(SIZE_T Bytes, ULONG Tag);
+
+/* Which end of the page: EX_POOL_PRIORITY's XxxSpecialPoolOverrun and XxxSpecialPoolUnderrun go before the settings. */
+typedef enum _EX_SPECIAL_END
+{
+    ExSpecialDefault,
+    ExSpecialOverruns,
+    ExSpecialUnderruns
+} EX_SPECIAL_END;
+
 /* Checked, at most PAGE_SIZE bytes; NULL: normal pool must serve it, which is counted. */
-PVOID ExpAllocateSpecial(ULONG Paged, SIZE_T Bytes, ULONG Tag, ULONG HeaderType, EX_QUOTA_BLOCK *Billed);
+PVOID ExpAllocateSpecial(ULONG Paged, SIZE_T Bytes, ULONG Tag, ULONG HeaderType, EX_SPECIAL_END End,
+                         EX_QUOTA_BLOCK *Billed);
 VOID ExpFreeSpecial(PEX_POOL_SOURCE Source, ULONG Page, PVOID Address, ULONG Tag);
 /* Patterns of all blocks and the counts of the lists. Quiescent machine. */
 VOID ExpCheckSpecialBlocks(PEX_POOL_SOURCE Source);

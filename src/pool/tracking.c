@@ -37,6 +37,19 @@ EX_TRACKED *ExpPrepareTracking(PVOID Caller, ULONG Flags)
     return Tracked;
 }
 
+/* From a block in a slab to its end; 0: it is none, and who serves it has patterns of its own. */
+static SIZE_T ExpExtentOf(const VOID *Address)
+{
+    PEX_POOL_SOURCE Source = ExpFindSource(ExpPool(), Address);
+    const EX_POOL_PAGE *Descriptor = &Source->Pages[((ULONG_PTR)Address - Source->Base) >> PAGE_SHIFT];
+    const EX_POOL_CLASS *Class = &Source->Classes[Descriptor->Class];
+
+    return Descriptor->Kind != ExPageSlab
+               ? 0
+               : (SIZE_T)(ExpBlockNumber(Class, (const POOL_HEADER *)Address - 1) + 1) * Class->Size -
+                     BYTE_OFFSET(Address);
+}
+
 static VOID ExpAddTracked(EX_TRACKED *Tracked)
 {
     EX_DRIVER *Driver = Tracked->Driver;
@@ -78,6 +91,7 @@ VOID ExpFinishTracking(EX_TRACKED *Tracked, PVOID Address, SIZE_T Bytes, ULONG T
         Tracked->Bytes = Bytes;
         Tracked->Tag = Tag;
         Tracked->Paged = Paged != 0;
+        ExpFillTail(Address, Bytes, ExpExtentOf(Address));
         OldIrql = KiAcquireSpinLock(&Pool->DriverLock);
         if (Pool->Verifier.On)
         {
@@ -92,19 +106,45 @@ VOID ExpFinishTracking(EX_TRACKED *Tracked, PVOID Address, SIZE_T Bytes, ULONG T
     }
 }
 
-VOID ExpForgetTracked(PVOID Address)
+/* [D] */
+static EX_TRACKED *ExpFindTrackedLocked(const VOID *Address)
 {
-    EX_POOL *Pool = ExpPool();
     PLIST_ENTRY Bucket = ExpTrackedBucket(Address);
-    EX_TRACKED *Found = NULL;
-    KIRQL OldIrql = KiAcquireSpinLock(&Pool->DriverLock);
 
-    for (PLIST_ENTRY Link = Bucket->Flink; Link != Bucket && Found == NULL; Link = Link->Flink)
+    for (PLIST_ENTRY Link = Bucket->Flink; Link != Bucket; Link = Link->Flink)
     {
         EX_TRACKED *Tracked = CONTAINING_RECORD(Link, EX_TRACKED, Links);
 
-        Found = Tracked->Address == Address ? Tracked : NULL;
+        if (Tracked->Address == Address)
+        {
+            return Tracked;
+        }
     }
+    return NULL;
+}
+
+VOID ExpCheckTracked(PVOID Address)
+{
+    EX_POOL *Pool = ExpPool();
+    KIRQL OldIrql = KiAcquireSpinLock(&Pool->DriverLock);
+    const EX_TRACKED *Tracked = ExpFindTrackedLocked(Address);
+    BOOLEAN Known = Tracked != NULL; /* else nobody filled anything */
+    SIZE_T Bytes = Known ? Tracked->Bytes : 0;
+    ULONG Tag = Known ? Tracked->Tag : 0;
+
+    KiReleaseSpinLock(&Pool->DriverLock, OldIrql);
+    if (Known)
+    {
+        ExpCheckTail(Address, Bytes, ExpExtentOf(Address), Tag);
+    }
+}
+
+VOID ExpForgetTracked(PVOID Address)
+{
+    EX_POOL *Pool = ExpPool();
+    KIRQL OldIrql = KiAcquireSpinLock(&Pool->DriverLock);
+    EX_TRACKED *Found = ExpFindTrackedLocked(Address);
+
     if (Found != NULL)
     {
         ExpRemoveTracked(Found);

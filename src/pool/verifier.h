@@ -126,7 +126,8 @@ BOOLEAN ExpVerifyRequest(PVOID Caller, ULONG Flags, ULONG Paged, ULONG PoolType,
 /* A record for the block to come, or NULL. / It was allocated (Address NULL: it was not). */
 EX_TRACKED *ExpPrepareTracking(PVOID Caller, ULONG Flags);
 VOID ExpFinishTracking(EX_TRACKED *Tracked, PVOID Address, SIZE_T Bytes, ULONG Tag, ULONG Paged);
-/* A tracked block is freed. */
+/* A tracked block in a slab is about to be freed: what its size class added must be as it was filled. / It is freed. */
+VOID ExpCheckTracked(PVOID Address);
 VOID ExpForgetTracked(PVOID Address);
 /* Bug-checks when the kernel still uses something in the block that a verified driver frees. */
 VOID ExpVerifyFreedRange(PVOID Address, SIZE_T Bytes, ULONG Paged);

@@ -143,7 +143,7 @@ static MI_FAULT_RESULT MiTryFault(PMI_FAULT Fault)
     }
     if (Fault->Level != 0)
     {
-        return MiFaultNeedTable;
+        return MiIsLargePte(Fault->Pte) ? MiResolveValidFault(Fault) : MiFaultNeedTable;
     }
     OldIrql = KiRaiseIrqlToDispatch();
     Fault->Table = MiPtePage(Fault->PointerPte);
@@ -340,6 +340,10 @@ static VOID MiBugCheckSystemAddress(ULONG_PTR Va, MI_ACCESS Access, NTSTATUS Sta
     ULONG Level = Space != NULL ? MiWalk(Space->TopLevel, MiResolveAlias(Va), &PointerPte) : MI_TOP_LEVEL;
     MMPTE Pte = { .Long = PointerPte != NULL ? MiReadPte(PointerPte).Long : 0 };
 
+    if (Level == 1 && MiIsLargePte(Pte))
+    {
+        Level = 0; /* for the questions below it is a page like others */
+    }
     if (Status == STATUS_IN_PAGE_ERROR)
     {
         KiBugCheckMessage(KERNEL_DATA_INPAGE_ERROR, (ULONG_PTR)PointerPte, (ULONG_PTR)(ULONG)IoStatus, Va,

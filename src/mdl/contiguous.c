@@ -14,17 +14,18 @@ typedef struct _MI_CONTIGUOUS_REQUEST
     PFN_NUMBER Lowest;
     PFN_NUMBER Highest;
     PFN_NUMBER Boundary; /* 0: none */
+    PFN_NUMBER Align;    /* wanted, if it can be had; 1: none */
     ULONG Node;          /* MI_ANY_NODE: any */
 } MI_CONTIGUOUS_REQUEST;
 
 /* The lowest window between two boundaries that has a run. */
-static PFN_NUMBER MiFindContiguousOnNode(const MI_CONTIGUOUS_REQUEST *Request, ULONG Node)
+static PFN_NUMBER MiFindAlignedOnNode(const MI_CONTIGUOUS_REQUEST *Request, ULONG Node, PFN_NUMBER Align)
 {
     PFN_NUMBER Low = Request->Lowest;
 
     if (Request->Boundary == 0)
     {
-        return MiAllocateContiguousPagesOnNode(Request->Pages, Low, Request->Highest, 1, Node);
+        return MiAllocateContiguousPagesOnNode(Request->Pages, Low, Request->Highest, Align, Node);
     }
     while (Low <= Request->Highest && Low <= MiState.Physical->HighestPage)
     {
@@ -33,7 +34,7 @@ static PFN_NUMBER MiFindContiguousOnNode(const MI_CONTIGUOUS_REQUEST *Request, U
 
         if (High - Low + 1 >= Request->Pages)
         {
-            PFN_NUMBER Frame = MiAllocateContiguousPagesOnNode(Request->Pages, Low, High, 1, Node);
+            PFN_NUMBER Frame = MiAllocateContiguousPagesOnNode(Request->Pages, Low, High, Align, Node);
 
             if (Frame != 0)
             {
@@ -43,6 +44,13 @@ static PFN_NUMBER MiFindContiguousOnNode(const MI_CONTIGUOUS_REQUEST *Request, U
         Low = Next;
     }
     return 0;
+}
+
+static PFN_NUMBER MiFindContiguousOnNode(const MI_CONTIGUOUS_REQUEST *Request, ULONG Node)
+{
+    PFN_NUMBER Frame = Request->Align > 1 ? MiFindAlignedOnNode(Request, Node, Request->Align) : 0;
+
+    return Frame != 0 ? Frame : MiFindAlignedOnNode(Request, Node, 1);
 }
 
 /* The preferred node first; it is a preference. */
@@ -101,23 +109,21 @@ static BOOLEAN MiMapContiguous(MI_CONTIGUOUS_BLOCK *Block, MEMORY_CACHING_TYPE C
         Block->Va = (ULONG_PTR)PortDirectMap(Block->Frame);
         return TRUE;
     }
-    Block->Va = MiReserveSystemPtes(Block->Pages);
+    Block->Va = MiReserveSystemPtesForRun(Block->Frame, Block->Pages);
     if (Block->Va == 0)
     {
         return FALSE;
     }
     for (SIZE_T Index = 0; Index < Block->Pages; Index++)
     {
-        PFN_NUMBER Frame = Block->Frame + Index;
-
-        MiSetFrameCaching(Frame, CacheType);
-        MiMapSystemPtes(Block->Va + (Index << PAGE_SHIFT), &Frame, 1, MiMakeMappingTemplate(Protection));
+        MiSetFrameCaching(Block->Frame + Index, CacheType);
     }
+    MiMapSystemRun(Block->Va, Block->Frame, Block->Pages, MiMakeMappingTemplate(Protection));
     return TRUE;
 }
 
 /* Charged, taken, mapped, recorded: each step undone when the next fails. */
-static PVOID MiAllocateContiguous(const MI_CONTIGUOUS_REQUEST *Request, MEMORY_CACHING_TYPE CacheType,
+static PVOID MiAllocateContiguous(MI_CONTIGUOUS_REQUEST *Request, MEMORY_CACHING_TYPE CacheType,
                                   ULONG Protection)
 {
     ULONG CommitFlags = KeGetCurrentIrql() > APC_LEVEL ? MI_COMMIT_NO_EXTEND : 0;
@@ -127,6 +133,11 @@ static PVOID MiAllocateContiguous(const MI_CONTIGUOUS_REQUEST *Request, MEMORY_C
         Protection == MM_INVALID_PROTECTION)
     {
         return NULL;
+    }
+    if (MiBasicCaching(CacheType) != MmCached && Request->Pages >= MI_PTES_PER_PAGE)
+    {
+        Request->Align =
+            MI_PTES_PER_PAGE; /* for large pages; the direct map needs no alignment for its own */
     }
     Block = MiAllocatePool(sizeof(*Block), MI_TAG_CONTIGUOUS);
     if (Block == NULL)
@@ -163,6 +174,7 @@ static MI_CONTIGUOUS_REQUEST MiMakeContiguousRequest(SIZE_T Bytes, ULONG64 Lowes
                                       .Lowest = (PFN_NUMBER)((Lowest + PAGE_SIZE - 1) >> PAGE_SHIFT),
                                       .Highest = (PFN_NUMBER)(Highest >> PAGE_SHIFT),
                                       .Boundary = (PFN_NUMBER)(Boundary >> PAGE_SHIFT),
+                                      .Align = 1,
                                       .Node = MI_ANY_NODE };
 
     /* The last byte of the last page, too, lies at or below Highest. */

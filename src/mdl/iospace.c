@@ -75,17 +75,19 @@ static BOOLEAN MiMayMapPhysical(PFN_NUMBER Frame, SIZE_T Pages, MEMORY_CACHING_T
     return TRUE;
 }
 
+/* Runs of one kind: RAM, or a device's. */
 static VOID MiWriteIoEntries(const MI_IO_MAPPING *Mapping, ULONG Protection)
 {
-    MMPTE Template = MiMakeMappingTemplate(Protection);
-
-    for (SIZE_T Index = 0; Index < Mapping->Pages; Index++)
+    for (SIZE_T First = 0, End; First < Mapping->Pages; First = End)
     {
-        PFN_NUMBER Frame = Mapping->Frame + Index;
-        MMPTE Pte = Template;
+        BOOLEAN Ram = MiIsRamFrame(Mapping->Frame + First);
+        MMPTE Template = MiMakeMappingTemplate(Protection);
 
-        Pte.Long |= MiIsRamFrame(Frame) ? 0 : MM_PTE_PHYSICAL;
-        MiMapSystemPtes(Mapping->Va + (Index << PAGE_SHIFT), &Frame, 1, Pte);
+        for (End = First + 1; End < Mapping->Pages && MiIsRamFrame(Mapping->Frame + End) == Ram; End++)
+        {
+        }
+        Template.Long |= Ram ? 0 : MM_PTE_PHYSICAL;
+        MiMapSystemRun(Mapping->Va + (First << PAGE_SHIFT), Mapping->Frame + First, End - First, Template);
     }
 }
 
@@ -107,7 +109,7 @@ static PVOID MiMapIoSpace(ULONG64 PhysicalAddress, SIZE_T Bytes, MEMORY_CACHING_
     {
         return NULL;
     }
-    Mapping->Va = MiReserveSystemPtes(Pages);
+    Mapping->Va = MiReserveSystemPtesForRun(Frame, Pages);
     Mapping->Frame = Frame;
     Mapping->Pages = Pages;
     Mapping->CacheType = CacheType;

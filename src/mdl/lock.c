@@ -187,14 +187,8 @@ static NTSTATUS MiLockNonpagedPages(MI_ADDRESS_KIND Kind, ULONG_PTR Va, SIZE_T P
         }
         if (Kind == MiAddressSystemPte)
         {
-            PMMPTE PointerPte;
-            MMPTE Pte;
+            MMPTE Pte = MiReadSystemPte(Page);
 
-            if (MiWalk(MiState.Translation->SystemTopLevel, Page, &PointerPte) != 0)
-            {
-                return STATUS_ACCESS_VIOLATION;
-            }
-            Pte = MiReadPte(PointerPte);
             if (!Pte.Hard.Valid || (Write && !Pte.Hard.Dirty1))
             {
                 return STATUS_ACCESS_VIOLATION;

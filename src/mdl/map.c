@@ -153,7 +153,7 @@ VOID MiCheckMappingOfMdl(const MDL *Mdl, ULONG_PTR Va)
 
     for (SIZE_T Index = 0; Index < Pages; Index++)
     {
-        MMPTE Pte = MiReadPte(MiSystemPte(Va + (Index << PAGE_SHIFT)));
+        MMPTE Pte = MiReadSystemPte(Va + (Index << PAGE_SHIFT));
 
         if (Pte.Long == 0 || (Pte.Hard.Valid && Pte.Hard.PageFrameNumber != Frames[Index]))
         {
@@ -204,7 +204,7 @@ static PVOID MiMapIntoSystemSpace(PMDL Mdl, MEMORY_CACHING_TYPE CacheType, ULONG
     }
     UNREFERENCED_PARAMETER(
         Guard); /* room between mappings is a hint; zero entries around one are not promised */
-    Va = MiReserveSystemPtes(Pages);
+    Va = MiReserveSystemPtesForFrames(MmGetMdlPfnArray(Mdl), Pages);
     if (Va == 0)
     {
         return MiFailMapping(Mdl, BugCheckOnFailure, FALSE);
@@ -284,22 +284,20 @@ VOID NTAPI MmBuildMdlForNonPagedPool(PMDLX MemoryDescriptorList)
     {
         ULONG_PTR Va = (ULONG_PTR)Mdl->StartVa + (Index << PAGE_SHIFT);
         MI_ADDRESS_KIND Kind = MiAddressKind(Va);
-        PMMPTE PointerPte = NULL;
+        MMPTE Pte = { .Long = 0 };
         BOOLEAN Valid = Kind == MiAddressDirect;
 
         MmGetMdlPfnArray(Mdl)[Index] = PortDirectMapFrame((PVOID)Va);
-        if ((Kind == MiAddressSystem || Kind == MiAddressSystemPte) &&
-            MiWalk(MiState.Translation->SystemTopLevel, MiResolveAlias(Va), &PointerPte) == 0)
+        if (Kind == MiAddressSystem || Kind == MiAddressSystemPte)
         {
-            MMPTE Pte = MiReadPte(PointerPte);
-
+            Pte = MiReadSystemPte(MiResolveAlias(Va));
             Valid = Pte.Hard.Valid;
             Flags |= Valid && (Pte.Long & MM_PTE_PHYSICAL) != 0 ? MDL_IO_SPACE : 0;
             MmGetMdlPfnArray(Mdl)[Index] = Pte.Hard.PageFrameNumber;
         }
         if (!Valid)
         {
-            KiBugCheckMessage(MEMORY_MANAGEMENT, 0x1240, (ULONG_PTR)Mdl, (ULONG_PTR)PointerPte, Va,
+            KiBugCheckMessage(MEMORY_MANAGEMENT, 0x1240, (ULONG_PTR)Mdl, (ULONG_PTR)Pte.Long, Va,
                               "an MDL for nonpaged memory is built, but %p is no resident kernel memory",
                               (PVOID)Va);
         }
@@ -347,17 +345,24 @@ NTSTATUS NTAPI MmProtectMdlSystemAddress(PMDLX MemoryDescriptorList, ULONG NewPr
                           (PVOID)Mdl, (PVOID)Va);
     }
     MiCheckMappingOfMdl(Mdl, Va);
-    for (SIZE_T Index = 0; Index < Pages; Index++)
+    for (SIZE_T Index = 0; Index < Pages;)
     {
-        PMMPTE PointerPte = MiSystemPte(Va + (Index << PAGE_SHIFT));
-        MMPTE Old = MiReadPte(PointerPte);
+        ULONG_PTR Page = Va + (Index << PAGE_SHIFT);
+        MMPTE Old = MiReadSystemPte(Page);
         MMPTE New = MiMakeProtectedPte(MmGetMdlPfnArray(Mdl)[Index], Protection);
 
         if (New.Hard.Valid && Old.Hard.Valid)
         {
             New.Long |= Old.Long & (MM_PTE_CACHE_DISABLE | MM_PTE_WRITE_THROUGH);
         }
-        MiWritePte(PointerPte, New);
+        if (New.Hard.Valid && Pages - Index >= MI_PTES_PER_PAGE && MiIsLargePageAt(Page))
+        {
+            MiChangeLargePage(Page, New);
+            Index += MI_PTES_PER_PAGE;
+            continue;
+        }
+        MiWritePte(MiSystemPte(Page), New);
+        Index++;
     }
     MiInitializeFlushList(&Flush, 0);
     MiAddToFlushList(&Flush, Va, Pages);

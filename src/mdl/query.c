@@ -16,7 +16,6 @@ static MMPTE MiQueryPte(ULONG_PTR Va)
     BOOLEAN Lock = KeGetCurrentIrql() <= APC_LEVEL && MiIsPageableKind(Kind);
     MI_SPACE_SLOT *Slot = NULL;
     MMPTE Pte = { .Long = 0 };
-    PMMPTE PointerPte;
 
     if (Space == NULL || Kind == MiAddressForeign || Kind == MiAddressDirect)
     {
@@ -26,10 +25,7 @@ static MMPTE MiQueryPte(ULONG_PTR Va)
     {
         Slot = MiLockSpaceShared(Space);
     }
-    if (MiWalk(Space->TopLevel, MiResolveAlias(Va), &PointerPte) == 0)
-    {
-        Pte = MiReadPte(PointerPte);
-    }
+    Pte = MiReadLeafPte(Space->TopLevel, MiResolveAlias(Va));
     if (Lock)
     {
         MiUnlockSpaceShared(Space, Slot);

@@ -50,8 +50,8 @@ static SIZE_T MiReservedPages(PVOID BaseAddress, ULONG PoolTag)
 
     if (BYTE_OFFSET(BaseAddress) == 0 && MiAreSystemPtesReserved(Head, MI_RESERVED_HEAD))
     {
-        Tag = (ULONG)MiReadPte(MiSystemPte(Head)).Soft.PageFileHigh;
-        Pages = (SIZE_T)MiReadPte(MiSystemPte(Head + PAGE_SIZE)).Soft.PageFileHigh;
+        Tag = (ULONG)MiReadSystemPte(Head).Soft.PageFileHigh;
+        Pages = (SIZE_T)MiReadSystemPte(Head + PAGE_SIZE).Soft.PageFileHigh;
     }
     if (Pages <= MI_RESERVED_HEAD || !MiAreSystemPtesReserved(Head, Pages))
     {
@@ -74,7 +74,7 @@ VOID NTAPI MmFreeMappingAddress(PVOID BaseAddress, ULONG PoolTag)
 
     for (SIZE_T Index = 0; Index < Pages; Index++)
     {
-        if (MiReadPte(MiSystemPte(Va + (Index << PAGE_SHIFT))).Long != 0)
+        if (MiReadSystemPte(Va + (Index << PAGE_SHIFT)).Long != 0)
         {
             KiBugCheckMessage(SYSTEM_PTE_MISUSE, 0x103, Va + (Index << PAGE_SHIFT), PoolTag, Pages,
                               "the mapping address %p is freed while something is mapped there", BaseAddress);
@@ -99,7 +99,7 @@ PVOID NTAPI MmMapLockedPagesWithReservedMapping(PVOID MappingAddress, ULONG Pool
     }
     for (SIZE_T Index = 0; Index < Pages; Index++)
     {
-        if (MiReadPte(MiSystemPte(Va + (Index << PAGE_SHIFT))).Long != 0)
+        if (MiReadSystemPte(Va + (Index << PAGE_SHIFT)).Long != 0)
         {
             KiBugCheckMessage(SYSTEM_PTE_MISUSE, 0x107, Va, (ULONG_PTR)Mdl, Pages,
                               "something is mapped at the reserved mapping address %p already",

@@ -155,6 +155,10 @@ VOID MmShutdownSystem(PKTHREAD BootThread)
 VOID MmCheckSystem(ULONG Level)
 {
     MiCheckPhysical(Level);
+    if (Level >= 2)
+    {
+        MiCheckSystemPtes(Level);
+    }
     MiCheckPaging(Level);
     if (Level >= 2)
     {

@@ -34,7 +34,6 @@ static VOID ExpFreeFrames(const PFN_NUMBER *Frames, SIZE_T Count)
     }
 }
 
-/* Maps zeroed frames at a reserved range; what was mapped is taken away again when they do not suffice. */
 static VOID ExpUnmapFrames(ULONG_PTR Va, SIZE_T Count)
 {
     PFN_NUMBER Frames[EX_MAP_BATCH];
@@ -43,9 +42,19 @@ static VOID ExpUnmapFrames(ULONG_PTR Va, SIZE_T Count)
     {
         SIZE_T Now = Count < EX_MAP_BATCH ? Count : EX_MAP_BATCH;
 
+        if (Count >= MI_PTES_PER_PAGE && MiIsLargePageAt(Va))
+        {
+            PFN_NUMBER Frame = MiReadSystemPte(Va).Hard.PageFrameNumber;
+
+            MiUnmapSystemPtes(Va, MI_PTES_PER_PAGE);
+            MiFreeContiguousPages(Frame, MI_PTES_PER_PAGE);
+            Va += MI_LEVEL_BYTES(1);
+            Count -= MI_PTES_PER_PAGE;
+            continue;
+        }
         for (SIZE_T Index = 0; Index < Now; Index++)
         {
-            Frames[Index] = MiReadPte(MiSystemPte(Va + (Index << PAGE_SHIFT))).Hard.PageFrameNumber;
+            Frames[Index] = MiReadSystemPte(Va + (Index << PAGE_SHIFT)).Hard.PageFrameNumber;
         }
         MiUnmapSystemPtes(Va, Now);
         ExpFreeFrames(Frames, Now);
@@ -54,9 +63,11 @@ static VOID ExpUnmapFrames(ULONG_PTR Va, SIZE_T Count)
     }
 }
 
+/* Maps zeroed frames at a reserved range, 2 MiB at once while there are such; what was mapped is taken away again when they do not suffice. */
 static BOOLEAN ExpMapFrames(ULONG_PTR Va, SIZE_T Count)
 {
     MMPTE Template = MiMakeValidPte(0, MM_READWRITE, FALSE);
+    BOOLEAN Large = TRUE;
     SIZE_T Done = 0;
 
     Template.Long |= MM_PTE_DIRTY;
@@ -66,6 +77,19 @@ static BOOLEAN ExpMapFrames(ULONG_PTR Va, SIZE_T Count)
         SIZE_T Now = Count - Done < EX_MAP_BATCH ? Count - Done : EX_MAP_BATCH;
         ULONG Taken = 0;
 
+        if (Large && MI_PTE_INDEX(Va + (Done << PAGE_SHIFT), 0) == 0 && Count - Done >= MI_PTES_PER_PAGE)
+        {
+            PFN_NUMBER Frame =
+                MiAllocateContiguousPages(MI_PTES_PER_PAGE, 0, ~(PFN_NUMBER)0, MI_PTES_PER_PAGE);
+
+            Large = Frame != 0; /* the next search would find no more */
+            if (Large)
+            {
+                MiMapSystemRun(Va + (Done << PAGE_SHIFT), Frame, MI_PTES_PER_PAGE, Template);
+                Done += MI_PTES_PER_PAGE;
+                continue;
+            }
+        }
         while (Taken < Now)
         {
             ULONG Got = 0;
@@ -101,7 +125,7 @@ static ULONG ExpGetMappedRun(PEX_POOL_SOURCE Source, SIZE_T Count)
     {
         return 0;
     }
-    Va = MiReserveSystemPtes(Count);
+    Va = MiReserveSystemPtesForRun(0, Count); /* on a border of 2 MiB */
     if (Va != 0 && ExpMapFrames(Va, Count))
     {
         ExpCountMapped(Count);

@@ -35,7 +35,7 @@ static VOID MiFreeStackFrames(ULONG_PTR Va, ULONG Pages)
 
     for (ULONG Index = 0; Index < Pages; Index++)
     {
-        Frames[Index] = MiReadPte(MiSystemPte(Va + ((ULONG_PTR)Index << PAGE_SHIFT))).Hard.PageFrameNumber;
+        Frames[Index] = MiReadSystemPte(Va + ((ULONG_PTR)Index << PAGE_SHIFT)).Hard.PageFrameNumber;
     }
     MiUnmapSystemPtes(Va, Pages);
     for (ULONG Index = 0; Index < Pages; Index++)

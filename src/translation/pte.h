@@ -90,6 +90,19 @@ static FORCEINLINE PMMPTE MiPrototypeOf(MMPTE Pte)
     return (PMMPTE)(ULONG_PTR)(LONG64)Pte.Proto.ProtoAddress;
 }
 
+/* A large page: a valid entry of level 1 that maps 2 MiB itself. */
+static FORCEINLINE BOOLEAN MiIsLargePte(MMPTE Pte)
+{
+    return (Pte.Long & (MM_PTE_VALID | MM_PTE_LARGE_PAGE)) == (MM_PTE_VALID | MM_PTE_LARGE_PAGE);
+}
+
+/* The entry that a small page at Va would have in place of the large one. */
+static FORCEINLINE MMPTE MiSmallPteOf(MMPTE Large, ULONG_PTR Va)
+{
+    MMPTE Pte = { .Long = (Large.Long & ~MM_PTE_LARGE_PAGE) + (MI_PTE_INDEX(Va, 0) << MM_PTE_FRAME_SHIFT) };
+    return Pte;
+}
+
 static FORCEINLINE BOOLEAN MiIsTransition(MMPTE Pte)
 {
     return (Pte.Long & (MM_PTE_VALID | MM_PTE_PROTOTYPE | MM_PTE_TRANSITION)) == MM_PTE_TRANSITION;

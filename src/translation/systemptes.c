@@ -11,8 +11,9 @@
 #define MI_PTES_PER_GIGABYTE  (MI_PTES_PER_PAGE * MI_PTES_PER_PAGE)
 #define MI_MAXIMUM_GIGABYTES  64u
 #define MI_SYSTEM_PTE_LEVEL_1 1u
+#define MI_ANY_PHASE          (~0u)
 
-static KIRQL MiLockSystemPtes(MI_SYSTEM_PTES *Ptes)
+KIRQL MiLockSystemPtes(MI_SYSTEM_PTES *Ptes)
 {
     KIRQL OldIrql = KiAcquireSpinLock(&Ptes->Lock);
 
@@ -20,15 +21,16 @@ static KIRQL MiLockSystemPtes(MI_SYSTEM_PTES *Ptes)
     return OldIrql;
 }
 
-static VOID MiUnlockSystemPtes(MI_SYSTEM_PTES *Ptes, KIRQL OldIrql)
+VOID MiUnlockSystemPtes(MI_SYSTEM_PTES *Ptes, KIRQL OldIrql)
 {
     KiNoteLockReleased(&Ptes->Lock);
     KiReleaseSpinLock(&Ptes->Lock, OldIrql);
 }
 
+/* The structure, its bitmap, and a frame number for each leaf table. */
 static SIZE_T MiSystemPtesBytes(ULONG Count)
 {
-    return sizeof(MI_SYSTEM_PTES) + Count / 8;
+    return sizeof(MI_SYSTEM_PTES) + Count / 8 + Count / MI_PTES_PER_PAGE * sizeof(ULONG);
 }
 
 static ULONG_PTR MiAddressOfIndex(const MI_SYSTEM_PTES *Ptes, ULONG Index)
@@ -36,8 +38,7 @@ static ULONG_PTR MiAddressOfIndex(const MI_SYSTEM_PTES *Ptes, ULONG Index)
     return Ptes->Base + ((ULONG_PTR)Index << PAGE_SHIFT);
 }
 
-/* The entry of level 1 that leads to the leaf table of Va. The table that holds it exists from boot on. */
-static PMMPTE MiLeafTableEntry(ULONG_PTR Va)
+PMMPTE MiSystemTableEntry(ULONG_PTR Va)
 {
     PFN_NUMBER Table = MiState.Translation->SystemTopLevel;
 
@@ -49,6 +50,31 @@ static PMMPTE MiLeafTableEntry(ULONG_PTR Va)
         Table = Pte.Hard.PageFrameNumber;
     }
     return MiTableEntry(Table, Va, MI_SYSTEM_PTE_LEVEL_1);
+}
+
+static VOID MiFlushSystemRange(ULONG_PTR Va, SIZE_T Pages)
+{
+    MI_FLUSH_LIST Flush;
+
+    MiInitializeFlushList(&Flush, 0);
+    MiAddToFlushList(&Flush, Va, Pages);
+    MiFlushTb(&Flush);
+}
+
+/* As many frames as a large page has, one after the other. */
+static BOOLEAN MiAreConsecutive(const PFN_NUMBER *Frames)
+{
+    SIZE_T Count = 1;
+
+    if (Frames[MI_PTES_PER_PAGE - 1] != Frames[0] + MI_PTES_PER_PAGE - 1)
+    {
+        return FALSE;
+    }
+    while (Count < MI_PTES_PER_PAGE && Frames[Count] == Frames[0] + Count)
+    {
+        Count++;
+    }
+    return Count == MI_PTES_PER_PAGE;
 }
 
 /* ---- Boot ---------------------------------------------------------------------------------------------------------- */
@@ -73,6 +99,7 @@ NTSTATUS MiInitializeSystemPtes(void)
     Ptes->Base = (ULONG_PTR)PORT_SYSTEM_END + 1 - Gigabytes * MI_GIGABYTE;
     Ptes->Count = Count;
     RtlInitializeBitMap(&Ptes->Bitmap, Ptes->Bits, Count);
+    Ptes->SparedTables = Ptes->Bits + Count / 32;
     for (ULONG_PTR Va = Ptes->Base; Va - 1 < PORT_SYSTEM_END; Va += MI_GIGABYTE)
     {
         MMPTE Upper = MiReadPte(MiTableEntry(TopLevel, Va, MI_TOP_LEVEL));
@@ -141,13 +168,27 @@ ULONG MiSystemPtesTotal(void)
     return MiState.Translation->SystemPtes->Count;
 }
 
+ULONG MiSystemLargePages(void)
+{
+    return __atomic_load_n(&MiState.Translation->SystemPtes->LargePages, __ATOMIC_RELAXED);
+}
+
 PMMPTE MiSystemPte(ULONG_PTR Va)
 {
-    PMMPTE Entry = MiLeafTableEntry(Va);
-    MMPTE Table = MiReadPte(Entry);
+    MMPTE Table = MiReadPte(MiSystemTableEntry(Va));
 
-    KiRequire(Table.Hard.Valid);
+    if (MiIsLargePte(Table))
+    {
+        MiSplitLargePage(Va);
+        Table = MiReadPte(MiSystemTableEntry(Va));
+    }
+    KiRequire(Table.Hard.Valid && !Table.Hard.LargePage);
     return MiTableEntry(Table.Hard.PageFrameNumber, Va, 0);
+}
+
+MMPTE MiReadSystemPte(ULONG_PTR Va)
+{
+    return MiReadLeafPte(MiState.Translation->SystemTopLevel, Va);
 }
 
 BOOLEAN MiAreSystemPtesReserved(ULONG_PTR Va, SIZE_T Pages)
@@ -207,7 +248,7 @@ static BOOLEAN MiMakeLeafTables(MI_SYSTEM_PTES *Ptes, ULONG Index, ULONG Pages)
 
     for (; Va < End; Va += MI_LEVEL_BYTES(1))
     {
-        PMMPTE Entry = MiLeafTableEntry(Va);
+        PMMPTE Entry = MiSystemTableEntry(Va);
 
         if (!MiReadPte(Entry).Hard.Valid && !MiMakeLeafTable(Ptes, Entry))
         {
@@ -217,7 +258,24 @@ static BOOLEAN MiMakeLeafTables(MI_SYSTEM_PTES *Ptes, ULONG Index, ULONG Pages)
     return TRUE;
 }
 
-ULONG_PTR MiReserveSystemPtes(SIZE_T Pages)
+/* Entries for a run, set in the bitmap; entry number Phase of it on a border of 2 MiB where that can be had. Locked. */
+static ULONG MiFindSystemPtes(MI_SYSTEM_PTES *Ptes, ULONG Pages, ULONG Phase)
+{
+    if (Phase != MI_ANY_PHASE && Pages <= Ptes->Count - MI_PTES_PER_PAGE)
+    {
+        ULONG Index = RtlFindClearBits(&Ptes->Bitmap, Pages + MI_PTES_PER_PAGE - 1, Ptes->Hint);
+
+        if (Index != RTL_BITMAP_NOT_FOUND)
+        {
+            Index += (0u - (Index + Phase)) % MI_PTES_PER_PAGE;
+            RtlSetBits(&Ptes->Bitmap, Index, Pages);
+            return Index;
+        }
+    }
+    return RtlFindClearBitsAndSet(&Ptes->Bitmap, Pages, Ptes->Hint);
+}
+
+static ULONG_PTR MiReserveInPhase(SIZE_T Pages, ULONG Phase)
 {
     MI_SYSTEM_PTES *Ptes = MiState.Translation->SystemPtes;
     ULONG_PTR Va = 0;
@@ -229,7 +287,7 @@ ULONG_PTR MiReserveSystemPtes(SIZE_T Pages)
         return 0;
     }
     OldIrql = MiLockSystemPtes(Ptes);
-    Index = RtlFindClearBitsAndSet(&Ptes->Bitmap, (ULONG)Pages, Ptes->Hint);
+    Index = MiFindSystemPtes(Ptes, (ULONG)Pages, Phase);
     if (Index != RTL_BITMAP_NOT_FOUND)
     {
         if (MiMakeLeafTables(Ptes, Index, (ULONG)Pages))
@@ -245,6 +303,30 @@ ULONG_PTR MiReserveSystemPtes(SIZE_T Pages)
     }
     MiUnlockSystemPtes(Ptes, OldIrql);
     return Va;
+}
+
+ULONG_PTR MiReserveSystemPtes(SIZE_T Pages)
+{
+    return MiReserveInPhase(Pages, MI_ANY_PHASE);
+}
+
+ULONG_PTR MiReserveSystemPtesForRun(PFN_NUMBER Frame, SIZE_T Pages)
+{
+    ULONG Phase = (0u - (ULONG)Frame) % MI_PTES_PER_PAGE;
+
+    return MiReserveInPhase(Pages, Pages >= Phase + MI_PTES_PER_PAGE ? Phase : MI_ANY_PHASE);
+}
+
+ULONG_PTR MiReserveSystemPtesForFrames(const PFN_NUMBER *Frames, SIZE_T Pages)
+{
+    for (SIZE_T Index = 0; Index + MI_PTES_PER_PAGE <= Pages; Index++)
+    {
+        if (Frames[Index] % MI_PTES_PER_PAGE == 0 && MiAreConsecutive(Frames + Index))
+        {
+            return MiReserveInPhase(Pages, (ULONG)Index % MI_PTES_PER_PAGE);
+        }
+    }
+    return MiReserveInPhase(Pages, MI_ANY_PHASE);
 }
 
 VOID MiReleaseSystemPtes(ULONG_PTR Va, SIZE_T Pages)
@@ -274,7 +356,7 @@ ULONG MiTrimSystemPtes(void)
     for (ULONG Index = 0; Index < Ptes->Count && Ptes->LeafTables != 0; Index += MI_PTES_PER_PAGE)
     {
         ULONG_PTR Va = MiAddressOfIndex(Ptes, Index);
-        MMPTE Table = MiReadPte(MiLeafTableEntry(Va));
+        MMPTE Table = MiReadPte(MiSystemTableEntry(Va));
 
         if (Table.Hard.Valid && RtlAreBitsClear(&Ptes->Bitmap, Index, MI_PTES_PER_PAGE))
         {
@@ -295,36 +377,68 @@ ULONG MiTrimSystemPtes(void)
 
 /* ---- Mapping -------------------------------------------------------------------------------------------------------------- */
 
-VOID MiMapSystemPtes(ULONG_PTR Va, const PFN_NUMBER *Frames, SIZE_T Pages, MMPTE Template)
+/* Writes the entries; Frames, or where it is NULL the run from Frame on. */
+static VOID MiWriteSystemPtes(ULONG_PTR Va, const PFN_NUMBER *Frames, PFN_NUMBER Frame, SIZE_T Pages,
+                              MMPTE Template)
 {
     PMMPTE PointerPte = NULL;
+    BOOLEAN Large = FALSE;
 
-    for (SIZE_T Index = 0; Index < Pages; Index++)
+    for (SIZE_T Index = 0; Index < Pages;)
     {
         ULONG_PTR Page = Va + (Index << PAGE_SHIFT);
-        MMPTE Pte = { .Long = Template.Long | ((ULONG64)Frames[Index] << MM_PTE_FRAME_SHIFT) };
+        PFN_NUMBER This = Frames != NULL ? Frames[Index] : Frame + Index;
 
+        if (MI_PTE_INDEX(Page, 0) == 0 && Pages - Index >= MI_PTES_PER_PAGE && This % MI_PTES_PER_PAGE == 0 &&
+            (Frames == NULL || MiAreConsecutive(Frames + Index)))
+        {
+            MiMapLargePage(Page, This, Template);
+            Large = TRUE;
+            PointerPte = NULL;
+            Index += MI_PTES_PER_PAGE;
+            continue;
+        }
         PointerPte = PointerPte == NULL || MI_PTE_INDEX(Page, 0) == 0 ? MiSystemPte(Page) : PointerPte + 1;
         ASSERT(MiReadPte(PointerPte).Long == 0);
-        MiWritePte(PointerPte, Pte);
+        MiWritePte(PointerPte, (MMPTE){ .Long = Template.Long | ((ULONG64)This << MM_PTE_FRAME_SHIFT) });
+        Index++;
+    }
+    if (Large)
+    {
+        /* Processors may have kept the upper entries that led to the leaf tables. */
+        MiFlushSystemRange(Va, Pages);
     }
     PortFillTb(0, Va, Pages, (Template.Long & MM_PTE_DIRTY1) != 0);
+}
+
+VOID MiMapSystemPtes(ULONG_PTR Va, const PFN_NUMBER *Frames, SIZE_T Pages, MMPTE Template)
+{
+    MiWriteSystemPtes(Va, Frames, 0, Pages, Template);
+}
+
+VOID MiMapSystemRun(ULONG_PTR Va, PFN_NUMBER Frame, SIZE_T Pages, MMPTE Template)
+{
+    MiWriteSystemPtes(Va, NULL, Frame, Pages, Template);
 }
 
 VOID MiUnmapSystemPtes(ULONG_PTR Va, SIZE_T Pages)
 {
     MMPTE Zero = { .Long = 0 };
     PMMPTE PointerPte = NULL;
-    MI_FLUSH_LIST Flush;
 
-    for (SIZE_T Index = 0; Index < Pages; Index++)
+    for (SIZE_T Index = 0; Index < Pages;)
     {
         ULONG_PTR Page = Va + (Index << PAGE_SHIFT);
 
+        if (MI_PTE_INDEX(Page, 0) == 0 && Pages - Index >= MI_PTES_PER_PAGE && MiUnmapLargePage(Page))
+        {
+            PointerPte = NULL;
+            Index += MI_PTES_PER_PAGE;
+            continue;
+        }
         PointerPte = PointerPte == NULL || MI_PTE_INDEX(Page, 0) == 0 ? MiSystemPte(Page) : PointerPte + 1;
         MiWritePte(PointerPte, Zero);
+        Index++;
     }
-    MiInitializeFlushList(&Flush, 0);
-    MiAddToFlushList(&Flush, Va, Pages);
-    MiFlushTb(&Flush);
+    MiFlushSystemRange(Va, Pages);
 }

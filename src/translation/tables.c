@@ -6,8 +6,6 @@ VOID MiLinkPageTable(PMMPTE Parent, PFN_NUMBER Frame, BOOLEAN User)
 {
     PMMPFN Pfn = MiPfn(Frame);
     MMPFNENTRY Entry;
-    MMPTE Pte = { .Long = MM_PTE_VALID | MM_PTE_DIRTY1 | MM_PTE_WRITE | MM_PTE_ACCESSED | MM_PTE_DIRTY |
-                          (User ? MM_PTE_OWNER : 0) | ((ULONG64)Frame << MM_PTE_FRAME_SHIFT) };
 
     Pfn->u1.ShareCount = 1;
     Pfn->u1.UsedPageTableEntries = 0;
@@ -19,7 +17,7 @@ VOID MiLinkPageTable(PMMPTE Parent, PFN_NUMBER Frame, BOOLEAN User)
     MiWritePfnEntry(Pfn, Entry);
     MiIncrementPageTableShare(Parent);
     MiAddUsedEntries(Parent, 1);
-    MiWritePte(Parent, Pte);
+    MiWritePte(Parent, MiMakeTablePte(Frame, User));
 }
 
 /*

@@ -84,6 +84,43 @@ static FORCEINLINE ULONG MiWalk(PFN_NUMBER TopLevel, ULONG_PTR Va, PMMPTE *Entry
     }
 }
 
+/*
+ * What maps Va, as an entry of level 0: of a large page the entry that a small page in its place would have. Zero: nothing leads there. Space
+ * locked, or the caller keeps what leads to Va.
+ */
+static FORCEINLINE MMPTE MiReadLeafPte(PFN_NUMBER TopLevel, ULONG_PTR Va)
+{
+    PMMPTE Entry;
+
+    for (;;)
+    {
+        ULONG Level = MiWalk(TopLevel, Va, &Entry);
+        MMPTE Pte = MiReadPte(Entry);
+
+        if (Level == 0)
+        {
+            return Pte;
+        }
+        if (Level == 1 && MiIsLargePte(Pte))
+        {
+            return MiSmallPteOf(Pte, Va);
+        }
+        if (!Pte.Hard.Valid)
+        {
+            return (MMPTE){ .Long = 0 };
+        }
+        /* A large page was split, or a table came, between the two looks. */
+    }
+}
+
+/* The entry that makes Frame a page-table page. */
+static FORCEINLINE MMPTE MiMakeTablePte(PFN_NUMBER Frame, BOOLEAN User)
+{
+    MMPTE Pte = { .Long = MM_PTE_VALID | MM_PTE_DIRTY1 | MM_PTE_WRITE | MM_PTE_ACCESSED | MM_PTE_DIRTY |
+                          (User ? MM_PTE_OWNER : 0) | ((ULONG64)Frame << MM_PTE_FRAME_SHIFT) };
+    return Pte;
+}
+
 /* The page that holds an entry, locked for changes to its entries. At DISPATCH_LEVEL. */
 static FORCEINLINE VOID MiLockPageTable(PMMPFN Page)
 {

@@ -195,6 +195,7 @@ void TestAssertNothingLeft(void)
     if (MiState.Translation != NULL)
     {
         assert_int_equal(MiSystemPtesInUse(), 0);
+        MiCheckSystemPtes(3);
         MiTrimSystemPtes();
     }
     if (MiState.Pool != NULL)

@@ -81,7 +81,7 @@ MI_FAULT_RESULT MiResolveDemandZeroFault(PMI_FAULT Fault)
         return MiFaultNeedFrame;
     }
     Pfn = MiPfn(Frame);
-    Pfn->u1.ShareCount = 1;
+    MiWriteShareCount(Pfn, 1);
     Pfn->PteAddress = Fault->PointerPte;
     Pfn->OriginalPte = MiMakeDemandZeroPte(Fault->Protection);
     Entry = MiReadPfnEntry(Pfn);

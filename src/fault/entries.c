@@ -91,7 +91,7 @@ static VOID MiDeleteValid(MI_DELETE_BATCH *Batch, PMMPTE PointerPte, ULONG_PTR V
         {
             MiSetFrameModified(Pfn);
         }
-        if (--Pfn->u1.ShareCount == 0)
+        if (MiAddShares(Pfn, -1) == 0)
         {
             MiWritePte(Prototype,
                        MiMakeTransitionPte(MiPfnFrame(Pfn), (ULONG)Pfn->OriginalPte.Soft.Protection));
@@ -102,7 +102,7 @@ static VOID MiDeleteValid(MI_DELETE_BATCH *Batch, PMMPTE PointerPte, ULONG_PTR V
     else
     {
         KiRequire(Pfn->u1.ShareCount == 1 && Pfn->PteAddress == PointerPte);
-        Pfn->u1.ShareCount = 0;
+        MiWriteShareCount(Pfn, 0);
         Pfn->e1.PageLocation = TransitionPage;
         MiAbandonFrame(Pfn); /* the mapping's reference is the batch's now */
     }

@@ -299,7 +299,7 @@ static BOOLEAN MiMapNeighbour(PMI_FAULT Fault, PMMPTE PointerPte, PMMPTE Prototy
     }
     if (Proto.Hard.Valid)
     {
-        Pfn->u1.ShareCount++;
+        MiAddShares(Pfn, 1);
     }
     else
     {

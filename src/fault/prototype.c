@@ -45,7 +45,7 @@ MI_FAULT_RESULT MiResolveResident(PMI_FAULT Fault, PMMPTE Prototype, MMPTE Proto
     Fault->CameAlong = FALSE;
     if (Proto.Hard.Valid)
     {
-        Pfn->u1.ShareCount++;
+        MiAddShares(Pfn, 1);
         return MiMapAndUnlock(Fault, Pfn);
     }
     if (Pfn->e1.ReadInProgress)
@@ -68,7 +68,7 @@ VOID MiMapNewPrototypePage(PMI_FAULT Fault, PMMPTE Prototype, PFN_NUMBER Frame, 
     PMMPFN Pfn = MiPfn(Frame);
 
     MiLockPfn(Pfn);
-    Pfn->u1.ShareCount = 1;
+    MiWriteShareCount(Pfn, 1);
     Pfn->PteAddress = Prototype;
     Pfn->OriginalPte = OriginalPte;
     Pfn->e1.PrototypePte = 1;

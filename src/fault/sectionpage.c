@@ -22,7 +22,7 @@ static MI_FAULT_RESULT MiMakeChunkFrame(PMI_PROTOTYPE_CHUNK Chunk)
     __atomic_fetch_add(&Chunk->Segment->PrototypePages, 1, __ATOMIC_RELAXED);
     Pfn = MiPfn(Frame);
     MiLockPfn(Pfn);
-    Pfn->u1.ShareCount = 1;
+    MiWriteShareCount(Pfn, 1);
     Pfn->u1.UsedPageTableEntries = 0;
     Pfn->PteAddress = &Chunk->Pte;
     Pfn->OriginalPte = MiMakeDemandZeroPte(MM_READWRITE);

@@ -65,9 +65,9 @@ static VOID MiFreeChunkFrame(PMI_PROTOTYPE_CHUNK Chunk)
     PMMPFN Pfn = MiPfn(MiReadPte(&Chunk->Pte).Hard.PageFrameNumber);
 
     MiLockPfn(Pfn);
-    KiRequire(Pfn->u1.ShareCount == 1);
+    MiWaitForLastShare(Pfn);
     MiWritePte(&Chunk->Pte, Zero);
-    Pfn->u1.ShareCount = 0;
+    MiWriteShareCount(Pfn, 0);
     Pfn->e1.PageLocation = TransitionPage;
     MiAbandonFrame(Pfn);
     MiDecrementReferenceCount(Pfn);

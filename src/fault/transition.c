@@ -24,7 +24,7 @@ VOID MiActivateTransitionFrame(PMMPFN Pfn)
     }
     Pfn->e1.PageLocation = ActiveAndValid;
     MiIncrementReferenceCount(Pfn);
-    Pfn->u1.ShareCount = 1;
+    MiWriteShareCount(Pfn, 1);
     Pfn->u1.UsedPageTableEntries = 0;
 }
 

@@ -41,7 +41,7 @@ static VOID MiLeaveSharedPage(PMMPFN Pfn, BOOLEAN Dirty)
         MiSetFrameModified(Pfn);
     }
     KiRequire(Pfn->u1.ShareCount != 0);
-    if (--Pfn->u1.ShareCount == 0)
+    if (MiAddShares(Pfn, -1) == 0)
     {
         MMPTE Proto = MiMakeTransitionPte(MiPfnFrame(Pfn), (ULONG)Pfn->OriginalPte.Soft.Protection);
 
@@ -98,7 +98,7 @@ static MI_FAULT_RESULT MiCopyOnWrite(PMI_FAULT Fault)
     }
     MiCopyFrame(Frame, OldFrame);
     Pfn = MiPfn(Frame);
-    Pfn->u1.ShareCount = 1;
+    MiWriteShareCount(Pfn, 1);
     Pfn->PteAddress = Fault->PointerPte;
     Pfn->OriginalPte = MiMakeDemandZeroPte(Protection);
     Entry = MiReadPfnEntry(Pfn);

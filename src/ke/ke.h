@@ -282,6 +282,17 @@ static FORCEINLINE VOID KiReleaseSpinLock(volatile KSPIN_LOCK *Lock, KIRQL OldIr
     KiLowerIrqlFromDispatch(OldIrql);
 }
 
+/* Another processor is about to give the word this value: waits for it, and sees what was written before. Any IRQL. */
+VOID KiWaitForWordSlowly(const volatile ULONG *Word, ULONG Value);
+
+static FORCEINLINE VOID KiWaitForWord(const volatile ULONG *Word, ULONG Value)
+{
+    if (__builtin_expect(__atomic_load_n(Word, __ATOMIC_ACQUIRE) != Value, 0))
+    {
+        KiWaitForWordSlowly(Word, Value);
+    }
+}
+
 /* A lock in one bit of a 32-bit word whose other bits belong to somebody (PFN entries). At DISPATCH_LEVEL. */
 VOID KiWaitForBitLock(volatile ULONG *Word, ULONG Bit);
 

@@ -12,6 +12,8 @@
 #include "ke/ki.h"
 
 #define KI_SPIN_BEFORE_YIELD 256
+/* Minutes, even if every round is a pause: whoever needs longer for his next store never does it. */
+#define KI_WORD_PATIENCE 0x80000000u
 
 static VOID KiSpin(PULONG Count, const volatile void *Lock)
 {
@@ -47,6 +49,18 @@ DECLSPEC_NOINLINE VOID KiWaitForBitLock(volatile ULONG *Word, ULONG Bit)
 
     while (!KiTryAcquireBitLock(Word, Bit))
     {
+        KiSpin(&Count, Word);
+    }
+}
+
+DECLSPEC_NOINLINE VOID KiWaitForWordSlowly(const volatile ULONG *Word, ULONG Value)
+{
+    ULONG Count = 0;
+
+    KiRequire(!KiIsDeterministic()); /* there is nobody else who could write it */
+    while (__atomic_load_n(Word, __ATOMIC_ACQUIRE) != Value)
+    {
+        KiRequire(Count < KI_WORD_PATIENCE);
         KiSpin(&Count, Word);
     }
 }

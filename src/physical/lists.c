@@ -299,7 +299,7 @@ BOOLEAN MiDecrementReferenceCount(PMMPFN Pfn)
 BOOLEAN MiDecrementShareCount(PMMPFN Pfn)
 {
     KiRequire(Pfn->u1.ShareCount != 0 && Pfn->e1.PageLocation == ActiveAndValid);
-    if (--Pfn->u1.ShareCount != 0)
+    if (MiAddShares(Pfn, -1) != 0)
     {
         return FALSE;
     }

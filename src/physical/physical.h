@@ -478,6 +478,21 @@ static FORCEINLINE VOID MiForgetPageTable(PMMPFN Pfn)
     }
 }
 
+/* How many PTEs map the frame (locked). One store, because working-set queries read it without the lock. */
+static FORCEINLINE VOID MiWriteShareCount(PMMPFN Pfn, ULONG Count)
+{
+    __atomic_store_n(&Pfn->u1.ShareCount, Count, __ATOMIC_RELAXED);
+}
+
+/* Returns what is left. */
+static FORCEINLINE ULONG MiAddShares(PMMPFN Pfn, LONG Delta)
+{
+    ULONG Count = Pfn->u1.ShareCount + (ULONG)Delta;
+
+    MiWriteShareCount(Pfn, Count);
+    return Count;
+}
+
 /* A transition or valid entry in the page that holds PointerPte came or went. */
 static FORCEINLINE VOID MiIncrementPageTableShare(PMMPTE PointerPte)
 {
@@ -487,6 +502,15 @@ static FORCEINLINE VOID MiIncrementPageTableShare(PMMPTE PointerPte)
 static FORCEINLINE VOID MiDecrementPageTableShare(PMMPTE PointerPte)
 {
     __atomic_fetch_sub(&MiPtePage(PointerPte)->u1.ShareCount, 1, __ATOMIC_RELEASE);
+}
+
+/*
+ * Whoever takes a frame away writes its PTE first and the share count of the table afterwards, without the table's lock. So a table whose entries
+ * are gone waits here until only its own share is left; nobody can add one any more. On a machine with one thread a share too many is a bug.
+ */
+static FORCEINLINE VOID MiWaitForLastShare(PMMPFN Table)
+{
+    KiWaitForWord(&Table->u1.ShareCount, 1);
 }
 
 /*

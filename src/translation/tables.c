@@ -7,7 +7,7 @@ VOID MiLinkPageTable(PMMPTE Parent, PFN_NUMBER Frame, BOOLEAN User)
     PMMPFN Pfn = MiPfn(Frame);
     MMPFNENTRY Entry;
 
-    Pfn->u1.ShareCount = 1;
+    MiWriteShareCount(Pfn, 1);
     Pfn->u1.UsedPageTableEntries = 0;
     Pfn->PteAddress = Parent;
     Pfn->OriginalPte = MiMakeDemandZeroPte(MM_READWRITE);
@@ -64,7 +64,7 @@ ULONG MiDeleteEmptyPageTables(PFN_NUMBER TopLevel, PMMPTE PointerPte, ULONG_PTR 
             break; /* so has every process of the session */
         }
 
-        KiRequire(__atomic_load_n(&Page->u1.ShareCount, __ATOMIC_ACQUIRE) == 1);
+        MiWaitForLastShare(Page);
         MiWritePte(Parent, Zero);
         MiAddUsedEntries(Parent, -1);
         MiDecrementPageTableShare(Parent);
@@ -100,7 +100,7 @@ static PFN_NUMBER MiAllocateTopLevel(void)
         return 0;
     }
     Pfn = MiPfn(Frame);
-    Pfn->u1.ShareCount = 1;
+    MiWriteShareCount(Pfn, 1);
     Pfn->u1.UsedPageTableEntries = 0;
     MiMarkPageTable(Pfn);
     Entry = MiReadPfnEntry(Pfn);
@@ -130,7 +130,8 @@ PFN_NUMBER MiCreateTopLevel(void)
 
 VOID MiDeleteTopLevel(PFN_NUMBER TopLevel)
 {
-    KiRequire(MiPfn(TopLevel)->u1.UsedPageTableEntries == 0 && MiPfn(TopLevel)->u1.ShareCount == 1);
+    KiRequire(MiPfn(TopLevel)->u1.UsedPageTableEntries == 0);
+    MiWaitForLastShare(MiPfn(TopLevel));
     PortFlushTb(TopLevel, NULL, 0);
     MiFreePage(TopLevel);
 }
@@ -160,8 +161,8 @@ VOID MiDeleteSessionTables(PFN_NUMBER SessionTopLevel)
     PFN_NUMBER Below = Parent->Hard.PageFrameNumber;
     MMPTE Zero = { .Long = 0 };
 
-    KiRequire(MiPfn(Below)->u1.UsedPageTableEntries == 0 &&
-              __atomic_load_n(&MiPfn(Below)->u1.ShareCount, __ATOMIC_ACQUIRE) == 1);
+    KiRequire(MiPfn(Below)->u1.UsedPageTableEntries == 0);
+    MiWaitForLastShare(MiPfn(Below));
     MiWritePte(Parent, Zero);
     MiAddUsedEntries(Parent, -1);
     MiDecrementPageTableShare(Parent);

@@ -165,7 +165,7 @@ static BOOLEAN MiMoveValidPage(MI_VACATION *Vacation, PMMPTE PointerPte, ULONG_P
     MiFlushTb(&Flush);
     MiCopyFrame(MiPfnFrame(To), MiPfnFrame(From));
     To->u1.InPage = NULL;
-    To->u1.ShareCount = 1;
+    MiWriteShareCount(To, 1);
     To->ReferenceCount = 1;
     MiHandOver(Vacation, From, To);
     Pte.Long = (Pte.Long & ~MM_PTE_FRAME_MASK) | ((ULONG64)MiPfnFrame(To) << MM_PTE_FRAME_SHIFT);

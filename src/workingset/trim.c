@@ -23,7 +23,7 @@ static VOID MiUnmapShared(PMMPFN Pfn)
 {
     MiIncrementReferenceCount(Pfn);
     KiRequire(Pfn->u1.ShareCount != 0);
-    if (--Pfn->u1.ShareCount == 0)
+    if (MiAddShares(Pfn, -1) == 0)
     {
         MMPTE Proto = MiMakeTransitionPte(MiPfnFrame(Pfn), (ULONG)Pfn->OriginalPte.Soft.Protection);
 
@@ -61,7 +61,7 @@ VOID MiTrimEntry(MI_TRIM_BATCH_LIST *Batch, PMMPTE PointerPte, ULONG_PTR Va, ULO
         New = MiMakeTransitionPte(Frame, (ULONG)Pfn->OriginalPte.Soft.Protection);
         Old = MiExchangePte(PointerPte, New);
         KiRequire(Pfn->u1.ShareCount == 1 && Pfn->PteAddress == PointerPte);
-        Pfn->u1.ShareCount = 0;
+        MiWriteShareCount(Pfn, 0);
         Pfn->e1.PageLocation = TransitionPage;
     }
     MiUnlockPfn(Pfn);

@@ -3,7 +3,10 @@
  * Services of one process called from several processors at once, over memory that is too small: no page is
  * lost, no charge is wrong, nothing is left. Run under the thread sanitizer, too.
  */
+#include "pages.h"
 #include "process.h"
+
+#include <time.h>
 
 #define THREADS 4
 #define PAGES   600
@@ -116,10 +119,62 @@ static void services_on_several_processors_do_not_disturb_each_other(void **stat
     TestLeaveProcess();
 }
 
+static PMMPFN late_table;
+static ULONG_PTR late_base;
+
+/*
+ * What a processor does that takes a standby frame away, stretched: the entry of the table is written already, the share is not yet given back.
+ * (NTMM_SEED=1795910715715984 of model.threads met it.)
+ */
+static void late_share(ULONG index, void *context)
+{
+    const struct timespec While = { 0, 20 * 1000 * 1000 };
+
+    (void)context;
+    enter();
+    if (index == 0)
+    {
+        while (__atomic_load_n(&late_table->u1.UsedPageTableEntries, __ATOMIC_RELAXED) != 0)
+        {
+            PortYield();
+        }
+        nanosleep(&While, NULL);
+        assert_int_equal(__atomic_load_n(&late_table->u1.ShareCount, __ATOMIC_RELAXED), 2); /* still there */
+        MiDecrementPageTableShare(PortDirectMap(MiPfnFrame(late_table)));
+    }
+    else
+    {
+        TestVmFree(late_base, 0, MEM_RELEASE);
+    }
+    leave();
+}
+
+static void an_empty_table_waits_for_its_last_share(void **state)
+{
+    static const TEST_MACHINE machine = { .RamMegabytes = 6, .Processors = 2, .Workers = TRUE };
+    ULONG64 tables;
+    ULONG_PTR page;
+
+    (void)state;
+    TestEnterProcess(&machine);
+    shared = TestUserProcess;
+    tables = shared->Space.PageTablePages;
+    late_base = TestVmAllocate(0, 3 * MI_LEVEL_BYTES(1), MEM_RESERVE, PAGE_READWRITE);
+    page = ALIGN_UP_BY(late_base + PAGE_SIZE, MI_LEVEL_BYTES(1)); /* nobody else is in its page table */
+    TestVmAllocate(page, PAGE_SIZE, MEM_COMMIT, PAGE_READWRITE);
+    TestVmFill(page, 1, 1);
+    late_table = MiPtePage(TestPfn(shared, page)->PteAddress);
+    MiIncrementPageTableShare(PortDirectMap(MiPfnFrame(late_table)));
+    TestRunThreads(2, late_share, NULL);
+    assert_int_equal(shared->Space.PageTablePages, tables);
+    TestLeaveProcess();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(services_on_several_processors_do_not_disturb_each_other),
+        cmocka_unit_test(an_empty_table_waits_for_its_last_share),
     };
 
     return cmocka_run_group_tests_name("virtual.threads", tests, NULL, NULL);

@@ -485,7 +485,11 @@ static int HostAllocate(PORT_STORAGE *Storage, ULONG64 Old, ULONG64 New)
     } while (Error == EINTR);
     if (Error == EOPNOTSUPP || Error == ENOSYS)
     {
-        Error = HostWriteZeros(Storage, Old, New);
+        return HostWriteZeros(Storage, Old, New);
+    }
+    if (Error == 0)
+    {
+        HostNoteAllocated(Storage, New);
     }
     return Error;
 }

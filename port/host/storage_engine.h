@@ -23,6 +23,8 @@ struct _PORT_STORAGE
     ULONG Flags;
     BOOLEAN Created;          /* by this open */
     BOOLEAN Uncached;         /* atomic: falls to FALSE when Linux refuses an O_DIRECT transfer after all */
+    BOOLEAN Cut;              /* atomic: scratch, and somebody else was seen to have made it shorter */
+    BOOLEAN TellsHoles;       /* atomic: the file system knows what was written (SEEK_DATA) */
     ULONG InFlight;           /* atomic: requests started and not yet through with their completion */
     ULONG64 Capacity;         /* atomic: HostStorageSetCapacity */
     ULONG64 Size;             /* atomic: what PortSetStorageSize made it; 0: nobody has */
@@ -145,6 +147,15 @@ VOID HostIoTransfer(PORT_IO *Io, BOOLEAN ObeyDelays);
 
 /* Deterministic mode: starts the generator over. */
 VOID HostSeedDeterministic(ULONG64 Seed);
+
+/* ---- Scratch files that somebody cuts short (storage_scratch.c) ------------------------------------------- */
+
+/* Whether the file is, or was at an earlier look, shorter than it was made. */
+BOOLEAN HostScratchWasCut(PORT_STORAGE *Storage);
+/* After fallocate had success. */
+VOID HostNoteAllocated(PORT_STORAGE *Storage, ULONG64 Bytes);
+/* A read that arrived (as it is in the file): whether zeros in it stand for pages that are gone. */
+BOOLEAN HostScratchLostPages(const PORT_IO *Io);
 
 /* ---- Encryption (storage_crypt.c) ----------------------------------------------------------------------- */
 

@@ -59,18 +59,6 @@ static inline ULONG64 HostIoBytes(const PORT_IO *Io)
     return (ULONG64)Io->Count << PAGE_SHIFT;
 }
 
-/*
- * Somebody else made our file shorter. A write behind its end would make it long again, with a hole before it that reads as zeros: pages that are
- * lost would come back as zeros instead of an error. So nothing is written any more.
- */
-static BOOLEAN HostWasCutShort(PORT_STORAGE *Storage)
-{
-    ULONG64 Size = __atomic_load_n(&Storage->Size, __ATOMIC_RELAXED);
-    struct stat Information;
-
-    return Size != 0 && fstat(Storage->Descriptor, &Information) == 0 && (ULONG64)Information.st_size < Size;
-}
-
 BOOLEAN HostIoBegin(PORT_IO *Io)
 {
     ULONG Needed = Io->Write ? PORT_STORAGE_WRITE : PORT_STORAGE_READ;
@@ -87,7 +75,7 @@ BOOLEAN HostIoBegin(PORT_IO *Io)
         Io->Status = STATUS_ACCESS_DENIED;
         return FALSE;
     }
-    if (Io->Write && (Io->Storage->Flags & PORT_STORAGE_SCRATCH) != 0 && HostWasCutShort(Io->Storage))
+    if (Io->Write && (Io->Storage->Flags & PORT_STORAGE_SCRATCH) != 0 && HostScratchWasCut(Io->Storage))
     {
         Io->Status = STATUS_END_OF_FILE;
         return FALSE;
@@ -320,6 +308,18 @@ VOID HostIoComplete(PORT_IO *Io)
     PORT_STORAGE *Storage = Io->Storage;
     ULONG *Finished = HostIo(Io)->Finished;
 
+    if ((Storage->Flags & PORT_STORAGE_SCRATCH) != 0 && NT_SUCCESS(Io->Status))
+    {
+        if (Io->Write)
+        {
+            HostScratchWasCut(Storage); /* so that it is known if this write went behind the end */
+        }
+        else if (HostScratchLostPages(Io))
+        {
+            Io->Status = STATUS_END_OF_FILE;
+            Io->Information = 0;
+        }
+    }
     if (Storage->Cipher != NULL)
     {
         HostForgetCopy(Io);

@@ -945,6 +945,51 @@ static void a_scratch_file_gives_its_space_back(void **state)
     assert_int_equal(information.st_size, 0);
 }
 
+/* What a write does that was under way while somebody made the file shorter: the file is long again, with a hole. */
+static void zeros_of_a_hole_in_a_scratch_file_are_an_error(void **state)
+{
+    const ULONG64 Pages = 64;
+    PORT_STORAGE *storage;
+    BOOLEAN tells;
+    REQUEST request;
+    int other;
+
+    (void)state;
+    for (ULONG round = 0; round < 2; round += 1) /* the file is as long as before; the file is shorter */
+    {
+        assert_int_equal(
+            open_named(FilePath, READ_WRITE | PORT_STORAGE_CREATE | PORT_STORAGE_SCRATCH, &storage),
+            STATUS_SUCCESS);
+        assert_int_equal(PortSetStorageSize(storage, Pages << PAGE_SHIFT), STATUS_SUCCESS);
+        other = open(FilePath, O_WRONLY | O_CLOEXEC);
+        tells = lseek(other, 0, SEEK_DATA) < 0;
+        write_pages(storage, 0, 8, 1);
+        prepare(&request, storage, 4, 1, TRUE);
+        memset(PortDirectMap(request.Frames[0] = 1), 0, PAGE_SIZE);
+        assert_int_equal(run(&request), STATUS_SUCCESS);
+        prepare(&request, storage, 4, 1, FALSE);
+        request.Frames[0] = 2;
+        assert_int_equal(run(&request), STATUS_SUCCESS); /* zeros that were written are no loss */
+        assert_int_equal(truncate(FilePath, 2 << PAGE_SHIFT), 0);
+        assert_int_equal(pwrite(other, "x", 1, (off_t)((Pages - round) << PAGE_SHIFT) - 1), 1);
+        close(other);
+        prepare(&request, storage, 1, 1, FALSE);
+        request.Frames[0] = 2;
+        assert_int_equal(run(&request), STATUS_SUCCESS);
+        assert_true(holds(2, 1, 1));
+        prepare(&request, storage, 1, 4, FALSE);
+        for (ULONG page = 0; page < 4; page += 1)
+        {
+            request.Frames[page] = 2 + page;
+        }
+        if (tells || round != 0) /* else nobody can know */
+        {
+            assert_int_equal(run(&request), STATUS_END_OF_FILE);
+        }
+        PortCloseStorage(storage);
+    }
+}
+
 static void growth_allocates_the_holes_that_a_file_came_with(void **state)
 {
     PORT_STORAGE *storage;
@@ -1143,6 +1188,7 @@ int main(void)
         ALONE(an_exclusive_file_is_not_opened_twice),
         ALONE(a_read_only_storage_cannot_be_written),
         ALONE(a_scratch_file_gives_its_space_back),
+        ALONE(zeros_of_a_hole_in_a_scratch_file_are_an_error),
         ALONE(growth_allocates_the_holes_that_a_file_came_with),
         ALONE(an_unlinked_file_works_on_and_a_truncated_one_reads_zeros),
         ALONE(memory_is_shared_by_name_and_gone_with_the_last_close),

@@ -338,7 +338,7 @@ static void any_offset_and_length_against_a_buffer(void)
                 assert_int_equal(status, STATUS_END_OF_FILE);
                 break;
             }
-            length = offset + length <= end ? length : (ULONG)(end - offset);
+            length = length == 0 || offset + length <= end ? length : (ULONG)(end - offset);
             assert_int_equal(status, STATUS_SUCCESS);
             if (length != 0)
             {

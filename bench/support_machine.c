@@ -71,7 +71,8 @@ void BenchBoot(const BENCH_MACHINE *Machine)
 {
     HOST_PARAMETERS Host = { .RamBytes = Machine->RamBytes,
                              .ProcessorCount = Machine->Processors,
-                             .Deterministic = Machine->Deterministic };
+                             .Deterministic = Machine->Deterministic,
+                             .PopulateRam = Machine->PopulateRam };
     MM_BOOT_PARAMETERS Boot = { .Deterministic = Machine->Deterministic,
                                 .NoWorkers = Machine->NoWorkers,
                                 .Seed = 1 };

@@ -22,6 +22,7 @@ typedef struct _BENCH_MACHINE
     ULONG Processors;
     BOOLEAN Deterministic;
     BOOLEAN NoWorkers;
+    BOOLEAN PopulateRam;
     const char *PagingFile; /* NULL: none; a Linux path or \\.\Memory\name */
     ULONG64 PagingFileBytes;
 } BENCH_MACHINE;

@@ -267,7 +267,8 @@ static NTSTATUS NtmmpStartHost(const NTMM_PARAMETERS *Parameters)
                              .MaximumMappings = Parameters->MaximumMappings,
                              .TimeSlice = Parameters->TimeSliceMicroseconds,
                              .NodeCount = Parameters->Nodes,
-                             .PageColours = Parameters->PageColours };
+                             .PageColours = Parameters->PageColours,
+                             .PopulateRam = Parameters->PopulateRam };
     NTSTATUS Status = HostInitializeMachine(&Host);
 
     switch (Status)

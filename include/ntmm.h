@@ -44,7 +44,7 @@ typedef struct _NTMM_PARAMETERS
 {
     ULONG Size;            /* sizeof(NTMM_PARAMETERS) */
     ULONG Processors;      /* 1..64; default 1 */
-    ULONG64 RamBytes;      /* default 256 MiB. Costs nothing until touched */
+    ULONG64 RamBytes;      /* default 256 MiB. Costs nothing until touched, unless PopulateRam */
     ULONG Runs;            /* of RAM, with holes of HoleBytes between; default 1 */
     ULONG PagingFileCount; /* at most 16; none: what is committed must fit into RAM */
     ULONG64 HoleBytes;
@@ -55,7 +55,8 @@ typedef struct _NTMM_PARAMETERS
     EncryptPagingFiles; /* with a key that nobody keeps; STATUS_NOT_SUPPORTED where libcrypto is missing */
     BOOLEAN
     CaseSensitiveNames; /* of objects opened without OBJ_CASE_INSENSITIVE (the registry's ObCaseInsensitive is 0) */
-    ULONG64 Seed;       /* of both; with Randomize alone 0 draws one */
+    BOOLEAN PopulateRam; /* RAM has all its memory from the start; booting takes longer, using it does not */
+    ULONG64 Seed;        /* of both; with Randomize alone 0 draws one */
     ULONG MaximumMappings;       /* host mappings of NT pages at a time; default: what Linux leaves */
     ULONG TimeSliceMicroseconds; /* of a natively loaded address space; default 10000 */
     ULONG Nodes;                 /* of NUMA, 1..16; RAM and processors are shared out evenly; default 1 */

@@ -22,6 +22,7 @@ enum
     ToolOptionNodes,
     ToolOptionColours,
     ToolOptionClear,
+    ToolOptionPopulate,
     ToolOptionEncrypt,
     ToolOptionHelp
 };
@@ -176,6 +177,8 @@ static const struct poptOption ToolRunOptions[] = {
     { "processors", 0, POPT_ARG_STRING, NULL, ToolOptionProcessors, "processors of the machine (2)",
       "1..64" },
     { "runs", 0, POPT_ARG_STRING, NULL, ToolOptionRuns, "pieces in which RAM lies (1)", "1..64" },
+    { "populate-ram", 0, POPT_ARG_NONE, NULL, ToolOptionPopulate, "take all of RAM from Linux at the start",
+      NULL },
     { "clear-pagefiles", 0, POPT_ARG_NONE, NULL, ToolOptionClear,
       "overwrite paging files with zeros at the end", NULL },
     { "encrypt-pagefiles", 0, POPT_ARG_NONE, NULL, ToolOptionEncrypt,
@@ -250,6 +253,9 @@ static int ToolTakeOption(poptContext Context, int Option, PTOOL_OPTIONS Options
     {
     case ToolOptionInspect:
         Options->Inspect = TRUE;
+        return TOOL_OK;
+    case ToolOptionPopulate:
+        Options->Machine.PopulateRam = TRUE;
         return TOOL_OK;
     case ToolOptionClear:
         Options->Machine.ClearPagingFiles = TRUE;

@@ -158,14 +158,18 @@ typedef struct _HOST_MACHINE
     HOST_DEVICE Devices[HOST_MAXIMUM_DEVICES];
     ULONG RunCount;
     PORT_MEMORY_RUN Runs[HOST_MAXIMUM_RUNS];
-    BOOLEAN LargeRefused; /* Linux makes no large pages of RAM */
-    BOOLEAN Crowded;      /* Linux would use holes in the windows for itself: leave none */
-    ULONG OccupiedCount;  /* ranges inside the user window; ascending, disjoint */
+    BOOLEAN LargeRefused;  /* Linux makes no large pages of RAM */
+    ULONG64 *LargeRegions; /* a bit for each 2 MiB of RAM that Linux has made one page of. A hint. */
+    BOOLEAN Crowded;       /* Linux would use holes in the windows for itself: leave none */
+    ULONG OccupiedCount;   /* ranges inside the user window; ascending, disjoint */
     PORT_ADDRESS_RANGE Occupied[HOST_MAXIMUM_OCCUPIED];
     HOST_COUNTER_STRIPE Counters[HOST_COUNTER_STRIPES];
 } HOST_MACHINE;
 
 extern HOST_MACHINE HostMachine;
+
+/* Whether Linux has made one page of the 2 MiB of RAM in which the frame lies. A hint, without a lock. */
+BOOLEAN HostIsLargeFrame(PFN_NUMBER Frame);
 
 /* The counters that the calling thread adds to: with two threads on one line every event would cost its transfer. */
 static inline HOST_COUNTERS *HostCounters(VOID)

@@ -18,9 +18,12 @@
 #define MFD_EXEC 0x0010U
 #endif
 
-#define HOST_LARGE_FRAMES       ((PFN_NUMBER)512)
-#define HOST_MADV_POPULATE_READ 22 /* Linux 5.14 */
-#define HOST_MADV_COLLAPSE      25 /* Linux 6.1 */
+#define HOST_LARGE_FRAMES        ((PFN_NUMBER)512)
+#define HOST_MADV_POPULATE_READ  22 /* Linux 5.14 */
+#define HOST_MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#define HOST_MADV_COLLAPSE       25 /* Linux 6.1, whatever the settings for large pages say */
+
+#define HOST_LARGE_MAP_BYTES (PORT_DIRECT_MAP_SIZE >> (PAGE_SHIFT + 9 + 3))
 
 #define HOST_DUMP_LIMIT ((ULONG64)64 << 30) /* larger RAM does not go into core files */
 
@@ -101,8 +104,10 @@ static NTSTATUS HostCreateRam(void)
     {
         return STATUS_INSUFFICIENT_RESOURCES;
     }
-    if (ftruncate(File, (off_t)Bytes) != 0)
+    HostMachine.LargeRegions = PortAllocateBootMemory(HOST_LARGE_MAP_BYTES);
+    if (HostMachine.LargeRegions == NULL || ftruncate(File, (off_t)Bytes) != 0)
     {
+        PortFreeBootMemory(HostMachine.LargeRegions, HOST_LARGE_MAP_BYTES);
         close(File);
         return STATUS_INSUFFICIENT_RESOURCES;
     }
@@ -114,6 +119,7 @@ static NTSTATUS HostCreateRam(void)
         {
             HostUnmap((ULONG_PTR)Address, Bytes);
         }
+        PortFreeBootMemory(HostMachine.LargeRegions, HOST_LARGE_MAP_BYTES);
         close(File);
         return STATUS_CONFLICTING_ADDRESSES;
     }
@@ -172,8 +178,90 @@ NTSTATUS PortAddMemory(PORT_MEMORY_RUN *Run)
     return STATUS_SUCCESS;
 }
 
+/* ---- Large pages ---------------------------------------------------------------------------------------------- */
+
+static VOID HostNoteLarge(PFN_NUMBER Frame, PFN_NUMBER End, BOOLEAN Large)
+{
+    for (PFN_NUMBER Region = Frame / HOST_LARGE_FRAMES; Region * HOST_LARGE_FRAMES < End; Region += 1)
+    {
+        ULONG64 Bit = 1ull << (Region & 63);
+
+        if (Large)
+        {
+            __atomic_fetch_or(&HostMachine.LargeRegions[Region >> 6], Bit, __ATOMIC_RELAXED);
+        }
+        else if ((__atomic_load_n(&HostMachine.LargeRegions[Region >> 6], __ATOMIC_RELAXED) & Bit) != 0)
+        {
+            __atomic_fetch_and(&HostMachine.LargeRegions[Region >> 6], ~Bit, __ATOMIC_RELAXED);
+        }
+    }
+}
+
+BOOLEAN HostIsLargeFrame(PFN_NUMBER Frame)
+{
+    PFN_NUMBER Region = Frame / HOST_LARGE_FRAMES;
+
+    return Frame < HostMachine.TopFrame &&
+           (__atomic_load_n(&HostMachine.LargeRegions[Region >> 6], __ATOMIC_RELAXED) >> (Region & 63) & 1) !=
+               0;
+}
+
+/*
+ * One page of 2 MiB costs Linux less than 512 small ones, and so do its transfers and mappings. Linux makes it of what the file has there, so something has
+ * to be there first. First and End are multiples of 2 MiB.
+ */
+static VOID HostMakeLarge(PFN_NUMBER First, PFN_NUMBER End)
+{
+    for (PFN_NUMBER Frame = First;
+         Frame < End && !__atomic_load_n(&HostMachine.LargeRefused, __ATOMIC_RELAXED);
+         Frame += HOST_LARGE_FRAMES)
+    {
+        ULONG_PTR Address = (ULONG_PTR)PortDirectMap(Frame);
+        long Result;
+
+        HostAdvise(Address, PAGE_SIZE, HOST_MADV_POPULATE_READ);
+        Result = HostAdvise(Address, HOST_LARGE_FRAMES << PAGE_SHIFT, HOST_MADV_COLLAPSE);
+        if (Result == 0)
+        {
+            HostNoteLarge(Frame, Frame + HOST_LARGE_FRAMES, TRUE);
+        }
+        else if (Result == -EINVAL)
+        {
+            __atomic_store_n(&HostMachine.LargeRefused, TRUE, __ATOMIC_RELAXED);
+        }
+    }
+}
+
+/* All of RAM now, instead of each page when it is touched: no page is cleared later, and none can be missing. */
+static NTSTATUS HostPopulateRam(void)
+{
+    for (ULONG Index = 0; Index < HostMachine.RunCount; Index += 1)
+    {
+        const PORT_MEMORY_RUN *Run = &HostMachine.Runs[Index];
+        PFN_NUMBER First = Run->BasePage == 1 ? 0 : Run->BasePage; /* frame 0 exists, too */
+        PFN_NUMBER End = Run->BasePage + Run->PageCount;
+        long Result;
+
+        HostMakeLarge((First + HOST_LARGE_FRAMES - 1) & ~(HOST_LARGE_FRAMES - 1),
+                      End & ~(HOST_LARGE_FRAMES - 1));
+        Result = HostAdvise((ULONG_PTR)PortDirectMap(First), (End - First) << PAGE_SHIFT,
+                            HOST_MADV_POPULATE_WRITE);
+        if (Result == -EINVAL) /* Linux before 5.14 */
+        {
+            Result = HostSystemCall(SYS_fallocate, (ULONG_PTR)HostMachine.RamFile, 0, First << PAGE_SHIFT,
+                                    (End - First) << PAGE_SHIFT, 0, 0);
+        }
+        if (Result != 0)
+        {
+            return STATUS_INSUFFICIENT_RESOURCES;
+        }
+    }
+    return STATUS_SUCCESS;
+}
+
 static VOID HostDeleteRam(void)
 {
+    PortFreeBootMemory(HostMachine.LargeRegions, HOST_LARGE_MAP_BYTES);
     HostUnmap(PORT_DIRECT_MAP_BASE, (SIZE_T)HostMachine.TopFrame << PAGE_SHIFT);
     close(HostMachine.RamFile);
 }
@@ -229,6 +317,13 @@ NTSTATUS HostInitializeMachine(const HOST_PARAMETERS *Parameters)
     Status = HostCreateRam();
     if (!NT_SUCCESS(Status))
     {
+        HostReleaseWindows();
+        return Status;
+    }
+    Status = Checked.PopulateRam ? HostPopulateRam() : STATUS_SUCCESS;
+    if (!NT_SUCCESS(Status))
+    {
+        HostDeleteRam();
         HostReleaseWindows();
         return Status;
     }
@@ -362,35 +457,21 @@ VOID PortFreeBootMemory(PVOID Address, SIZE_T Bytes)
 
 BOOLEAN PortDiscardFrames(PFN_NUMBER PageFrame, PFN_NUMBER Count)
 {
+    HostNoteLarge(PageFrame, PageFrame + Count, FALSE); /* Linux splits a large page with a hole */
     /* Zaps every mapping of these frames in the process, the direct map included; the next touch finds zeros. */
     return HostSystemCall(SYS_fallocate, (ULONG_PTR)HostMachine.RamFile,
                           FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, PageFrame << PAGE_SHIFT,
                           Count << PAGE_SHIFT, 0, 0) == 0;
 }
 
-/*
- * One page of 2 MiB costs Linux less than 512 small ones, and so do its transfers and mappings. Linux makes it of what the file has there, so something has
- * to be there first.
- */
 VOID PortPrepareFrames(PFN_NUMBER PageFrame, PFN_NUMBER Count)
 {
     PFN_NUMBER First = (PageFrame + HOST_LARGE_FRAMES - 1) & ~(HOST_LARGE_FRAMES - 1);
     PFN_NUMBER End = (PageFrame + Count) & ~(HOST_LARGE_FRAMES - 1);
-    PFN_NUMBER Frame;
 
-    if (First >= End || End > HostMachine.TopFrame ||
-        __atomic_load_n(&HostMachine.LargeRefused, __ATOMIC_RELAXED))
+    if (!HostMachine.Parameters.PopulateRam && First < End && End <= HostMachine.TopFrame)
     {
-        return;
-    }
-    for (Frame = First; Frame < End; Frame += HOST_LARGE_FRAMES)
-    {
-        HostAdvise((ULONG_PTR)PortDirectMap(Frame), PAGE_SIZE, HOST_MADV_POPULATE_READ);
-    }
-    if (HostAdvise((ULONG_PTR)PortDirectMap(First), (End - First) << PAGE_SHIFT, HOST_MADV_COLLAPSE) ==
-        -EINVAL)
-    {
-        __atomic_store_n(&HostMachine.LargeRefused, TRUE, __ATOMIC_RELAXED);
+        HostMakeLarge(First, End);
     }
 }
 

@@ -109,7 +109,7 @@ sorts "8 MiB in 4 MiB" big --ram 4M --pagefile swap:16M-64M --processors 2
 grep -q 'Pages Output' report || failed "nothing was paged out"
 sorts "one processor" big --ram 4M --pagefile swap:32M --processors 1
 sorts "four processors, two paging files, holes" big --ram 6M --runs 3 --pagefile a:8M-16M --pagefile b:8M-32M --processors 4
-sorts "two nodes, eight colours, an encrypted paging file that is cleared" big --ram 6M --nodes 2 --colours 8 --pagefile enc:32M --encrypt-pagefiles --clear-pagefiles --processors 2
+sorts "two nodes, eight colours, an encrypted paging file that is cleared" big --ram 6M --nodes 2 --colours 8 --pagefile enc:32M --encrypt-pagefiles --clear-pagefiles --processors 2 --populate-ram
 sorts "randomized" small --ram 4M --seed 7
 [ "$(find . -name 'swap*' -o -name a -o -name b)" = "" ] || failed "paging files are left"
 : >empty

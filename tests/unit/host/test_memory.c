@@ -153,6 +153,49 @@ static void prepared_frames_keep_their_contents(void **State)
     TestStopSpace();
 }
 
+/* What Linux has in its cache of the RAM file. */
+static ULONG PresentPages(PFN_NUMBER First, ULONG Count)
+{
+    static unsigned char Present[4096];
+    ULONG Sum = 0;
+
+    assert_int_equal(mincore(PortDirectMap(First), (SIZE_T)Count << PAGE_SHIFT, Present), 0);
+    for (ULONG Index = 0; Index < Count; Index += 1)
+    {
+        Sum += Present[Index] & 1;
+    }
+    return Sum;
+}
+
+static void populated_ram_is_there_from_the_start(void **State)
+{
+    HOST_PARAMETERS Parameters = { .RamBytes = 3000 * PAGE_SIZE,
+                                   .RunCount = 2,
+                                   .HoleBytes = 700 * PAGE_SIZE };
+    PORT_MEMORY_RUN Runs[2];
+
+    (void)State;
+    assert_int_equal(HostInitializeMachine(&Parameters), STATUS_SUCCESS);
+    assert_int_equal(PortQueryMemoryRuns(Runs, 2), 2);
+    assert_int_equal(PresentPages(Runs[0].BasePage, 1500) + PresentPages(Runs[1].BasePage, 1500), 0);
+    assert_false(HostIsLargeFrame(Runs[0].BasePage + 512));
+    HostShutdownMachine();
+    Parameters.PopulateRam = TRUE;
+    assert_int_equal(HostInitializeMachine(&Parameters), STATUS_SUCCESS);
+    assert_int_equal(PresentPages(Runs[0].BasePage, 1500) + PresentPages(Runs[1].BasePage, 1500), 3000);
+    for (ULONG Index = 0; Index < 3000; Index += 1)
+    {
+        PFN_NUMBER Frame = Index < 1500 ? Runs[0].BasePage + Index : Runs[1].BasePage + Index - 1500;
+
+        assert_int_equal(*(ULONG64 *)PortDirectMap(Frame), 0);
+    }
+    /* A hole in the RAM file breaks a large page up; whether Linux made one at all is its affair. */
+    assert_true(PortDiscardFrames(Runs[0].BasePage + 600, 1));
+    assert_false(HostIsLargeFrame(Runs[0].BasePage + 600));
+    assert_false(HostIsLargeFrame(HostMachine.TopFrame));
+    HostShutdownMachine();
+}
+
 static void boot_memory_is_zero_and_comes_back(void **State)
 {
     SIZE_T Bytes = (SIZE_T)64 << 30;
@@ -289,6 +332,7 @@ int main(void)
         cmocka_unit_test(a_large_machine_costs_nothing_until_touched),
         cmocka_unit_test(discarded_frames_read_as_zero),
         cmocka_unit_test(prepared_frames_keep_their_contents),
+        cmocka_unit_test(populated_ram_is_there_from_the_start),
         cmocka_unit_test(boot_memory_is_zero_and_comes_back),
 #if !defined(NTMM_ASAN) && !defined(NTMM_TSAN)
         cmocka_unit_test(strict_accounting_is_no_obstacle),

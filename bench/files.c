@@ -230,7 +230,7 @@ static double NtmmWrite(void)
 /* Each machine is new, so its first read is cold. */
 static void InMachine(ULONG64 RamBytes, int Phase, double *Seconds)
 {
-    BENCH_MACHINE Machine = { .RamBytes = RamBytes, .Processors = 2 };
+    BENCH_MACHINE Machine = { .RamBytes = RamBytes, .Processors = 2, .PopulateRam = TRUE };
     KAPC_STATE Attached;
     PEPROCESS Process;
 

@@ -258,7 +258,7 @@ NTSTATUS PortDeleteStorage(PORT_STORAGE *Storage);
 typedef struct _PORT_IO PORT_IO;
 typedef VOID PORT_IO_COMPLETION(PORT_IO *Io);
 
-#define PORT_IO_MAXIMUM_PAGES 256
+#define PORT_IO_MAXIMUM_PAGES 512 /* 2 MiB */
 
 struct _PORT_IO
 {

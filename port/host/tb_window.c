@@ -329,6 +329,33 @@ static VOID HostOpenGiga(HOST_WINDOW *Window, SIZE_T Giga)
     }
 }
 
+/*
+ * Whether Linux should enter the pages that were just mapped into its page tables at once. A region of 2 MiB that is one page for Linux, and
+ * wholly mapped, is one entry: its first access makes it, sooner than we could. Otherwise Linux would fault on every few pages.
+ */
+static BOOLEAN HostIsOneEntry(const HOST_WINDOW *Window, SIZE_T Page, SIZE_T Count, PFN_NUMBER Frame,
+                              HOST_RECORD Record)
+{
+    SIZE_T First = Page / HOST_REGION_PAGES * HOST_REGION_PAGES;
+    SIZE_T Index;
+
+    if (((Page ^ Frame) & (HOST_REGION_PAGES - 1)) != 0 || !HostIsLargeFrame(Frame) ||
+        Window->Regions[Page / HOST_REGION_PAGES].Mapped + Count < HOST_REGION_PAGES)
+    {
+        return FALSE;
+    }
+    Record -= (ULONG64)(Page - First) << PAGE_SHIFT;
+    for (Index = 0; Index < HOST_REGION_PAGES; Index += 1)
+    {
+        if ((First + Index < Page || First + Index >= Page + Count) &&
+            Window->Records[First + Index] != Record + ((ULONG64)Index << PAGE_SHIFT))
+        {
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
 static int HostNativeProtection(ULONG Protection)
 {
     return PROT_READ | ((Protection & PORT_FAULT_WRITE) != 0 ? PROT_WRITE : 0) |
@@ -360,7 +387,9 @@ VOID HostLoadPages(HOST_WINDOW *Window, SIZE_T Page, SIZE_T Count, PFN_NUMBER Fr
     }
     if (Result != 0)
     {
-        int Flags = MAP_SHARED | (Populate && Count >= HOST_POPULATE_PAGES ? MAP_POPULATE : 0);
+        BOOLEAN Enter =
+            Populate && Count >= HOST_POPULATE_PAGES && !HostIsOneEntry(Window, Page, Count, Frame, Record);
+        int Flags = MAP_SHARED | (Enter ? MAP_POPULATE : 0);
 
         HostOpenGiga(Window, Page / HOST_GIGA_PAGES);
         Flags |= Giga->Open && AllHoles ? MAP_FIXED_NOREPLACE : MAP_FIXED;

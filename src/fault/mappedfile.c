@@ -7,12 +7,14 @@
 #include "fault/resolve.h"
 #include "io/io.h"
 
-#define MI_FILE_AROUND     16u /* pages mapped with one fault, if they are in memory */
-#define MI_FILE_AROUND_FAR 64u /* for a reader that goes on in order */
-#define MI_FILE_AROUND_ALL                                                                                   \
-    512u /* for one that goes on in order through what is in memory: doubles up to this */
-#define MI_FILE_NEIGHBOURS 32u /* pages read for a reader that jumps: an aligned block of the file */
-#define MI_FILE_MISSES     64u /* such reads in vain before he gets single pages */
+#define MI_FILE_AROUND     16u  /* pages mapped with one fault, if they are in memory */
+#define MI_FILE_AROUND_FAR 64u  /* at least for a reader that goes on in order */
+#define MI_FILE_AROUND_ALL 512u /* at most for one that does */
+#define MI_FILE_NEIGHBOURS 32u  /* pages read for a reader that jumps: an aligned block of the file */
+#define MI_FILE_JUMPS                                                                                        \
+    8u /* then the block becomes twice as large, up to a chunk, while the view has room in memory */
+#define MI_NOBODY_ASKED (~0u)
+#define MI_FILE_MISSES  64u /* such reads in vain before he gets single pages */
 
 static MMPTE MiFilePte(PCONTROL_AREA ControlArea)
 {
@@ -27,11 +29,39 @@ static BOOLEAN MiIsInFile(PMMPTE Prototype)
 }
 
 /*
+ * Where the frame of a page should lie: behind that of the page before it, so that what is read in parts becomes one run; else as the page lies in its
+ * chunk, because views lie alike (MiPlaceView) and the port maps 2 MiB that do so with one entry.
+ */
+static PFN_NUMBER MiPlaceOfPage(PMMPTE Prototype, ULONG64 Page)
+{
+    ULONG Index = (ULONG)(Page % MI_CHUNK_PAGES);
+
+    for (ULONG Back = 1; Back <= Index; Back++)
+    {
+        MMPTE Pte = MiReadPte(Prototype - Back);
+
+        if (Pte.Hard.Valid || MiIsTransition(Pte))
+        {
+            return Pte.Hard.PageFrameNumber + Back;
+        }
+    }
+    return Index;
+}
+
+/* Pages for one read: large ones cost the disk least, but what is read ahead must find room. */
+static ULONG MiLargestFileRead(void)
+{
+    PFN_NUMBER Room = MiAvailablePages() / 8;
+
+    return Room >= MI_FILE_CLUSTER ? MI_FILE_CLUSTER : Room > MI_READ_CLUSTER ? (ULONG)Room : MI_READ_CLUSTER;
+}
+
+/*
  * Adds pages from Prototype on, of one chunk whose page is locked, to the read: Wanted at most, up to the end of the segment, or to the first that is not in
- * the file only. Frames are taken in runs: consecutive frames are one piece for the disk and for the TB.
+ * the file only. Frames are taken in runs: consecutive frames are one piece for the disk and for the TB. Asked: which of them the fault is for; others come along.
  */
 static VOID MiAddFilePages(PMMINPAGE_SUPPORT InPage, PCONTROL_AREA ControlArea, PMMPTE Prototype,
-                           ULONG64 Page, ULONG Wanted, ULONG Priority, BOOLEAN Ahead)
+                           ULONG64 Page, ULONG Wanted, ULONG Priority, ULONG Asked)
 {
     ULONG64 Pages = __atomic_load_n(&ControlArea->Segment->TotalNumberOfPtes, __ATOMIC_ACQUIRE);
     ULONG Limit = MI_CHUNK_PAGES - (ULONG)(Page % MI_CHUNK_PAGES);
@@ -45,7 +75,8 @@ static VOID MiAddFilePages(PMMINPAGE_SUPPORT InPage, PCONTROL_AREA ControlArea, 
     while (Added < Limit)
     {
         ULONG Got = 0;
-        PFN_NUMBER Frame = MiAllocatePageRun(Limit - Added, 0, &Got);
+        PFN_NUMBER Frame =
+            MiAllocatePageRun(Limit - Added, 0, MiPlaceOfPage(&Prototype[Added], Page + Added), &Got);
 
         if (Frame == 0)
         {
@@ -53,7 +84,7 @@ static VOID MiAddFilePages(PMMINPAGE_SUPPORT InPage, PCONTROL_AREA ControlArea, 
         }
         for (ULONG Index = 0; Index < Got; Index++, Added++)
         {
-            if (Ahead)
+            if (Added != Asked)
             {
                 MiMarkReadAhead(MiPfn(Frame + Index));
                 MiCount(ReadAheadPages);
@@ -94,22 +125,44 @@ static BOOLEAN MiViewFits(PMMVAD Vad)
 }
 
 /*
- * Whether a reader who jumps gets the block of his page, not the page alone. While the view has room in memory he does: blocks are never read
- * twice, so the worst that can come of it is the time to read the file in order. Otherwise files still have neighbourhoods, until
+ * Who jumps about in a view that has room in memory will have read all of it after a while, and large blocks are the quickest way there; who does so a
+ * few times only wants his page soon.
+ */
+static ULONG MiGrowBlock(PMMVAD Vad)
+{
+    USHORT Misses = __atomic_load_n(&Vad->ReadMisses, __ATOMIC_RELAXED);
+    ULONG Block = MI_FILE_NEIGHBOURS << Misses / MI_FILE_JUMPS;
+    ULONG Most = MiLargestFileRead();
+
+    C_ASSERT(MI_FILE_NEIGHBOURS << MI_FILE_MISSES / 2 / MI_FILE_JUMPS == MI_CHUNK_PAGES);
+    if (Misses < MI_FILE_MISSES / 2)
+    {
+        __atomic_store_n(&Vad->ReadMisses, (USHORT)(Misses + 1), __ATOMIC_RELAXED);
+    }
+    while (Block > Most || Block > MI_CHUNK_PAGES)
+    {
+        Block /= 2;
+    }
+    return Block;
+}
+
+/*
+ * The pages, a power of two and aligned, that a reader who jumps gets with his page; 1: the page alone. While the view has room in memory it is always a
+ * block: none is ever read twice, so the worst that can come of it is the time to read the file in order. Otherwise files still have neighbourhoods, until
  * many such reads were in vain; then single pages, which the disk brings sooner, until he lands near his last place again.
  */
-static BOOLEAN MiIsBlockWorthwhile(PMI_FAULT Fault)
+static ULONG MiJumpBlock(PMI_FAULT Fault)
 {
     ULONG_PTR Distance;
     USHORT Misses;
 
     if (Fault->Single || Fault->Vad == NULL || Fault->Prefetch)
     {
-        return FALSE;
+        return 1;
     }
     if (MiViewFits(Fault->Vad))
     {
-        return TRUE;
+        return MiGrowBlock(Fault->Vad);
     }
     Distance = (Fault->Va >> PAGE_SHIFT) - __atomic_load_n(&Fault->Vad->ReadAheadNext, __ATOMIC_RELAXED) +
                MI_FILE_NEIGHBOURS;
@@ -120,16 +173,16 @@ static BOOLEAN MiIsBlockWorthwhile(PMI_FAULT Fault)
     Misses = __atomic_load_n(&Fault->Vad->ReadMisses, __ATOMIC_RELAXED);
     if (Misses >= MI_FILE_MISSES || MiAvailablePages() <= MiState.Physical->NumberOfPages / 4)
     {
-        return FALSE;
+        return 1;
     }
     __atomic_store_n(&Fault->Vad->ReadMisses, (USHORT)(Misses + 1), __ATOMIC_RELAXED);
-    return TRUE;
+    return MI_FILE_NEIGHBOURS;
 }
 
 /* Pages before the wanted one that its block begins with, as far as the file alone has them and the view shows them. */
-static ULONG MiCountBefore(PMI_FAULT Fault, PMMPTE Prototype)
+static ULONG MiCountBefore(PMI_FAULT Fault, PMMPTE Prototype, ULONG Block)
 {
-    ULONG Limit = (ULONG)(Fault->SegmentPage % MI_FILE_NEIGHBOURS);
+    ULONG Limit = (ULONG)(Fault->SegmentPage % Block);
     ULONG_PTR Shown = (Fault->Va >> PAGE_SHIFT) - Fault->Vad->StartingVpn;
     ULONG Before = 0;
 
@@ -146,10 +199,11 @@ static MI_FAULT_RESULT MiResolveFilePage(PMI_FAULT Fault, PMMPTE Prototype)
     PCONTROL_AREA ControlArea = Fault->ControlArea;
     ULONG Priority = MiPagePriority(Fault);
     ULONG64 FirstPage = Fault->SegmentPage;
-    ULONG Window = MiReadWindow(Fault);
+    ULONG Window = MiReadWindow(Fault, MiLargestFileRead());
     ULONG Before = 0;
     PMMINPAGE_SUPPORT InPage;
     PFN_NUMBER Frame;
+    ULONG Block;
 
     if (FirstPage >= __atomic_load_n(&ControlArea->Segment->TotalNumberOfPtes, __ATOMIC_ACQUIRE))
     {
@@ -161,17 +215,15 @@ static MI_FAULT_RESULT MiResolveFilePage(PMI_FAULT Fault, PMMPTE Prototype)
     {
         return MiFaultNeedBlock;
     }
-    Fault->Jumped = Window == 1 && MiIsBlockWorthwhile(Fault);
+    Block = Window == 1 ? MiJumpBlock(Fault) : 1;
+    Fault->Jumped = Block != 1;
     if (Fault->Jumped)
     {
-        Before = MiCountBefore(Fault, Prototype);
-        Window = MI_FILE_NEIGHBOURS - (ULONG)(FirstPage % MI_FILE_NEIGHBOURS);
+        Before = MiCountBefore(Fault, Prototype, Block);
+        Window = Block - (ULONG)(FirstPage % Block);
     }
-    MiAddFilePages(InPage, ControlArea, Prototype - Before, FirstPage - Before, Before, Priority, TRUE);
-    if (InPage->Count == Before)
-    {
-        MiAddFilePages(InPage, ControlArea, Prototype, FirstPage, 1, Priority, FALSE);
-    }
+    MiAddFilePages(InPage, ControlArea, Prototype - Before, FirstPage - Before, Before + Window, Priority,
+                   Before);
     if (InPage->Count <= Before)
     {
         /* No frame for the wanted page. What was taken for others is in transition already, and is read. */
@@ -184,10 +236,6 @@ static MI_FAULT_RESULT MiResolveFilePage(PMI_FAULT Fault, PMMPTE Prototype)
     }
     Frame = InPage->Frames[Before];
     MiPfn(Frame)->ReferenceCount = Fault->Prefetch ? 1 : 2; /* the read's, and our hold */
-    if (Window > 1 && FirstPage % MI_CHUNK_PAGES != MI_CHUNK_PAGES - 1)
-    {
-        MiAddFilePages(InPage, ControlArea, Prototype + 1, FirstPage + 1, Window - 1, Priority, TRUE);
-    }
     MiNoteRead(Fault, InPage->Count - Before);
     Fault->HeldFrame = Fault->Prefetch ? 0 : Frame;
     Fault->InPage = InPage;
@@ -224,8 +272,8 @@ ULONG MiStartFileReadAhead(PCONTROL_AREA ControlArea, ULONG64 Page, ULONG Count,
     }
     if (InPage != NULL)
     {
-        Count = Count < MI_READ_CLUSTER ? Count : MI_READ_CLUSTER;
-        MiAddFilePages(InPage, ControlArea, Prototype, Page, Count, Priority, TRUE);
+        Count = Count < MI_FILE_CLUSTER ? Count : MI_FILE_CLUSTER;
+        MiAddFilePages(InPage, ControlArea, Prototype, Page, Count, Priority, MI_NOBODY_ASKED);
         Started = InPage->Count;
         if (Started != 0)
         {
@@ -248,6 +296,7 @@ ULONG MiStartFileReadAhead(PCONTROL_AREA ControlArea, ULONG64 Page, ULONG Count,
 VOID MiContinueFileReadAhead(PMI_FAULT Fault)
 {
     ULONG_PTR Vpn = Fault->Va >> PAGE_SHIFT;
+    ULONG Most = MiLargestFileRead();
     PMMVAD Vad = Fault->Vad;
 
     for (ULONG Round = 0; Round < 2; Round++)
@@ -261,7 +310,7 @@ VOID MiContinueFileReadAhead(PMI_FAULT Fault)
         {
             return;
         }
-        Window = 2 * Window < MI_READ_CLUSTER ? 2 * Window : MI_READ_CLUSTER;
+        Window = 2 * Window < Most ? 2 * Window : Most;
         Started = MiStartFileReadAhead(Fault->ControlArea, Vad->FirstPage + (Next - Vad->StartingVpn), Window,
                                        MiPagePriority(Fault));
         if (Started == 0)
@@ -330,6 +379,14 @@ static ULONG MiAroundLimit(PMI_FAULT Fault, ULONG Limit)
     return Fault->Vad->EndingVpn - Vpn < Limit ? (ULONG)(Fault->Vad->EndingVpn - Vpn) + 1 : Limit;
 }
 
+/* Who goes on in order gets as many as are read for him at once. */
+static ULONG MiOrderedWindow(PMI_FAULT Fault)
+{
+    ULONG Window = __atomic_load_n(&Fault->Vad->ReadAheadWindow, __ATOMIC_RELAXED);
+
+    return Window < MI_FILE_AROUND_FAR ? MI_FILE_AROUND_FAR : Window;
+}
+
 /* Who begins where the last pages that were mapped for him ended gets twice as many. The hints are those of reading: he may come to the end of what is in memory. */
 static ULONG MiResidentWindow(PMI_FAULT Fault)
 {
@@ -343,11 +400,11 @@ static ULONG MiResidentWindow(PMI_FAULT Fault)
     return 2 * Last < MI_FILE_AROUND_ALL ? 2 * Last : MI_FILE_AROUND_ALL;
 }
 
-/* Pages before the fault's own in the block that was just read for it: same table, view and block. */
+/* Pages before the fault's own that came in the block which was just read for it, or earlier: same table, view and chunk. */
 static ULONG MiMapBefore(PMI_FAULT Fault, PMMPTE Prototype)
 {
     ULONG_PTR Vpn = Fault->Va >> PAGE_SHIFT;
-    ULONG Limit = (ULONG)(Fault->SegmentPage % MI_FILE_NEIGHBOURS);
+    ULONG Limit = (ULONG)(Fault->SegmentPage % MI_CHUNK_PAGES);
     ULONG InTable = (ULONG)(Vpn % MI_PTES_PER_PAGE);
     ULONG Count = 0;
 
@@ -383,7 +440,7 @@ VOID MiMapFileAround(PMI_FAULT Fault, PMMPTE Prototype, BOOLEAN InOrder)
         MiCreditNeighbours(Fault->Vad, 1);
     }
     Fault->GoesOn = InOrder && !Jumped;
-    Limit = MiAroundLimit(Fault, InOrder ? MI_FILE_AROUND_FAR : MiResidentWindow(Fault));
+    Limit = MiAroundLimit(Fault, InOrder ? MiOrderedWindow(Fault) : MiResidentWindow(Fault));
     while (Count < Limit && MiMapNeighbour(Fault, &Fault->PointerPte[Count], &Prototype[Count]))
     {
         Count++;

@@ -41,7 +41,7 @@ ULONG MiPreferredNode(PMI_FAULT Fault)
  * How many pages to read at once, from what this region's faults looked like. The fields are hints and may be
  * torn.
  */
-ULONG MiReadWindow(PMI_FAULT Fault)
+ULONG MiReadWindow(PMI_FAULT Fault, ULONG Most)
 {
     ULONG_PTR Vpn = Fault->Va >> PAGE_SHIFT;
     PMMVAD Vad;
@@ -60,7 +60,7 @@ ULONG MiReadWindow(PMI_FAULT Fault)
     if (Vpn == __atomic_load_n(&Vad->ReadAheadNext, __ATOMIC_RELAXED))
     {
         Window = Window < MI_SEQUENTIAL_START ? MI_SEQUENTIAL_START : 2 * Window;
-        return Window < MI_READ_CLUSTER ? Window : MI_READ_CLUSTER;
+        return Window < Most ? Window : Most;
     }
     return 1;
 }
@@ -179,7 +179,7 @@ VOID MiContinueReadAhead(PMI_FAULT Fault)
 
 MI_FAULT_RESULT MiStartInPage(PMI_FAULT Fault, PMMPTE PointerPte, MMPTE Paged, BOOLEAN Prototype)
 {
-    ULONG Window = Prototype || Fault->Level != 0 ? 1 : MiReadWindow(Fault);
+    ULONG Window = Prototype || Fault->Level != 0 ? 1 : MiReadWindow(Fault, MI_READ_CLUSTER);
     PMMINPAGE_SUPPORT InPage;
     PFN_NUMBER Frame = MiAllocatePage(MiPreferredNode(Fault));
 

@@ -87,7 +87,7 @@ VOID MiContinueFileReadAhead(PMI_FAULT Fault);
 
 #define MI_SEQUENTIAL_START 8u
 
-ULONG MiReadWindow(PMI_FAULT Fault); /* pages that a read of the page is worth */
+ULONG MiReadWindow(PMI_FAULT Fault, ULONG Most); /* pages that a read of the page is worth */
 VOID MiNoteRead(PMI_FAULT Fault, ULONG Pages);
 
 MI_FAULT_RESULT MiResolveWatchedWrite(PMI_FAULT Fault); /* demandzero.c */

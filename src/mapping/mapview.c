@@ -7,6 +7,7 @@
 
 #define MI_VIEW_FLAGS       (MEM_RESERVE | MEM_TOP_DOWN | MEM_LARGE_PAGES | SEC_NO_CHANGE)
 #define MI_VIEW_FLAGS_NEWER (MEM_REPLACE_PLACEHOLDER)
+#define MI_VIEW_REGION      ((SIZE_T)2 << 20)
 #define MI_VIEW_ALIGNMENT   (MI_ALLOCATION_GRANULARITY - 1)
 
 /* ---- What may be asked for ---------------------------------------------------------------------------------- */
@@ -223,6 +224,26 @@ static NTSTATUS MiReplaceByView(PMI_ADDRESS_SPACE Space, const MI_VIEW *View, SI
     return Status;
 }
 
+/*
+ * Where nobody says where a large view is to be, its addresses lie in 2 MiB as its pages lie in the file: as their frames do, if there is room for
+ * that (MiPlaceOfPage), so that a port can map 2 MiB at once.
+ */
+static NTSTATUS MiPlaceViewVad(PMI_ADDRESS_SPACE Space, const MI_ALLOCATION *Request, PMMVAD Vad)
+{
+    if (Request->Base == 0 && Request->Alignment == 0 && Request->Size >= MI_VIEW_REGION &&
+        (Vad->FirstPage << PAGE_SHIFT) % MI_VIEW_REGION == 0)
+    {
+        MI_ALLOCATION Aligned = *Request;
+
+        Aligned.Alignment = MI_VIEW_REGION;
+        if (NT_SUCCESS(MiPlaceVad(Space, &Aligned, Vad)))
+        {
+            return STATUS_SUCCESS;
+        }
+    }
+    return MiPlaceVad(Space, Request, Vad);
+}
+
 static NTSTATUS MiPlaceView(PMI_ADDRESS_SPACE Space, PMI_VIEW View, SIZE_T Pages, ULONG Protection,
                             SIZE_T Charge)
 {
@@ -247,7 +268,7 @@ static NTSTATUS MiPlaceView(PMI_ADDRESS_SPACE Space, PMI_VIEW View, SIZE_T Pages
     }
     MiReferenceForView(View, Protection);
     MiMakeViewVad(Vad, View, Protection, Charge);
-    Status = MiPlaceVad(Space, &Request, Vad);
+    Status = MiPlaceViewVad(Space, &Request, Vad);
     if (!NT_SUCCESS(Status))
     {
         MiDestroyVad(Vad);

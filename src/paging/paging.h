@@ -16,7 +16,8 @@
 
 #define MI_MAXIMUM_PAGING_FILES 16
 #define MI_WRITE_CLUSTER        128u /* pages per write */
-#define MI_READ_CLUSTER         64u  /* pages per read at most */
+#define MI_READ_CLUSTER         64u  /* pages per read of a paging file at most */
+#define MI_FILE_CLUSTER         512u /* of a file: a chunk of prototype PTEs */
 #define MI_WRITES_IN_FLIGHT     4u
 #define MI_INPAGE_BLOCKS        128u
 
@@ -63,7 +64,7 @@ typedef struct _MMINPAGE_SUPPORT
     PKTHREAD
     Performer; /* the faulting thread, if it shall do the transfer itself once it holds no locks
                   (MiFinishInPage) */
-    PFN_NUMBER Frames[MI_READ_CLUSTER + 1];
+    PFN_NUMBER Frames[MI_FILE_CLUSTER + 1];
     struct _MMINPAGE_SUPPORT *Next; /* free list */
 } MMINPAGE_SUPPORT, *PMMINPAGE_SUPPORT;
 

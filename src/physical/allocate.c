@@ -8,6 +8,8 @@
 #include "rtl/memory.h"
 
 #define MI_REFILL_BATCH   16u
+#define MI_REGION_FRAMES  512u           /* 2 MiB */
+#define MI_PLACE_WORTH    16u            /* a run of so many is worth passing frames over for its place */
 #define MI_FRAME_PATIENCE 60000000000ull /* nanoseconds */
 
 static PFN_NUMBER MiCachedPages(BOOLEAN Zeroed)
@@ -113,11 +115,37 @@ static ULONG MiRefillFromList(MI_PAGE_CACHE *Cache, BOOLEAN Zeroed, ULONG Wanted
     return Got;
 }
 
+/* What MiTakeFresh has passed over for the sake of a place. */
+typedef struct _MI_PASSED_OVER
+{
+    PFN_NUMBER First;
+    ULONG Count;
+    BOOLEAN Zeroed;
+} MI_PASSED_OVER;
+
+/* How many of the run's fresh frames lie before the first one at Place; 0 if that would use up too many. FreshLock held. */
+static ULONG MiCountBeforePlace(const MI_MEMORY_RUN *Run, PFN_NUMBER Place)
+{
+    ULONG Before = Place == MI_ANY_PLACE ? 0 : (ULONG)((Place - Run->Fresh) % MI_REGION_FRAMES);
+
+    return Run->FreshEnd - Run->Fresh >= Before + 2 * MI_REGION_FRAMES ? Before : 0;
+}
+
+/* From now on somebody's: all zero below the mark would mean "on the zeroed list". FreshLock held. */
+static VOID MiBeginFrames(const MI_MEMORY_RUN *Run, PFN_NUMBER First, ULONG Count)
+{
+    for (ULONG Index = 0; Index < Count; Index++)
+    {
+        MiBeginFrame(MiPfn(First + Index), Run, (MMPFNENTRY){ .PageLocation = ActiveAndValid, .Kernel = 1 });
+    }
+}
+
 /*
- * Never-used frames: consecutive ones, at the price of moving a mark. Their descriptors say that somebody has them before the mark moves:
- * all zero below the mark would mean "on the zeroed list".
+ * Never-used frames: consecutive ones, at the price of moving a mark. Their descriptors say that somebody has them before the mark moves.
+ * Passed: frames before Place, which the caller puts on their list.
  */
-static ULONG MiTakeFresh(BOOLEAN Zeroed, ULONG Wanted, ULONG Node, PFN_NUMBER *First)
+static ULONG MiTakeFresh(BOOLEAN Zeroed, ULONG Wanted, ULONG Node, PFN_NUMBER Place, PFN_NUMBER *First,
+                         MI_PASSED_OVER *Passed)
 {
     MI_PHYSICAL_STATE *Physical = MiState.Physical;
     volatile PFN_NUMBER *Count = &Physical->Nodes[Node].Fresh[Zeroed ? ZeroedPageList : FreePageList];
@@ -134,16 +162,18 @@ static ULONG MiTakeFresh(BOOLEAN Zeroed, ULONG Wanted, ULONG Node, PFN_NUMBER *F
         MI_MEMORY_RUN *Run = &Physical->Runs[Index];
         if (Run->Zeroed == Zeroed && Run->Node == Node && Run->Fresh != Run->FreshEnd)
         {
-            PFN_NUMBER Left = Run->FreshEnd - Run->Fresh;
+            ULONG Before = MiCountBeforePlace(Run, Place);
+            PFN_NUMBER Left = Run->FreshEnd - Run->Fresh - Before;
+
             Got = Wanted < Left ? Wanted : (ULONG)Left;
-            *First = Run->Fresh;
-            for (ULONG Taken = 0; Taken < Got; Taken++)
+            *First = Run->Fresh + Before;
+            MiBeginFrames(Run, Run->Fresh, Before + Got);
+            if (Before != 0)
             {
-                MiBeginFrame(MiPfn(Run->Fresh + Taken), Run,
-                             (MMPFNENTRY){ .PageLocation = ActiveAndValid, .Kernel = 1 });
+                *Passed = (MI_PASSED_OVER){ .First = Run->Fresh, .Count = Before, .Zeroed = Run->Zeroed };
             }
-            __atomic_store_n(&Run->Fresh, Run->Fresh + Got, __ATOMIC_RELEASE);
-            __atomic_store_n(Count, *Count - Got, __ATOMIC_RELAXED);
+            __atomic_store_n(&Run->Fresh, *First + Got, __ATOMIC_RELEASE);
+            __atomic_store_n(Count, *Count - Before - Got, __ATOMIC_RELAXED);
             Prepare = MiWantsPreparing(Run);
         }
     }
@@ -155,10 +185,30 @@ static ULONG MiTakeFresh(BOOLEAN Zeroed, ULONG Wanted, ULONG Node, PFN_NUMBER *F
     return Got;
 }
 
+/* They are ordinary frames of their list from now on. */
+static VOID MiListPassedOver(const MI_PASSED_OVER *Passed)
+{
+    for (ULONG Index = 0; Index < Passed->Count; Index++)
+    {
+        PMMPFN Pfn = MiPfn(Passed->First + Index);
+
+        MiLockPfn(Pfn);
+        if (Passed->Zeroed)
+        {
+            MiInsertZeroedPage(Pfn);
+            MiUnlockPfn(Pfn);
+        }
+        else
+        {
+            MiFreeLockedPage(Pfn);
+        }
+    }
+}
+
 static ULONG MiRefillFromFresh(MI_PAGE_CACHE *Cache, BOOLEAN Zeroed, ULONG Wanted, ULONG Node)
 {
     PFN_NUMBER First = 0;
-    ULONG Got = MiTakeFresh(Zeroed, Wanted, Node, &First);
+    ULONG Got = MiTakeFresh(Zeroed, Wanted, Node, MI_ANY_PLACE, &First, NULL);
 
     /* Popped from the end: put them in backwards so that they come out ascending. */
     for (ULONG Index = Got; Index > 0; Index--)
@@ -193,6 +243,16 @@ VOID MiRestoreOwnerPte(PMMPFN Pfn)
     MiForgetPageTable(Pfn);
 }
 
+/* A frame that was removed from standby, locked, leaves its owner. */
+static PFN_NUMBER MiRepurpose(PMMPFN Pfn, ULONG Priority)
+{
+    MiRestoreOwnerPte(Pfn);
+    MiUnlockPfn(Pfn);
+    __atomic_fetch_add(&MiState.Physical->RepurposedByPriority[Priority], 1, __ATOMIC_RELAXED);
+    MiCount(PagesRepurposed);
+    return MiPfnFrame(Pfn);
+}
+
 static PFN_NUMBER MiTakeStandby(void)
 {
     MI_PHYSICAL_STATE *Physical = MiState.Physical;
@@ -200,17 +260,30 @@ static PFN_NUMBER MiTakeStandby(void)
     for (ULONG Priority = 0; Priority < MI_PRIORITIES; Priority++)
     {
         PMMPFN Pfn = MiRemoveHeadLocked(&Physical->StandbyList[Priority]);
-        if (Pfn == NULL)
+
+        if (Pfn != NULL)
+        {
+            return MiRepurpose(Pfn, Priority);
+        }
+    }
+    return 0;
+}
+
+/* Takes this frame if it is the one that MiTakeStandby would have taken next. */
+static BOOLEAN MiTakeStandbyIfNext(PFN_NUMBER Frame)
+{
+    MI_PHYSICAL_STATE *Physical = MiState.Physical;
+
+    for (ULONG Priority = 0; Priority < MI_PRIORITIES; Priority++)
+    {
+        if (MiListTotal(&Physical->StandbyList[Priority]) == 0)
         {
             continue;
         }
-        MiRestoreOwnerPte(Pfn);
-        MiUnlockPfn(Pfn);
-        __atomic_fetch_add(&Physical->RepurposedByPriority[Priority], 1, __ATOMIC_RELAXED);
-        MiCount(PagesRepurposed);
-        return MiPfnFrame(Pfn);
+        return MiRemoveIfHeadLocked(&Physical->StandbyList[Priority], MiPfn(Frame)) &&
+               MiRepurpose(MiPfn(Frame), Priority) != 0;
     }
-    return 0;
+    return FALSE;
 }
 
 /* ---- Allocation ------------------------------------------------------------------------------------------------ */
@@ -304,7 +377,7 @@ static PFN_NUMBER MiTakeOnNode(ULONG Node, BOOLEAN Zeroed)
         MiUnlockPfn(Pfn);
         return MiPfnFrame(Pfn);
     }
-    return MiTakeFresh(Zeroed, 1, Node, &Frame) != 0 ? Frame : 0;
+    return MiTakeFresh(Zeroed, 1, Node, MI_ANY_PLACE, &Frame, NULL) != 0 ? Frame : 0;
 }
 
 /* The cache is empty: a batch from the nearest node that has any. Nodes are at the distance of their numbers. */
@@ -405,30 +478,63 @@ PFN_NUMBER MiAllocatePage(ULONG Flags)
     return Frame;
 }
 
-PFN_NUMBER MiAllocatePageRun(ULONG Count, ULONG Flags, PULONG Got)
+/* Frames from First on that can be had without preferring younger pages to older ones. */
+static ULONG MiExtendRun(PFN_NUMBER First, ULONG Got, ULONG Count)
 {
-    BOOLEAN Zeroed = (Flags & MI_PAGE_ZEROED) != 0;
+    BOOLEAN Free = MiFreePages() + MiZeroedPages() != 0;
+
+    while (Got < Count && MiIsRamFrame(First + Got) &&
+           (Free ? MiTakeFreeFrame(First + Got) : MiTakeStandbyIfNext(First + Got)))
+    {
+        MiPrepareAllocated(First + Got);
+        Got++;
+    }
+    return Got;
+}
+
+/* Never-used frames; those at the wanted place before others. */
+static PFN_NUMBER MiAllocateFreshRun(ULONG Count, BOOLEAN Zeroed, PFN_NUMBER Place, PULONG Got)
+{
+    ULONG Node = MiState.Ke->ProcessorNode[KiCurrentProcessor()];
+    BOOLEAN Kind = Zeroed || MiState.Physical->Nodes[Node].Fresh[FreePageList] == 0;
+    MI_PASSED_OVER Passed = { .Count = 0 };
     PFN_NUMBER First = 0;
 
-    *Got = 0;
-    if (Count > 1 && MiAvailablePages() > MiState.Physical->LowThreshold + Count && !KiInject(KiInjectFrame))
+    *Got = MiTakeFresh(Kind, Count, Node, Count < MI_PLACE_WORTH ? MI_ANY_PLACE : Place, &First, &Passed);
+    for (ULONG Index = 0; Index < *Got; Index++)
     {
-        KIRQL OldIrql = KiRaiseIrqlToDispatch();
-        ULONG Node = MiState.Ke->ProcessorNode[KiCurrentProcessor()];
-        BOOLEAN Kind = Zeroed || MiState.Physical->Nodes[Node].Fresh[FreePageList] == 0;
+        MiPrepareAllocated(First + Index);
+    }
+    MiListPassedOver(&Passed);
+    return First;
+}
 
-        *Got = MiTakeFresh(Kind, Count, Node, &First);
-        for (ULONG Index = 0; Index < *Got; Index++)
+PFN_NUMBER MiAllocatePageRun(ULONG Count, ULONG Flags, PFN_NUMBER Place, PULONG Got)
+{
+    BOOLEAN Zeroed = (Flags & MI_PAGE_ZEROED) != 0;
+    BOOLEAN Ample = Count > 1 && MiAvailablePages() > MiState.Physical->LowThreshold + Count;
+    PFN_NUMBER First = Place;
+    KIRQL OldIrql = KiRaiseIrqlToDispatch();
+
+    *Got = 0;
+    if (Ample && !KiInject(KiInjectFrame))
+    {
+        *Got = Zeroed || Place == MI_ANY_PLACE ? 0 : MiExtendRun(First, 0, Count);
+        if (*Got == 0)
         {
-            MiPrepareAllocated(First + Index);
+            First = MiAllocateFreshRun(Count, Zeroed, Place, Got);
         }
-        KiLowerIrqlFromDispatch(OldIrql);
     }
     if (*Got == 0)
     {
         First = MiAllocatePage(Flags);
         *Got = First != 0 ? 1 : 0;
+        if (First != 0 && Ample && !Zeroed)
+        {
+            *Got = MiExtendRun(First, 1, Count);
+        }
     }
+    KiLowerIrqlFromDispatch(OldIrql);
     return First;
 }
 

@@ -125,6 +125,39 @@ static BOOLEAN MiTakeGoodFrame(PFN_NUMBER Frame)
     return !MiIsPfnBad(MiPfn(Frame)) && MiTakeThisFrame(Frame);
 }
 
+BOOLEAN MiTakeFreeFrame(PFN_NUMBER Frame)
+{
+    MI_PHYSICAL_STATE *Physical = MiState.Physical;
+    const MI_MEMORY_RUN *Run = NULL;
+    BOOLEAN Taken = FALSE;
+    PMMPFN Pfn;
+
+    for (ULONG Index = 0; Index < Physical->RunCount && Run == NULL; Index++)
+    {
+        if (Frame - Physical->Runs[Index].BasePage < Physical->Runs[Index].PageCount)
+        {
+            Run = &Physical->Runs[Index];
+        }
+    }
+    if (Run == NULL || MiIsFresh(Run, Frame))
+    {
+        return FALSE;
+    }
+    Pfn = MiPfn(Frame);
+    if (!MiMayBeAvailable(Pfn) || !MiTryLockPfn(Pfn))
+    {
+        return FALSE;
+    }
+    if (MiReadPfnEntry(Pfn).PageLocation < StandbyPageList && MiIsOnAvailableList(MiReadPfnEntry(Pfn)))
+    {
+        MiUnlinkPage(Pfn);
+        Pfn->e1 = (MMPFNENTRY){ .PageLocation = ActiveAndValid };
+        Taken = TRUE;
+    }
+    MiUnlockPfn(Pfn);
+    return Taken;
+}
+
 static PFN_NUMBER MiContiguousBySearch(PFN_NUMBER Count, PFN_NUMBER Lowest, PFN_NUMBER Highest,
                                        PFN_NUMBER Align, ULONG Node)
 {

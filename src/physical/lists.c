@@ -208,6 +208,21 @@ ULONG MiRemoveHeadsLocked(PMMPFNLIST List, ULONG Wanted, PMMPFN *Pfns)
     return Count;
 }
 
+BOOLEAN MiRemoveIfHeadLocked(PMMPFNLIST List, PMMPFN Pfn)
+{
+    BOOLEAN Removed = FALSE;
+
+    KiAcquireSpinLockAtDispatch(&List->Lock);
+    if (List->Flink == (ULONG)MiPfnFrame(Pfn) && MiTryLockPfn(Pfn))
+    {
+        MiUnlink(List, Pfn);
+        Pfn->e1.PageLocation = TransitionPage;
+        Removed = TRUE;
+    }
+    KiReleaseSpinLockFromDispatch(&List->Lock);
+    return Removed;
+}
+
 PMMPFN MiRemoveHeadLocked(PMMPFNLIST List)
 {
     PMMPFN Pfn;

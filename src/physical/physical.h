@@ -345,6 +345,8 @@ NTSTATUS MiRemoveMemoryRun(PFN_NUMBER BasePage, PFN_NUMBER PageCount);
 
 /* Takes this very frame off the free, zeroed, bad or a standby list; it is active then, with one reference. FALSE: it is in use. */
 BOOLEAN MiTakeThisFrame(PFN_NUMBER Frame);
+/* The same for a good frame, in RAM or not, that is on the free or the zeroed list. DISPATCH_LEVEL. */
+BOOLEAN MiTakeFreeFrame(PFN_NUMBER Frame);
 
 /* ---- Frames whose hardware is bad (bad.c) ------------------------------------------------------------------------ */
 
@@ -378,8 +380,13 @@ VOID MiDrainPageCaches(void);
  */
 PFN_NUMBER MiAllocatePage(ULONG Flags);
 
-/* Up to Count consecutive frames, at least one; returns the first, *Got says how many. */
-PFN_NUMBER MiAllocatePageRun(ULONG Count, ULONG Flags, PULONG Got);
+/*
+ * Up to Count consecutive frames, at least one if there is any; returns the first, *Got says how many. Place: the number that the first one should have; or
+ * if that one is not free, the same number modulo 512, so that pages and frames that lie alike in 2 MiB can be one mapping of the port's.
+ * A preference only. Frames are taken from standby in the order in which they stand there, consecutive or not.
+ */
+#define MI_ANY_PLACE (~(PFN_NUMBER)0)
+PFN_NUMBER MiAllocatePageRun(ULONG Count, ULONG Flags, PFN_NUMBER Place, PULONG Got);
 
 /* A frame that no PTE owns, straight back to the free list. ReferenceCount must be 1 or 0, no lock held. */
 VOID MiFreePage(PFN_NUMBER PageFrame);
@@ -433,6 +440,8 @@ PMMPFN MiRemoveHeadLocked(PMMPFNLIST List);
  * afterwards. Suitable is called with the frame's and the list's lock held.
  */
 PMMPFN MiRemoveSuitableLocked(PMMPFNLIST List, BOOLEAN (*Suitable)(PMMPFN Pfn, PVOID Context), PVOID Context);
+/* The same for this frame, if it is the first of List. FALSE: it is not, or its lock is taken. */
+BOOLEAN MiRemoveIfHeadLocked(PMMPFNLIST List, PMMPFN Pfn);
 /* Up to Wanted of them at once; returns how many. Their order is the list's. */
 ULONG MiRemoveHeadsLocked(PMMPFNLIST List, ULONG Wanted, PMMPFN *Pfns);
 

@@ -44,7 +44,7 @@ VOID ExpReturnPages(PEX_POOL_SOURCE Source, SIZE_T Pages)
  */
 PFN_NUMBER ExpTakeFrames(ULONG Wanted, ULONG Flags, PULONG Got)
 {
-    PFN_NUMBER Frame = MiAllocatePageRun(Wanted, Flags, Got);
+    PFN_NUMBER Frame = MiAllocatePageRun(Wanted, Flags, MI_ANY_PLACE, Got);
 
     if (Frame == 0 && MiAvailablePages() > MiState.Physical->MinimumReserve / 2)
     {

@@ -117,7 +117,7 @@ static void ordinary_requests_leave_the_reserve(void **state)
 static void runs_are_consecutive(void **state)
 {
     ULONG got;
-    PFN_NUMBER first = MiAllocatePageRun(32, MI_PAGE_ZEROED, &got);
+    PFN_NUMBER first = MiAllocatePageRun(32, MI_PAGE_ZEROED, MI_ANY_PLACE, &got);
 
     (void)state;
     assert_int_equal(got, 32);
@@ -128,6 +128,46 @@ static void runs_are_consecutive(void **state)
         assert_int_equal(MiPfn(first + i)->e1.Kernel, 0);
         MiFreePage(first + i);
     }
+}
+
+static void give_run(PFN_NUMBER first, ULONG count)
+{
+    for (ULONG i = 0; i < count; i++)
+    {
+        assert_int_equal(MiPfn(first + i)->ReferenceCount, 1);
+        assert_int_equal(MiPfn(first + i)->e1.PageLocation, ActiveAndValid);
+        MiFreePage(first + i);
+    }
+}
+
+static void a_run_lies_where_it_is_wanted_if_it_can(void **state)
+{
+    ULONG got[5];
+    PFN_NUMBER other = MiAllocatePage(0);
+    PFN_NUMBER first = MiAllocatePageRun(32, 0, 100, &got[0]);
+    PFN_NUMBER second = MiAllocatePageRun(40, 0, first + 32, &got[1]);
+    PFN_NUMBER before = MiAllocatePageRun(20, 0, first - 20, &got[2]);
+    PFN_NUMBER again = MiAllocatePageRun(32, 0, first, &got[3]);
+    PFN_NUMBER single = MiAllocatePageRun(1, 0, first, &got[4]);
+
+    (void)state;
+    assert_int_equal(first % 512, 100);
+    assert_int_equal(got[0], 32);
+    assert_int_equal(second, first + 32); /* it goes on behind */
+    assert_int_equal(got[1], 40);
+    assert_int_equal(before, first - 20); /* passed over, not lost */
+    assert_int_equal(got[2], 20);
+    assert_int_equal(again % 512, 100); /* these are taken: others that lie alike */
+    assert_int_not_equal(again, first);
+    assert_int_equal(got[3], 32);
+    assert_int_equal(got[4], 1);
+    MiCheckPhysical(3);
+    give_run(first, got[0]);
+    give_run(second, got[1]);
+    give_run(before, got[2]);
+    give_run(again, got[3]);
+    give_run(single, 1);
+    MiFreePage(other);
 }
 
 static void the_nth_frame_can_be_made_to_fail(void **state)
@@ -288,6 +328,7 @@ int main(void)
         TEST(zeroed_frames_are_zero_whatever_was_in_them),
         TEST(ordinary_requests_leave_the_reserve),
         TEST(runs_are_consecutive),
+        TEST(a_run_lies_where_it_is_wanted_if_it_can),
         TEST(the_nth_frame_can_be_made_to_fail),
         TEST(the_rooms_above_hear_of_low_memory),
         TEST(a_wait_for_what_cannot_come_ends),

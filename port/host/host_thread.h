@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What thread.c and debug.c offer to the other files of the host port (and to tests): the layout behind
+ * What thread.c, dispatch.c and debug.c offer to the other files of the host port (and to tests): the layout behind
  * PORT_THREAD, the hooks around blocking, and the alternate signal stack on which page faults are handled.
  */
 #ifndef NTMM_PORT_HOST_THREAD_H
@@ -32,6 +32,15 @@ static inline PHOST_THREAD HostThread(PORT_THREAD *Port)
 {
     return (PHOST_THREAD)(PVOID)Port->Opaque;
 }
+
+/* dispatch.c: the calling thread will not raise its IRQL any more; what others look at in its storage is given back. */
+VOID HostGiveBiasUp(VOID);
+/*
+ * A new machine, nobody inside: all words are as at first. Each time a bias is taken away, the streak that earns the next one is
+ * twice as long, up to LongestStreak entries (1 or more).
+ */
+#define HOST_LONGEST_STREAK (1u << 20)
+VOID HostInitializeDispatch(ULONG LongestStreak);
 
 /* The HOST_THREAD of the calling thread; NULL for a thread that is not ours. */
 PHOST_THREAD HostCurrentThread(void);

@@ -6,6 +6,7 @@
  */
 #include "device.h"
 #include "host_machine.h"
+#include "host_thread.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -342,6 +343,7 @@ NTSTATUS HostInitializeMachine(const HOST_PARAMETERS *Parameters)
         HostReleaseWindows();
         return Status;
     }
+    HostInitializeDispatch(HOST_LONGEST_STREAK);
     HostInitializeGang();
     HostMachine.Running = TRUE;
     return STATUS_SUCCESS;

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Threads of the host port: pthreads with an alternate signal stack (page faults are handled there), parked
- * on a futex of their own. A "processor" is no CPU here but a lock: who runs at DISPATCH_LEVEL holds the lock
- * word of its processor number. All of it except creation and joining runs inside the SIGSEGV handler as
+ * on a futex of their own. All of it except creation and joining runs inside the SIGSEGV handler as
  * well, so it uses nothing but atomics and raw system calls.
  */
 #ifndef _GNU_SOURCE
@@ -12,7 +11,6 @@
 
 #include <errno.h>
 #include <linux/futex.h>
-#include <linux/membarrier.h>
 #include <pthread.h>
 #include <sched.h>
 #include <string.h>
@@ -145,6 +143,7 @@ static void HostLeaveLife(PHOST_THREAD Host)
     }
     PortSetCurrentThread(NULL);
     HostSelf = NULL;
+    HostGiveBiasUp();
     HostDeleteSignalStack(Host);
 }
 
@@ -278,85 +277,4 @@ VOID PortUnparkThread(PORT_THREAD *Port)
 VOID PortYield(void)
 {
     sched_yield();
-}
-
-/* ---- Dispatch level: one lock per processor number ----------------------------------------------------- */
-
-/*
- * Free: Owned == 0. Enter is one atomic exchange; leave is a plain release store, then a look whether
- * somebody sleeps. Without a fence between that store and that load the look may come too early, so a thread
- * that is about to sleep counts itself and then makes every running thread of the process execute a fence
- * (membarrier): after it, either it sees the word free, or the owner's look sees the sleeper. Where the
- * system call is missing the sleep is a short one.
- */
-typedef struct _HOST_DISPATCH
-{
-    volatile ULONG Owned;
-    volatile ULONG Sleepers;
-    UCHAR Padding[64 - 2 * sizeof(ULONG)];
-} HOST_DISPATCH;
-
-static HOST_DISPATCH HostDispatch[PORT_MAXIMUM_PROCESSORS] __attribute__((aligned(64)));
-static BOOLEAN HostHaveBarrier;
-
-__attribute__((constructor)) static void HostRegisterBarrier(void)
-{
-    HostHaveBarrier = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
-}
-
-static BOOLEAN HostTryDispatch(HOST_DISPATCH *Dispatch)
-{
-    return __atomic_load_n(&Dispatch->Owned, __ATOMIC_RELAXED) == 0 &&
-           __atomic_exchange_n(&Dispatch->Owned, 1, __ATOMIC_ACQUIRE) == 0;
-}
-
-static BOOLEAN HostBarrier(void)
-{
-    int SavedErrno = errno;
-    BOOLEAN Done = HostHaveBarrier && syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0;
-
-    errno = SavedErrno;
-    return Done;
-}
-
-static __attribute__((noinline)) void HostWaitForDispatch(HOST_DISPATCH *Dispatch)
-{
-    ULONG Spin;
-
-    for (;;)
-    {
-        for (Spin = 0; Spin < HOST_SPIN_COUNT; Spin += 1)
-        {
-            if (HostTryDispatch(Dispatch))
-            {
-                return;
-            }
-            PortPause();
-        }
-        __atomic_fetch_add(&Dispatch->Sleepers, 1, __ATOMIC_SEQ_CST);
-        HostFutexWait(&Dispatch->Owned, 1, HostBarrier() ? ~0ull : PortQueryClock() + 1000000u);
-        __atomic_fetch_sub(&Dispatch->Sleepers, 1, __ATOMIC_SEQ_CST);
-    }
-}
-
-VOID PortEnterDispatch(ULONG Processor)
-{
-    HOST_DISPATCH *Dispatch = &HostDispatch[Processor];
-
-    if (__builtin_expect(__atomic_exchange_n(&Dispatch->Owned, 1, __ATOMIC_ACQUIRE) != 0, 0))
-    {
-        HostWaitForDispatch(Dispatch);
-    }
-}
-
-VOID PortLeaveDispatch(ULONG Processor)
-{
-    HOST_DISPATCH *Dispatch = &HostDispatch[Processor];
-
-    __atomic_store_n(&Dispatch->Owned, 0, __ATOMIC_RELEASE);
-    __atomic_signal_fence(__ATOMIC_SEQ_CST);
-    if (__builtin_expect(__atomic_load_n(&Dispatch->Sleepers, __ATOMIC_RELAXED) != 0, 0))
-    {
-        HostFutexWake(&Dispatch->Owned);
-    }
 }

@@ -40,41 +40,56 @@ static DECLSPEC_NOINLINE VOID ExpMakeRoom(EX_POOL *Pool, ULONG Paged, ULONG Numb
     ExpReleasePages(&Pool->Sources[Paged], Count, Empty);
 }
 
-static FORCEINLINE VOID ExpPushBlock(EX_POOL *Pool, ULONG Paged, ULONG Number, ULONG Tag, PUCHAR Block)
+/* The bin was full: the block is counted already. */
+static DECLSPEC_NOINLINE VOID ExpPushBlockLater(EX_POOL *Pool, ULONG Paged, ULONG Number, PUCHAR Block)
 {
-    for (BOOLEAN Counted = FALSE;;)
-    {
-        KIRQL OldIrql = KiRaiseIrqlToDispatch();
-        EX_POOL_PROCESSOR *Processor = &Pool->Processors[KiCurrentProcessor()];
-        EX_POOL_BIN *Bin = &Processor->Bins[Paged][Number];
-        BOOLEAN Done = Bin->Count < Bin->Depth;
+    BOOLEAN Done = FALSE;
 
-        if (!Counted)
-        {
-            ExpCountFree(ExpTagRow(Processor, Tag), Paged, Pool->Sources[Paged].Classes[Number].Size);
-            Counted = TRUE;
-        }
-        if (__builtin_expect(Done, 1))
+    while (!Done)
+    {
+        KIRQL OldIrql;
+        EX_POOL_BIN *Bin;
+
+        ExpMakeRoom(Pool, Paged, Number);
+        OldIrql = KiRaiseIrqlToDispatch();
+        Bin = &Pool->Processors[KiCurrentProcessor()].Bins[Paged][Number];
+        Done = Bin->Count < Bin->Depth;
+        if (Done)
         {
             Bin->Blocks[Bin->Count++] = Block;
         }
         KiLowerIrqlFromDispatch(OldIrql);
-        if (__builtin_expect(Done, 1))
-        {
-            return;
-        }
-        ExpMakeRoom(Pool, Paged, Number);
+    }
+}
+
+static FORCEINLINE VOID ExpPushBlock(EX_POOL *Pool, ULONG Paged, ULONG Number, ULONG Tag, PUCHAR Block)
+{
+    KIRQL OldIrql = KiRaiseIrqlToDispatch();
+    EX_POOL_PROCESSOR *Processor = &Pool->Processors[KiCurrentProcessor()];
+    EX_POOL_BIN *Bin = &Processor->Bins[Paged][Number];
+    BOOLEAN Done = Bin->Count < Bin->Depth;
+
+    ExpCountFree(ExpTagRow(Processor, Tag), Paged, (SIZE_T)Pool->UnitsOf[Number] * EX_POOL_UNIT);
+    if (__builtin_expect(Done, 1))
+    {
+        Bin->Blocks[Bin->Count++] = Block;
+    }
+    KiLowerIrqlFromDispatch(OldIrql);
+    if (__builtin_expect(!Done, 0))
+    {
+        ExpPushBlockLater(Pool, Paged, Number, Block);
     }
 }
 
 /* The header that stands right after a block must still be one: its sizes are known without looking. */
-static FORCEINLINE BOOLEAN ExpIsNeighbourIntact(const EX_POOL *Pool, const EX_POOL_CLASS *Class,
-                                                const UCHAR *Block, ULONG Number)
+static FORCEINLINE BOOLEAN ExpIsNeighbourIntact(ULONG Units, const VOID *Block)
 {
-    const POOL_HEADER *Next = (const POOL_HEADER *)(const VOID *)(Block + Class->Size);
+    ULONG Bytes = Units * EX_POOL_UNIT;
+    const POOL_HEADER *Next = (const POOL_HEADER *)(const VOID *)((const UCHAR *)Block + Bytes);
 
-    UNREFERENCED_PARAMETER(Pool);
-    return Number + 1 == Class->Blocks || (ExpReadQuad(Next) & EX_HEADER_SIZES) == ExpSizesOf(Class, 1);
+    /* What a slab leaves over at its end is less than a block. */
+    return BYTE_OFFSET(Block) + 2 * Bytes > PAGE_SIZE ||
+           (ExpReadQuad(Next) & EX_HEADER_SIZES) == ExpSizesAt(Units, Next);
 }
 
 /* Whom the quota of a block goes back to; a bug check when that is nobody. */
@@ -89,25 +104,26 @@ static DECLSPEC_NOINLINE EX_QUOTA_BLOCK *ExpTakeBilled(PVOID Address, ULONG Type
     return (EX_QUOTA_BLOCK *)(ULONG_PTR)Billed;
 }
 
-static FORCEINLINE VOID ExpFreeBlock(EX_POOL *Pool, PEX_POOL_SOURCE Source, ULONG Page, PVOID Address,
-                                     ULONG Tag, PVOID ReturnAddress)
+static DECLSPEC_NOINLINE VOID ExpFreeBlock(EX_POOL *Pool, PEX_POOL_SOURCE Source, ULONG Page, PVOID Address,
+                                           ULONG Tag, PVOID ReturnAddress)
 {
     ULONG Paged = Source->Paged;
     ULONG Number = Source->Pages[Page].Class;
     EX_POOL_CLASS *Class = &Source->Classes[Number];
     PPOOL_HEADER Header = (PPOOL_HEADER)Address - 1;
-    ULONG Index = ExpBlockNumber(Class, Header);
-    PUCHAR Block = ExpPageAddress(Source, Page) + (SIZE_T)Index * Class->Size;
+    ULONG Index = ExpBlockNumber(Source, Page, Header);
+    PUCHAR Block = ExpSlabBase(Source, Page) + (SIZE_T)Index * Class->Size;
     ULONG64 Quad = ExpReadQuad(Header);
     ULONG64 Billed = ExpEncodeBilled(Pool, Header, 0) ^ ExpReadBilled(Header);
     ULONG Type = (ULONG)(Quad >> EX_HEADER_TYPE_SHIFT) & 0xff;
     ULONG Found = (ULONG)(Quad >> 32);
     EX_QUOTA_BLOCK *Charged = NULL;
 
-    if (__builtin_expect((Quad & EX_HEADER_SIZES) != ExpSizesOf(Class, Index) ||
+    if (__builtin_expect(Index >= Class->Blocks ||
+                             (Quad & EX_HEADER_SIZES) != ExpSizesAt(Class->Size / EX_POOL_UNIT, Block) ||
                              (Type & ~(ULONG)EX_HEADER_SESSION) != (EX_HEADER_IN_USE | Paged) ||
                              (PUCHAR)Header != Block || Billed != 0 ||
-                             !ExpIsNeighbourIntact(Pool, Class, Block, Index),
+                             !ExpIsNeighbourIntact(Class->Size / EX_POOL_UNIT, Block),
                          0))
     {
         ULONG Rest = (ULONG)((PUCHAR)Header - Block);
@@ -115,10 +131,11 @@ static FORCEINLINE VOID ExpFreeBlock(EX_POOL *Pool, PEX_POOL_SOURCE Source, ULON
                                                                       Rest <= EX_CACHE_LINE - EX_POOL_UNIT
                                                                 : Rest == 0;
 
-        if ((Quad & EX_HEADER_SIZES) != ExpSizesOf(Class, Index) || !Aligned ||
+        if (Index >= Class->Blocks ||
+            (Quad & EX_HEADER_SIZES) != ExpSizesAt(Class->Size / EX_POOL_UNIT, Block) || !Aligned ||
             (Type & ~(ULONG)(EX_HEADER_SESSION | EX_HEADER_CACHE_ALIGNED | EX_HEADER_QUOTA |
                              EX_HEADER_TRACKED)) != (EX_HEADER_IN_USE | Paged) ||
-            !ExpIsNeighbourIntact(Pool, Class, Block, Index))
+            !ExpIsNeighbourIntact(Class->Size / EX_POOL_UNIT, Block))
         {
             ExpReportBadBlock(Source, Page, Address, ReturnAddress);
         }
@@ -160,7 +177,47 @@ static FORCEINLINE VOID ExpFreeBlock(EX_POOL *Pool, PEX_POOL_SOURCE Source, ULON
     ExpPushBlock(Pool, Paged, Number, Found, Block);
 }
 
-static FORCEINLINE VOID ExpFree(PVOID P, ULONG Tag, PVOID ReturnAddress)
+/*
+ * Most blocks: a header that is in every bit what an allocation of this class writes at this address, so that the address
+ * itself is right too. TRUE: freed.
+ */
+static FORCEINLINE BOOLEAN ExpFreePlainBlock(EX_POOL *Pool, ULONG Paged, PVOID Address, ULONG Tag)
+{
+    const EX_POOL_SOURCE *Source = &Pool->Sources[Paged];
+    PPOOL_HEADER Header = (PPOOL_HEADER)Address - 1;
+    ULONG Number =
+        __atomic_load_n(&Source->Map[((ULONG_PTR)Header - Source->Base) >> PAGE_SHIFT], __ATOMIC_ACQUIRE) -
+        1u;
+    ULONG64 Expected;
+    ULONG64 Quad;
+
+    if (__builtin_expect(Number >= EX_POOL_CLASSES || ((ULONG_PTR)Address & (EX_POOL_UNIT - 1)) != 0 ||
+                             KiCurrentThread()->Irql > DISPATCH_LEVEL - Paged,
+                         0))
+    {
+        return FALSE;
+    }
+    Expected = ExpSizesAt(Pool->UnitsOf[Number], Header) | (ULONG64)(EX_HEADER_IN_USE | Paged)
+                                                               << EX_HEADER_TYPE_SHIFT;
+    Quad = ExpReadQuad(Header);
+    if (Tag == 0 && (Quad >> 32 & EX_PROTECTED_TAG) == 0)
+    {
+        Tag = (ULONG)(Quad >> 32);
+    }
+    if (__builtin_expect((ULONG)Quad != (ULONG)Expected || (ULONG)(Quad >> 32) != Tag ||
+                             ExpReadBilled(Header) != ExpEncodeBilled(Pool, Header, 0) ||
+                             !ExpIsNeighbourIntact(Pool->UnitsOf[Number], Header),
+                         0))
+    {
+        return FALSE;
+    }
+    ExpWriteHeader(Header, Quad & ~((ULONG64)0xff << EX_HEADER_TYPE_SHIFT), ExpEncodeBilled(Pool, Header, 0));
+    ExpPoison(Header, (SIZE_T)Pool->UnitsOf[Number] * EX_POOL_UNIT);
+    ExpPushBlock(Pool, Paged, Number, Tag, (PUCHAR)Header);
+    return TRUE;
+}
+
+static DECLSPEC_NOINLINE VOID ExpFreeSlow(PVOID P, ULONG Tag, PVOID ReturnAddress)
 {
     EX_POOL *Pool = ExpPool();
     PEX_POOL_SOURCE Source = ExpFindSource(Pool, P);
@@ -203,6 +260,31 @@ static FORCEINLINE VOID ExpFree(PVOID P, ULONG Tag, PVOID ReturnAddress)
     {
         ExpReportBadAddress(P, ReturnAddress);
     }
+}
+
+static DECLSPEC_NOINLINE VOID ExpFreeOther(PVOID P, ULONG Tag, PVOID ReturnAddress)
+{
+    EX_POOL *Pool = ExpPool();
+    const EX_POOL_SOURCE *Source = &Pool->Sources[ExSourcePaged];
+
+    if ((ULONG_PTR)P - Source->Base - 1 >= Source->Span || !ExpFreePlainBlock(Pool, 1, P, Tag))
+    {
+        ExpFreeSlow(P, Tag, ReturnAddress);
+    }
+}
+
+static FORCEINLINE VOID ExpFree(PVOID P, ULONG Tag, PVOID ReturnAddress)
+{
+    EX_POOL *Pool = ExpPool();
+    const EX_POOL_SOURCE *Source = &Pool->Sources[ExSourceNonpaged];
+
+    /* Not the first byte: the header is looked up in the page before the address. */
+    if (__builtin_expect((ULONG_PTR)P - Source->Base - 1 < Source->Span && ExpFreePlainBlock(Pool, 0, P, Tag),
+                         1))
+    {
+        return;
+    }
+    ExpFreeOther(P, Tag, ReturnAddress);
 }
 
 VOID NTAPI ExFreePoolWithTag(PVOID P, ULONG Tag)

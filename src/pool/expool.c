@@ -38,7 +38,8 @@ static FORCEINLINE PUCHAR ExpPopBlock(EX_POOL *Pool, ULONG Paged, ULONG Number, 
     if (__builtin_expect(Bin->Count != 0, 1) || ExpRefillBin(&Pool->Sources[Paged], Number, Bin))
     {
         Block = Bin->Blocks[--Bin->Count];
-        ExpCountAllocation(ExpTagRow(Processor, Tag), Paged, Pool->Sources[Paged].Classes[Number].Size);
+        __builtin_prefetch(Bin->Blocks[Bin->Count != 0 ? Bin->Count - 1 : 0], 1); /* the next one's header */
+        ExpCountAllocation(ExpTagRow(Processor, Tag), Paged, (SIZE_T)Pool->UnitsOf[Number] * EX_POOL_UNIT);
     }
     KiLowerIrqlFromDispatch(OldIrql);
     return Block;
@@ -57,11 +58,11 @@ static DECLSPEC_NOINLINE PUCHAR ExpPopNewBlock(EX_POOL *Pool, ULONG Paged, ULONG
 }
 
 /* The free block becomes the caller's. It must be as it was left. */
-static FORCEINLINE PVOID ExpDressBlock(const EX_POOL *Pool, const EX_POOL_CLASS *Class, PUCHAR Block,
-                                       ULONG Type, ULONG Tag, EX_QUOTA_BLOCK *Billed)
+static FORCEINLINE PVOID ExpDressBlock(const EX_POOL *Pool, ULONG Units, PUCHAR Block, ULONG Type, ULONG Tag,
+                                       EX_QUOTA_BLOCK *Billed)
 {
     PPOOL_HEADER Header = (PPOOL_HEADER)(PVOID)Block;
-    ULONG64 Sizes = ExpSizesOf(Class, ExpBlockNumber(Class, Block));
+    ULONG64 Sizes = ExpSizesAt(Units, Block);
     ULONG64 Quad = Sizes | (ULONG64)(Type | EX_HEADER_IN_USE) << EX_HEADER_TYPE_SHIFT | (ULONG64)Tag << 32;
 
     if (__builtin_expect((ExpReadQuad(Header) & 0xffffffffull) != Sizes ||
@@ -119,7 +120,7 @@ static FORCEINLINE PVOID ExpAllocateBlock(EX_POOL *Pool, ULONG Paged, ULONG Type
             return NULL;
         }
     }
-    Address = ExpDressBlock(Pool, &Pool->Sources[Paged].Classes[Number], Block, Type, Tag, Billed);
+    Address = ExpDressBlock(Pool, Pool->UnitsOf[Number], Block, Type, Tag, Billed);
     ExpUnpoison(Address, Bytes);
     return Address;
 }
@@ -186,7 +187,7 @@ static PVOID ExpAllocateSessionBlock(EX_POOL *Pool, PEX_POOL_SOURCE Source, cons
     PUCHAR Block = ExpPopSessionBlock(Source, Number);
 
     return Block == NULL ? NULL
-                         : ExpDressBlock(Pool, &Source->Classes[Number], Block, Request->Type, Request->Tag,
+                         : ExpDressBlock(Pool, Pool->UnitsOf[Number], Block, Request->Type, Request->Tag,
                                          Request->Billed);
 }
 
@@ -402,8 +403,14 @@ static FORCEINLINE BOOLEAN ExpIsPlain(const EX_POOL *Pool, ULONG Paged, SIZE_T B
 {
     return Bytes <= EX_POOL_LARGEST && Tag != 0 && Tag != MI_TAG('B', 'I', 'G', ' ') &&
            KiCurrentThread()->Irql <= (Paged != 0 ? APC_LEVEL : DISPATCH_LEVEL) &&
-           Pool->Sources[Paged].Operations != NULL && __atomic_load_n(&Pool->Watch, __ATOMIC_RELAXED) == 0 &&
+           (Paged == 0 || Pool->Sources[Paged].Operations != NULL) &&
+           __atomic_load_n(&Pool->Watch, __ATOMIC_RELAXED) == 0 &&
            __atomic_load_n(&MiState.Ke->Injection, __ATOMIC_RELAXED) == NULL;
+}
+
+static DECLSPEC_NOINLINE PVOID ExpAllocatePaged(EX_POOL *Pool, SIZE_T Bytes, ULONG Tag)
+{
+    return ExpAllocateBlock(Pool, 1, EX_HEADER_PAGED, Bytes, Tag, NULL);
 }
 
 static FORCEINLINE PVOID ExpAllocateTagged(POOL_TYPE PoolType, SIZE_T NumberOfBytes, ULONG Tag,
@@ -413,9 +420,13 @@ static FORCEINLINE PVOID ExpAllocateTagged(POOL_TYPE PoolType, SIZE_T NumberOfBy
     ULONG Type = (ULONG)PoolType & ~(ULONG)(POOL_NX_ALLOCATION | POOL_COLD_ALLOCATION);
 
     /* Nonpaged or paged pool and nothing else. */
-    if (__builtin_expect(Type <= 1 && ExpIsPlain(Pool, Type, NumberOfBytes, Tag), 1))
+    if (__builtin_expect(Type == 0 && ExpIsPlain(Pool, 0, NumberOfBytes, Tag), 1))
     {
-        return ExpAllocateBlock(Pool, Type, Type, NumberOfBytes, Tag, NULL);
+        return ExpAllocateBlock(Pool, 0, 0, NumberOfBytes, Tag, NULL);
+    }
+    if (Type == 1 && ExpIsPlain(Pool, 1, NumberOfBytes, Tag))
+    {
+        return ExpAllocatePaged(Pool, NumberOfBytes, Tag);
     }
     return ExpAllocateSlow(PoolType, NumberOfBytes, Tag, ReturnAddress);
 }
@@ -548,14 +559,18 @@ PVOID NTAPI ExAllocatePool3(POOL_FLAGS Flags, SIZE_T NumberOfBytes, ULONG Tag,
 PVOID NTAPI ExAllocatePool2(POOL_FLAGS Flags, SIZE_T NumberOfBytes, ULONG Tag)
 {
     POOL_FLAGS Kind = Flags & ~(POOL_FLAGS)POOL_FLAG_UNINITIALIZED;
-    ULONG Paged = Kind == POOL_FLAG_PAGED;
+    PVOID Address;
 
-    if (__builtin_expect((Paged != 0 || Kind == POOL_FLAG_NON_PAGED || Kind == POOL_FLAG_NON_PAGED_EXECUTE) &&
-                             ExpIsPlain(ExpPool(), Paged, NumberOfBytes, Tag),
+    if (__builtin_expect((Kind == POOL_FLAG_NON_PAGED || Kind == POOL_FLAG_NON_PAGED_EXECUTE) &&
+                             ExpIsPlain(ExpPool(), 0, NumberOfBytes, Tag),
                          1))
     {
-        PVOID Address = ExpAllocateBlock(ExpPool(), Paged, Paged, NumberOfBytes, Tag, NULL);
-
+        Address = ExpAllocateBlock(ExpPool(), 0, 0, NumberOfBytes, Tag, NULL);
+        return Address == NULL || Kind != Flags ? Address : __builtin_memset(Address, 0, NumberOfBytes);
+    }
+    if (Kind == POOL_FLAG_PAGED && ExpIsPlain(ExpPool(), 1, NumberOfBytes, Tag))
+    {
+        Address = ExpAllocatePaged(ExpPool(), NumberOfBytes, Tag);
         return Address == NULL || Kind != Flags ? Address : __builtin_memset(Address, 0, NumberOfBytes);
     }
     return ExpAllocateByFlags(Flags, NumberOfBytes, Tag, NULL, 0, __builtin_return_address(0));

@@ -61,8 +61,9 @@ C_ASSERT(sizeof(POOL_HEADER) == 16);
 
 /* ---- Pages, classes, sources -------------------------------------------------------------------------- */
 
-#define EX_POOL_CLASSES 28u
-#define EX_BIN_DEPTH    64u
+#define EX_POOL_CLASSES     32u
+#define EX_POOL_CLASS_SPACE 32u
+#define EX_BIN_DEPTH        62u
 
 typedef enum _EX_PAGE_KIND
 {
@@ -98,7 +99,7 @@ typedef struct _EX_POOL_PAGE
     volatile UCHAR Kind; /* EX_PAGE_KIND */
     UCHAR Class;
     UCHAR InUse;        /* [C] slab: blocks that are not free */
-    UCHAR PoolType;     /* run, special: EX_HEADER_* */
+    UCHAR PoolType;     /* run, special: EX_HEADER_*; slab: offset of its first block, in cache lines */
     volatile ULONG Tag; /* run, special */
 } EX_POOL_PAGE;
 
@@ -116,7 +117,8 @@ typedef struct _EX_POOL_CLASS
     volatile SIZE_T Slabs; /* [C], read anywhere */
     ULONG Empty;           /* [C] slabs of Partial without a used block: kept for the next allocations */
     ULONG EmptyLimit;
-    UCHAR Padding[64 - 48];
+    ULONG Colours; /* how many offsets of the first block there are, a cache line apart */
+    UCHAR Padding[64 - 52];
 } EX_POOL_CLASS;
 
 C_ASSERT(sizeof(EX_POOL_CLASS) == 64);
@@ -156,6 +158,7 @@ struct _EX_POOL_SOURCE
     ULONG_PTR Base;                              /* address of page number 0, which is never used */
     SIZE_T Span;                                 /* bytes of addresses */
     EX_POOL_PAGE *Pages;                         /* by page number */
+    volatile UCHAR *Map; /* by page number: class + 1 of a slab, else 0. What most frees need, in one byte */
     BOOLEAN Paged;
     BOOLEAN
     Session;      /* of a session: no bins of processors, no rows of tags; several have the same addresses */
@@ -202,19 +205,27 @@ C_ASSERT(sizeof(EX_TAG_ROW) == 64);
 #define EX_TAG_ROWS     (1u << EX_TAG_BITS)
 #define EX_TAG_OVERFLOW 0x6c66764fu /* 'Ovfl': the tags for which a full table had no row */
 
+/* Free blocks of one class that are at hand; with what the fast paths must know of the class. */
 typedef struct _EX_POOL_BIN
 {
     ULONG Count;
     ULONG Depth;
-    PUCHAR Blocks[EX_BIN_DEPTH]; /* free blocks that are at hand */
+    ULONG64 Reserved;
+    PUCHAR Blocks[EX_BIN_DEPTH];
 } EX_POOL_BIN;
+
+C_ASSERT(sizeof(EX_POOL_BIN) == 512);
 
 typedef struct _EX_POOL_PROCESSOR
 {
     EX_TAG_ROW Tags[EX_TAG_ROWS + 1]; /* the last: EX_TAG_OVERFLOW */
-    EX_POOL_BIN Bins[2][EX_POOL_CLASSES];
-    UCHAR Padding[64];
+    UCHAR Padding[64 * 63];
+    EX_POOL_BIN Bins[2][EX_POOL_CLASS_SPACE];
+    UCHAR Rest[0x20000 - sizeof(EX_TAG_ROW) * (EX_TAG_ROWS + 64) -
+               sizeof(EX_POOL_BIN) * 2 * EX_POOL_CLASS_SPACE];
 } EX_POOL_PROCESSOR;
+
+C_ASSERT(sizeof(EX_POOL_PROCESSOR) == 0x20000); /* found by a shift; what nobody touches costs nothing */
 
 /* ---- Quota -------------------------------------------------------------------------------------------- */
 
@@ -312,6 +323,8 @@ typedef struct _MI_POOL_STATE
 {
     ULONG64 Cookie;
     UCHAR ClassOf[EX_POOL_LARGEST / EX_POOL_UNIT + 2]; /* by size with header in units */
+    UCHAR UnitsOf[EX_POOL_CLASS_SPACE];                /* by class: its size in units */
+    volatile ULONG Watch; /* not 0: special pool or the verifier wants to see requests: no fast path */
     EX_POOL_SOURCE Sources[ExSourceMaximum];
     EX_POOL_PROCESSOR *Processors;
     ULONG ProcessorCount;
@@ -321,7 +334,6 @@ typedef struct _MI_POOL_STATE
     LIST_ENTRY QuotaBlocks;
     KSPIN_LOCK LookasideLock; /* leaf */
     LIST_ENTRY Lookasides[2]; /* nonpaged, paged: GENERAL_LOOKASIDE_POOL.ListEntry */
-    volatile ULONG Watch;     /* not 0: special pool or the verifier wants to see requests: no fast path */
     EX_SPECIAL_POOL Special;
     EX_VERIFIER Verifier;
     KSPIN_LOCK DriverLock; /* leaf */
@@ -343,6 +355,8 @@ NTSTATUS ExpAttachSource(EX_SOURCE Number, const EX_POOL_SOURCE_OPERATIONS *Oper
 NTSTATUS ExpAttachPagedPool(const EX_POOL_SOURCE_OPERATIONS *Operations, PVOID Region, ULONG_PTR Base,
                             SIZE_T Pages);
 VOID ExpDetachPagedPool(void);
+/* Without a look at what is left: the end of MiShutdownPool, or of a damaged machine. */
+VOID ExpDeletePools(void);
 
 /* ---- sources.c, mapped.c -------------------------------------------------------------------------------- */
 
@@ -580,9 +594,31 @@ static FORCEINLINE ULONG64 ExpEncodeBilled(const EX_POOL *Pool, const POOL_HEADE
     return Billed ^ Pool->Cookie ^ (ULONG_PTR)Header;
 }
 
-static FORCEINLINE ULONG ExpBlockNumber(const EX_POOL_CLASS *Class, const VOID *Address)
+/*
+ * PreviousSize, PoolIndex and BlockSize of a block. A slab begins with what its blocks leave over of the page, or a part of
+ * it, which is less than a block: that is the previous size of the first one.
+ */
+static FORCEINLINE ULONG64 ExpSizesAt(ULONG Units, const VOID *Block)
 {
-    return (ULONG)(((ULONG64)BYTE_OFFSET(Address) * Class->Reciprocal) >> 32);
+    ULONG Offset = (ULONG)BYTE_OFFSET(Block) / EX_POOL_UNIT;
+
+    return (ULONG64)Units << 16 | (Offset < Units ? Offset : Units);
+}
+
+/* The blocks of a slab. */
+static FORCEINLINE PUCHAR ExpSlabBase(const EX_POOL_SOURCE *Source, ULONG Page)
+{
+    return ExpPageAddress(Source, Page) + (SIZE_T)Source->Pages[Page].PoolType * EX_CACHE_LINE;
+}
+
+/* Which block of its slab an address lies in; Blocks or more: none. */
+static FORCEINLINE ULONG ExpBlockNumber(const EX_POOL_SOURCE *Source, ULONG Page, const VOID *Address)
+{
+    ULONG Offset = (ULONG)((PUCHAR)(ULONG_PTR)Address - ExpSlabBase(Source, Page));
+
+    return Offset < PAGE_SIZE
+               ? (ULONG)(((ULONG64)Offset * Source->Classes[Source->Pages[Page].Class].Reciprocal) >> 32)
+               : MAXULONG;
 }
 
 /* Whether Block is where a block of the class starts, in a slab of it. */
@@ -590,24 +626,18 @@ static FORCEINLINE BOOLEAN ExpIsSlabBlock(const EX_POOL_SOURCE *Source, const EX
                                           const VOID *Block)
 {
     SIZE_T Offset = (ULONG_PTR)Block - Source->Base;
-    const EX_POOL_PAGE *Descriptor = &Source->Pages[Offset >> PAGE_SHIFT];
+    ULONG Page = (ULONG)(Offset >> PAGE_SHIFT);
+    ULONG Number;
 
-    return Offset < Source->Span && __atomic_load_n(&Descriptor->Kind, __ATOMIC_RELAXED) == ExPageSlab &&
-           &Source->Classes[Descriptor->Class] == Class &&
-           BYTE_OFFSET(Block) == ExpBlockNumber(Class, Block) * Class->Size;
-}
-
-/* PreviousSize, PoolIndex and BlockSize of block Number of a slab. */
-static FORCEINLINE ULONG64 ExpSizesOf(const EX_POOL_CLASS *Class, ULONG Number)
-{
-    ULONG64 Units = Class->Size / EX_POOL_UNIT;
-
-    return Units << 16 | (Number != 0 ? Units : 0);
-}
-
-static FORCEINLINE ULONG64 ExpMakeQuad(const EX_POOL_CLASS *Class, ULONG Number, ULONG Type, ULONG Tag)
-{
-    return ExpSizesOf(Class, Number) | (ULONG64)Type << EX_HEADER_TYPE_SHIFT | (ULONG64)Tag << 32;
+    if (Offset >= Source->Span ||
+        __atomic_load_n(&Source->Pages[Page].Kind, __ATOMIC_RELAXED) != ExPageSlab ||
+        &Source->Classes[Source->Pages[Page].Class] != Class)
+    {
+        return FALSE;
+    }
+    Number = ExpBlockNumber(Source, Page, Block);
+    return Number < Class->Blocks &&
+           (const UCHAR *)Block == ExpSlabBase(Source, Page) + (SIZE_T)Number * Class->Size;
 }
 
 #endif

@@ -85,16 +85,14 @@ VOID ExpReportBadBlock(PEX_POOL_SOURCE Source, ULONG Page, PVOID Address, PVOID 
 {
     const EX_POOL *Pool = ExpPool();
     const EX_POOL_CLASS *Class = &Source->Classes[Source->Pages[Page].Class];
-    ULONG Offset = BYTE_OFFSET(Address);
-    ULONG Index = Offset >= sizeof(POOL_HEADER)
-                      ? (ULONG)(((ULONG64)(Offset - sizeof(POOL_HEADER)) * Class->Reciprocal) >> 32)
-                      : 0;
-    PPOOL_HEADER Start = (PPOOL_HEADER)(PVOID)(ExpPageAddress(Source, Page) + (SIZE_T)Index * Class->Size);
+    ULONG Index = ExpBlockNumber(Source, Page, (PUCHAR)Address - sizeof(POOL_HEADER));
+    PPOOL_HEADER Start = (PPOOL_HEADER)(PVOID)(ExpSlabBase(Source, Page) +
+                                               (SIZE_T)(Index < Class->Blocks ? Index : 0) * Class->Size);
     PPOOL_HEADER Next = (PPOOL_HEADER)(PVOID)((PUCHAR)Start + Class->Size);
     ULONG64 Quad = ExpReadQuad(Start);
     ULONG Type = (ULONG)(Quad >> EX_HEADER_TYPE_SHIFT) & 0xff;
     ULONG Tag = (ULONG)(Quad >> 32);
-    BOOLEAN Sized = (Quad & EX_HEADER_SIZES) == ExpSizesOf(Class, Index);
+    BOOLEAN Sized = (Quad & EX_HEADER_SIZES) == ExpSizesAt(Class->Size / EX_POOL_UNIT, Start);
 
     if (Index < Class->Blocks && Sized && Type == 0 &&
         ExpReadBilled(Start) == ExpEncodeBilled(Pool, Start, 0))
@@ -115,7 +113,7 @@ VOID ExpReportBadBlock(PEX_POOL_SOURCE Source, ULONG Page, PVOID Address, PVOID 
         }
     }
     if (Sized && (Type & EX_HEADER_IN_USE) != 0 && Index + 1 < Class->Blocks &&
-        (ExpReadQuad(Next) & EX_HEADER_SIZES) != ExpSizesOf(Class, 1))
+        (ExpReadQuad(Next) & EX_HEADER_SIZES) != ExpSizesAt(Class->Size / EX_POOL_UNIT, Next))
     {
         KiBugCheckMessage(
             BAD_POOL_HEADER, 0x20, (ULONG_PTR)Start, (ULONG_PTR)Next, (ULONG_PTR)ExpReadQuad(Next),
@@ -149,11 +147,10 @@ static VOID ExpCheckSlab(PEX_POOL_SOURCE Source, ULONG Number, ULONG Page)
     }
     for (ULONG Index = 0; Index < Class->Blocks; Index++)
     {
-        PPOOL_HEADER Header =
-            (PPOOL_HEADER)(PVOID)(ExpPageAddress(Source, Page) + (SIZE_T)Index * Class->Size);
+        PPOOL_HEADER Header = (PPOOL_HEADER)(PVOID)(ExpSlabBase(Source, Page) + (SIZE_T)Index * Class->Size);
         BOOLEAN IsFree = (Descriptor->u.Free[Index / 64] >> (Index & 63) & 1) != 0;
 
-        if ((ExpReadQuad(Header) & EX_HEADER_SIZES) != ExpSizesOf(Class, Index) ||
+        if ((ExpReadQuad(Header) & EX_HEADER_SIZES) != ExpSizesAt(Class->Size / EX_POOL_UNIT, Header) ||
             (IsFree && ExpReadBilled(Header) != ExpEncodeBilled(Pool, Header, 0)))
         {
             KiBugCheckMessage(BAD_POOL_HEADER, 0x07, 0, (ULONG_PTR)ExpReadQuad(Header), (ULONG_PTR)Header,

@@ -167,6 +167,7 @@ NTSTATUS ExpAttachSessionPool(EX_SESSION_POOL *Pool, const EX_POOL_SOURCE_OPERAT
     {
         return STATUS_INSUFFICIENT_RESOURCES;
     }
+    Source->Map = NULL;
     Source->Base = Base;
     Source->Paged = TRUE;
     Source->Session = TRUE;

@@ -7,10 +7,15 @@
  */
 #include "pool/expool.h"
 
-/* Chosen so that little of a page is left over. The largest is what BlockSize can say. */
-static const USHORT ExpClassSizes[EX_POOL_CLASSES] = { 32,  48,  64,  80,  96,   112,  128,  144, 160, 176,
-                                                       192, 224, 256, 272, 288,  304,  336,  368, 400, 448,
-                                                       512, 576, 672, 816, 1024, 1360, 2048, 4080 };
+/*
+ * Chosen so that little of a page is left over. The largest is what BlockSize can say. Of the large ones few fit into a page: what
+ * they leave over sets the first one off, page by page, since headers that all begin pages would share a few sets of
+ * the processor's caches.
+ */
+static const USHORT ExpClassSizes[EX_POOL_CLASSES] = { 32,   48,   64,   80,   96,   112,  128,  144,
+                                                       160,  176,  192,  224,  256,  272,  288,  304,
+                                                       336,  368,  400,  448,  512,  576,  672,  816,
+                                                       1024, 1360, 1856, 2048, 2720, 3264, 3760, 4080 };
 
 /* Free blocks at hand on each processor, in bytes of each class; and empty pages that a class keeps. Less
  * where memory is small. */
@@ -33,7 +38,9 @@ VOID ExpInitializeClasses(PEX_POOL_SOURCE Source)
         ULONG Size = ExpClassSizes[Index];
 
         Class->Size = Size;
+        Pool->UnitsOf[Index] = (UCHAR)(Size / EX_POOL_UNIT);
         Class->Blocks = PAGE_SIZE / Size;
+        Class->Colours = (PAGE_SIZE - Class->Blocks * Size) / EX_CACHE_LINE + 1;
         Class->Reciprocal = (ULONG)((0x100000000ull + Size - 1) / Size);
         Class->Depth = EX_BIN_BYTES / Share / Size;
         Class->Depth = Class->Depth < EX_BIN_DEPTH ? Class->Depth : EX_BIN_DEPTH;
@@ -114,29 +121,42 @@ static FORCEINLINE BOOLEAN ExpHasFree(const EX_POOL_PAGE *Page)
     return (Page->u.Free[0] | Page->u.Free[1]) != 0;
 }
 
+/* Session pool has no map: its blocks are never freed the short way. */
+static VOID ExpSetMap(PEX_POOL_SOURCE Source, ULONG Page, UCHAR Value)
+{
+    if (Source->Map != NULL)
+    {
+        __atomic_store_n(&Source->Map[Page], Value, __ATOMIC_RELEASE);
+    }
+}
+
 /* The page is nobody's yet. Writes the headers of all its blocks: each is free. May fault. */
 static VOID ExpCutPage(PEX_POOL_SOURCE Source, ULONG Number, ULONG Page)
 {
     const EX_POOL *Pool = ExpPool();
     const EX_POOL_CLASS *Class = &Source->Classes[Number];
     EX_POOL_PAGE *Descriptor = &Source->Pages[Page];
-    PUCHAR Address = ExpPageAddress(Source, Page);
+    PUCHAR Address;
 
-    ExpUnpoison(Address, PAGE_SIZE);
+    ExpUnpoison(ExpPageAddress(Source, Page), PAGE_SIZE);
+    Descriptor->Class = (UCHAR)Number;
+    Descriptor->PoolType = (UCHAR)(Page % Class->Colours);
+    Address = ExpSlabBase(Source, Page);
     for (ULONG Block = 0; Block < Class->Blocks; Block++)
     {
         PPOOL_HEADER Header = (PPOOL_HEADER)(PVOID)(Address + (SIZE_T)Block * Class->Size);
 
-        ExpWriteHeader(Header, ExpMakeQuad(Class, Block, 0, 0), ExpEncodeBilled(Pool, Header, 0));
+        ExpWriteHeader(Header, ExpSizesAt(Class->Size / EX_POOL_UNIT, Header),
+                       ExpEncodeBilled(Pool, Header, 0));
         ExpPoisonIn(Source, Header, Class->Size);
     }
     Descriptor->u.Free[0] = Class->Blocks >= 64 ? ~0ull : (1ull << Class->Blocks) - 1;
     Descriptor->u.Free[1] = Class->Blocks < 65     ? 0
                             : Class->Blocks == 128 ? ~0ull
                                                    : (1ull << (Class->Blocks - 64)) - 1;
-    Descriptor->Class = (UCHAR)Number;
     Descriptor->InUse = 0;
     __atomic_store_n(&Descriptor->Kind, ExPageSlab, __ATOMIC_RELEASE);
+    ExpSetMap(Source, Page, (UCHAR)(Number + 1));
 }
 
 BOOLEAN ExpGrowClass(PEX_POOL_SOURCE Source, ULONG Number)
@@ -174,7 +194,7 @@ static ULONG ExpTakeBlocks(PEX_POOL_SOURCE Source, const EX_POOL_CLASS *Class, U
                            ULONG Wanted)
 {
     EX_POOL_PAGE *Descriptor = &Source->Pages[Page];
-    PUCHAR Address = ExpPageAddress(Source, Page);
+    PUCHAR Address = ExpSlabBase(Source, Page);
     ULONG Taken = 0;
 
     if (!ExpIsSlabBlock(Source, Class, Address))
@@ -222,7 +242,7 @@ static ULONG ExpReturnBlock(PEX_POOL_SOURCE Source, EX_POOL_CLASS *Class, PUCHAR
 {
     ULONG Page = (ULONG)(((ULONG_PTR)Block - Source->Base) >> PAGE_SHIFT);
     EX_POOL_PAGE *Descriptor = &Source->Pages[Page];
-    ULONG Number = (ULONG)(((ULONG64)BYTE_OFFSET(Block) * Class->Reciprocal) >> 32);
+    ULONG Number = ExpBlockNumber(Source, Page, Block);
     ULONG64 Bit = 1ull << (Number & 63);
 
     if (!ExpIsSlabBlock(Source, Class, Block))
@@ -254,6 +274,7 @@ static ULONG ExpReturnBlock(PEX_POOL_SOURCE Source, EX_POOL_CLASS *Class, PUCHAR
     ExpUnlinkPage(Source, &Class->Partial, Page);
     __atomic_store_n(&Class->Slabs, Class->Slabs - 1, __ATOMIC_RELAXED);
     __atomic_store_n(&Descriptor->Kind, ExPageNone, __ATOMIC_RELAXED);
+    ExpSetMap(Source, Page, 0);
     return Page;
 }
 
@@ -313,6 +334,7 @@ static ULONG ExpTakeEmptySlab(PEX_POOL_SOURCE Source, EX_POOL_CLASS *Class)
         Class->Empty--;
         __atomic_store_n(&Class->Slabs, Class->Slabs - 1, __ATOMIC_RELAXED);
         __atomic_store_n(&Source->Pages[Page].Kind, ExPageNone, __ATOMIC_RELAXED);
+        ExpSetMap(Source, Page, 0);
     }
     ExpUnlockClass(Class);
     KiLowerIrqlFromDispatch(OldIrql);

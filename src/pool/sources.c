@@ -149,6 +149,24 @@ static const EX_POOL_SOURCE_OPERATIONS ExpNonpagedOperations = { .GetPages = Exp
 
 /* ---- Birth and death ---------------------------------------------------------------------------------- */
 
+static VOID ExpDetachSource(EX_SOURCE Number)
+{
+    PEX_POOL_SOURCE Source = &ExpPool()->Sources[Number];
+
+    if (Source->Pages != NULL)
+    {
+        PortFreeBootMemory(Source->Pages, (Source->Span >> PAGE_SHIFT) * sizeof(EX_POOL_PAGE));
+    }
+    if (Source->Map != NULL)
+    {
+        PortFreeBootMemory((PVOID)(ULONG_PTR)Source->Map, Source->Span >> PAGE_SHIFT);
+    }
+    Source->Map = NULL;
+    Source->Operations = NULL;
+    Source->Pages = NULL;
+    Source->Span = 0;
+}
+
 /* Descriptors cost memory only where pages are in use: boot memory comes into being when it is touched. */
 NTSTATUS ExpAttachSource(EX_SOURCE Number, const EX_POOL_SOURCE_OPERATIONS *Operations, ULONG_PTR Base,
                          SIZE_T Pages, SIZE_T PageLimit)
@@ -156,8 +174,11 @@ NTSTATUS ExpAttachSource(EX_SOURCE Number, const EX_POOL_SOURCE_OPERATIONS *Oper
     PEX_POOL_SOURCE Source = &ExpPool()->Sources[Number];
 
     Source->Pages = PortAllocateBootMemory(Pages * sizeof(EX_POOL_PAGE));
-    if (Source->Pages == NULL)
+    Source->Map = PortAllocateBootMemory(Pages);
+    Source->Span = Pages << PAGE_SHIFT;
+    if (Source->Pages == NULL || Source->Map == NULL)
     {
+        ExpDetachSource(Number);
         return STATUS_INSUFFICIENT_RESOURCES;
     }
     Source->Base = Base;
@@ -167,22 +188,8 @@ NTSTATUS ExpAttachSource(EX_SOURCE Number, const EX_POOL_SOURCE_OPERATIONS *Oper
     {
         ExpInitializeClasses(Source);
     }
-    Source->Span = Pages << PAGE_SHIFT;
     Source->Operations = Operations;
     return STATUS_SUCCESS;
-}
-
-static VOID ExpDetachSource(EX_SOURCE Number)
-{
-    PEX_POOL_SOURCE Source = &ExpPool()->Sources[Number];
-
-    if (Source->Pages != NULL)
-    {
-        PortFreeBootMemory(Source->Pages, (Source->Span >> PAGE_SHIFT) * sizeof(EX_POOL_PAGE));
-    }
-    Source->Operations = NULL;
-    Source->Pages = NULL;
-    Source->Span = 0;
 }
 
 NTSTATUS ExpAttachPagedPool(const EX_POOL_SOURCE_OPERATIONS *Operations, PVOID Region, ULONG_PTR Base,
@@ -224,7 +231,7 @@ VOID ExpDetachPagedPool(void)
     ExpDetachSource(ExSourcePaged);
 }
 
-static VOID ExpDeletePools(void)
+VOID ExpDeletePools(void)
 {
     EX_POOL *Pool = ExpPool();
 

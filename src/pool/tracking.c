@@ -41,13 +41,13 @@ EX_TRACKED *ExpPrepareTracking(PVOID Caller, ULONG Flags)
 static SIZE_T ExpExtentOf(const VOID *Address)
 {
     PEX_POOL_SOURCE Source = ExpFindSource(ExpPool(), Address);
-    const EX_POOL_PAGE *Descriptor = &Source->Pages[((ULONG_PTR)Address - Source->Base) >> PAGE_SHIFT];
-    const EX_POOL_CLASS *Class = &Source->Classes[Descriptor->Class];
+    ULONG Page = (ULONG)(((ULONG_PTR)Address - Source->Base) >> PAGE_SHIFT);
+    const EX_POOL_CLASS *Class = &Source->Classes[Source->Pages[Page].Class];
 
-    return Descriptor->Kind != ExPageSlab
+    return Source->Pages[Page].Kind != ExPageSlab
                ? 0
-               : (SIZE_T)(ExpBlockNumber(Class, (const POOL_HEADER *)Address - 1) + 1) * Class->Size -
-                     BYTE_OFFSET(Address);
+               : (SIZE_T)(ExpBlockNumber(Source, Page, (const POOL_HEADER *)Address - 1) + 1) * Class->Size -
+                     (SIZE_T)((const UCHAR *)Address - ExpSlabBase(Source, Page));
 }
 
 static VOID ExpAddTracked(EX_TRACKED *Tracked)

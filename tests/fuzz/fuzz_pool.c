@@ -42,13 +42,8 @@ static VOID Silence(PCSTR Text, SIZE_T Length)
 /* No look at what is left in the pool, which may be damaged. */
 static void GiveUpMachine(void)
 {
-    EX_POOL *Pool = ExpPool();
-
     KiResumeAfterBugCheck(&BootThread);
-    PortFreeBootMemory(Pool->Sources[0].Pages, (Pool->Sources[0].Span >> PAGE_SHIFT) * sizeof(EX_POOL_PAGE));
-    PortFreeBootMemory(Pool->Processors, Pool->ProcessorCount * sizeof(*Pool->Processors));
-    PortFreeBootMemory(Pool, sizeof(*Pool));
-    MiState.Pool = NULL;
+    ExpDeletePools();
     MiShutdownTranslation();
     MiShutdownPhysical();
     KiShutdownSystem(&BootThread);

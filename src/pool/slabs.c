@@ -38,7 +38,6 @@ VOID ExpInitializeClasses(PEX_POOL_SOURCE Source)
         ULONG Size = ExpClassSizes[Index];
 
         Class->Size = Size;
-        Pool->UnitsOf[Index] = (UCHAR)(Size / EX_POOL_UNIT);
         Class->Blocks = PAGE_SIZE / Size;
         Class->Colours = (PAGE_SIZE - Class->Blocks * Size) / EX_CACHE_LINE + 1;
         Class->Reciprocal = (ULONG)((0x100000000ull + Size - 1) / Size);
@@ -51,6 +50,10 @@ VOID ExpInitializeClasses(PEX_POOL_SOURCE Source)
             /* There may be many, and none is in a hurry. */
             Class->Depth = 2;
             Class->EmptyLimit = 1;
+        }
+        else
+        {
+            Pool->UnitsOf[Index] = (UCHAR)(Size / EX_POOL_UNIT);
         }
         for (; Units * EX_POOL_UNIT <= Size && !Source->Session; Units++)
         {

@@ -186,13 +186,13 @@ static FORCEINLINE BOOLEAN ExpFreePlainBlock(EX_POOL *Pool, ULONG Paged, PVOID A
     const EX_POOL_SOURCE *Source = &Pool->Sources[Paged];
     PPOOL_HEADER Header = (PPOOL_HEADER)Address - 1;
     ULONG Number =
-        __atomic_load_n(&Source->Map[((ULONG_PTR)Header - Source->Base) >> PAGE_SHIFT], __ATOMIC_ACQUIRE) -
+        __atomic_load_n(&Source->Map[((ULONG_PTR)Address - Source->Base) >> PAGE_SHIFT], __ATOMIC_ACQUIRE) -
         1u;
     ULONG64 Expected;
     ULONG64 Quad;
 
     if (__builtin_expect(Number >= EX_POOL_CLASSES || ((ULONG_PTR)Address & (EX_POOL_UNIT - 1)) != 0 ||
-                             KiCurrentThread()->Irql > DISPATCH_LEVEL - Paged,
+                             BYTE_OFFSET(Address) == 0 || KiCurrentThread()->Irql > DISPATCH_LEVEL - Paged,
                          0))
     {
         return FALSE;
@@ -267,7 +267,7 @@ static DECLSPEC_NOINLINE VOID ExpFreeOther(PVOID P, ULONG Tag, PVOID ReturnAddre
     EX_POOL *Pool = ExpPool();
     const EX_POOL_SOURCE *Source = &Pool->Sources[ExSourcePaged];
 
-    if ((ULONG_PTR)P - Source->Base - 1 >= Source->Span || !ExpFreePlainBlock(Pool, 1, P, Tag))
+    if ((ULONG_PTR)P - Source->Base >= Source->Span || !ExpFreePlainBlock(Pool, 1, P, Tag))
     {
         ExpFreeSlow(P, Tag, ReturnAddress);
     }
@@ -278,9 +278,7 @@ static FORCEINLINE VOID ExpFree(PVOID P, ULONG Tag, PVOID ReturnAddress)
     EX_POOL *Pool = ExpPool();
     const EX_POOL_SOURCE *Source = &Pool->Sources[ExSourceNonpaged];
 
-    /* Not the first byte: the header is looked up in the page before the address. */
-    if (__builtin_expect((ULONG_PTR)P - Source->Base - 1 < Source->Span && ExpFreePlainBlock(Pool, 0, P, Tag),
-                         1))
+    if (__builtin_expect((ULONG_PTR)P - Source->Base < Source->Span && ExpFreePlainBlock(Pool, 0, P, Tag), 1))
     {
         return;
     }

@@ -28,7 +28,7 @@ typedef struct _HOST_PARAMETERS
     NodeCount; /* of NUMA, 1..PORT_MAXIMUM_NODES, 0 = 1: RAM and processors are shared out evenly, in order */
     ULONG PageColours; /* a power of two up to 256, 0 = 1: a memfd's offsets say nothing about caches */
     BOOLEAN
-        PopulateRam; /* all of RAM has its memory from the start, in pages of 2 MiB where Linux has them */
+    PopulateRam; /* all of RAM has its memory from the start, in pages of 2 MiB where Linux has them */
 } HOST_PARAMETERS;
 
 /*

@@ -63,7 +63,7 @@ static inline const UCHAR *IndexGetNumber(const UCHAR *In, PULONG64 Number)
 
 /* Says why, unless somebody was faster. Returns FALSE. */
 BOOLEAN IndexFail(PINDEX_JOB Job, NTSTATUS Status, PCSTR Format, ...) __attribute__((format(printf, 3, 4)));
-BOOLEAN IndexFailMemory(PINDEX_JOB Job, NTSTATUS Status, SIZE_T Bytes, PCSTR Purpose);
+BOOLEAN IndexFailMemory(PINDEX_JOB Job, NTSTATUS Status, PCSTR Purpose);
 
 static inline BOOLEAN IndexIsOver(PINDEX_JOB Job)
 {

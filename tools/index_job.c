@@ -34,25 +34,22 @@ BOOLEAN IndexFail(PINDEX_JOB Job, NTSTATUS Status, PCSTR Format, ...)
     return FALSE;
 }
 
-BOOLEAN IndexFailMemory(PINDEX_JOB Job, NTSTATUS Status, SIZE_T Bytes, PCSTR Purpose)
+BOOLEAN IndexFailMemory(PINDEX_JOB Job, NTSTATUS Status, PCSTR Purpose)
 {
-    CHAR Text[160];
+    CHAR Text[JOB_SHORTAGE_TEXT];
 
-    if (Status == STATUS_COMMITMENT_LIMIT)
-    {
-        return IndexFail(Job, Status,
-                         "RAM and paging files together have no room for %s (the work needs about %llu MiB): "
-                         "use a larger paging file, --pagefile FILE:MINIMUM-MAXIMUM",
-                         Purpose, (unsigned long long)((Job->InputBytes + Job->RamBytes) >> 20));
-    }
-    return IndexFail(Job, Status, "no %zu KiB for %s: %s", Bytes >> 10, Purpose,
-                     NtmmFormatStatus(Status, Text, sizeof(Text)));
+    return IndexFail(Job, Status, "%s",
+                     JobDescribeShortage(Status, Purpose, Job->InputBytes + Job->RamBytes, Text));
 }
 
 static BOOLEAN IndexFailSection(PINDEX_JOB Job, NTSTATUS Status, PCSTR What)
 {
     CHAR Text[160];
 
+    if (JobIsShortage(Status))
+    {
+        return IndexFailMemory(Job, Status, What);
+    }
     return IndexFail(Job, Status, "%s: %s", What, NtmmFormatStatus(Status, Text, sizeof(Text)));
 }
 
@@ -67,7 +64,7 @@ PVOID IndexAllocate(PINDEX_JOB Job, SIZE_T Bytes, PCSTR Purpose)
 
     if (!NT_SUCCESS(Status))
     {
-        IndexFailMemory(Job, Status, Bytes, Purpose);
+        IndexFailMemory(Job, Status, Purpose);
         return NULL;
     }
     return Base;
@@ -133,7 +130,7 @@ static PVOID IndexShareMemory(PINDEX_JOB Job, PCSTR Kind, ULONG Number, SIZE_T B
     }
     if (!NT_SUCCESS(Status))
     {
-        IndexFailMemory(Job, Status, Bytes, Purpose);
+        IndexFailMemory(Job, Status, Purpose);
         return NULL;
     }
     return View;

@@ -55,6 +55,14 @@ typedef struct _SORT_JOB
 NTMM_ROUTINE SortJobMain;
 
 PCSTR JobPhaseName(JOB_PHASE Phase);
+
+/* The limit of commitment, no frame and no pool are the same to a user: the machine is too small for the work. */
+BOOLEAN JobIsShortage(NTSTATUS Status);
+
+/* Why there was no memory for Purpose; the work needs about Needed bytes. A status that says something else is named. */
+#define JOB_SHORTAGE_TEXT 384
+PCSTR JobDescribeShortage(NTSTATUS Status, PCSTR Purpose, ULONG64 Needed, CHAR Text[JOB_SHORTAGE_TEXT]);
+
 double JobClock(void);
 
 #endif

@@ -44,22 +44,37 @@ BOOLEAN JobFail(PJOB_STATE State, NTSTATUS Status, PCSTR Format, ...)
     return FALSE;
 }
 
-static PVOID JobFailMemory(PJOB_STATE State, NTSTATUS Status, SIZE_T Bytes, PCSTR Purpose)
+BOOLEAN JobIsShortage(NTSTATUS Status)
 {
-    CHAR Text[160];
+    return Status == STATUS_COMMITMENT_LIMIT || Status == STATUS_NO_MEMORY ||
+           Status == STATUS_INSUFFICIENT_RESOURCES;
+}
 
-    if (Status == STATUS_COMMITMENT_LIMIT)
+PCSTR JobDescribeShortage(NTSTATUS Status, PCSTR Purpose, ULONG64 Needed, CHAR Text[JOB_SHORTAGE_TEXT])
+{
+    CHAR Name[160];
+
+    if (JobIsShortage(Status))
     {
-        JobFail(State, Status,
-                "RAM and paging files together have no room for %s (the work needs about %llu MiB): "
-                "use a larger paging file, --pagefile FILE:MINIMUM-MAXIMUM",
-                Purpose, (unsigned long long)((2 * State->Job->InputBytes + State->Job->RamBytes) >> 20));
+        snprintf(Text, JOB_SHORTAGE_TEXT,
+                 "RAM and paging files together have no room for %s (the work needs about %llu MiB): "
+                 "use a larger paging file, --pagefile FILE:MINIMUM-MAXIMUM",
+                 Purpose, (unsigned long long)(Needed >> 20));
     }
     else
     {
-        JobFail(State, Status, "no %zu KiB for %s: %s", Bytes >> 10, Purpose,
-                NtmmFormatStatus(Status, Text, sizeof(Text)));
+        snprintf(Text, JOB_SHORTAGE_TEXT, "no memory for %s: %s", Purpose,
+                 NtmmFormatStatus(Status, Name, sizeof(Name)));
     }
+    return Text;
+}
+
+static PVOID JobFailMemory(PJOB_STATE State, NTSTATUS Status, PCSTR Purpose)
+{
+    CHAR Text[JOB_SHORTAGE_TEXT];
+
+    JobFail(State, Status, "%s",
+            JobDescribeShortage(Status, Purpose, 2 * State->Job->InputBytes + State->Job->RamBytes, Text));
     return NULL;
 }
 
@@ -72,7 +87,7 @@ PVOID JobAllocate(PJOB_STATE State, SIZE_T Bytes, PCSTR Purpose)
     NTSTATUS Status = NtAllocateVirtualMemory(NtCurrentProcess(), &Base, 0, &Size, MEM_RESERVE | MEM_COMMIT,
                                               PAGE_READWRITE);
 
-    return NT_SUCCESS(Status) ? Base : JobFailMemory(State, Status, Bytes, Purpose);
+    return NT_SUCCESS(Status) ? Base : JobFailMemory(State, Status, Purpose);
 }
 
 PVOID JobReserve(PJOB_STATE State, SIZE_T Bytes, PCSTR Purpose)
@@ -82,7 +97,7 @@ PVOID JobReserve(PJOB_STATE State, SIZE_T Bytes, PCSTR Purpose)
     NTSTATUS Status =
         NtAllocateVirtualMemory(NtCurrentProcess(), &Base, 0, &Size, MEM_RESERVE, PAGE_READWRITE);
 
-    return NT_SUCCESS(Status) ? Base : JobFailMemory(State, Status, Bytes, Purpose);
+    return NT_SUCCESS(Status) ? Base : JobFailMemory(State, Status, Purpose);
 }
 
 BOOLEAN JobCommit(PJOB_STATE State, PVOID Address, SIZE_T Bytes, PCSTR Purpose)
@@ -93,7 +108,7 @@ BOOLEAN JobCommit(PJOB_STATE State, PVOID Address, SIZE_T Bytes, PCSTR Purpose)
 
     if (!NT_SUCCESS(Status))
     {
-        JobFailMemory(State, Status, Bytes, Purpose);
+        JobFailMemory(State, Status, Purpose);
     }
     return NT_SUCCESS(Status);
 }
@@ -240,7 +255,7 @@ static VOID JobRunOnAll(PJOB_STATE State, VOID (*Work)(PJOB_THREAD))
 
         if (!NT_SUCCESS(Status))
         {
-            JobFail(State, Status, "%s", NtmmLastMessage());
+            JobFailMemory(State, Status, "the stack of a thread");
             break;
         }
     }

@@ -104,7 +104,7 @@ NTSTATUS MiInitializeSystemPtes(void)
     {
         MMPTE Upper = MiReadPte(MiTableEntry(TopLevel, Va, MI_TOP_LEVEL));
         PMMPTE Entry = MiTableEntry(Upper.Hard.PageFrameNumber, Va, MI_SYSTEM_PTE_LEVEL_1 + 1);
-        PFN_NUMBER Frame = MiAllocatePage(MI_PAGE_ZEROED);
+        PFN_NUMBER Frame = MiAllocateBootTable();
 
         if (Frame == 0)
         {

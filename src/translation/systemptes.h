@@ -27,6 +27,9 @@ typedef struct _MI_SYSTEM_PTES
     ULONG Bits[];
 } MI_SYSTEM_PTES;
 
+/* A frame for a page table that stays as long as the machine, charged like everything that takes one. 0: there is none. */
+PFN_NUMBER MiAllocateBootTable(void);
+
 NTSTATUS MiInitializeSystemPtes(void); /* by MiInitializeTranslation */
 VOID MiShutdownSystemPtes(void);       /* bug-checks SYSTEM_PTE_MISUSE when entries are still reserved */
 

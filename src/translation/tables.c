@@ -179,6 +179,27 @@ VOID MiShareSessionTables(PFN_NUMBER TopLevel, PFN_NUMBER SessionTopLevel)
 
 /* ---- Birth and death ------------------------------------------------------------------------------------ */
 
+/* What fits into RAM and the paging files is promised to somebody else: these pages are not there for it. */
+static BOOLEAN MiChargeBootTable(void)
+{
+    if (!MiChargeCommitment(1, 0))
+    {
+        return FALSE;
+    }
+    if (!MiChargeResidentAvailable(1))
+    {
+        MiReturnCommitment(1);
+        return FALSE;
+    }
+    MiState.Translation->BootTables++;
+    return TRUE;
+}
+
+PFN_NUMBER MiAllocateBootTable(void)
+{
+    return MiChargeBootTable() ? MiAllocatePage(MI_PAGE_ZEROED) : 0;
+}
+
 /* The system half: the second-level pages exist from boot on, so that all spaces share them by copying their entries. */
 NTSTATUS MiInitializeTranslation(void)
 {
@@ -190,7 +211,7 @@ NTSTATUS MiInitializeTranslation(void)
         return STATUS_INSUFFICIENT_RESOURCES;
     }
     MiState.Translation = Translation;
-    TopLevel = MiCreateTopLevel();
+    TopLevel = MiChargeBootTable() ? MiCreateTopLevel() : 0;
     if (TopLevel == 0)
     {
         MiShutdownTranslation();
@@ -199,7 +220,7 @@ NTSTATUS MiInitializeTranslation(void)
     Translation->SystemTopLevel = TopLevel;
     for (ULONG_PTR Va = PORT_SYSTEM_START; Va - 1 < PORT_SYSTEM_END; Va += MI_LEVEL_BYTES(MI_TOP_LEVEL))
     {
-        PFN_NUMBER Frame = MiAllocatePage(MI_PAGE_ZEROED);
+        PFN_NUMBER Frame = MiAllocateBootTable();
 
         if (Frame == 0)
         {
@@ -244,6 +265,8 @@ VOID MiShutdownTranslation(void)
         }
         MiDeleteTopLevel(TopLevel);
     }
+    MiReturnCommitment(Translation->BootTables);
+    MiReturnResidentAvailable(Translation->BootTables);
     PortFreeBootMemory(Translation, sizeof(*Translation));
     MiState.Translation = NULL;
 }

@@ -26,6 +26,7 @@ typedef struct _MI_TRANSLATION_STATE
     PFN_NUMBER
     SystemTopLevel; /* top-level page of the system space; its system half is copied into every space */
     struct _MI_SYSTEM_PTES *SystemPtes; /* systemptes.h */
+    SIZE_T BootTables;                  /* charged for page-table pages that stay as long as the machine */
     volatile SIZE_T KernelStackPages;   /* [C] atomic: mapped as kernel stacks */
     KSPIN_LOCK AliasLock;               /* a leaf: Aliases */
     MI_ALIAS Aliases[MI_MAXIMUM_ALIASES];

@@ -170,6 +170,8 @@ static void TakeBooks(void)
         TestBooted.Available = MiAvailablePages();
         TestBooted.Committed = MiState.Physical->CommittedPages;
         TestBooted.ResidentAvailable = MiState.Physical->ResidentAvailable;
+        /* What takes a frame is charged, or the frames of what is promised would not be there one day. */
+        assert_true(MiState.Physical->NumberOfPages - TestBooted.Available <= TestBooted.Committed);
     }
     TestBooted.Objects = MiState.Ob != NULL ? MiState.Ob->ObjectCount : 0;
     TestBooted.Processes = MiState.Space != NULL ? MiState.Space->ProcessCount : 0;

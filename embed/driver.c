@@ -61,9 +61,9 @@ static NTSTATUS NtmmpRegisterDriver(PCSTR Name, const NTMM_MODULE *Module, ULONG
             ExUnregisterDriver(New->Driver);
         }
     }
-    if (NT_SUCCESS(Status))
+    if (NT_SUCCESS(Status) && (Flags & NTMM_DRIVER_VERIFY) != 0) /* or it was chosen by name */
     {
-        ExVerifyDriver(New->Driver, (Flags & NTMM_DRIVER_VERIFY) != 0);
+        ExVerifyDriver(New->Driver, TRUE);
     }
     return Status;
 }
@@ -173,66 +173,109 @@ ULONG64 NtmmReportDriverPool(PNTMM_DRIVER Driver)
 
 /* ---- Verifier and special pool -------------------------------------------------------------------------------- */
 
-NTSTATUS NtmmSetVerifier(const NTMM_VERIFIER *Verifier)
+static NTSTATUS NtmmpCheckVerifier(const NTMM_VERIFIER *Verifier)
 {
-    EX_VERIFIER_SETTINGS Settings = { .Flags = 0 };
-    NTMM_VISIT Visit;
-    NTSTATUS Status;
-
-    if (Verifier != NULL && Verifier->Size != sizeof(*Verifier))
+    if (Verifier->Size != sizeof(*Verifier))
     {
         return NtmmpFail(STATUS_INFO_LENGTH_MISMATCH, "NTMM_VERIFIER.Size must be sizeof(NTMM_VERIFIER)");
     }
-    if (Verifier != NULL)
+    if ((Verifier->Flags & ~(ULONG)EX_VERIFIER_FLAGS) != 0)
     {
-        Settings.Flags = Verifier->Flags;
-        Settings.AllDrivers = Verifier->AllDrivers;
-        Settings.Probability = Verifier->Probability;
-        Settings.Seed = Verifier->Seed;
-        Settings.DelayNanoseconds = Verifier->DelayNanoseconds;
-        memcpy(Settings.Include, Verifier->Include, sizeof(Settings.Include));
-        memcpy(Settings.Exclude, Verifier->Exclude, sizeof(Settings.Exclude));
+        return NtmmpFail(STATUS_INVALID_PARAMETER, "Driver Verifier: the flags 0x%x are unknown",
+                         Verifier->Flags & ~(ULONG)EX_VERIFIER_FLAGS);
     }
-    Status = NtmmpEnter(&Visit);
-    if (!NT_SUCCESS(Status))
+    if (Verifier->Probability > EX_VERIFIER_CERTAIN)
     {
-        return Status;
+        return NtmmpFail(STATUS_INVALID_PARAMETER,
+                         "Driver Verifier: the probability of failures is %u, %u is certainty",
+                         Verifier->Probability, EX_VERIFIER_CERTAIN);
     }
-    Status = ExSetVerifier(Verifier != NULL ? &Settings : NULL);
-    NtmmpLeave(&Visit);
-    return NT_SUCCESS(Status)
-               ? Status
-               : NtmmpFail(Status, "Driver Verifier: a flag is unknown, or the probability is above %u",
-                           EX_VERIFIER_CERTAIN);
+    return STATUS_SUCCESS;
 }
 
-NTSTATUS NtmmSetSpecialPool(const NTMM_SPECIAL_POOL *SpecialPool)
+static NTSTATUS NtmmpCheckSpecialPool(const NTMM_SPECIAL_POOL *SpecialPool)
 {
-    EX_SPECIAL_POOL_SETTINGS Settings = { .Underruns = FALSE };
-    NTMM_VISIT Visit;
-    NTSTATUS Status;
-
-    if (SpecialPool != NULL && SpecialPool->Size != sizeof(*SpecialPool))
+    if (SpecialPool->Size != sizeof(*SpecialPool))
     {
         return NtmmpFail(STATUS_INFO_LENGTH_MISMATCH,
                          "NTMM_SPECIAL_POOL.Size must be sizeof(NTMM_SPECIAL_POOL)");
     }
-    if (SpecialPool != NULL)
+    if (SpecialPool->MinimumBytes > SpecialPool->MaximumBytes)
     {
-        memcpy(Settings.Tag, SpecialPool->Tag, sizeof(Settings.Tag));
-        Settings.MinimumBytes = SpecialPool->MinimumBytes;
-        Settings.MaximumBytes = SpecialPool->MaximumBytes;
-        Settings.Underruns = SpecialPool->Underruns;
+        return NtmmpFail(
+            STATUS_INVALID_PARAMETER, "special pool: %llu to %llu bytes are the wrong way round; swap them",
+            (unsigned long long)SpecialPool->MinimumBytes, (unsigned long long)SpecialPool->MaximumBytes);
     }
-    Status = NtmmpEnter(&Visit);
+    if (SpecialPool->MaximumBytes > PAGE_SIZE)
+    {
+        return NtmmpFail(STATUS_INVALID_PARAMETER, "special pool has blocks of at most %u bytes, not of %llu",
+                         (unsigned)PAGE_SIZE, (unsigned long long)SpecialPool->MaximumBytes);
+    }
+    return STATUS_SUCCESS;
+}
+
+NTSTATUS NtmmpCheckWatch(const NTMM_VERIFIER *Verifier, const NTMM_SPECIAL_POOL *SpecialPool)
+{
+    NTSTATUS Status = Verifier != NULL ? NtmmpCheckVerifier(Verifier) : STATUS_SUCCESS;
+
+    return NT_SUCCESS(Status) && SpecialPool != NULL ? NtmmpCheckSpecialPool(SpecialPool) : Status;
+}
+
+VOID NtmmpReadVerifier(const NTMM_VERIFIER *Verifier, EX_VERIFIER_SETTINGS *Settings)
+{
+    *Settings = (EX_VERIFIER_SETTINGS){ .Flags = Verifier->Flags,
+                                        .AllDrivers = Verifier->AllDrivers,
+                                        .Probability = Verifier->Probability,
+                                        .Seed = Verifier->Seed,
+                                        .DelayNanoseconds = Verifier->DelayNanoseconds };
+    memcpy(Settings->Include, Verifier->Include, sizeof(Settings->Include));
+    memcpy(Settings->Exclude, Verifier->Exclude, sizeof(Settings->Exclude));
+}
+
+VOID NtmmpReadSpecialPool(const NTMM_SPECIAL_POOL *SpecialPool, EX_SPECIAL_POOL_SETTINGS *Settings)
+{
+    *Settings = (EX_SPECIAL_POOL_SETTINGS){ .MinimumBytes = SpecialPool->MinimumBytes,
+                                            .MaximumBytes = SpecialPool->MaximumBytes,
+                                            .Underruns = SpecialPool->Underruns };
+    memcpy(Settings->Tag, SpecialPool->Tag, sizeof(Settings->Tag));
+}
+
+NTSTATUS NtmmSetVerifier(const NTMM_VERIFIER *Verifier)
+{
+    EX_VERIFIER_SETTINGS Settings;
+    NTMM_VISIT Visit;
+    NTSTATUS Status = NtmmpCheckWatch(Verifier, NULL);
+
+    Status = NT_SUCCESS(Status) ? NtmmpEnter(&Visit) : Status;
     if (!NT_SUCCESS(Status))
     {
         return Status;
     }
+    if (Verifier != NULL)
+    {
+        NtmmpReadVerifier(Verifier, &Settings);
+    }
+    Status = ExSetVerifier(Verifier != NULL ? &Settings : NULL);
+    NtmmpLeave(&Visit);
+    return Status;
+}
+
+NTSTATUS NtmmSetSpecialPool(const NTMM_SPECIAL_POOL *SpecialPool)
+{
+    EX_SPECIAL_POOL_SETTINGS Settings;
+    NTMM_VISIT Visit;
+    NTSTATUS Status = NtmmpCheckWatch(NULL, SpecialPool);
+
+    Status = NT_SUCCESS(Status) ? NtmmpEnter(&Visit) : Status;
+    if (!NT_SUCCESS(Status))
+    {
+        return Status;
+    }
+    if (SpecialPool != NULL)
+    {
+        NtmmpReadSpecialPool(SpecialPool, &Settings);
+    }
     Status = ExSetSpecialPool(SpecialPool != NULL ? &Settings : NULL);
     NtmmpLeave(&Visit);
-    return NT_SUCCESS(Status)
-               ? Status
-               : NtmmpFail(Status,
-                           "special pool: the sizes are the wrong way round, or there is no memory for it");
+    return NT_SUCCESS(Status) ? Status : NtmmpFail(Status, "special pool: there is no memory for it");
 }

@@ -118,7 +118,7 @@ typedef struct _NTMM_MODULE
 {
     ULONG_PTR Base, End; /* of what the dynamic linker loaded; End exclusive */
     ULONG_PTR
-        CodeStart; /* the driver's code: the module, or a section of one that holds more than the driver */
+    CodeStart; /* the driver's code: the module, or a section of one that holds more than the driver */
     SIZE_T CodeBytes;
     BOOLEAN IsKernel; /* ntmm itself is in it */
     ULONG SectionCount;
@@ -128,6 +128,13 @@ typedef struct _NTMM_MODULE
 
 /* The module that contains Address. STATUS_NOT_FOUND, STATUS_INVALID_IMAGE_FORMAT, STATUS_NOT_SUPPORTED, with a message. */
 NTSTATUS NtmmpReadModule(const VOID *Address, NTMM_MODULE *Module);
+
+/* driver.c: settings, checked with a message (NULL: off) and as the kernel has them. */
+struct _EX_VERIFIER_SETTINGS;
+struct _EX_SPECIAL_POOL_SETTINGS;
+NTSTATUS NtmmpCheckWatch(const NTMM_VERIFIER *Verifier, const NTMM_SPECIAL_POOL *SpecialPool);
+VOID NtmmpReadVerifier(const NTMM_VERIFIER *Verifier, struct _EX_VERIFIER_SETTINGS *Settings);
+VOID NtmmpReadSpecialPool(const NTMM_SPECIAL_POOL *SpecialPool, struct _EX_SPECIAL_POOL_SETTINGS *Settings);
 
 /* driver.c: at shutdown. */
 VOID NtmmpForgetDrivers(VOID);

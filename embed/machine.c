@@ -5,6 +5,8 @@
  */
 #include "embed.h"
 #include "host_thread.h"
+#include "pool/special.h"
+#include "pool/verifier.h"
 #include "rtl/string.h"
 #include "storage.h"
 
@@ -151,7 +153,7 @@ static NTSTATUS NtmmpCheckParameters(const NTMM_PARAMETERS *Parameters)
             return Status;
         }
     }
-    return STATUS_SUCCESS;
+    return NtmmpCheckWatch(Parameters->Verifier, Parameters->SpecialPool);
 }
 
 /* ---- Paging files -------------------------------------------------------------------------------------------------------- */
@@ -302,8 +304,22 @@ static NTSTATUS NtmmpStartRooms(const NTMM_PARAMETERS *Parameters)
                                 .ClearPageFileAtShutdown = Parameters->ClearPagingFiles,
                                 .EncryptPagingFile = Parameters->EncryptPagingFiles,
                                 .CaseSensitiveNames = Parameters->CaseSensitiveNames };
-    NTSTATUS Status = MmInitializeSystem(&Boot, &NtmmMachine.BootThread);
+    EX_VERIFIER_SETTINGS Verifier;
+    EX_SPECIAL_POOL_SETTINGS SpecialPool;
+    NTSTATUS Status;
     CHAR Text[128];
+
+    if (Parameters->Verifier != NULL)
+    {
+        NtmmpReadVerifier(Parameters->Verifier, &Verifier);
+        Boot.Verifier = &Verifier;
+    }
+    if (Parameters->SpecialPool != NULL)
+    {
+        NtmmpReadSpecialPool(Parameters->SpecialPool, &SpecialPool);
+        Boot.SpecialPool = &SpecialPool;
+    }
+    Status = MmInitializeSystem(&Boot, &NtmmMachine.BootThread);
 
     return NT_SUCCESS(Status) ? Status
                               : NtmmpFail(Status, "the machine does not come up: %s",
@@ -338,6 +354,8 @@ NTSTATUS NtmmBoot(const NTMM_PARAMETERS *Wanted)
         return Status;
     }
     NtmmMachine.Parameters = Parameters;
+    NtmmMachine.Parameters.Verifier = NULL; /* the caller's */
+    NtmmMachine.Parameters.SpecialPool = NULL;
     NtmmMachine.OpenProcesses = 0;
     HostUnhandledExceptionHook = NtmmpReportException;
     Status = NtmmpCreatePagingFiles(&Parameters, &Created);

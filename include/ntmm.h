@@ -62,6 +62,9 @@ typedef struct _NTMM_PARAMETERS
     ULONG Nodes;                 /* of NUMA, 1..16; RAM and processors are shared out evenly; default 1 */
     ULONG PageColours; /* free and zeroed pages apart by colour: a power of two up to 256; default 1 */
     NTMM_PAGING_FILE PagingFiles[NTMM_MAXIMUM_PAGING_FILES];
+    /* Both as NtmmSetVerifier and NtmmSetSpecialPool would, but before the first pool block is allocated. NULL: off. */
+    const struct _NTMM_VERIFIER *Verifier;
+    const struct _NTMM_SPECIAL_POOL *SpecialPool;
 } NTMM_PARAMETERS, *PNTMM_PARAMETERS;
 
 /*
@@ -398,6 +401,7 @@ VOID NtmmPrintStatistics(const NTMM_STATISTICS *Statistics, NTMM_PRINT *Print, P
 VOID NtmmShowMemory(NTMM_PRINT *Print, PVOID Context);                     /* !vm */
 VOID NtmmShowPageLists(NTMM_PRINT *Print, PVOID Context);                  /* !memusage */
 VOID NtmmShowPool(NTMM_PRINT *Print, PVOID Context);                       /* !poolused, poolmon */
+VOID NtmmShowVerifier(NTMM_PRINT *Print, PVOID Context);                   /* !verifier, special pool */
 VOID NtmmShowProcesses(NTMM_PRINT *Print, PVOID Context);                  /* !process 0 0 */
 VOID NtmmShowSessions(NTMM_PRINT *Print, PVOID Context);                   /* !session, !vm 4 */
 VOID NtmmShowVads(PEPROCESS Process, NTMM_PRINT *Print, PVOID Context);    /* !vad */

@@ -24,6 +24,11 @@ enum
     ToolOptionClear,
     ToolOptionPopulate,
     ToolOptionEncrypt,
+    ToolOptionVerifier,
+    ToolOptionFaults,
+    ToolOptionSpecialPool,
+    ToolOptionSpecialStart,
+    ToolOptionWatchAfter,
     ToolOptionHelp
 };
 
@@ -188,6 +193,19 @@ static const struct poptOption ToolRunOptions[] = {
     { "colours", 0, POPT_ARG_STRING, NULL, ToolOptionColours,
       "colours by which free pages are kept apart, a power of two (1)", "1..256" },
     { "seed", 0, POPT_ARG_STRING, NULL, ToolOptionSeed, "randomizes address spaces by this seed", "NUMBER" },
+    { "verifier", 0, POPT_ARG_STRING, NULL, ToolOptionVerifier,
+      "Driver Verifier for all drivers: special, irql, low, track, misc, standard, or verifier.exe's flags",
+      "OPTION,...|FLAGS" },
+    { "faults", 0, POPT_ARG_STRING, NULL, ToolOptionFaults,
+      "requests of verified drivers fail so often of 10000, all or those with the tags", "N[:TAG,...]" },
+    { "special-pool", 0, POPT_ARG_STRING, NULL, ToolOptionSpecialPool,
+      "blocks with the tag (? and * as wildcards), or of the sizes, between pages that cannot be accessed; may be given "
+      "once each",
+      "TAG|MIN-MAX" },
+    { "special-start", 0, POPT_ARG_NONE, NULL, ToolOptionSpecialStart,
+      "special blocks at the start of their pages: finds underruns instead of overruns", NULL },
+    { "watch-after", 0, POPT_ARG_STRING, NULL, ToolOptionWatchAfter,
+      "switches verifier and special pool on so long after boot, while the job runs", "MILLISECONDS" },
     { "report", 0, POPT_ARG_STRING, NULL, ToolOptionReport, "form of the memory report (text)", "text|json" },
     { "inspect", 0, POPT_ARG_NONE, NULL, ToolOptionInspect,
       "print !vm, !vad, !pte, !pfn views before the end", NULL },
@@ -235,6 +253,14 @@ static int ToolTakeValue(int Option, PCSTR Text, PTOOL_OPTIONS Options)
         Options->Machine.Seed = Number;
         Options->Machine.Randomize = TRUE;
         return Code;
+    case ToolOptionVerifier:
+        return ToolParseVerifier(Text, Options);
+    case ToolOptionFaults:
+        return ToolParseFaults(Text, Options);
+    case ToolOptionSpecialPool:
+        return ToolParseSpecialPool(Text, Options);
+    case ToolOptionWatchAfter:
+        return ToolParseWatchAfter(Text, Options);
     case ToolOptionReport:
         return ToolParseReport(Text, Options);
     case ToolOptionOutput:
@@ -256,6 +282,9 @@ static int ToolTakeOption(poptContext Context, int Option, PTOOL_OPTIONS Options
         return TOOL_OK;
     case ToolOptionPopulate:
         Options->Machine.PopulateRam = TRUE;
+        return TOOL_OK;
+    case ToolOptionSpecialStart:
+        Options->SpecialPool.Underruns = TRUE;
         return TOOL_OK;
     case ToolOptionClear:
         Options->Machine.ClearPagingFiles = TRUE;
@@ -343,13 +372,33 @@ static int ToolTakeIndex(const char **Rest, PTOOL_OPTIONS Options)
     return ToolTakeInputs(Rest, Options);
 }
 
+static int ToolTakeDriver(const char **Rest, PTOOL_OPTIONS Options)
+{
+    Options->Job = ToolJobDriver;
+    if (Rest[0] == NULL)
+    {
+        return ToolFail(TOOL_MISUSED,
+                        "driver: name the driver, a shared object: ntmm run [OPTION...] driver FILE");
+    }
+    if (Rest[1] != NULL)
+    {
+        return ToolFail(TOOL_MISUSED, "driver: takes one file; leave '%s' away", Rest[1]);
+    }
+    if (Options->Output != NULL || Options->Words != NULL)
+    {
+        return ToolFail(TOOL_MISUSED, "driver: has no result; leave %s away",
+                        Options->Output != NULL ? "-o" : "--words");
+    }
+    return ToolTakeInputs(Rest, Options);
+}
+
 static int ToolTakeJob(const char **Rest, PTOOL_OPTIONS Options)
 {
     if (Rest == NULL || Rest[0] == NULL)
     {
         return ToolFail(
             TOOL_MISUSED,
-            "name the job: ntmm run [OPTION...] sort INPUT -o OUTPUT, or index FILE... -o OUTPUT");
+            "name the job: ntmm run [OPTION...] sort INPUT -o OUTPUT, or index FILE... -o OUTPUT, or driver FILE");
     }
     if (strcmp(Rest[0], "sort") == 0)
     {
@@ -359,9 +408,14 @@ static int ToolTakeJob(const char **Rest, PTOOL_OPTIONS Options)
     {
         return ToolTakeIndex(Rest + 1, Options);
     }
+    if (strcmp(Rest[0], "driver") == 0)
+    {
+        return ToolTakeDriver(Rest + 1, Options);
+    }
     return ToolFail(
         TOOL_MISUSED,
-        "there is no job '%s'; those that there are: sort INPUT -o OUTPUT, index FILE... -o OUTPUT", Rest[0]);
+        "there is no job '%s'; those that there are: sort INPUT -o OUTPUT, index FILE... -o OUTPUT, driver FILE",
+        Rest[0]);
 }
 
 static int ToolParseAll(poptContext Context, PTOOL_OPTIONS Options)
@@ -382,7 +436,8 @@ static int ToolParseAll(poptContext Context, PTOOL_OPTIONS Options)
         return ToolFail(TOOL_MISUSED, "%s: %s; ntmm run --help lists the options",
                         poptBadOption(Context, POPT_BADOPTION_NOALIAS), poptStrerror(Option));
     }
-    return ToolTakeJob(poptGetArgs(Context), Options);
+    Option = ToolFinishWatch(Options);
+    return Option == TOOL_OK ? ToolTakeJob(poptGetArgs(Context), Options) : Option;
 }
 
 int ToolParseRun(int ArgumentCount, const char **Arguments, PTOOL_OPTIONS Options)
@@ -394,13 +449,16 @@ int ToolParseRun(int ArgumentCount, const char **Arguments, PTOOL_OPTIONS Option
     Options->Machine.Size = sizeof(Options->Machine);
     Options->Machine.RamBytes = (ULONG64)64 << 20;
     Options->Machine.Processors = 2;
+    Options->Verifier = (NTMM_VERIFIER){ .Size = sizeof(Options->Verifier), .AllDrivers = TRUE };
+    Options->SpecialPool.Size = sizeof(Options->SpecialPool);
     Arguments[0] = "ntmm run";
     Context = poptGetContext("ntmm", ArgumentCount, Arguments, ToolRunOptions, 0);
     if (Context == NULL)
     {
         return ToolFail(TOOL_FAILED, "out of memory");
     }
-    poptSetOtherOptionHelp(Context, "[OPTION...] sort INPUT -o OUTPUT | index FILE... -o OUTPUT");
+    poptSetOtherOptionHelp(Context,
+                           "[OPTION...] sort INPUT -o OUTPUT | index FILE... -o OUTPUT | driver FILE");
     Code = ToolParseAll(Context, Options);
     poptFreeContext(Context);
     return Code;

@@ -286,8 +286,14 @@ VOID ToolPrintViews(PEPROCESS Process, PVOID Address)
     NtmmShowPageLists(ToolPrintText, stdout);
     printf("\n> !poolused\n");
     NtmmShowPool(ToolPrintText, stdout);
+    printf("\n> !verifier\n");
+    NtmmShowVerifier(ToolPrintText, stdout);
     printf("\n> !process 0 0\n");
     NtmmShowProcesses(ToolPrintText, stdout);
+    if (Process == NULL)
+    {
+        return;
+    }
     printf("\n> !vad\n");
     NtmmShowVads(Process, ToolPrintText, stdout);
     printf("\n> !address -summary\n");

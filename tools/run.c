@@ -66,8 +66,9 @@ static VOID ToolRemovePagingFiles(const NTMM_PARAMETERS *Machine, const TOOL_SLO
     }
 }
 
-int ToolRunMachine(const NTMM_PARAMETERS *Machine, int (*Job)(PVOID Context), PVOID Context)
+int ToolRunMachine(const TOOL_OPTIONS *Options, int (*Job)(PVOID Context), PVOID Context)
 {
+    const NTMM_PARAMETERS *Machine = &Options->Machine;
     TOOL_SLOT_LIST Slots;
     NTSTATUS Status;
     int Code;
@@ -79,8 +80,10 @@ int ToolRunMachine(const NTMM_PARAMETERS *Machine, int (*Job)(PVOID Context), PV
         ToolRemovePagingFiles(Machine, Slots, FALSE);
         return ToolFail(TOOL_FAILED, "%s", NtmmLastMessage());
     }
+    ToolStartWatch(Options);
     Code = Job(Context);
-    Status = NtmmShutdown();
+    ToolStopWatch();
+    Status = Code == TOOL_ABANDONED ? STATUS_SUCCESS : NtmmShutdown();
     ToolRemovePagingFiles(Machine, Slots, TRUE);
     if (!NT_SUCCESS(Status) && Code == TOOL_OK)
     {
@@ -98,7 +101,9 @@ int ToolRun(int ArgumentCount, const char **Arguments)
     if (Code == TOOL_OK)
     {
         ToolCatchSignals();
-        Code = Options.Job == ToolJobSort ? ToolRunSort(&Options) : ToolRunIndex(&Options);
+        Code = Options.Job == ToolJobSort    ? ToolRunSort(&Options)
+               : Options.Job == ToolJobIndex ? ToolRunIndex(&Options)
+                                             : ToolRunDriver(&Options);
     }
     ToolFreeOptions(&Options);
     Signal = __atomic_load_n(&ToolCancelled, __ATOMIC_RELAXED);

@@ -219,7 +219,7 @@ int ToolRunIndex(PTOOL_OPTIONS Options)
         Run.Job.OutputPath = Options->Output;
         Run.Job.RamBytes = Options->Machine.RamBytes;
         Run.Job.Cancel = &ToolCancelled;
-        Code = ToolRunMachine(&Options->Machine, ToolIndexInMachine, &Run);
+        Code = ToolRunMachine(Options, ToolIndexInMachine, &Run);
     }
     ToolDiscardOutput(&Run.Output);
     return Code;

@@ -126,7 +126,7 @@ int ToolRunSort(PTOOL_OPTIONS Options)
         Job->RamBytes = Options->Machine.RamBytes;
         Job->Processors = Options->Machine.Processors;
         Job->Cancel = &ToolCancelled;
-        Code = ToolRunMachine(&Options->Machine, ToolSortInMachine, &Run);
+        Code = ToolRunMachine(Options, ToolSortInMachine, &Run);
     }
     ToolDiscardOutput(&Run.Output);
     ToolDiscardOutput(&Run.Words);

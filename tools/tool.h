@@ -14,6 +14,9 @@
 #define TOOL_FAILED  1 /* it could not be done */
 #define TOOL_MISUSED 2 /* the command line is wrong */
 
+/* Of a job: it could not be done, and the machine cannot be shut down, because blocks of pool are left. The command's is TOOL_FAILED. */
+#define TOOL_ABANDONED 3
+
 /* Prints "ntmm: ..." and returns Code. */
 int ToolFail(int Code, PCSTR Format, ...) __attribute__((format(printf, 2, 3)));
 
@@ -22,13 +25,19 @@ int ToolFail(int Code, PCSTR Format, ...) __attribute__((format(printf, 2, 3)));
 typedef enum _TOOL_JOB
 {
     ToolJobSort,
-    ToolJobIndex
+    ToolJobIndex,
+    ToolJobDriver
 } TOOL_JOB;
 
 typedef struct _TOOL_OPTIONS
 {
     NTMM_PARAMETERS Machine; /* paging-file paths: strings of this structure */
     PSTR Paths[NTMM_MAXIMUM_PAGING_FILES];
+    NTMM_VERIFIER Verifier; /* Machine's, when they are on at boot */
+    NTMM_SPECIAL_POOL SpecialPool;
+    BOOLEAN VerifierGiven;
+    BOOLEAN SpecialPoolGiven;
+    ULONG64 WatchAfterMilliseconds; /* 0: at boot */
     BOOLEAN Json;
     BOOLEAN Inspect;
     BOOLEAN Quiet;
@@ -45,6 +54,19 @@ BOOLEAN ToolParseSize(PCSTR Text, ULONG64 *Bytes);
 /* Parses `ntmm run ...`. Returns TOOL_OK, or an exit code after a message; -1: help was printed. */
 int ToolParseRun(int ArgumentCount, const char **Arguments, PTOOL_OPTIONS Options);
 VOID ToolFreeOptions(PTOOL_OPTIONS Options);
+
+/* ---- Driver Verifier and special pool (watch.c) ------------------------------------------------------------------ */
+
+/* Values of options: TOOL_OK, or TOOL_MISUSED after a message. */
+int ToolParseVerifier(PCSTR Text, PTOOL_OPTIONS Options);
+int ToolParseFaults(PCSTR Text, PTOOL_OPTIONS Options);
+int ToolParseSpecialPool(PCSTR Text, PTOOL_OPTIONS Options);
+int ToolParseWatchAfter(PCSTR Text, PTOOL_OPTIONS Options);
+/* The whole line was read: what contradicts itself, what is on at boot. */
+int ToolFinishWatch(PTOOL_OPTIONS Options);
+/* Between them the settings are switched on, when they are to be so while the machine runs. */
+VOID ToolStartWatch(const TOOL_OPTIONS *Options);
+VOID ToolStopWatch(VOID);
 
 /* ---- Output files (output.c) ------------------------------------------------------------------------------------ */
 
@@ -75,8 +97,9 @@ VOID ToolCatchSignals(VOID);
 /* ---- Commands ------------------------------------------------------------------------------------------------------ */
 
 int ToolRun(int ArgumentCount, const char **Arguments);
-int ToolRunSort(PTOOL_OPTIONS Options);  /* run_sort.c */
-int ToolRunIndex(PTOOL_OPTIONS Options); /* run_index.c */
+int ToolRunSort(PTOOL_OPTIONS Options);   /* run_sort.c */
+int ToolRunIndex(PTOOL_OPTIONS Options);  /* run_index.c */
+int ToolRunDriver(PTOOL_OPTIONS Options); /* run_driver.c */
 int ToolFeatures(VOID);
 int ToolCounters(VOID);
 
@@ -85,8 +108,8 @@ int ToolCounters(VOID);
 /* A regular file that can be read: its descriptor and size. TOOL_OK or TOOL_FAILED after a message. */
 int ToolOpenInput(PCSTR Path, int *File, ULONG64 *Bytes);
 
-/* Boots, runs Job(Context), shuts down, removes the paging files that it made. What Job or the machine says. */
-int ToolRunMachine(const NTMM_PARAMETERS *Machine, int (*Job)(PVOID Context), PVOID Context);
+/* Boots as Options say, runs Job(Context), shuts down, removes the paging files that it made. What Job or the machine says. */
+int ToolRunMachine(const TOOL_OPTIONS *Options, int (*Job)(PVOID Context), PVOID Context);
 
 /* ---- Reports (report.c) ---------------------------------------------------------------------------------------------- */
 

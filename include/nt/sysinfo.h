@@ -56,13 +56,13 @@ typedef enum _SYSTEM_INFORMATION_CLASS
     SystemRegistryQuotaInformation = 37,
     SystemExtendServiceTableInformation = 38,
     SystemPrioritySeparation = 39,
-    SystemVerifierAddDriverInformation = 40,
-    SystemVerifierRemoveDriverInformation = 41,
+    SystemVerifierAddDriverInformation = 40,    /* set: UNICODE_STRING */
+    SystemVerifierRemoveDriverInformation = 41, /* set: UNICODE_STRING */
     SystemProcessorIdleInformation = 42,
     SystemLegacyDriverInformation = 43,
     SystemCurrentTimeZoneInformation = 44,
     SystemLookasideInformation = 45, /* SYSTEM_LOOKASIDE_INFORMATION[] */
-    SystemVerifierInformation = 51,
+    SystemVerifierInformation = 51,  /* query: SYSTEM_VERIFIER_INFORMATION, chained; set: ULONG flags */
     SystemNumaProcessorMap = 55,
     SystemPrefetcherInformation = 56,
     SystemExtendedProcessInformation = 57,
@@ -370,6 +370,39 @@ typedef struct _SYSTEM_LOOKASIDE_INFORMATION
     ULONG Tag;
     ULONG Size;
 } SYSTEM_LOOKASIDE_INFORMATION, *PSYSTEM_LOOKASIDE_INFORMATION;
+
+/*
+ * One entry for each driver that Driver Verifier verifies, its name behind it; the counters of calls are those of all of them. Public
+ * symbols; no entry while the verifier is off.
+ */
+typedef struct _SYSTEM_VERIFIER_INFORMATION
+{
+    ULONG NextEntryOffset; /* 0: the last */
+    ULONG Level;           /* DRIVER_VERIFIER_* */
+    UNICODE_STRING DriverName;
+    ULONG RaiseIrqls;
+    ULONG AcquireSpinLocks;
+    ULONG SynchronizeExecutions;
+    ULONG AllocationsAttempted;
+    ULONG AllocationsSucceeded;
+    ULONG AllocationsSucceededSpecialPool;
+    ULONG AllocationsWithNoTag;
+    ULONG TrimRequests;
+    ULONG Trims;
+    ULONG AllocationsFailed;
+    ULONG AllocationsFailedDeliberately;
+    ULONG Loads;
+    ULONG Unloads;
+    ULONG UntrackedPool;
+    ULONG CurrentPagedPoolAllocations;
+    ULONG CurrentNonPagedPoolAllocations;
+    ULONG PeakPagedPoolAllocations;
+    ULONG PeakNonPagedPoolAllocations;
+    SIZE_T PagedPoolUsageInBytes;
+    SIZE_T NonPagedPoolUsageInBytes;
+    SIZE_T PeakPagedPoolUsageInBytes;
+    SIZE_T PeakNonPagedPoolUsageInBytes;
+} SYSTEM_VERIFIER_INFORMATION, *PSYSTEM_VERIFIER_INFORMATION;
 
 /* ---- processes ---- */
 

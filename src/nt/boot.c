@@ -9,6 +9,8 @@
 #include "mdl/mdl.h"
 #include "mapping/mapping.h"
 #include "nt/nt.h"
+#include "pool/special.h"
+#include "pool/verifier.h"
 #include "space/session.h"
 #include "virtual/driverimage.h"
 
@@ -42,6 +44,31 @@ static NTSTATUS MmBootPaging(const MM_BOOT_CONTEXT *Context)
     return MiInitializePaging(&Parameters);
 }
 
+/* Special pool and the verifier see the first block already. */
+static NTSTATUS MmBootPool(const MM_BOOT_CONTEXT *Context)
+{
+    const MM_BOOT_PARAMETERS *Parameters = Context->Parameters;
+    NTSTATUS Status = MiInitializePool();
+
+    if (!NT_SUCCESS(Status))
+    {
+        return Status;
+    }
+    if (Parameters->SpecialPool != NULL)
+    {
+        Status = ExSetSpecialPool(Parameters->SpecialPool);
+    }
+    if (NT_SUCCESS(Status) && Parameters->Verifier != NULL)
+    {
+        Status = ExSetVerifier(Parameters->Verifier);
+    }
+    if (!NT_SUCCESS(Status))
+    {
+        MiShutdownPool();
+    }
+    return Status;
+}
+
 #define MM_PLAIN_BOOT(Name, Function)                                                                        \
     static NTSTATUS Name(const MM_BOOT_CONTEXT *Context)                                                     \
     {                                                                                                        \
@@ -51,7 +78,6 @@ static NTSTATUS MmBootPaging(const MM_BOOT_CONTEXT *Context)
 
 MM_PLAIN_BOOT(MmBootPhysical, MiInitializePhysical)
 MM_PLAIN_BOOT(MmBootTranslation, MiInitializeTranslation)
-MM_PLAIN_BOOT(MmBootPool, MiInitializePool)
 MM_PLAIN_BOOT(MmBootIo, IoInitializeSystem)
 MM_PLAIN_BOOT(MmBootSection, MiInitializeSection)
 MM_PLAIN_BOOT(MmBootWorkingSets, MiInitializeWorkingSets)

@@ -15,6 +15,8 @@ typedef struct _MM_BOOT_PARAMETERS
     BOOLEAN
     CaseSensitiveNames; /* of objects, where OBJ_CASE_INSENSITIVE is not given (ObCaseInsensitive is 0) */
     ULONG64 Seed;
+    const struct _EX_VERIFIER_SETTINGS *Verifier; /* on as soon as there is pool; NULL: off */
+    const struct _EX_SPECIAL_POOL_SETTINGS *SpecialPool;
 } MM_BOOT_PARAMETERS;
 
 /*

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* NtSetSystemInformation: commands to the page lists. */
-#include "nt/nt.h"
+/* NtSetSystemInformation: commands to the page lists, settings of Driver Verifier. */
+#include "nt/systeminfo.h"
 
 /*
  * How far low-priority standby reaches (documented by the tools that use the command: priorities 0 and 1 are
@@ -68,23 +68,32 @@ static NTSTATUS NtpRunMemoryCommand(SYSTEM_MEMORY_LIST_COMMAND Command)
     }
 }
 
+static NTSTATUS NtpCommandMemoryLists(const VOID *Buffer, ULONG Length)
+{
+    ULONG Command;
+    NTSTATUS Status = Length == sizeof(Command) ? NtCapture(&Command, Buffer, sizeof(Command))
+                                                : STATUS_INFO_LENGTH_MISMATCH;
+
+    return NT_SUCCESS(Status) ? NtpRunMemoryCommand((SYSTEM_MEMORY_LIST_COMMAND)Command) : Status;
+}
+
 static NTSTATUS NtpSetSystemInformation(SYSTEM_INFORMATION_CLASS SystemInformationClass,
                                         PVOID SystemInformation, ULONG SystemInformationLength)
 {
-    ULONG Command;
-    NTSTATUS Status;
-
-    if (SystemInformationClass != SystemMemoryListInformation)
+    switch (SystemInformationClass)
     {
+    case SystemMemoryListInformation:
+        return NtpCommandMemoryLists(SystemInformation, SystemInformationLength);
+    case SystemVerifierInformation:
+        return NtpSetVerifierFlags(SystemInformation, SystemInformationLength);
+    case SystemVerifierAddDriverInformation:
+    case SystemVerifierRemoveDriverInformation:
+        return NtpNameVerifiedDriver(SystemInformation, SystemInformationLength,
+                                     SystemInformationClass == SystemVerifierAddDriverInformation);
+    default:
         return (ULONG)SystemInformationClass > SystemPageFileInformationEx ? STATUS_INVALID_INFO_CLASS
                                                                            : STATUS_NOT_IMPLEMENTED;
     }
-    if (SystemInformationLength != sizeof(Command))
-    {
-        return STATUS_INFO_LENGTH_MISMATCH;
-    }
-    Status = NtCapture(&Command, SystemInformation, sizeof(Command));
-    return NT_SUCCESS(Status) ? NtpRunMemoryCommand((SYSTEM_MEMORY_LIST_COMMAND)Command) : Status;
 }
 
 NT_SERVICE(SetSystemInformation,

@@ -332,6 +332,7 @@ static const struct
     { SystemPoolTagInformation, NtpQueryPoolTags },
     { SystemBigPoolInformation, NtpQueryBigPool },
     { SystemLookasideInformation, NtpQueryLookasides },
+    { SystemVerifierInformation, NtpQueryVerifier },
     { SystemFileCacheInformation, NtpQueryFileCache },
     { SystemFileCacheInformationEx, NtpQueryFileCache },
     { SystemMemoryListInformation, NtpQueryMemoryLists },

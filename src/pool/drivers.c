@@ -66,6 +66,13 @@ NTSTATUS ExRegisterDriver(PCSTR Name, PVOID Start, SIZE_T Bytes, EX_DRIVER **Dri
     Free = ExpFindDriverLocked(New->Start, New->End) == NULL;
     if (Free)
     {
+        EX_SUSPECT *Suspect = ExpFindSuspectLocked(New->Name);
+
+        if (Suspect != NULL)
+        {
+            New->Verify = TRUE;
+            Suspect->Loads++;
+        }
         InsertTailList(&Pool->Drivers, &New->Links);
         __atomic_add_fetch(&Pool->DriverCount, 1, __ATOMIC_RELAXED);
     }
@@ -110,11 +117,17 @@ VOID ExUnloadDriver(EX_DRIVER *Driver)
 VOID ExUnregisterDriver(EX_DRIVER *Driver)
 {
     EX_POOL *Pool = ExpPool();
+    EX_SUSPECT *Suspect;
     KIRQL OldIrql;
 
     ExVerifyDriver(Driver, FALSE);
     ExpForgetDriver(Driver);
     OldIrql = KiAcquireSpinLock(&Pool->DriverLock);
+    Suspect = ExpFindSuspectLocked(Driver->Name);
+    if (Suspect != NULL)
+    {
+        Suspect->Unloads++;
+    }
     RemoveEntryList(&Driver->Links);
     __atomic_sub_fetch(&Pool->DriverCount, 1, __ATOMIC_RELAXED);
     KiReleaseSpinLock(&Pool->DriverLock, OldIrql);

@@ -311,6 +311,10 @@ static NTSTATUS ExpAllocateVerified(EX_REQUEST *Request, ULONG Flags, PVOID *Add
     Request->Type |= Tracked != NULL ? EX_HEADER_TRACKED : 0;
     Status = ExpAllocateCharged(Request, Address);
     ExpFinishTracking(Tracked, *Address, Request->Bytes, Request->Tag, Request->Paged);
+    if (*Address != NULL && ExpIsSpecialBlock(*Address))
+    {
+        __atomic_add_fetch(&Verifier->Counters.AllocationsSucceededSpecialPool, 1, __ATOMIC_RELAXED);
+    }
     __atomic_add_fetch(*Address != NULL ? &Verifier->Counters.AllocationsSucceeded
                                         : &Verifier->Counters.AllocationsFailed,
                        1, __ATOMIC_RELAXED);

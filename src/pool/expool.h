@@ -305,6 +305,7 @@ typedef struct _EX_VERIFIER
     CHAR Exclude[8][4];                        /* [V] */
     VOID (*Trim)(void);                        /* fixed at boot; NULL: nothing is pageable */
     LIST_ENTRY Buckets[1u << EX_TRACKED_BITS]; /* [V] EX_TRACKED.Links by address */
+    LIST_ENTRY Suspects;                       /* [V] EX_SUSPECT.Links */
     struct _EX_VERIFIER_COUNTERS
     {
         ULONG64 RaiseIrqls; /* named as in MM_DRIVER_VERIFIER_DATA (public symbols) */
@@ -313,6 +314,9 @@ typedef struct _EX_VERIFIER
         ULONG64 AllocationsSucceeded;
         ULONG64 AllocationsFailed;
         ULONG64 AllocationsFailedDeliberately;
+        ULONG64 AllocationsSucceededSpecialPool;
+        ULONG64 AllocationsWithNoTag;
+        ULONG64 TrimRequests;
         ULONG64 Trims;         /* of pageable memory, before IRQL rises */
         ULONG64 UnTrackedPool; /* blocks for which there was no memory to track them */
     } Counters;                /* atomic */

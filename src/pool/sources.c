@@ -260,6 +260,7 @@ NTSTATUS MiInitializePool(void)
     InitializeListHead(&Pool->Lookasides[0]);
     InitializeListHead(&Pool->Lookasides[1]);
     InitializeListHead(&Pool->Drivers);
+    InitializeListHead(&Pool->Verifier.Suspects);
     for (ULONG Bucket = 0; Bucket < RTL_NUMBER_OF(Pool->Verifier.Buckets); Bucket++)
     {
         InitializeListHead(&Pool->Verifier.Buckets[Bucket]);
@@ -299,6 +300,7 @@ VOID MiShutdownPool(void)
     ExSetSpecialPool(NULL);
     ExSetVerifier(NULL);
     ExpDeleteDrivers();
+    ExpDeleteSuspects();
     ExpRequireNoBlocks();
     MiTrimPool();
     ExpDeletePools();

@@ -194,6 +194,14 @@ PVOID ExpAllocateSpecial(ULONG Paged, SIZE_T Bytes, ULONG Tag, ULONG HeaderType,
                            End == ExSpecialDefault ? Special->Underruns : End == ExSpecialUnderruns, Billed);
 }
 
+BOOLEAN ExpIsSpecialBlock(const VOID *Address)
+{
+    const EX_POOL_SOURCE *Source = ExpFindSource(ExpPool(), Address);
+
+    return Source != NULL &&
+           Source->Pages[((ULONG_PTR)Address - Source->Base) >> PAGE_SHIFT].Kind == ExPageSpecial;
+}
+
 /* ---- Giving back ---------------------------------------------------------------------------------------- */
 
 static VOID ExpNoteFree(PEX_POOL_SOURCE Source, ULONG Page)

@@ -64,6 +64,7 @@ typedef enum _EX_SPECIAL_END
 /* Checked, at most PAGE_SIZE bytes; NULL: normal pool must serve it, which is counted. */
 PVOID ExpAllocateSpecial(ULONG Paged, SIZE_T Bytes, ULONG Tag, ULONG HeaderType, EX_SPECIAL_END End,
                          EX_QUOTA_BLOCK *Billed);
+BOOLEAN ExpIsSpecialBlock(const VOID *Address);
 VOID ExpFreeSpecial(PEX_POOL_SOURCE Source, ULONG Page, PVOID Address, ULONG Tag);
 /* Patterns of all blocks and the counts of the lists. Quiescent machine. */
 VOID ExpCheckSpecialBlocks(PEX_POOL_SOURCE Source);

@@ -113,6 +113,10 @@ BOOLEAN ExpVerifyRequest(PVOID Caller, ULONG Flags, ULONG Paged, ULONG PoolType,
                           "a driver allocates pool while it is being unloaded");
     }
     ExpCountVerified(AllocationsAttempted);
+    if (Tag == MI_TAG('N', 'o', 'n', 'e'))
+    {
+        ExpCountVerified(AllocationsWithNoTag);
+    }
     if ((Flags & DRIVER_VERIFIER_INJECT_ALLOCATION_FAILURES) != 0 && ExpIsToFail(Tag))
     {
         ExpCountVerified(AllocationsFailedDeliberately);
@@ -190,7 +194,12 @@ static VOID ExpTrimPageable(KIRQL Irql, ULONG Flags)
 {
     VOID (*Trim)(void) = ExpVerifier()->Trim;
 
-    if ((Flags & DRIVER_VERIFIER_FORCE_IRQL_CHECKING) != 0 && Irql < DISPATCH_LEVEL && Trim != NULL)
+    if ((Flags & DRIVER_VERIFIER_FORCE_IRQL_CHECKING) == 0)
+    {
+        return;
+    }
+    ExpCountVerified(TrimRequests);
+    if (Irql < DISPATCH_LEVEL && Trim != NULL)
     {
         ExpCountVerified(Trims);
         Trim();
@@ -318,6 +327,27 @@ NTSTATUS ExSetVerifier(const EX_VERIFIER_SETTINGS *Settings)
         ExpForgetAll();
     }
     return STATUS_SUCCESS;
+}
+
+VOID ExQueryVerifierSettings(EX_VERIFIER_SETTINGS *Settings)
+{
+    EX_POOL *Pool = ExpPool();
+    EX_VERIFIER *Verifier = &Pool->Verifier;
+    ULONG64 Now = KiQueryTime();
+    KIRQL OldIrql = KiAcquireSpinLock(&Pool->DriverLock);
+
+    *Settings = (EX_VERIFIER_SETTINGS){ .Flags = 0 };
+    if (Verifier->On)
+    {
+        Settings->Flags = Verifier->Flags;
+        Settings->AllDrivers = Verifier->AllDrivers;
+        Settings->Probability = Verifier->Probability;
+        Settings->Seed = Verifier->RandomState;
+        Settings->DelayNanoseconds = Verifier->FailuresFrom > Now ? Verifier->FailuresFrom - Now : 0;
+        __builtin_memcpy(Settings->Include, Verifier->Include, sizeof(Verifier->Include));
+        __builtin_memcpy(Settings->Exclude, Verifier->Exclude, sizeof(Verifier->Exclude));
+    }
+    KiReleaseSpinLock(&Pool->DriverLock, OldIrql);
 }
 
 VOID ExQueryVerifier(PULONG Flags, EX_VERIFIER_COUNTERS *Counters)

@@ -44,6 +44,29 @@ VOID ExUnregisterDriver(EX_DRIVER *Driver);
 /* Chooses a driver, or no longer. What it allocated meanwhile stays tracked. */
 VOID ExVerifyDriver(EX_DRIVER *Driver, BOOLEAN Verify);
 
+/*
+ * The same by name (not case-sensitive, EX_DRIVER_NAME - 1 characters), also of drivers that come later. IRQL <= DISPATCH_LEVEL.
+ * STATUS_INVALID_PARAMETER (empty), STATUS_INSUFFICIENT_RESOURCES. / STATUS_NOT_FOUND.
+ */
+NTSTATUS ExAddSuspect(PCSTR Name);
+NTSTATUS ExRemoveSuspect(PCSTR Name);
+
+/* A driver that is verified, or would be if it were loaded. */
+typedef struct _EX_VERIFIED
+{
+    CHAR Name[EX_DRIVER_NAME];
+    BOOLEAN Loaded;
+    ULONG Loads; /* since its name was given */
+    ULONG Unloads;
+    SIZE_T Blocks[2]; /* as in EX_DRIVER */
+    SIZE_T Bytes[2];
+    SIZE_T PeakBlocks[2];
+    SIZE_T PeakBytes[2];
+} EX_VERIFIED;
+
+/* Copies at most Count entries; returns how many there are, none while the verifier is off. */
+SIZE_T ExQueryVerifiedDrivers(EX_VERIFIED *Entries, SIZE_T Count);
+
 /* One line for each block that is tracked for the driver, and who allocated it. Returns how many there are. */
 SIZE_T ExReportDriverPool(EX_DRIVER *Driver);
 
@@ -83,6 +106,7 @@ typedef struct _EX_VERIFIER_COUNTERS EX_VERIFIER_COUNTERS;
  * probability above certainty). PASSIVE_LEVEL.
  */
 NTSTATUS ExSetVerifier(const EX_VERIFIER_SETTINGS *Settings);
+VOID ExQueryVerifierSettings(EX_VERIFIER_SETTINGS *Settings);       /* those of now; all 0: off */
 VOID ExQueryVerifier(PULONG Flags, EX_VERIFIER_COUNTERS *Counters); /* Flags 0 and *Counters 0: off */
 
 /*
@@ -133,6 +157,18 @@ VOID ExpForgetTracked(PVOID Address);
 VOID ExpVerifyFreedRange(PVOID Address, SIZE_T Bytes, ULONG Paged);
 /* What a verified driver frees is bad: the verifier's own code instead of the pool's. Returns when the caller is not verified. */
 VOID ExpReportVerifiedFree(PVOID Caller, ULONG_PTR Code, ULONG_PTR P2, ULONG_PTR P3, ULONG_PTR P4);
+
+/* A driver that is to be verified when it is loaded. */
+typedef struct _EX_SUSPECT
+{
+    LIST_ENTRY Links; /* [D] EX_VERIFIER.Suspects */
+    CHAR Name[EX_DRIVER_NAME];
+    ULONG Loads;   /* [D] */
+    ULONG Unloads; /* [D] */
+} EX_SUSPECT;
+
+EX_SUSPECT *ExpFindSuspectLocked(PCSTR Name);
+VOID ExpDeleteSuspects(void);
 
 EX_DRIVER *ExpFindDriverLocked(ULONG_PTR Start, ULONG_PTR End);
 VOID ExpForgetDriver(EX_DRIVER *Driver); /* what is tracked for it */

@@ -138,12 +138,63 @@ static void special_pool_is_chosen_by_size(void **State)
     NativeShutdown();
 }
 
+static NTSTATUS BootWith(const NTMM_VERIFIER *Verifier, const NTMM_SPECIAL_POOL *Special)
+{
+    NTMM_PARAMETERS Parameters = {
+        .Size = sizeof(Parameters), .RamBytes = 8 << 20, .Verifier = Verifier, .SpecialPool = Special
+    };
+
+    NtmmSetOutput(NativePrint, NULL);
+    return NtmmBoot(&Parameters);
+}
+
+static void both_are_on_from_boot_on(void **State)
+{
+    NTMM_VERIFIER Verifier = { .Size = sizeof(Verifier), .Flags = 0x10000 };
+    NTMM_SPECIAL_POOL Special = { .Size = sizeof(Special), .MinimumBytes = 64, .MaximumBytes = 5000 };
+    PNTMM_DRIVER Driver;
+    ULONG64 Blocks;
+    PVOID Block;
+
+    (void)State;
+    assert_int_equal(BootWith(&Verifier, NULL), STATUS_INVALID_PARAMETER);
+    assert_non_null(strstr(NtmmLastMessage(), "0x10000 are unknown"));
+    Verifier.Flags = NTMM_VERIFIER_STANDARD;
+    Verifier.Probability = 10001;
+    assert_int_equal(BootWith(&Verifier, NULL), STATUS_INVALID_PARAMETER);
+    assert_non_null(strstr(NtmmLastMessage(), "10001"));
+    Verifier.Probability = 0;
+    Verifier.AllDrivers = TRUE;
+    assert_int_equal(BootWith(NULL, &Special), STATUS_INVALID_PARAMETER);
+    assert_non_null(strstr(NtmmLastMessage(), "not of 5000"));
+    Special.MaximumBytes = 63;
+    assert_int_equal(BootWith(NULL, &Special), STATUS_INVALID_PARAMETER);
+    assert_non_null(strstr(NtmmLastMessage(), "swap them"));
+    Special.MinimumBytes = Special.MaximumBytes = 0;
+    memcpy(Special.Tag, "*", 1);
+    assert_int_equal(BootWith(&Verifier, &Special), STATUS_SUCCESS);
+    assert_int_equal(NtmmLoadDriver("boot", (const VOID *)(ULONG_PTR)DriverFree, 0, &Driver), STATUS_SUCCESS);
+    Block = DriverAllocate(96);
+    NativeForgetText();
+    NtmmShowVerifier(NativePrint, NULL);
+    assert_non_null(strstr(NativeText, "Verify Flags Level 0x0000080b"));
+    assert_non_null(strstr(NativeText, "[ ] (0x00000004) Randomized low resources simulation"));
+    assert_non_null(strstr(NativeText, "Pool Allocations Succeeded SpecialPool          1\n"));
+    assert_non_null(strstr(NativeText, "Special pool: on, tag *\n"));
+    assert_null(strstr(NativeText, "  1 blocks, ")); /* the kernel's own, too */
+    DriverFree(Block);
+    assert_int_equal(NtmmUnloadDriver(Driver, &Blocks), STATUS_SUCCESS);
+    assert_int_equal(Blocks, 0);
+    NativeShutdown();
+}
+
 int main(void)
 {
     const struct CMUnitTest Tests[] = {
         cmocka_unit_test(drivers_are_loaded_once_and_described_honestly),
         cmocka_unit_test(the_verifier_counts_what_a_driver_leaves),
         cmocka_unit_test(special_pool_is_chosen_by_size),
+        cmocka_unit_test(both_are_on_from_boot_on),
     };
 
     return cmocka_run_group_tests(Tests, NULL, NULL);

@@ -306,6 +306,7 @@ static void views_show_the_machine(void **state)
     NtmmShowMemory(NativePrint, NULL);
     NtmmShowPageLists(NativePrint, NULL);
     NtmmShowPool(NativePrint, NULL);
+    NtmmShowVerifier(NativePrint, NULL);
     NtmmShowProcesses(NativePrint, NULL);
     NtmmShowVads(Process, NativePrint, NULL);
     NtmmShowPte(Process, (PVOID)(ULONG_PTR)0x12345000, NativePrint, NULL);
@@ -315,6 +316,8 @@ static void views_show_the_machine(void **state)
     assert_non_null(strstr(NativeText, "Image: viewed"));
     assert_non_null(
         strstr(NativeText, " Proc  Nonp           2          0          2 ")); /* System and this one */
+    assert_non_null(strstr(NativeText, "Driver Verifier is off"));
+    assert_non_null(strstr(NativeText, "Special pool: off"));
     assert_non_null(strstr(NativeText, "Total VADs: 0"));
     assert_non_null(strstr(NativeText, "PXE at"));
     assert_non_null(strstr(NativeText, "PFN 00000001"));

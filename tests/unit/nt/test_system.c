@@ -44,7 +44,7 @@ static void the_machine_is_described(void **state)
     assert_int_equal(small.CommitLimit, performance.CommitLimit);
     assert_int_equal(query(SystemFileCacheInformation, &cache, sizeof(cache)), STATUS_SUCCESS);
     assert_int_equal(query(SystemBasicInformation, &basic, 4), STATUS_INFO_LENGTH_MISMATCH);
-    assert_int_equal(query(SystemVerifierInformation, &basic, sizeof(basic)), STATUS_NOT_IMPLEMENTED);
+    assert_int_equal(query(SystemVerifierTriageInformation, &basic, sizeof(basic)), STATUS_NOT_IMPLEMENTED);
     assert_int_equal(query((SYSTEM_INFORMATION_CLASS)9999, &basic, sizeof(basic)), STATUS_INVALID_INFO_CLASS);
 }
 

@@ -132,6 +132,12 @@ static void UseMapping(PMDL Mdl, const MODEL_MDL *Entry, SIZE_T Offset)
     PUCHAR System = SystemAddress(Mdl);
     UCHAR *Expected = &Model.Contents[Entry->Owner][Offset];
 
+    if (ADDRESS_AND_SIZE_TO_SPAN_PAGES(MmGetMdlVirtualAddress(Mdl), MmGetMdlByteCount(Mdl)) == 0 &&
+        (Mdl->MdlFlags & (MDL_MAPPED_TO_SYSTEM_VA | MDL_SOURCE_IS_NONPAGED_POOL)) == 0)
+    {
+        assert_null(System); /* advanced to its very end, it spans no page (NTMM_SEED=1795913981725782) */
+        return;
+    }
     assert_non_null(System);
     EnterKernel();
     if (Mdl->ByteCount != 0)

@@ -97,11 +97,27 @@ VOID RtlpFreeBlockSlow(PHEAP_SLOT Slot, PVOID Block)
     RtlpReportDamage(HeapDamageInvalidFree, Slot->Heap, Block);
 }
 
-/* Buffers come and go: the next commonest case after small blocks. */
+/* Blocks of other threads and buffers: the next commonest cases after a thread's own small blocks. */
 VOID RtlpFreeOther(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Descriptor, PVOID Block)
 {
-    if (HEAP_UNLIKELY(Descriptor->Kind != HeapKindPages || Descriptor->Base != Block ||
-                      Descriptor->Heap != Slot->Heap || !RtlpCacheSpan(Slot, Descriptor)))
+    BOOLEAN Done = FALSE;
+
+    if (Descriptor->Kind == HeapKindPages)
+    {
+        Done = Descriptor->Base == Block && Descriptor->Heap == Slot->Heap && RtlpCacheSpan(Slot, Descriptor);
+    }
+    else if (Descriptor->Kind == HeapKindSubsegment)
+    {
+        const PHEAP_SLOT Owner = RtlpOwner(Descriptor);
+
+        Done = Owner != HEAP_NO_OWNER && Owner->Heap == Slot->Heap;
+        if (Done && HEAP_UNLIKELY(!RtlpFreeRemote(Descriptor, Block)))
+        {
+            RtlpReportDamage(RtlpDiagnose(Descriptor, Block), Slot->Heap, Block);
+        }
+    }
+
+    if (HEAP_UNLIKELY(!Done))
     {
         RtlpFreeBlockSlow(Slot, Block);
     }

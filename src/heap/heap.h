@@ -221,12 +221,12 @@ struct _HEAP_SLOT
 {
     HEAP_ACTIVE Active[HEAP_BUCKETS];
     HEAP_BUCKET Buckets[HEAP_BUCKETS];
-    PHEAP Heap;
     ULONG64 Random;
     ULONG Cached[HEAP_SPAN_CACHE];     /* descriptor numbers of medium spans ready for reuse */
     ULONG CachedPages;                 /* of those, at most HEAP_CACHE_SLOT_PAGES */
     ULONG SparePages;                  /* of the buckets' spare subsegments */
     PHEAP_SLOT NextIdle;               /* RtlpSlotLock */
+    DECLSPEC_ALIGN(64) PHEAP Heap;     /* written once: whoever frees a block of another slot reads it */
     PHEAP_SLOT NextAll;                /* written once */
     DECLSPEC_ALIGN(64) ULONG Incoming; /* (atomic) chain of HEAP_REMOTE, by unit numbers */
     ULONG State;                       /* (atomic) HEAP_SLOT_STATE */

@@ -66,16 +66,21 @@ BOOLEAN RtlpFreeRemote(PHEAP_DESCRIPTOR Subsegment, const VOID *Block)
     PHEAP_REMOTE Remote = RtlpRemote(Subsegment);
     PHEAP_SLOT Receiver = RtlpOwner(Subsegment);
 
-    if (((HEAP_LOAD(&RtlpMap(Subsegment)[Index >> 6]) | HEAP_LOAD(&Remote->Words[Index >> 6])) & Bit) != 0)
+    if ((HEAP_LOAD(&RtlpMap(Subsegment)[Index >> 6]) & Bit) != 0)
     {
         return FALSE;
     }
 
     /*
      * From here on the block is free, and the subsegment may be anything at any moment; Remote and Receiver stay what they
-     * are. The bit comes before the look at Pending, as the owner clears Pending before it looks at the bits.
+     * are. The bit comes before the look at Pending, as the owner clears Pending before it looks at the bits. The line
+     * comes from the owner's cache, so it is asked for once, to be changed: no look at the bit before.
      */
-    (VOID) __atomic_fetch_or(&Remote->Words[Index >> 6], Bit, __ATOMIC_SEQ_CST);
+    if ((__atomic_fetch_or(&Remote->Words[Index >> 6], Bit, __ATOMIC_SEQ_CST) & Bit) != 0)
+    {
+        return FALSE;
+    }
+
     if (__atomic_load_n(&Remote->Pending, __ATOMIC_SEQ_CST) == 0 &&
         __atomic_exchange_n(&Remote->Pending, 1, __ATOMIC_SEQ_CST) == 0)
     {

@@ -4,7 +4,8 @@
  * served by it, and the heap functions of Windows are there under their own names (nt/heapapi.h, nt/heap.h).
  *
  * What the library adds of its own begins with Ntheap. Environment: NTHEAP_PAGE_HEAP=1 puts every block at a guard page,
- * NTHEAP_STATISTICS=1 prints counters when the process ends. Manual page: ntheap(3).
+ * NTHEAP_CHECK=1 checks the end of every block and delays the reuse of freed ones, NTHEAP_STATISTICS=1 prints counters when
+ * the process ends. Manual page: ntheap(3).
  */
 #ifndef NTHEAP_H
 #define NTHEAP_H

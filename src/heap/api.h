@@ -68,7 +68,9 @@ SIZE_T RtlpUsableSize(PHEAP Heap, const VOID *Block);
  * HEAP_FREE_CHECKING_ENABLED: a freed block is filled with a pattern and waits; when it leaves the ring, the pattern must be
  * whole. RtlpDelayFree returns the block that is to be freed now, or NULL; Info is that block's. Flush: none comes in.
  */
-BOOLEAN RtlpCreateRing(PHEAP Heap);
+#define HEAP_RING_BLOCKS 64
+/* Room for Blocks blocks that wait; a ring that a destroyed heap left is used again and has the same size. */
+BOOLEAN RtlpCreateRing(PHEAP Heap, ULONG Blocks);
 PVOID RtlpDelayFree(PHEAP Heap, PVOID Block, SIZE_T *Usable, BOOLEAN Flush);
 /* TRUE if Block waits in the ring. */
 BOOLEAN RtlpIsDelayed(PHEAP Heap, const VOID *Block, SIZE_T Usable);

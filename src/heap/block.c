@@ -5,7 +5,7 @@
  * Here ends every free that front.h refused: a block of another thread's slot, a block that is no subsegment's, or no
  * block at all, which is told apart and reported.
  */
-#include "heap/front.h"
+#include "heap/api.h"
 
 /* What is wrong with freeing Block, for which RtlpFreeLocal or the same checks failed. */
 static HEAP_DAMAGE RtlpDiagnose(const HEAP_DESCRIPTOR *Subsegment, const VOID *Block)
@@ -52,6 +52,14 @@ VOID RtlpFreeBlockSlow(PHEAP_SLOT Slot, PVOID Block)
 
     if (Descriptor->Kind != HeapKindNone && RtlpHeapOfSpan(Descriptor) != Slot->Heap)
     {
+#if !defined(NTHEAP_GROUND_NT)
+        /* In check mode malloc's blocks are a private heap's, which tells them from others'. */
+        if (Slot->Heap == &RtlpMallocHeap && RtlpCheckModeHeap() != NULL)
+        {
+            (VOID) RtlFreeHeap(RtlpCheckModeHeap(), 0, Block);
+            return;
+        }
+#endif
         RtlpReportDamage(HeapDamageWrongHeap, Slot->Heap, Block);
         return;
     }

@@ -554,6 +554,17 @@ extern HEAP_LOCK RtlpSlotLock;
 VOID RtlpDetachThread(VOID);
 VOID RtlpLockForFork(VOID);
 VOID RtlpUnlockAfterFork(BOOLEAN Child);
+
+/* ---- checkmode.c ---- */
+
+/* The heap of malloc's blocks in check mode, made at the first call; NULL in every other mode, or if it cannot be made. */
+PVOID RtlpCheckModeHeap(VOID);
+/* Looks at all blocks and reports the damaged ones. */
+VOID RtlpCheckModeEnd(VOID);
+/* For fork: its API lock, its other lock; both released. */
+VOID RtlpCheckModeLock(VOID);
+VOID RtlpCheckModeLockBack(VOID);
+VOID RtlpCheckModeUnlock(BOOLEAN Child);
 #endif
 
 /* ---- statistics.c ---- */

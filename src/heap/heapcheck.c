@@ -11,25 +11,28 @@
 
 #define HEAP_FREE_FILL 0xFE
 
-#define HEAP_RING_BLOCKS  64
 #define HEAP_RING_LARGEST ((SIZE_T)64 * 1024) /* larger blocks do not wait */
 
 typedef struct _HEAP_RING
 {
     ULONG First;
     ULONG Count;
+    ULONG Size;
+    ULONG Unused;
     struct
     {
         PVOID Block;
         SIZE_T Usable;
-    } Entries[HEAP_RING_BLOCKS];
+    } Entries[]; /* Size of them */
 } HEAP_RING, *PHEAP_RING;
 
-BOOLEAN RtlpCreateRing(PHEAP Heap)
+BOOLEAN RtlpCreateRing(PHEAP Heap, ULONG Blocks)
 {
     if (Heap->Ring == NULL)
     {
-        Heap->Ring = RtlpAllocateMetadata((sizeof(HEAP_RING) + HEAP_UNIT - 1) / HEAP_UNIT);
+        const SIZE_T Bytes = sizeof(HEAP_RING) + Blocks * sizeof(Heap->Ring->Entries[0]);
+
+        Heap->Ring = RtlpAllocateMetadata((Bytes + HEAP_UNIT - 1) / HEAP_UNIT);
     }
 
     if (Heap->Ring == NULL)
@@ -37,6 +40,7 @@ BOOLEAN RtlpCreateRing(PHEAP Heap)
         return FALSE;
     }
 
+    Heap->Ring->Size = Blocks;
     Heap->Ring->First = 0;
     Heap->Ring->Count = 0;
 
@@ -88,11 +92,11 @@ PVOID RtlpDelayFree(PHEAP Heap, PVOID Block, SIZE_T *Usable, BOOLEAN Flush)
         return Block;
     }
 
-    if (Ring->Count == HEAP_RING_BLOCKS || (Flush && Ring->Count != 0))
+    if (Ring->Count == Ring->Size || (Flush && Ring->Count != 0))
     {
         Leaving = Ring->Entries[Ring->First].Block;
         LeavingUsable = Ring->Entries[Ring->First].Usable;
-        Ring->First = (Ring->First + 1) % HEAP_RING_BLOCKS;
+        Ring->First = (Ring->First + 1) % Ring->Size;
         Ring->Count -= 1;
         RtlpCheckFill(Heap, Leaving, LeavingUsable);
     }
@@ -100,7 +104,7 @@ PVOID RtlpDelayFree(PHEAP Heap, PVOID Block, SIZE_T *Usable, BOOLEAN Flush)
     if (!Flush)
     {
         const ULONG64 Mark = RtlpFreeMark(Block);
-        const ULONG Place = (Ring->First + Ring->Count) % HEAP_RING_BLOCKS;
+        const ULONG Place = (Ring->First + Ring->Count) % Ring->Size;
 
         __builtin_memset(Block, HEAP_FREE_FILL, *Usable - sizeof(Mark));
         __builtin_memcpy((PUCHAR)Block + *Usable - sizeof(Mark), &Mark, sizeof(Mark));

@@ -6,7 +6,7 @@
  * bytes is a block, realloc to no bytes frees. The fork handlers make the child's heap usable whatever other threads of
  * the parent were doing.
  */
-#include "heap/front.h"
+#include "heap/api.h"
 #include "ntheap.h"
 
 #include <errno.h>
@@ -33,7 +33,17 @@ static DECLSPEC_NOINLINE PVOID RtlpMallocPages(SIZE_T Size, BOOLEAN *Zeroed)
         Slot = RtlpAttachThread();
     }
 
-    PVOID Block = Slot != NULL ? RtlpAllocateBig(&RtlpMallocHeap, Slot, Size, HEAP_PAGE, Zeroed) : NULL;
+    PVOID Block = NULL;
+
+    *Zeroed = FALSE;
+    if (Slot == &RtlpEmptySlot && RtlpCheckModeHeap() != NULL)
+    {
+        Block = RtlAllocateHeap(RtlpCheckModeHeap(), 0, Size);
+    }
+    else if (Slot != NULL)
+    {
+        Block = RtlpAllocateBig(&RtlpMallocHeap, Slot, Size, HEAP_PAGE, Zeroed);
+    }
 
     return HEAP_LIKELY(Block != NULL) ? Block : RtlpNoMemory();
 }
@@ -53,9 +63,35 @@ static DECLSPEC_NOINLINE PVOID RtlpMallocBig(SIZE_T Size)
 
 static DECLSPEC_NOINLINE PVOID RtlpMallocSlow(PHEAP_SLOT Slot, SIZE_T Size)
 {
-    PVOID Block = RtlpAllocateSlow(Slot, RtlpBucketOf(Size), Size);
+    PVOID Block = HEAP_UNLIKELY(Slot == &RtlpEmptySlot && RtlpCheckModeHeap() != NULL)
+                      ? RtlAllocateHeap(RtlpCheckModeHeap(), 0, Size)
+                      : RtlpAllocateSlow(Slot, RtlpBucketOf(Size), Size);
 
     return HEAP_LIKELY(Block != NULL) ? Block : RtlpNoMemory();
+}
+
+/* TRUE if Block may be one of the check mode's heap; that heap finds out. */
+static BOOLEAN RtlpIsCheckModeBlock(const HEAP_DESCRIPTOR *Descriptor)
+{
+    return RtlpThreadSlot == &RtlpEmptySlot && Descriptor != NULL && Descriptor->Kind != HeapKindNone &&
+           RtlpHeapOfSpan(Descriptor) != &RtlpMallocHeap && RtlpCheckModeHeap() != NULL;
+}
+
+static SIZE_T RtlpMallocSize(PVOID Block)
+{
+    if (!RtlpIsCheckModeBlock(RtlpLookup(Block)))
+    {
+        return RtlpBlockSize(Block);
+    }
+
+    const SIZE_T Size = RtlSizeHeap(RtlpCheckModeHeap(), 0, Block);
+
+    if (Size == (SIZE_T)-1)
+    {
+        RtlpReportDamage(HeapDamageInvalidFree, RtlpCheckModeHeap(), Block);
+    }
+
+    return Size;
 }
 
 /* Every call is the last thing it does: the fast path needs no stack. */
@@ -130,6 +166,14 @@ HEAP_EXPORT void *realloc(void *block, size_t size)
     }
 
     PHEAP_DESCRIPTOR Descriptor = RtlpLookup(block);
+
+    if (HEAP_UNLIKELY(RtlpIsCheckModeBlock(Descriptor)))
+    {
+        void *Checked = RtlReAllocateHeap(RtlpCheckModeHeap(), 0, block, size);
+
+        return Checked != NULL ? Checked : RtlpNoMemory();
+    }
+
     const SIZE_T Old = RtlpBlockSize(block);
 
     if (Old == 0)
@@ -256,7 +300,7 @@ HEAP_EXPORT void *pvalloc(size_t size)
 
 HEAP_EXPORT size_t malloc_usable_size(void *block)
 {
-    return block != NULL ? RtlpBlockSize(block) : 0;
+    return block != NULL ? RtlpMallocSize(block) : 0;
 }
 
 HEAP_EXPORT int malloc_trim(size_t keep)
@@ -300,4 +344,6 @@ __attribute__((destructor)) static void RtlpMallocEnds(void)
     {
         RtlpPrintStatistics();
     }
+
+    RtlpCheckModeEnd();
 }

@@ -189,7 +189,7 @@ PVOID NTAPI RtlCreateHeap(ULONG Flags, PVOID HeapBase, SIZE_T ReserveSize, SIZE_
         }
     }
 
-    if ((Flags & HEAP_FREE_CHECKING_ENABLED) != 0 && !RtlpCreateRing(Heap))
+    if ((Flags & HEAP_FREE_CHECKING_ENABLED) != 0 && !RtlpCreateRing(Heap, HEAP_RING_BLOCKS))
     {
         RtlpRetireHeap(Heap);
         return NULL;

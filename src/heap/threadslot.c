@@ -56,7 +56,7 @@ PHEAP_SLOT RtlpAttachThread(VOID)
         return NULL;
     }
 
-    if (RtlpPageHeap || RtlpThreadEnding)
+    if (RtlpPageHeap || RtlpThreadEnding || RtlpCheckModeHeap() != NULL)
     {
         /* No slot is used: every call takes the slow path. A slot that an ending thread took would never come back. */
         return &RtlpEmptySlot;
@@ -165,8 +165,10 @@ BOOLEAN RtlpStealPartial(PHEAP_SLOT Slot, ULONG Bucket)
 
 VOID RtlpLockForFork(VOID)
 {
+    RtlpCheckModeLock();
     RtlpAcquireLock(&RtlpSlotLock);
     RtlpAcquireLock(&RtlpMallocHeap.BackLock);
+    RtlpCheckModeLockBack();
     RtlpAcquireLock(&RtlpArena.Lock);
 }
 
@@ -183,4 +185,5 @@ VOID RtlpUnlockAfterFork(BOOLEAN Child)
     RtlpReleaseLock(&RtlpArena.Lock);
     RtlpReleaseLock(&RtlpMallocHeap.BackLock);
     RtlpReleaseLock(&RtlpSlotLock);
+    RtlpCheckModeUnlock(Child);
 }

@@ -3,8 +3,9 @@
  * The malloc family of libntheap, linked statically: results and errno as the manual pages say, alignment, fork from a
  * program with threads, and the misuses that must end the process, each tried in a child.
  *
- *   malloc_family                 all of it
- *   malloc_family MISUSE          commits one misuse; survives only if it is not caught
+ *   malloc_family                 all of it, in the default mode and in check mode
+ *   malloc_family all             all but the misuses, in the mode that the environment says
+ *   malloc_family MISUSE SIZE     commits one misuse; survives only if it is not caught
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -320,9 +321,9 @@ static void libraries_come_and_go(void)
     }
 }
 
-static int misuse(const char *kind)
+static int misuse(const char *kind, size_t size)
 {
-    char *volatile block = malloc(100);
+    char *volatile block = malloc(size);
 
     if (strcmp(kind, "double") == 0)
     {
@@ -344,23 +345,116 @@ static int misuse(const char *kind)
     }
     else if (strcmp(kind, "overrun") == 0)
     {
-        block[112] = 1;
+        block[(size + 15) & ~(size_t)15] = 1;
     }
     else if (strcmp(kind, "tail") == 0)
     {
-        block[101] = 1;
+        block[size] = 1;
         free(block);
+    }
+    else if (strcmp(kind, "grown") == 0)
+    {
+        block[size] = 1;
+        sink = realloc(block, size + 1000);
+    }
+    else if (strcmp(kind, "kept") == 0)
+    {
+        block[size + 7] = 1; /* never freed: found at the end */
     }
     else if (strcmp(kind, "use") == 0)
     {
         free(block);
-        block[3] = 1;
+        block[size / 2] = 1;
+    }
+    else if (strcmp(kind, "reused") == 0)
+    {
+        /* Without delayed reuse the second block would be the first one's memory after a few turns. */
+        free(block);
+        for (int turn = 0; turn < 1000; turn += 1)
+        {
+            char *volatile other = malloc(size);
+
+            if (other == block)
+            {
+                return 3;
+            }
+
+            free(other);
+        }
+
+        abort();
     }
 
     return 0;
 }
 
-static void ends_with(const char *self, const char *kind, int page_heap, int signal)
+/* The misuse, in a program of its own, ends with signal. What the mode's variable is set to, if it has one. */
+static void ends_with(const char *self, const char *kind, size_t size, const char *mode, int signal)
+{
+    const pid_t child = fork();
+    char text[32];
+    int status;
+
+    REQUIRE(child >= 0);
+    snprintf(text, sizeof(text), "%zu", size);
+    if (child == 0)
+    {
+        unsetenv("NTHEAP_CHECK");
+        unsetenv("NTHEAP_PAGE_HEAP");
+        if (mode != NULL)
+        {
+            setenv(mode, "1", 1);
+        }
+
+        REQUIRE(freopen("/dev/null", "w", stderr) != NULL);
+        execl(self, self, kind, text, (char *)NULL);
+        _exit(99);
+    }
+
+    REQUIRE(waitpid(child, &status, 0) == child);
+    if (!WIFSIGNALED(status) || WTERMSIG(status) != signal)
+    {
+        fprintf(stderr, "misuse %s of %zu bytes (%s): status %x\n", kind, size,
+                mode != NULL ? mode : "default", (unsigned)status);
+        exit(1);
+    }
+}
+
+static int catalogue(const char *self)
+{
+    static const char *const always[] = { "double", "interior", "foreign", "realloc" };
+    static const char *const checked[] = { "tail", "overrun", "grown", "kept", "use", "reused" };
+    static const char *const modes[] = { NULL, "NTHEAP_PAGE_HEAP", "NTHEAP_CHECK" };
+    static const size_t sizes[] = { 20, 100, 1000, 9000, 40000 };
+    int caught = 0;
+
+    for (size_t kind = 0; kind < 4; kind += 1)
+    {
+        for (size_t mode = 0; mode < 3; mode += 1)
+        {
+            ends_with(self, always[kind], 100, modes[mode], SIGABRT);
+            caught += 1;
+        }
+    }
+
+    ends_with(self, "overrun", 100, "NTHEAP_PAGE_HEAP", SIGSEGV);
+    ends_with(self, "use", 100, "NTHEAP_PAGE_HEAP", SIGSEGV);
+    ends_with(self, "tail", 100, "NTHEAP_PAGE_HEAP", SIGABRT);
+    caught += 3;
+    for (size_t kind = 0; kind < 6; kind += 1)
+    {
+        for (size_t size = 0; size < 5; size += 1)
+        {
+            ends_with(self, checked[kind], sizes[size], "NTHEAP_CHECK", SIGABRT);
+            caught += 1;
+        }
+    }
+
+    return caught;
+}
+
+/* Everything once more where every block is checked. */
+static void again_in_check_mode(const char *self)
 {
     const pid_t child = fork();
     int status;
@@ -368,31 +462,16 @@ static void ends_with(const char *self, const char *kind, int page_heap, int sig
     REQUIRE(child >= 0);
     if (child == 0)
     {
-        if (page_heap)
-        {
-            setenv("NTHEAP_PAGE_HEAP", "1", 1);
-        }
-
-        REQUIRE(freopen("/dev/null", "w", stderr) != NULL);
-        execl(self, self, kind, (char *)NULL);
+        setenv("NTHEAP_CHECK", "1", 1);
+        execl(self, self, "all", (char *)NULL);
         _exit(99);
     }
 
-    REQUIRE(waitpid(child, &status, 0) == child);
-    if (!WIFSIGNALED(status) || WTERMSIG(status) != signal)
-    {
-        fprintf(stderr, "misuse %s (page heap %d): status %x\n", kind, page_heap, (unsigned)status);
-        exit(1);
-    }
+    REQUIRE(waitpid(child, &status, 0) == child && status == 0);
 }
 
-int main(int count, char **arguments)
+static void everything(void)
 {
-    if (count > 1)
-    {
-        return misuse(arguments[1]);
-    }
-
     results_and_errno();
     calloc_zeroes_used_memory();
     realloc_keeps_contents();
@@ -401,18 +480,21 @@ int main(int count, char **arguments)
     threads_may_allocate_until_their_very_end();
     signals_may_come_at_any_time();
     libraries_come_and_go();
-    for (int page_heap = 0; page_heap < 2; page_heap += 1)
+}
+
+int main(int count, char **arguments)
+{
+    if (count == 3)
     {
-        ends_with(arguments[0], "double", page_heap, SIGABRT);
-        ends_with(arguments[0], "interior", page_heap, SIGABRT);
-        ends_with(arguments[0], "foreign", page_heap, SIGABRT);
-        ends_with(arguments[0], "realloc", page_heap, SIGABRT);
+        return misuse(arguments[1], strtoul(arguments[2], NULL, 10));
     }
 
-    ends_with(arguments[0], "overrun", 1, SIGSEGV);
-    ends_with(arguments[0], "use", 1, SIGSEGV);
-    ends_with(arguments[0], "tail", 1, SIGABRT);
-    puts("malloc family: all as documented; 11 of 11 misuses ended the process");
+    everything();
+    if (count == 1)
+    {
+        again_in_check_mode(arguments[0]);
+        printf("malloc family: all as documented; %d misuses ended the process\n", catalogue(arguments[0]));
+    }
 
     return 0;
 }

@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Real programs on libntheap.so: each runs once with the C library's malloc and once with ours, and must print the same.
-#   programs.sh LIBRARY [quick|soak]
+#   programs.sh LIBRARY [quick|check|soak]     check: as quick, every block checked (NTHEAP_CHECK)
 # Programs that are not installed are named and left out; if none is there the test is skipped (77).
 set -uo pipefail
-library=$1
+library=$(realpath "$1") || exit 1
 mode=${2:-quick}
+check=0
+[ "$mode" != check ] || check=1
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 ran=0
@@ -18,7 +20,7 @@ program() {
     fi
     local status=0 status_own=0
     (cd "$work" && bash -c "$2") >"$work/expected" 2>&1 || status=$?
-    (cd "$work" && LD_PRELOAD=$library bash -c "$2") >"$work/actual" 2>&1 || status_own=$?
+    (cd "$work" && NTHEAP_CHECK=$check LD_PRELOAD=$library bash -c "$2") >"$work/actual" 2>&1 || status_own=$?
     ran=$((ran + 1))
     if [ "$status" -eq "$status_own" ] && cmp -s "$work/expected" "$work/actual"; then
         echo "same     $1 ($(wc -c <"$work/expected") bytes, status $status)"
@@ -30,7 +32,7 @@ program() {
 }
 
 n=1
-[ "$mode" = quick ] || n=20
+[ "$mode" != soak ] || n=20
 cat >"$work/source.c" <<'C'
 #include <stdio.h>
 #include <stdlib.h>

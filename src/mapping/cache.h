@@ -101,6 +101,11 @@ NTSTATUS CcpWrite(PFILE_OBJECT FileObject, ULONG64 Offset, const VOID *Buffer, S
  * STATUS_DISK_FULL ...
  */
 NTSTATUS MiSetMappedFileSize(PFILE_OBJECT FileObject, ULONG64 Size);
+/*
+ * The file was made longer for a call that failed: it becomes Size bytes long again, also if user mode maps it, because nobody can have a section of what is
+ * behind. The size lock has been held exclusively all the time.
+ */
+VOID MiTakeBackFileGrowth(PFILE_OBJECT FileObject, ULONG64 Size);
 /* Takes pages that nobody maps out of memory, whatever is in them. FALSE: some were mapped. The caller has a reference. */
 BOOLEAN MiPurgeSegmentPages(PCONTROL_AREA ControlArea, ULONG64 FirstPage, ULONG64 Pages);
 

@@ -237,3 +237,23 @@ NTSTATUS MiSetMappedFileSize(PFILE_OBJECT FileObject, ULONG64 Size)
     MiDereferenceControlArea(ControlArea, MiSectionReference, FALSE, FALSE);
     return Status;
 }
+
+VOID MiTakeBackFileGrowth(PFILE_OBJECT FileObject, ULONG64 Size)
+{
+    PIO_FCB File = IoFileOf(FileObject);
+    PCONTROL_AREA ControlArea;
+
+    CcpForgetBeyond(File, Size);
+    ControlArea = MiReferenceAnchoredControlArea(MiAnchorOf(&File->SectionObjectPointers.DataSectionObject));
+    if (ControlArea == NULL)
+    {
+        (VOID) IoSetFileSize(File, Size);
+        return;
+    }
+    /* A page that is mapped behind the end after all (MEM_RESERVE) keeps its place. */
+    if (MiPurgeSegmentPages(ControlArea, BYTES_TO_PAGES(Size), ~0ull - BYTES_TO_PAGES(Size)))
+    {
+        (VOID) MiShrinkMappedFile(File, ControlArea, Size);
+    }
+    MiDereferenceControlArea(ControlArea, MiSectionReference, FALSE, FALSE);
+}

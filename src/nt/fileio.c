@@ -186,7 +186,7 @@ static NTSTATUS NtpWriteBeyond(NT_TRANSFER *Transfer, PSIZE_T Done)
         {
             ULONG64 Reached = *Done != 0 && Transfer->Offset + *Done > Old ? Transfer->Offset + *Done : Old;
 
-            (VOID) NtSetFileSizeLocked(Transfer->FileObject, Reached);
+            MiTakeBackFileGrowth(Transfer->FileObject, Reached);
         }
     }
     return Status;

@@ -8,18 +8,14 @@
  */
 #include "fuzz_target.h"
 
-#include "../support/boot.h"
+#include "fuzz_input.h"
 
 #include "host.h"
 
 #include "nt/boot.h"
 #include "nt/nt.h"
 
-#include <sys/mman.h>
-#include <unistd.h>
-
 #define MAXIMUM_CALLS 96u
-#define SCRATCH_PAGES 2u
 
 /* What the hostile program has; in the window of every layout. */
 #define ARENA      ((PORT_USER_LOWEST + 0x2000000ull) & ~0xffffull)
@@ -29,37 +25,9 @@
 #define WATCHED    (ARENA + 0x300000)
 #define ARENA_SIZE 0x400000ull
 
-static struct
-{
-    const uint8_t *Data;
-    size_t Size;
-    UCHAR *Scratch; /* Linux memory of the program, nothing behind it */
-} Input;
-
 static PEPROCESS Owner;
 
 /* ---- Reading the input ------------------------------------------------------------------------------------------------------------- */
-
-static ULONG Byte(void)
-{
-    if (Input.Size == 0)
-    {
-        return 0;
-    }
-    Input.Size--;
-    return *Input.Data++;
-}
-
-static ULONG64 Number(ULONG Bytes)
-{
-    ULONG64 Value = 0;
-
-    for (ULONG Index = 0; Index < Bytes; Index++)
-    {
-        Value = Value << 8 | Byte();
-    }
-    return Value;
-}
 
 static ULONG_PTR Address(void)
 {
@@ -96,44 +64,6 @@ static ULONG_PTR Address(void)
     }
 }
 
-static SIZE_T Length(void)
-{
-    ULONG Way = Byte();
-
-    switch (Way & 7)
-    {
-    case 0:
-        return 0;
-    case 1:
-        return ~(SIZE_T)0 - Number(1);
-    case 2:
-        return PORT_USER_HIGHEST - Number(2);
-    case 3:
-        return (SIZE_T)1 << (Byte() & 63);
-    case 4:
-        return Number(2);
-    default:
-        return (Number(1) % 20) * PAGE_SIZE;
-    }
-}
-
-/* Mostly one of the bits that mean something. */
-static ULONG Flags(const ULONG *Known, ULONG Count)
-{
-    ULONG Way = Byte();
-    ULONG Value = 0;
-
-    if ((Way & 0xf0) == 0xf0)
-    {
-        return (ULONG)Number(4);
-    }
-    for (ULONG Index = 0; Index <= (Way & 3); Index++)
-    {
-        Value |= Known[Byte() % Count];
-    }
-    return Value;
-}
-
 static HANDLE Process(void)
 {
     ULONG Way = Byte();
@@ -152,34 +82,6 @@ static HANDLE Process(void)
     default:
         return NtCurrentProcess();
     }
-}
-
-/* A pointer to Size bytes that hold Value: mostly a good one. Slot keeps the parameters of a call apart. */
-static PVOID Pointer(const VOID *Value, SIZE_T Size, ULONG Slot)
-{
-    ULONG Way = Byte();
-    PVOID Place = Input.Scratch + Slot * 512 + (Way & 7);
-
-    if ((Way & 0xe0) == 0xe0)
-    {
-        return (PVOID)Address();
-    }
-    if ((Way & 0xe0) == 0xc0)
-    {
-        return Input.Scratch + SCRATCH_PAGES * PAGE_SIZE - (Way & 31); /* ends too early */
-    }
-    memcpy(Place, Value, Size);
-    return Place;
-}
-
-static PVOID PointerToNumber(ULONG64 Value, ULONG Slot)
-{
-    return Pointer(&Value, sizeof(Value), Slot);
-}
-
-static PVOID Buffer(void)
-{
-    return (Byte() & 3) == 0 ? (PVOID)Address() : Input.Scratch + PAGE_SIZE;
 }
 
 /* ---- The calls ------------------------------------------------------------------------------------------------------------------------- */
@@ -203,8 +105,6 @@ static const ULONG ProtectionFlags[] = { PAGE_NOACCESS,          PAGE_READONLY, 
                                          PAGE_WRITECOMBINE,      PAGE_TARGETS_INVALID };
 static const ULONG FreeFlags[] = { MEM_RELEASE, MEM_RELEASE, MEM_DECOMMIT, MEM_COALESCE_PLACEHOLDERS,
                                    MEM_PRESERVE_PLACEHOLDER };
-
-#define FLAGS(Table) Flags(Table, RTL_NUMBER_OF(Table))
 
 static void CallAllocate(void)
 {
@@ -685,19 +585,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *Data, size_t Size)
                                           .PagingMaximum = 8,
                                           .Workers = TRUE };
 
-    if (Input.Scratch == NULL)
-    {
-        /* Far from everything, so that behind it there is nothing and stays nothing. */
-        Input.Scratch = mmap((PVOID)0x7e9000000000ull, SCRATCH_PAGES * PAGE_SIZE, PROT_READ | PROT_WRITE,
-                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
-        if (Input.Scratch == MAP_FAILED)
-        {
-            abort();
-        }
-    }
-    memset(Input.Scratch, 0, SCRATCH_PAGES * PAGE_SIZE);
-    Input.Data = Data;
-    Input.Size = Size;
+    BeginInput(Data, Size);
     TestBootMachine(&Machine);
     RunProgram();
     /* The paging files that the program made have all their room back, too: shutting down looks. */

@@ -407,6 +407,7 @@ VOID NtmmShowSessions(NTMM_PRINT *Print, PVOID Context);                   /* !s
 VOID NtmmShowVads(PEPROCESS Process, NTMM_PRINT *Print, PVOID Context);    /* !vad */
 VOID NtmmShowSections(NTMM_PRINT *Print, PVOID Context);                   /* !ca, RAMMap's file summary */
 VOID NtmmShowRegions(PEPROCESS Process, NTMM_PRINT *Print, PVOID Context); /* !address -summary, VMMap */
+VOID NtmmShowHeaps(PEPROCESS Process, NTMM_PRINT *Print, PVOID Context);   /* !heap -s, !heap -stat */
 VOID NtmmShowPte(PEPROCESS Process, const VOID *Address, NTMM_PRINT *Print, PVOID Context); /* !pte ADDRESS */
 VOID NtmmShowPfn(ULONG64 PageFrame, NTMM_PRINT *Print, PVOID Context);                      /* !pfn FRAME */
 

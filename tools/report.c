@@ -298,6 +298,8 @@ VOID ToolPrintViews(PEPROCESS Process, PVOID Address)
     NtmmShowVads(Process, ToolPrintText, stdout);
     printf("\n> !address -summary\n");
     NtmmShowRegions(Process, ToolPrintText, stdout);
+    printf("\n> !heap -s\n");
+    NtmmShowHeaps(Process, ToolPrintText, stdout);
     printf("\n> !ca\n");
     NtmmShowSections(ToolPrintText, stdout);
     for (ULONG Index = 0; Index < 3; Index++)

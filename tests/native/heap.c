@@ -619,6 +619,70 @@ static void threads_and_processes_use_their_heaps_at_once(void **state)
     NativeShutdown();
 }
 
+/* ---- The view ----------------------------------------------------------------------------------------------------------- */
+
+static PVOID Shown[400];
+
+static NTSTATUS ShownMain(PVOID Context)
+{
+    PVOID Heap = RtlCreateHeap(HEAP_GROWABLE | HEAP_CLASS_1, NULL, 0, 0, NULL, NULL);
+    PVOID Fixed = RtlCreateHeap(0, NULL, 0x40000, 0, NULL, NULL);
+
+    CHECK(Heap != NULL && Fixed != NULL && RtlProcessHeap() != NULL);
+    for (ULONG Index = 0; Index < 400; Index++)
+    {
+        Shown[Index] = RtlAllocateHeap(Heap, 0, 1000); /* with its trailer 1,008: bucket 1,024 */
+        CHECK(Shown[Index] != NULL);
+    }
+    for (ULONG Index = 16; Index < 100; Index++) /* the first 16 are of chunks */
+    {
+        CHECK(RtlFreeHeap(Heap, 0, Shown[Index]));
+    }
+    CHECK(RtlAllocateHeap(Heap, 0, 50000) != NULL);
+    *(PVOID *)Context = Heap;
+    return STATUS_SUCCESS;
+}
+
+/* A heap's list that leads into nothing must not take the view with it. */
+static NTSTATUS DamageListMain(PVOID Context)
+{
+    memset(*(PVOID *)Context, 0x41, 8); /* the signature */
+    return STATUS_SUCCESS;
+}
+
+static void the_view_tells_heaps_and_blocks_by_size(void **state)
+{
+    CHAR Line[64];
+    PVOID Heap = NULL;
+    PEPROCESS Process, Empty;
+
+    (void)state;
+    NtmmShowHeaps(NULL, NativePrint, NULL);
+    NativeBoot(16, 1, 0);
+    NtmmShowHeaps(NULL, NativePrint, NULL);
+    assert_non_null(strstr(NativeText, "there is no process"));
+    Process = NativeProcess("shown");
+    Empty = NativeProcess("empty");
+    NtmmShowHeaps(Empty, NativePrint, NULL);
+    assert_non_null(strstr(NativeText, "the process has no heap"));
+    RunIn(Process, ShownMain, &Heap);
+    NativeForgetText();
+    NtmmShowHeaps(Process, NativePrint, NULL);
+    assert_non_null(strstr(NativeText, "HEAPS of shown"));
+    snprintf(Line, sizeof(Line), "%016llx 00001002", (unsigned long long)(ULONG_PTR)Heap);
+    assert_non_null(strstr(NativeText, Line));
+    assert_non_null(strstr(NativeText, "size   1024:      300 busy of"));
+    assert_non_null(strstr(NativeText, "whole pages:        1 blocks, 52 Kb"));
+    assert_non_null(strstr(NativeText, "fixed size, base"));
+    assert_null(strstr(NativeText, "damaged"));
+    RunIn(Process, DamageListMain, &Heap);
+    NtmmShowHeaps(Process, NativePrint, NULL);
+    assert_non_null(strstr(NativeText, "the list is damaged"));
+    NtmmCloseProcess(Process);
+    NtmmCloseProcess(Empty);
+    NativeShutdown();
+}
+
 /* Outside of processes there is no memory for a heap. */
 static void kernel_code_without_a_process_gets_no_heap(void **state)
 {
@@ -641,6 +705,7 @@ int main(void)
         cmocka_unit_test(page_heap_makes_overruns_and_uses_after_free_fault),
         cmocka_unit_test(a_clone_has_the_heaps_and_changes_its_own),
         cmocka_unit_test(threads_and_processes_use_their_heaps_at_once),
+        cmocka_unit_test(the_view_tells_heaps_and_blocks_by_size),
         cmocka_unit_test(kernel_code_without_a_process_gets_no_heap),
     };
 

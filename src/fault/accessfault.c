@@ -177,7 +177,7 @@ static BOOLEAN MiSatisfyFault(PMI_FAULT Fault, MI_FAULT_RESULT Result, PULONG Fr
     case MiFaultNeedRead:
         return MiFinishInPage(Fault);
     case MiFaultNeedCommit:
-        return MiFindTableCommitment(Fault);
+        return MiFindFaultCommitment(Fault);
     case MiFaultGrowStack:
         Fault->Status = MiState.Fault->GrowUserStack == NULL
                             ? STATUS_GUARD_PAGE_VIOLATION
@@ -276,8 +276,8 @@ NTSTATUS MiFaultAddress(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, MI_ACCESS Access,
     Fault.HardFault = FALSE;
     Fault.Single = FALSE;
     Fault.Jumped = FALSE;
-    Fault.CommitAsked = FALSE;
-    Fault.MayRefuse = FALSE;
+    Fault.Service = FALSE;
+    Fault.CommitRounds = 0;
     Fault.Status = STATUS_SUCCESS;
     Fault.IoStatus = STATUS_SUCCESS;
     MiCount(PageFaults);

@@ -11,15 +11,15 @@
 
 typedef enum _MI_FAULT_RESULT
 {
-    MiFaultResolved,   /* run the access again */
-    MiFaultRetry,      /* something changed: walk again */
-    MiFaultNeedFrame,  /* wait for a frame, then walk again */
-    MiFaultNeedBlock,  /* wait for an in-page block, then walk again */
-    MiFaultNeedRead,   /* Fault->InPage (referenced) is in flight: wait for it, then walk again */
-    MiFaultNeedCommit, /* a page-table page cannot be charged: try to raise the limit, then walk again */
-    MiFaultNeedTable,  /* a page-table page is missing at Fault->Level */
-    MiFaultGrowStack,  /* guard page of a user stack: Fault->Vad's stack wants to grow */
-    MiFaultFailed      /* Fault->Status is the exception */
+    MiFaultResolved,  /* run the access again */
+    MiFaultRetry,     /* something changed: walk again */
+    MiFaultNeedFrame, /* wait for a frame, then walk again */
+    MiFaultNeedBlock, /* wait for an in-page block, then walk again */
+    MiFaultNeedRead,  /* Fault->InPage (referenced) is in flight: wait for it, then walk again */
+    MiFaultNeedCommit, /* a page-table page that is not promised cannot be charged: raise the limit, then walk again */
+    MiFaultNeedTable, /* a page-table page is missing at Fault->Level */
+    MiFaultGrowStack, /* guard page of a user stack: Fault->Vad's stack wants to grow */
+    MiFaultFailed     /* Fault->Status is the exception */
 } MI_FAULT_RESULT;
 
 typedef struct _MI_FAULT
@@ -40,15 +40,15 @@ typedef struct _MI_FAULT
     PMMINPAGE_SUPPORT InPage;
     PFN_NUMBER HeldFrame; /* an extra reference on the frame that was read for us, 0 = none */
     BOOLEAN HardFault;
-    BOOLEAN CommitAsked; /* the limit was raised as far as it goes: page tables are charged whatever it is */
-    BOOLEAN MayRefuse;   /* a service that may fail: then they are not; STATUS_COMMITMENT_LIMIT */
-    BOOLEAN CameAlong;   /* the page of a section had come along in a read and is used for the first time */
-    BOOLEAN JustRead;    /* the page was read for this fault */
-    BOOLEAN Jumped;      /* with neighbours, for a reader that does not go in order */
-    BOOLEAN Single;      /* a cluster could not be read: read the page alone */
-    BOOLEAN GoesOn;      /* a file is read in order: read ahead once no table is locked */
-    NTSTATUS Status;     /* MiFaultFailed */
-    NTSTATUS IoStatus;   /* STATUS_IN_PAGE_ERROR */
+    BOOLEAN Service;    /* not a fault: refused with STATUS_COMMITMENT_LIMIT */
+    ULONG CommitRounds; /* how often the limit was raised for it */
+    BOOLEAN CameAlong;  /* the page of a section had come along in a read and is used for the first time */
+    BOOLEAN JustRead;   /* the page was read for this fault */
+    BOOLEAN Jumped;     /* with neighbours, for a reader that does not go in order */
+    BOOLEAN Single;     /* a cluster could not be read: read the page alone */
+    BOOLEAN GoesOn;     /* a file is read in order: read ahead once no table is locked */
+    NTSTATUS Status;    /* MiFaultFailed */
+    NTSTATUS IoStatus;  /* STATUS_IN_PAGE_ERROR */
 } MI_FAULT, *PMI_FAULT;
 
 typedef struct _MI_FAULT_STATE
@@ -116,13 +116,12 @@ VOID MiPrefetchAddress(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, ULONG Pages);
 /*
  * All page-table pages above Va exist and are resident afterwards; *PointerPte is the PTE. Space locked
  * EXCLUSIVELY on entry and exit; may drop it in between when it must wait (then *Dropped = TRUE and the
- * caller looks at its VADs again). STATUS_SUCCESS, STATUS_NO_MEMORY, STATUS_IN_PAGE_ERROR... Commitment of
- * new page tables is charged to the space.
+ * caller looks at its VADs again). STATUS_SUCCESS, STATUS_NO_MEMORY, STATUS_IN_PAGE_ERROR..., and STATUS_COMMITMENT_LIMIT where a new
+ * table is neither promised nor can be charged.
  */
 NTSTATUS MiMakePageTableResident(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PMMPTE *PointerPte, PBOOLEAN Dropped);
-/* The same for a service that may fail: STATUS_COMMITMENT_LIMIT when a new page table cannot be charged. */
-NTSTATUS MiMakePageTableIfCommitAllows(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PMMPTE *PointerPte,
-                                       PBOOLEAN Dropped);
+/* The same for the tables above Va that exist; makes none. */
+NTSTATUS MiBringPageTableIn(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PBOOLEAN Dropped);
 
 /*
  * Deletes whatever one leaf entry stands for (valid, transition, paged out, demand zero, prototype) and makes

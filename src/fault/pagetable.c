@@ -1,63 +1,51 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Page-table pages: made when something below them is first wanted, brought back when they had left memory.
- * Their commitment is charged to the space when they come into being. Paging files grow for it like for any charge. When they cannot, a service is
- * refused; a fault is not, because it was promised when its page was committed, and goes beyond the limit by the table.
+ * Those of committed memory are charged with it (space/tablecharge.c), so a fault in it needs no commitment. Others are charged when they are
+ * made, and paging files grow for them. When these cannot, a service is refused, and a fault, which can only be one on a view of a file or of
+ * SEC_RESERVE, ends in STATUS_IN_PAGE_ERROR.
  */
 #include "fault/resolve.h"
 
-static BOOLEAN MiChargePageTable(PMI_FAULT Fault)
-{
-    BOOLEAN Must = Fault->CommitAsked && !Fault->MayRefuse;
+#define MI_COMMIT_ROUNDS 8u
 
-    /* Limits of processes and jobs are for what they commit; that page tables come with it is not their business. */
-    if (!NT_SUCCESS(MiChargeSpaceCommit(
-            Fault->Space, 1, Must ? MI_COMMIT_MUST_SUCCEED : MI_COMMIT_NO_EXTEND | MI_COMMIT_BEYOND_SPACE)))
-    {
-        return FALSE;
-    }
-    __atomic_fetch_add(&Fault->Space->PageTablePages, 1, __ATOMIC_RELAXED);
-    return TRUE;
-}
-
-static VOID MiReturnPageTableCharge(PMI_ADDRESS_SPACE Space)
+BOOLEAN MiFindFaultCommitment(PMI_FAULT Fault)
 {
-    __atomic_fetch_sub(&Space->PageTablePages, 1, __ATOMIC_RELAXED);
-    MiReturnSpaceCommit(Space, 1);
-}
+    BOOLEAN (*Extend)(SIZE_T) = MiState.Physical->Operations.ExtendCommitLimit;
+    BOOLEAN Grown = Extend != NULL && Fault->CommitRounds < MI_COMMIT_ROUNDS && Extend(1);
 
-/* No locks held. FALSE: the service is refused. */
-BOOLEAN MiFindTableCommitment(PMI_FAULT Fault)
-{
-    if (Fault->CommitAsked && Fault->MayRefuse)
+    /* Once without growth, too: others may have given something back. */
+    if (Grown || Fault->CommitRounds == 0)
     {
-        Fault->Status = STATUS_COMMITMENT_LIMIT;
-        return FALSE;
+        Fault->CommitRounds++;
+        return TRUE;
     }
-    Fault->CommitAsked = TRUE;
-    if (MiState.Physical->Operations.ExtendCommitLimit != NULL)
-    {
-        MiState.Physical->Operations.ExtendCommitLimit(1);
-    }
-    return TRUE;
+    Fault->Status = Fault->Service ? STATUS_COMMITMENT_LIMIT : STATUS_IN_PAGE_ERROR;
+    Fault->IoStatus = STATUS_COMMITMENT_LIMIT;
+    return FALSE;
 }
 
 /* The entry above is zero: a new, empty page. Parent's page locked. */
 static MI_FAULT_RESULT MiMakePageTable(PMI_FAULT Fault)
 {
+    BOOLEAN Promised = Fault->Vad != NULL && Fault->Vad->TablesPromised;
     PFN_NUMBER Frame;
 
-    if (!MiChargePageTable(Fault))
+    if (!Promised && !MiChargePageTable(Fault->Space, Fault->Va, Fault->Level))
     {
         return MiFaultNeedCommit;
     }
     Frame = MiAllocatePage(MI_PAGE_ZEROED);
     if (Frame == 0)
     {
-        MiReturnPageTableCharge(Fault->Space);
+        if (!Promised)
+        {
+            MiReturnPageTables(Fault->Space, Fault->Va, Fault->Level, 1);
+        }
         return MiFaultNeedFrame;
     }
     MiLinkPageTable(Fault->PointerPte, Frame, !Fault->Space->Kernel);
+    __atomic_fetch_add(&Fault->Space->PageTablePages, 1, __ATOMIC_RELAXED);
     MiCount(PageTableFaults);
     return MiFaultRetry;
 }
@@ -133,7 +121,7 @@ static NTSTATUS MiWaitForPageTable(PMI_FAULT Fault, MI_FAULT_RESULT Result)
     }
     if (Result == MiFaultNeedCommit)
     {
-        return MiFindTableCommitment(Fault) ? STATUS_SUCCESS : Fault->Status;
+        return MiFindFaultCommitment(Fault) ? STATUS_SUCCESS : Fault->Status;
     }
     if (Result == MiFaultNeedFrame)
     {
@@ -143,10 +131,10 @@ static NTSTATUS MiWaitForPageTable(PMI_FAULT Fault, MI_FAULT_RESULT Result)
 }
 
 static NTSTATUS MiMakeTable(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PMMPTE *PointerPte, PBOOLEAN Dropped,
-                            BOOLEAN MayRefuse)
+                            BOOLEAN Create)
 {
     MI_FAULT Fault = {
-        .Space = Space, .Va = Va, .Access = MiAccessRead, .Mode = KernelMode, .MayRefuse = MayRefuse
+        .Space = Space, .Va = Va, .Access = MiAccessRead, .Mode = KernelMode, .Service = TRUE
     };
     ULONG FrameWaits = 0;
 
@@ -159,7 +147,7 @@ static NTSTATUS MiMakeTable(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PMMPTE *Point
 
         Fault.HeldFrame = 0;
         Fault.Level = MiWalk(Space->TopLevel, Va, &Fault.PointerPte);
-        if (Fault.Level != 0)
+        if (Fault.Level != 0 && (Create || MiReadPte(Fault.PointerPte).Long != 0))
         {
             Result = MiResolvePageTableFault(&Fault);
         }
@@ -194,11 +182,12 @@ static NTSTATUS MiMakeTable(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PMMPTE *Point
 
 NTSTATUS MiMakePageTableResident(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PMMPTE *PointerPte, PBOOLEAN Dropped)
 {
-    return MiMakeTable(Space, Va, PointerPte, Dropped, FALSE);
+    return MiMakeTable(Space, Va, PointerPte, Dropped, TRUE);
 }
 
-NTSTATUS MiMakePageTableIfCommitAllows(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PMMPTE *PointerPte,
-                                       PBOOLEAN Dropped)
+NTSTATUS MiBringPageTableIn(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PBOOLEAN Dropped)
 {
-    return MiMakeTable(Space, Va, PointerPte, Dropped, TRUE);
+    PMMPTE Entry;
+
+    return MiMakeTable(Space, Va, &Entry, Dropped, FALSE);
 }

@@ -20,8 +20,11 @@ MI_FAULT_RESULT MiResolvePrototypeFault(PMI_FAULT Fault);  /* prototype.c */
  */
 MI_FAULT_RESULT MiResolvePageTableFault(PMI_FAULT Fault);
 
-/* MiFaultNeedCommit: tries to raise the limit. FALSE: a service is refused, Fault->Status. No locks held. pagetable.c */
-BOOLEAN MiFindTableCommitment(PMI_FAULT Fault);
+/*
+ * MiFaultNeedCommit: raises the limit. FALSE: that does not help; Fault->Status is STATUS_COMMITMENT_LIMIT (a service) or STATUS_IN_PAGE_ERROR with
+ * that IoStatus. No locks held. pagetable.c
+ */
+BOOLEAN MiFindFaultCommitment(PMI_FAULT Fault);
 
 /*
  * Waits for Fault->InPage and gives it back. TRUE: walk again; FALSE: Fault->Status is STATUS_IN_PAGE_ERROR.

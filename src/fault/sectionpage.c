@@ -8,17 +8,28 @@
 
 /* ---- Frames of chunks ------------------------------------------------------------------------------------------ */
 
+/* The frame of a chunk of a file or of SEC_RESERVE is charged while it exists; all others have been, with the section. */
+static BOOLEAN MiChargeChunkFrame(PSEGMENT Segment)
+{
+    return MiIsSegmentCommitted(Segment) || MiChargeCommitment(1, MI_COMMIT_NO_EXTEND);
+}
+
 /* Nobody has needed a page of these 2 MiB yet. The page of Chunk->Pte locked. */
 static MI_FAULT_RESULT MiMakeChunkFrame(PMI_PROTOTYPE_CHUNK Chunk)
 {
-    PFN_NUMBER Frame = MiAllocatePage(MI_PAGE_ZEROED);
+    PFN_NUMBER Frame;
     PMMPFN Pfn;
 
+    if (!MiChargeChunkFrame(Chunk->Segment))
+    {
+        return MiFaultNeedCommit;
+    }
+    Frame = MiAllocatePage(MI_PAGE_ZEROED);
     if (Frame == 0)
     {
+        MiReturnChunkCharge(Chunk->Segment);
         return MiFaultNeedFrame;
     }
-    MiChargeCommitment(1, MI_COMMIT_MUST_SUCCEED);
     __atomic_fetch_add(&Chunk->Segment->PrototypePages, 1, __ATOMIC_RELAXED);
     Pfn = MiPfn(Frame);
     MiLockPfn(Pfn);
@@ -89,6 +100,12 @@ MI_FAULT_RESULT MiResolveChunkFault(PMI_FAULT Fault, PMI_PROTOTYPE_CHUNK Chunk)
     return Result;
 }
 
+/* The pool had nothing for a chunk: no frame, or no commitment. */
+static MI_FAULT_RESULT MiNeedForPool(void)
+{
+    return MiAvailablePages() <= MiState.Physical->LowThreshold ? MiFaultNeedFrame : MiFaultNeedCommit;
+}
+
 /* ---- Pages of views ---------------------------------------------------------------------------------------------- */
 
 MI_FAULT_RESULT MiResolveSectionFault(PMI_FAULT Fault)
@@ -102,7 +119,7 @@ MI_FAULT_RESULT MiResolveSectionFault(PMI_FAULT Fault)
     {
         PMI_PROTOTYPE_CHUNK Chunk = MiMakeChunk(Segment, Fault->SegmentPage);
 
-        return Chunk == NULL ? MiFaultNeedFrame : MiResolveChunkFault(Fault, Chunk);
+        return Chunk == NULL ? MiNeedForPool() : MiResolveChunkFault(Fault, Chunk);
     }
     Proto = MiReadPte(Prototype);
     if (Proto.Hard.Valid || MiIsTransition(Proto))
@@ -139,6 +156,8 @@ static NTSTATUS MiWaitForChunk(PMI_FAULT Fault, MI_FAULT_RESULT Result)
         return STATUS_SUCCESS;
     case MiFaultNeedRead:
         return MiFinishInPage(Fault) ? STATUS_SUCCESS : Fault->Status;
+    case MiFaultNeedCommit:
+        return MiFindFaultCommitment(Fault) ? STATUS_SUCCESS : Fault->Status;
     default:
         return STATUS_SUCCESS;
     }
@@ -146,7 +165,7 @@ static NTSTATUS MiWaitForChunk(PMI_FAULT Fault, MI_FAULT_RESULT Result)
 
 NTSTATUS MiPinPrototype(PSEGMENT Segment, ULONG64 Page, PMMPTE *Prototype)
 {
-    MI_FAULT Fault = { .Space = &MiState.Space->System };
+    MI_FAULT Fault = { .Space = &MiState.Space->System, .Service = TRUE };
     NTSTATUS Status = STATUS_SUCCESS;
 
     *Prototype = NULL;
@@ -167,7 +186,7 @@ NTSTATUS MiPinPrototype(PSEGMENT Segment, ULONG64 Page, PMMPTE *Prototype)
         {
             PMI_PROTOTYPE_CHUNK Chunk = MiMakeChunk(Segment, Page);
 
-            Result = Chunk == NULL ? MiFaultNeedFrame : MiResolveChunkFault(&Fault, Chunk);
+            Result = Chunk == NULL ? MiNeedForPool() : MiResolveChunkFault(&Fault, Chunk);
         }
         KiLowerIrqlFromDispatch(OldIrql);
         if (Hold != 0)

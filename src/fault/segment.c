@@ -112,7 +112,7 @@ static BOOLEAN MiDeleteChunk(PMI_PROTOTYPE_CHUNK Chunk, PVOID Context)
         MiAbandonChunk(Chunk);
     }
     __atomic_fetch_sub(&Chunk->Segment->PrototypePages, 1, __ATOMIC_RELAXED);
-    MiReturnCommitment(1);
+    MiReturnChunkCharge(Chunk->Segment);
     return TRUE;
 }
 

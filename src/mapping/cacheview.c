@@ -24,19 +24,8 @@ static NTSTATUS CcpPlaceView(PMMVAD Vad)
                            .AlignPages = CC_VIEW_PAGES,
                            .LowestVpn = Space->LowestVpn,
                            .HighestVpn = Space->LowestVpn + CC_ADDRESSES };
-    ULONG_PTR StartVpn;
-    NTSTATUS Status;
 
-    MiLockSpaceExclusive(Space);
-    Status = MiFindEmptyRange(Space, &Find, &StartVpn);
-    if (NT_SUCCESS(Status))
-    {
-        Vad->StartingVpn = StartVpn;
-        Vad->EndingVpn = StartVpn + CC_VIEW_PAGES - 1;
-        MiLinkVad(Space, Vad);
-    }
-    MiUnlockSpaceExclusive(Space);
-    return Status;
+    return MiPlaceVadBy(Space, Vad, MiChooseEmptyRange, &Find);
 }
 
 /* The view's control area is referenced by the map. */
@@ -73,7 +62,8 @@ static NTSTATUS CcpTryUnmap(ULONG_PTR Base, PMMVAD *Vad)
 
     *Vad = MiLocateVad(CcpSpace(), Base >> PAGE_SHIFT);
     KiRequire(*Vad != NULL && (*Vad)->u.CacheView);
-    Status = MiMakeTablesResident(CcpSpace(), (*Vad)->StartingVpn, (*Vad)->EndingVpn, FALSE, &Dropped);
+    Status = MiMakeTablesResident(CcpSpace(), (*Vad)->StartingVpn, (*Vad)->EndingVpn, MI_EXISTING_TABLES,
+                                  &Dropped);
     if (!NT_SUCCESS(Status) || Dropped)
     {
         return NT_SUCCESS(Status) ? STATUS_RETRY : Status;

@@ -108,7 +108,7 @@ static NTSTATUS MiTrySwap(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, PCONTROL_
     {
         return STATUS_NOT_MAPPED_VIEW;
     }
-    Status = MiMakeTablesResident(Space, Vad->StartingVpn, Vad->EndingVpn, FALSE, &Dropped);
+    Status = MiMakeTablesResident(Space, Vad->StartingVpn, Vad->EndingVpn, MI_EXISTING_TABLES, &Dropped);
     if (!NT_SUCCESS(Status) || Dropped)
     {
         return NT_SUCCESS(Status) ? STATUS_RETRY : Status;

@@ -184,9 +184,9 @@ static VOID MiReferenceForView(const MI_VIEW *View, ULONG Protection)
                            MiIsWritableView(Protection));
 }
 
-/* The placeholder that fills exactly these addresses becomes the view. Space locked. */
+/* The placeholder that fills exactly these addresses becomes the view. Space locked. STATUS_RETRY: MiRaiseTableBudget, then again. */
 static NTSTATUS MiTryReplaceByView(PMI_ADDRESS_SPACE Space, const MI_VIEW *View, SIZE_T Pages,
-                                   ULONG Protection, SIZE_T Charge)
+                                   ULONG Protection, SIZE_T Charge, PMI_TABLE_BUDGET Tables)
 {
     ULONG_PTR StartVpn = MiVpnOf(View->Base);
     PMMVAD Vad;
@@ -200,6 +200,14 @@ static NTSTATUS MiTryReplaceByView(PMI_ADDRESS_SPACE Space, const MI_VIEW *View,
     {
         return STATUS_CONFLICTING_ADDRESSES;
     }
+    if (MiIsSegmentCommitted(View->Section->ControlArea->Segment))
+    {
+        Status = MiPromiseVadTables(Space, Vad, Tables);
+        if (!NT_SUCCESS(Status))
+        {
+            return Status;
+        }
+    }
     Vad->u.Placeholder = 0;
     Vad->u.WasPlaceholder = 1;
     Vad->u.PrivateMemory = 0;
@@ -210,12 +218,22 @@ static NTSTATUS MiTryReplaceByView(PMI_ADDRESS_SPACE Space, const MI_VIEW *View,
 static NTSTATUS MiReplaceByView(PMI_ADDRESS_SPACE Space, const MI_VIEW *View, SIZE_T Pages, ULONG Protection,
                                 SIZE_T Charge)
 {
-    NTSTATUS Status;
+    MI_TABLE_BUDGET Tables = { .Charged = 0 };
+    NTSTATUS Status = STATUS_RETRY;
 
     MiReferenceForView(View, Protection);
-    MiLockSpaceExclusive(Space);
-    Status = MiTryReplaceByView(Space, View, Pages, Protection, Charge);
-    MiUnlockSpaceExclusive(Space);
+    for (ULONG Round = 0; Round < MI_MAXIMUM_RESTARTS && Status == STATUS_RETRY; Round++)
+    {
+        NTSTATUS Raised;
+
+        MiLockSpaceExclusive(Space);
+        Status = MiTryReplaceByView(Space, View, Pages, Protection, Charge, &Tables);
+        MiUnlockSpaceExclusive(Space);
+        Raised = MiRaiseTableBudget(Space, &Tables);
+        Status = NT_SUCCESS(Raised) ? Status : Raised;
+    }
+    MiReturnTableBudget(Space, &Tables);
+    Status = Status == STATUS_RETRY ? STATUS_NO_MEMORY : Status;
     if (!NT_SUCCESS(Status))
     {
         MiDereferenceControlArea(View->Section->ControlArea, MiViewReference, View->Mode == UserMode,

@@ -32,28 +32,17 @@ static NTSTATUS MiCheckSystemView(const SECTION *Section, ULONG64 Offset, PSIZE_
 }
 
 /* Addresses for the view; the VAD is linked. */
-static NTSTATUS MiPlaceSystemView(PMI_ADDRESS_SPACE Space, PMMVAD Vad, SIZE_T Pages)
+static NTSTATUS MiPlaceSystemView(PMI_ADDRESS_SPACE Space, PMMVAD Vad)
 {
     const MM_SESSION_SPACE *Session = MiSessionOfSpace(Space);
     MI_FIND_RANGE Find = {
-        .Pages = Pages,
+        .Pages = MiVadPages(Vad),
         .AlignPages = MI_ALLOCATION_GRANULARITY >> PAGE_SHIFT,
         .LowestVpn = Space->LowestVpn,
         .HighestVpn = (Session != NULL ? MiSessionPoolStartVpn(Session) : MiPagedPoolStartVpn()) - 1
     };
-    ULONG_PTR StartVpn;
-    NTSTATUS Status;
 
-    MiLockSpaceExclusive(Space);
-    Status = MiFindEmptyRange(Space, &Find, &StartVpn);
-    if (NT_SUCCESS(Status))
-    {
-        Vad->StartingVpn = StartVpn;
-        Vad->EndingVpn = StartVpn + Pages - 1;
-        MiLinkVad(Space, Vad);
-    }
-    MiUnlockSpaceExclusive(Space);
-    return Status;
+    return MiPlaceVadBy(Space, Vad, MiChooseEmptyRange, &Find);
 }
 
 /* What the VAD of the view says; it takes a reference of the control area. */
@@ -106,7 +95,7 @@ static NTSTATUS MiMapSystemView(PMI_ADDRESS_SPACE Space, PSECTION Section, PVOID
         return STATUS_INSUFFICIENT_RESOURCES;
     }
     MiMakeSystemVad(Vad, Section, Start, Charge);
-    Status = MiPlaceSystemView(Space, Vad, BYTES_TO_PAGES(Size));
+    Status = MiPlaceSystemView(Space, Vad);
     if (!NT_SUCCESS(Status))
     {
         MiDestroyVad(Vad);

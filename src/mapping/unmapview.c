@@ -15,11 +15,15 @@ typedef struct _MI_UNMAP
     SIZE_T Returned;
 } MI_UNMAP;
 
-static VOID MiBecomePlaceholder(PMMVAD Vad, MI_UNMAP *Unmap)
+static VOID MiBecomePlaceholder(PMI_ADDRESS_SPACE Space, PMMVAD Vad, MI_UNMAP *Unmap)
 {
     Unmap->ControlArea = Vad->ControlArea;
     Unmap->User = Vad->u.UserView;
     Unmap->Writable = Vad->u.WritableView;
+    if (Vad->TablesPromised)
+    {
+        MiSetTablesPromised(Space, Vad, FALSE);
+    }
     Vad->ControlArea = NULL;
     Vad->FirstPage = 0;
     Vad->u = (MMVAD_FLAGS){
@@ -52,7 +56,7 @@ static NTSTATUS MiTryUnmap(PMI_ADDRESS_SPACE Space, ULONG_PTR Vpn, ULONG Flags, 
     {
         return STATUS_INVALID_PAGE_PROTECTION;
     }
-    Status = MiMakeTablesResident(Space, Vad->StartingVpn, Vad->EndingVpn, FALSE, &Dropped);
+    Status = MiMakeTablesResident(Space, Vad->StartingVpn, Vad->EndingVpn, MI_EXISTING_TABLES, &Dropped);
     if (!NT_SUCCESS(Status) || Dropped)
     {
         return NT_SUCCESS(Status) ? STATUS_RETRY : Status;
@@ -61,7 +65,7 @@ static NTSTATUS MiTryUnmap(PMI_ADDRESS_SPACE Space, ULONG_PTR Vpn, ULONG Flags, 
     Unmap->Returned = Vad->CommitCharge;
     if ((Flags & MEM_PRESERVE_PLACEHOLDER) != 0)
     {
-        MiBecomePlaceholder(Vad, Unmap);
+        MiBecomePlaceholder(Space, Vad, Unmap);
         return STATUS_SUCCESS;
     }
     MiUnlinkVad(Space, Vad);

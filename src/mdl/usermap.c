@@ -94,7 +94,7 @@ static NTSTATUS MiMakeMappingTables(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn,
     for (ULONG Round = 0; Round < MI_MAXIMUM_RESTARTS; Round++)
     {
         BOOLEAN Dropped;
-        NTSTATUS Status = MiMakeTablesResident(Space, StartVpn, EndVpn, TRUE, &Dropped);
+        NTSTATUS Status = MiMakeTablesResident(Space, StartVpn, EndVpn, MI_CREATE_TABLES, &Dropped);
 
         if (Space->Deleting)
         {

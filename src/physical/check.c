@@ -111,12 +111,31 @@ static VOID MiCheckFrames(void)
     }
 }
 
+/* Memory that goes takes the limit down a moment before its own charge is returned: what is wrong stays wrong. */
+static BOOLEAN MiIsCommitmentSound(void)
+{
+    BOOLEAN Sound = FALSE;
+
+    for (ULONG Look = 0; Look < 1000 && !Sound; Look++)
+    {
+        SIZE_T Limit = __atomic_load_n(&MiState.Physical->CommitLimit, __ATOMIC_ACQUIRE);
+
+        Sound = __atomic_load_n(&MiState.Physical->CommittedPages, __ATOMIC_RELAXED) <= Limit;
+    }
+    return Sound;
+}
+
 VOID MiCheckPhysical(ULONG Level)
 {
     MI_PHYSICAL_STATE *Physical = MiState.Physical;
 
-    if (MiAvailablePages() > Physical->NumberOfPages ||
-        Physical->CommittedPages > Physical->CommitMaximum + 0x10000)
+    if (!MiIsCommitmentSound())
+    {
+        KiBugCheckMessage(MEMORY_MANAGEMENT, 0x3454, Physical->CommittedPages, Physical->CommitLimit,
+                          Physical->PeakCommitment, "%llu pages are committed, and the limit is %llu",
+                          (ULONG64)Physical->CommittedPages, (ULONG64)Physical->CommitLimit);
+    }
+    if (MiAvailablePages() > Physical->NumberOfPages)
     {
         KiBugCheckMessage(PFN_LIST_CORRUPT, 0x7, MiAvailablePages(), Physical->NumberOfPages,
                           Physical->CommittedPages, "available %llu of %llu pages, committed %llu",

@@ -1,20 +1,43 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Commitment: a promise that every committed page finds room in RAM or a paging file. It is charged when memory is committed
- * and only there can it fail; a fault never does. All counts are pages.
+ * and only there can it fail; a fault in committed memory needs none. All counts are pages.
+ *
+ * CommittedPages never passes CommitLimit: there is no charge that must succeed. Who may wait makes paging files grow up to CommitMaximum. Who may
+ * not (pool, system PTEs, services with a space locked) finds room because files grow ahead: when less than CommitHeadroom is left, the
+ * balance set manager is woken, which makes them grow.
  */
 #include "physical/physical.h"
 
-static BOOLEAN MiTryCharge(SIZE_T Pages, BOOLEAN Force)
+#define MI_GROWTH_RETRY                                                                                      \
+    1000000000ull /* ns: after files could not grow ahead, they are left alone for so long */
+
+/* Pages that may still be charged without a file growing. */
+static SIZE_T MiCommitRoom(void)
+{
+    SIZE_T Limit = __atomic_load_n(&MiState.Physical->CommitLimit, __ATOMIC_RELAXED);
+    SIZE_T Charged = __atomic_load_n(&MiState.Physical->CommittedPages, __ATOMIC_RELAXED);
+
+    return Charged < Limit ? Limit - Charged : 0;
+}
+
+static BOOLEAN MiMayLimitGrow(void)
+{
+    return __atomic_load_n(&MiState.Physical->CommitLimit, __ATOMIC_RELAXED) <
+           __atomic_load_n(&MiState.Physical->CommitMaximum, __ATOMIC_RELAXED);
+}
+
+static BOOLEAN MiTryCharge(SIZE_T Pages)
 {
     MI_PHYSICAL_STATE *Physical = MiState.Physical;
     SIZE_T Charged = __atomic_load_n(&Physical->CommittedPages, __ATOMIC_RELAXED);
+    SIZE_T Limit;
     SIZE_T Peak;
 
     do
     {
-        SIZE_T Limit = __atomic_load_n(&Physical->CommitLimit, __ATOMIC_RELAXED);
-        if (!Force && (Charged > Limit || Pages > Limit - Charged))
+        Limit = __atomic_load_n(&Physical->CommitLimit, __ATOMIC_RELAXED);
+        if (Charged > Limit || Pages > Limit - Charged)
         {
             return FALSE;
         }
@@ -29,6 +52,19 @@ static BOOLEAN MiTryCharge(SIZE_T Pages, BOOLEAN Force)
     return TRUE;
 }
 
+/* Little is left: files are to grow before somebody needs it who cannot wait. */
+static VOID MiNoteCommitRoom(void)
+{
+    MI_PHYSICAL_STATE *Physical = MiState.Physical;
+
+    if (__builtin_expect(MiCommitRoom() < Physical->CommitHeadroom, 0) && MiMayLimitGrow() &&
+        Physical->Operations.CommitLow != NULL &&
+        KiQueryTime() >= __atomic_load_n(&Physical->NextGrowth, __ATOMIC_RELAXED))
+    {
+        Physical->Operations.CommitLow();
+    }
+}
+
 BOOLEAN MiChargeCommitment(SIZE_T Pages, ULONG Flags)
 {
     MI_PHYSICAL_STATE *Physical = MiState.Physical;
@@ -37,37 +73,44 @@ BOOLEAN MiChargeCommitment(SIZE_T Pages, ULONG Flags)
     {
         return TRUE;
     }
-    if ((Flags & MI_COMMIT_MUST_SUCCEED) != 0)
-    {
-        return MiTryCharge(Pages, TRUE);
-    }
     if (KiInject(KiInjectCommit))
     {
         MiCount(CommitFailures);
         return FALSE;
     }
-    for (;;)
+    while (!MiTryCharge(Pages))
     {
-        SIZE_T Charged;
+        SIZE_T Charged = __atomic_load_n(&Physical->CommittedPages, __ATOMIC_RELAXED);
 
-        if (MiTryCharge(Pages, FALSE))
+        if ((Flags & MI_COMMIT_NO_EXTEND) != 0 || Physical->Operations.ExtendCommitLimit == NULL ||
+            Charged > Physical->CommitMaximum || Pages > Physical->CommitMaximum - Charged ||
+            !Physical->Operations.ExtendCommitLimit(Pages))
         {
-            return TRUE;
-        }
-        Charged = __atomic_load_n(&Physical->CommittedPages, __ATOMIC_RELAXED);
-        if ((Flags & MI_COMMIT_GROW_LATER) != 0 && Charged <= Physical->CommitMaximum &&
-            Pages <= Physical->CommitMaximum - Charged)
-        {
-            /* The kernel's own few pages: the next charge that may wait makes the files grow for these as well. */
-            return MiTryCharge(Pages, TRUE);
-        }
-        if ((Flags & (MI_COMMIT_NO_EXTEND | MI_COMMIT_GROW_LATER)) != 0 ||
-            Physical->Operations.ExtendCommitLimit == NULL || Charged > Physical->CommitMaximum ||
-            Pages > Physical->CommitMaximum - Charged || !Physical->Operations.ExtendCommitLimit(Pages))
-        {
+            MiNoteCommitRoom();
             MiCount(CommitFailures);
             return FALSE;
         }
+    }
+    MiNoteCommitRoom();
+    return TRUE;
+}
+
+BOOLEAN MiMakeCommitRoom(SIZE_T Pages)
+{
+    BOOLEAN (*Extend)(SIZE_T) = MiState.Physical->Operations.ExtendCommitLimit;
+    SIZE_T Room = MiCommitRoom();
+
+    return Room < Pages && MiMayLimitGrow() && Extend != NULL && Extend(Pages - Room);
+}
+
+VOID MiKeepCommitHeadroom(void)
+{
+    MI_PHYSICAL_STATE *Physical = MiState.Physical;
+
+    if (MiCommitRoom() < Physical->CommitHeadroom && MiMayLimitGrow() &&
+        !MiMakeCommitRoom(Physical->CommitHeadroom))
+    {
+        __atomic_store_n(&Physical->NextGrowth, KiQueryTime() + MI_GROWTH_RETRY, __ATOMIC_RELAXED);
     }
 }
 

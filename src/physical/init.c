@@ -2,6 +2,8 @@
 /* Birth and death of the room: memory runs, PFN database, thresholds, the zero-page thread. */
 #include "physical/physical.h"
 
+#define MI_COMMIT_HEADROOM 512u /* pages: 2 MiB of pool, or a gigabyte of system PTEs */
+
 static SIZE_T MiDatabaseBytes(PFN_NUMBER Frames)
 {
     return (Frames * sizeof(MMPFN) + PAGE_SIZE - 1) & ~(SIZE_T)(PAGE_SIZE - 1);
@@ -145,6 +147,8 @@ NTSTATUS MiInitializePhysical(void)
     KeInitializeEvent(&Physical->AvailableEvent, NotificationEvent, FALSE);
     Physical->CommitLimit = Physical->NumberOfPages - Physical->MinimumReserve;
     Physical->CommitMaximum = Physical->CommitLimit;
+    Physical->CommitHeadroom =
+        Physical->NumberOfPages / 32 < MI_COMMIT_HEADROOM ? Physical->NumberOfPages / 32 : MI_COMMIT_HEADROOM;
     Physical->ResidentAvailable = (LONG64)(Physical->NumberOfPages - Physical->LowThreshold);
     return STATUS_SUCCESS;
 }

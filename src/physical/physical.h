@@ -149,6 +149,8 @@ typedef struct _MI_PHYSICAL_OPERATIONS
     VOID (*ModifiedHigh)(void);                 /* a modified list grew over its threshold */
     VOID (*AvailabilityChanged)(void);          /* the low/high memory notification state may have changed */
     BOOLEAN (*ExtendCommitLimit)(SIZE_T Pages); /* grow paging files; may wait; IRQL < DISPATCH */
+    VOID(*CommitLow)
+    (void); /* less than CommitHeadroom can be charged: MiKeepCommitHeadroom is to be called */
 } MI_PHYSICAL_OPERATIONS;
 
 /* Counters of this room, per processor (see physical/counters.h for the names). */
@@ -189,6 +191,8 @@ typedef struct _MI_PHYSICAL_STATE
     volatile SIZE_T CommitMaximum; /* with all paging files at their maximum */
     volatile SIZE_T CommittedPages;
     volatile SIZE_T PeakCommitment;
+    SIZE_T CommitHeadroom;             /* fixed: files grow ahead when less is left */
+    volatile ULONG64 NextGrowth;       /* when that is tried again after a failure (KiQueryTime) */
     volatile LONG64 ResidentAvailable; /* pages that may still become nonpageable */
 
     KI_WORKER ZeroWorker;
@@ -544,16 +548,18 @@ BOOLEAN MiWantsPreparing(const MI_MEMORY_RUN *Run);
 
 /* ---- Commitment (commit.c), pages ----------------------------------------------------------------------------- */
 
-#define MI_COMMIT_NO_EXTEND    0x1u /* IRQL or locks forbid waiting for a paging file to grow */
-#define MI_COMMIT_MUST_SUCCEED 0x2u /* only for what was promised before */
-#define MI_COMMIT_GROW_LATER                                                                                 \
-    0x4u /* like NO_EXTEND, but may pass the limit as far as paging files can still grow */
-
+#define MI_COMMIT_NO_EXTEND 0x1u /* IRQL or locks forbid waiting for a paging file to grow */
 #define MI_COMMIT_BEYOND_SPACE                                                                               \
-    0x8u /* MiChargeSpaceCommit: limits of processes and jobs do not count, the machine's does */
+    0x2u /* MiChargeSpaceCommit: limits of processes and jobs do not count, the machine's does */
 
 /* FALSE (nothing charged): the limit, after growing paging files as far as they go. */
 BOOLEAN MiChargeCommitment(SIZE_T Pages, ULONG Flags);
+/*
+ * Somebody who could not wait was refused: makes files grow until Pages can be charged. TRUE: they did, try again. IRQL < DISPATCH_LEVEL, no lock at
+ * or behind KiLockPagingFileList.
+ */
+BOOLEAN MiMakeCommitRoom(SIZE_T Pages);
+VOID MiKeepCommitHeadroom(void); /* a step of the balance set manager */
 VOID MiReturnCommitment(SIZE_T Pages);
 VOID MiAdjustCommitLimit(LONG64 LimitDelta, LONG64 MaximumDelta);
 

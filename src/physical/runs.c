@@ -366,13 +366,14 @@ NTSTATUS MiRemoveMemoryRun(PFN_NUMBER BasePage, PFN_NUMBER PageCount)
         return STATUS_INSUFFICIENT_RESOURCES;
     }
     Cut = MiCutRuns(BasePage, PageCount);
-    MiReturnCommitment(Good);
     if (!Cut)
     {
+        MiReturnCommitment(Good);
         MiReturnResidentAvailable(Good);
         return STATUS_INSUFFICIENT_RESOURCES;
     }
-    MiAdjustCommitLimit(-(LONG64)Good, -(LONG64)Good);
+    MiAdjustCommitLimit(-(LONG64)Good, -(LONG64)Good); /* first: nobody else is to be charged what goes */
+    MiReturnCommitment(Good);
     __atomic_fetch_sub(&Physical->NumberOfPages, PageCount, __ATOMIC_RELAXED);
     for (PFN_NUMBER Frame = BasePage; Frame < BasePage + PageCount; Frame++)
     {

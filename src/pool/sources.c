@@ -13,8 +13,10 @@ BOOLEAN ExpChargePages(PEX_POOL_SOURCE Source, SIZE_T Pages)
 {
     SIZE_T InUse = __atomic_add_fetch(&Source->PagesInUse, Pages, __ATOMIC_RELAXED);
     SIZE_T Peak = __atomic_load_n(&Source->PeakPages, __ATOMIC_RELAXED);
+    /* Paging files grow for the pool as for anybody; above APC_LEVEL nobody can wait for it, and they have grown ahead. */
+    ULONG Flags = KeGetCurrentIrql() > APC_LEVEL ? MI_COMMIT_NO_EXTEND : 0;
 
-    if (InUse <= Source->PageLimit && MiChargeCommitment(Pages, MI_COMMIT_GROW_LATER))
+    if (InUse <= Source->PageLimit && MiChargeCommitment(Pages, Flags))
     {
         if (MiChargeResidentAvailable(Pages))
         {

@@ -154,7 +154,7 @@ static VOID MiDeleteControlArea(PCONTROL_AREA ControlArea)
         MiFreeChunks(Segment);
     }
     KiRequire(Segment->PrototypePages == 0);
-    MiReturnCommitment(Segment->NumberOfCommittedPages);
+    MiReturnCommitment(Segment->NumberOfCommittedPages + Segment->ChunksPromised);
     OldIrql = KiAcquireSpinLock(&State->Lock);
     if (ControlArea->Anchor != NULL && *ControlArea->Anchor == ControlArea)
     {

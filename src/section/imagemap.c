@@ -368,6 +368,7 @@ static NTSTATUS MiMakeImageControlArea(PFILE_OBJECT FileObject, PMI_IMAGE Image,
                                        PCONTROL_AREA *ControlAreaOut)
 {
     PCONTROL_AREA ControlArea = MiAllocateControlArea(MiBackingImage, Image->Description.SizeOfImage, Anchor);
+    NTSTATUS Status;
 
     if (ControlArea == NULL)
     {
@@ -382,10 +383,12 @@ static NTSTATUS MiMakeImageControlArea(PFILE_OBJECT FileObject, PMI_IMAGE Image,
         MiAbandonControlArea(ControlArea);
         return STATUS_INSUFFICIENT_RESOURCES;
     }
-    if (!MiChargeSharedPages(ControlArea))
+    Status =
+        MiChargeSharedPages(ControlArea) ? MiPromiseChunks(ControlArea->Segment) : STATUS_COMMITMENT_LIMIT;
+    if (!NT_SUCCESS(Status))
     {
         MiAbandonControlArea(ControlArea);
-        return STATUS_COMMITMENT_LIMIT;
+        return Status;
     }
     *ControlAreaOut = ControlArea;
     return STATUS_SUCCESS;

@@ -326,6 +326,19 @@ static BOOLEAN MiMakeChunks(PSEGMENT Segment, ULONG64 Page, ULONG64 Count)
     return TRUE;
 }
 
+NTSTATUS MiPromiseChunks(PSEGMENT Segment)
+{
+    ULONG64 Chunks = (Segment->TotalNumberOfPtes + MI_CHUNK_PAGES - 1) / MI_CHUNK_PAGES;
+
+    if (!MiChargeCommitment(Chunks, 0))
+    {
+        return STATUS_COMMITMENT_LIMIT;
+    }
+    Segment->ChunksPromised = Chunks;
+    return MiMakeChunks(Segment, 0, Segment->TotalNumberOfPtes) ? STATUS_SUCCESS
+                                                                : STATUS_INSUFFICIENT_RESOURCES;
+}
+
 static VOID MiSetCommitted(PSEGMENT Segment, ULONG64 Page, ULONG64 Count)
 {
     PMI_PROTOTYPE_CHUNK Chunk = NULL;

@@ -107,6 +107,16 @@ NTSTATUS MiCreatePagingFileMap(ULONG64 Size, ULONG Protection, ULONG Attributes,
     New->Segment->NumberOfCommittedPages = Charge;
     New->Segment->SegmentProtection = Protection & MM_PROTECTION_ACCESS_MASK;
     New->Segment->Reserve = New->u.Reserve;
+    if (!New->u.Reserve)
+    {
+        NTSTATUS Status = MiPromiseChunks(New->Segment);
+
+        if (!NT_SUCCESS(Status))
+        {
+            MiDereferenceControlArea(New, MiSectionReference, FALSE, FALSE);
+            return Status;
+        }
+    }
     *ControlArea = New;
     return STATUS_SUCCESS;
 }

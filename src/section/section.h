@@ -49,9 +49,10 @@ typedef struct _SEGMENT
     volatile ULONG64 TotalNumberOfPtes;     /* [G] to change; grows, shrinks with the file */
     volatile ULONG64 SizeOfSegment;         /* [G] to change; bytes, not rounded */
     volatile SIZE_T NumberOfCommittedPages; /* [C] charged for pages of the paging file */
-    volatile SIZE_T PrototypePages;         /* [C] frames of chunks that exist, charged */
-    ULONG SegmentProtection;                /* fixed: MM_* of pages of the paging file */
-    BOOLEAN Reserve;                        /* fixed: SEC_RESERVE, pages are committed one by one */
+    volatile SIZE_T PrototypePages; /* [C] frames of chunks that exist; charged, unless ChunksPromised */
+    SIZE_T ChunksPromised;          /* fixed: all chunks, made and charged when the section was; 0: not */
+    ULONG SegmentProtection;        /* fixed: MM_* of pages of the paging file */
+    BOOLEAN Reserve;                /* fixed: SEC_RESERVE, pages are committed one by one */
     EX_PUSH_LOCK Lock;
     volatile ULONG_PTR Root; /* [C] node or chunk, + depth in the low three bits; 0: none */
     PVOID ImageInformation;  /* images: SECTION_IMAGE_INFORMATION and more; owned by image.c */
@@ -198,6 +199,25 @@ VOID MiForEachChunk(PSEGMENT Segment, BOOLEAN (*Routine)(PMI_PROTOTYPE_CHUNK Chu
                     PVOID Context);
 /* Frees nodes and chunks; their frames are gone. */
 VOID MiFreeChunks(PSEGMENT Segment);
+
+/*
+ * Its pages are committed, all of them: nothing that a fault needs for them may be refused. Files and SEC_RESERVE promise nothing: of their chunks those are
+ * charged whose frames exist.
+ */
+static FORCEINLINE BOOLEAN MiIsSegmentCommitted(const SEGMENT *Segment)
+{
+    return Segment->ChunksPromised != 0;
+}
+/* The frame of a chunk is gone. */
+static FORCEINLINE VOID MiReturnChunkCharge(const SEGMENT *Segment)
+{
+    if (!MiIsSegmentCommitted(Segment))
+    {
+        MiReturnCommitment(1);
+    }
+}
+/* Makes that so, for as many pages as it has now. STATUS_COMMITMENT_LIMIT, STATUS_INSUFFICIENT_RESOURCES. PASSIVE_LEVEL, nobody else knows the segment. */
+NTSTATUS MiPromiseChunks(PSEGMENT Segment);
 
 /* Where Pages pages from FirstPage on end, as far as the segment has them: not behind FirstPage if it has none of them. */
 static FORCEINLINE ULONG64 MiSegmentPagesEnd(const SEGMENT *Segment, ULONG64 FirstPage, ULONG64 Pages)

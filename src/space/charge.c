@@ -68,7 +68,7 @@ NTSTATUS MiChargeSpaceCommit(PMI_ADDRESS_SPACE Space, SIZE_T Pages, ULONG Flags)
     {
         return STATUS_SUCCESS;
     }
-    if (!MiTryChargeSpace(Space, Pages, (Flags & (MI_COMMIT_MUST_SUCCEED | MI_COMMIT_BEYOND_SPACE)) != 0))
+    if (!MiTryChargeSpace(Space, Pages, (Flags & MI_COMMIT_BEYOND_SPACE) != 0))
     {
         return STATUS_COMMITMENT_LIMIT;
     }

@@ -34,7 +34,7 @@ static VOID MiCheckSums(PMI_ADDRESS_SPACE Space)
 {
     SIZE_T Count = 0;
     SIZE_T Bytes = 0;
-    SIZE_T Charge = Space->PageTablePages;
+    SIZE_T Charge = Space->CommittedPageTables;
 
     for (PMMVAD Vad = MiFirstVad(Space); Vad != NULL; Vad = MiNextVad(Vad))
     {
@@ -58,7 +58,7 @@ static VOID MiCheckSums(PMI_ADDRESS_SPACE Space)
     {
         KiBugCheckMessage(MEMORY_MANAGEMENT, 0x3452, (ULONG_PTR)Space, Charge, MiSpaceCommitCharge(Space),
                           "VADs and %llu page tables are charged %llu pages, the space %llu",
-                          (ULONG64)Space->PageTablePages, (ULONG64)Charge,
+                          (ULONG64)Space->CommittedPageTables, (ULONG64)Charge,
                           (ULONG64)MiSpaceCommitCharge(Space));
     }
 }
@@ -78,5 +78,6 @@ VOID MiCheckSpace(PMI_ADDRESS_SPACE Space, ULONG Level)
     {
         MiCheckTree(Space);
         MiCheckSums(Space);
+        MiCheckTableCharge(Space);
     }
 }

@@ -110,7 +110,7 @@ static VOID PspDeleteUserHalf(PEPROCESS Process)
     }
     PspAwaitCharges(Space);
     if (Space->VadCount != 0 || MiSpaceCommitCharge(Space) != 1 ||
-        __atomic_load_n(&Space->PageTablePages, __ATOMIC_ACQUIRE) != 1)
+        __atomic_load_n(&Space->PageTablePages, __ATOMIC_ACQUIRE) != 1 || Space->CommittedPageTables != 1)
     {
         KiBugCheckMessage(
             MEMORY_MANAGEMENT, 0x5003, (ULONG_PTR)Process, Space->VadCount, MiSpaceCommitCharge(Space),
@@ -166,6 +166,7 @@ static VOID PspDeleteTopLevel(PMI_ADDRESS_SPACE Space)
     MiDeleteTopLevel(Space->TopLevel);
     Space->TopLevel = 0;
     Space->PageTablePages--;
+    Space->CommittedPageTables--;
     MiReturnSpaceCommit(Space, 1);
     MiReturnResidentAvailable(1);
 }
@@ -270,6 +271,7 @@ static NTSTATUS PspCreateTopLevel(PMI_ADDRESS_SPACE Space, PMM_SESSION_SPACE Ses
     }
     Space->TopLevel = TopLevel;
     Space->PageTablePages = 1;
+    Space->CommittedPageTables = 1;
     return STATUS_SUCCESS;
 }
 

@@ -187,6 +187,7 @@ static NTSTATUS MiCreateSessionTopLevel(PMI_ADDRESS_SPACE Space)
     }
     Space->TopLevel = TopLevel;
     Space->PageTablePages = MI_SESSION_TABLES;
+    Space->CommittedPageTables = MI_SESSION_TABLES;
     return STATUS_SUCCESS;
 }
 
@@ -338,7 +339,7 @@ static VOID MiDeleteSessionTopLevel(PMM_SESSION_SPACE Session)
         MiReturnResidentAvailable(Space->Vm.MinimumWorkingSetSize);
     }
     if (Space->VadCount != 0 || MiSpaceCommitCharge(Space) != MI_SESSION_TABLES ||
-        Space->PageTablePages != MI_SESSION_TABLES)
+        Space->PageTablePages != MI_SESSION_TABLES || Space->CommittedPageTables != MI_SESSION_TABLES)
     {
         KiBugCheckMessage(
             MEMORY_MANAGEMENT, 0x5003, (ULONG_PTR)Session, Space->VadCount, MiSpaceCommitCharge(Space),

@@ -81,7 +81,9 @@ typedef struct _MMVAD
     MMVAD_FLAGS u;          /* [X] */
     USHORT ReadAheadWindow; /* pages; hint, racy */
     USHORT ReadMisses;      /* reads with neighbours, less those that were used; hint, racy */
-    SIZE_T CommitCharge;    /* [X] pages */
+    BOOLEAN TablesPromised; /* [X] all page tables above its pages are charged (tablecharge.c) */
+    BOOLEAN SubtreePromised; /* augmentation: that is so for some VAD below this node, or for itself */
+    SIZE_T CommitCharge;     /* [X] pages */
     ULONG_PTR ReadAheadNext; /* vpn at which a sequential reader would fault next; hint, racy */
     union
     {
@@ -148,9 +150,11 @@ typedef struct _MI_ADDRESS_SPACE
     volatile SIZE_T CommitCharge;
     volatile SIZE_T CommitChargePeak; /* [C] */
     SIZE_T CommitChargeLimit;         /* 0 = none */
-    volatile SIZE_T PageTablePages;   /* [C] */
-    volatile SIZE_T WriteWatchCount;  /* [X] VADs of type VadWriteWatch; read by faults */
-    volatile BOOLEAN VadNodes;        /* [X] the same of NUMA nodes */
+    volatile SIZE_T PageTablePages;   /* [C] that exist, the top level included */
+    /* [C] that are charged: they exist, or are promised to a VAD, or both. [X] but for the top level */
+    volatile SIZE_T CommittedPageTables;
+    volatile SIZE_T WriteWatchCount; /* [X] VADs of type VadWriteWatch; read by faults */
+    volatile BOOLEAN VadNodes;       /* [X] the same of NUMA nodes */
     volatile BOOLEAN VadPriorities; /* [X] some VAD has, or had, a page priority of its own; read by faults */
     SIZE_T VirtualSize;             /* [X] bytes reserved */
     SIZE_T PeakVirtualSize;         /* [X] */
@@ -290,7 +294,7 @@ PMMVAD MiPreviousVad(PMMVAD Vad);
 PMMVAD MiAllocateVad(ULONG_PTR StartVpn, ULONG_PTR EndVpn);
 VOID MiFreeVad(PMMVAD Vad);
 VOID MiInsertVad(PMI_ADDRESS_SPACE Space, PMMVAD Vad); /* the range is free; adds to VirtualSize */
-VOID MiRemoveVad(PMI_ADDRESS_SPACE Space, PMMVAD Vad);
+VOID MiRemoveVad(PMI_ADDRESS_SPACE Space, PMMVAD Vad); /* withdraws the promise of its page tables */
 VOID MiResizeVad(PMI_ADDRESS_SPACE Space, PMMVAD Vad, ULONG_PTR StartVpn,
                  ULONG_PTR EndVpn); /* shrink, or grow into free space */
 
@@ -316,10 +320,7 @@ BOOLEAN MiIsRangeAllocatable(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_
 
 /* ---- Charges ------------------------------------------------------------------------------------------------------ */
 
-/*
- * Commitment of a space: its own limit, then the system's, both STATUS_COMMITMENT_LIMIT. Flags: MI_COMMIT_*; MUST_SUCCEED
- * passes over both limits. Fails without effect.
- */
+/* Commitment of a space: its own limit, then the system's, both STATUS_COMMITMENT_LIMIT. Flags: MI_COMMIT_*. Fails without effect. */
 NTSTATUS MiChargeSpaceCommit(PMI_ADDRESS_SPACE Space, SIZE_T Pages, ULONG Flags);
 VOID MiReturnSpaceCommit(PMI_ADDRESS_SPACE Space, SIZE_T Pages);
 
@@ -333,6 +334,41 @@ static FORCEINLINE SIZE_T MiSpaceCommitCharge(const MI_ADDRESS_SPACE *Space)
 {
     return __atomic_load_n(&Space->CommitCharge, __ATOMIC_ACQUIRE) & ~MI_CHARGE_IN_JOB;
 }
+
+/* ---- Charges of page tables (tablecharge.c): space exclusive ------------------------------------------------------- */
+
+/* Commitment for page tables that is charged to the space already, and what it must be before one tries again. */
+typedef struct _MI_TABLE_BUDGET
+{
+    SIZE_T Charged;
+    SIZE_T Wanted;
+} MI_TABLE_BUDGET, *PMI_TABLE_BUDGET;
+
+/*
+ * Charges the page tables that Vad may need and that are neither promised nor there, from the budget first. The VAD is in the tree, or will be at once.
+ * What is above leaf tables in its range is in memory. FALSE, without effect: Budget->Wanted pages must be had, with the space unlocked.
+ */
+BOOLEAN MiPromiseTables(PMI_ADDRESS_SPACE Space, PMMVAD Vad, PMI_TABLE_BUDGET Budget);
+/* Paging files may grow for it. STATUS_COMMITMENT_LIMIT. Space not locked, PASSIVE_LEVEL. */
+NTSTATUS MiRaiseTableBudget(PMI_ADDRESS_SPACE Space, PMI_TABLE_BUDGET Budget);
+VOID MiReturnTableBudget(PMI_ADDRESS_SPACE Space, PMI_TABLE_BUDGET Budget);
+/*
+ * The range is not promised any more: it is in no VAD, or in one that makes no promise. What other VADs share with it, and tables that
+ * exist, stay charged.
+ */
+VOID MiWithdrawTables(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn);
+/* TablesPromised of a VAD in the tree becomes what it is said to be; when FALSE, with MiWithdrawTables. */
+VOID MiSetTablesPromised(PMI_ADDRESS_SPACE Space, PMMVAD Vad, BOOLEAN Promised);
+/* What MiPromiseTables would charge if Before and After (may be NULL) were the promised VADs next to the range. */
+SIZE_T MiCountTablesToPromise(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn,
+                              const MMVAD *Before, const MMVAD *After);
+/* Shared is enough. Whether the table that the entry of Level (1..MI_TOP_LEVEL) for Va names is promised. */
+BOOLEAN MiIsTablePromised(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, ULONG Level);
+
+/* A service makes this table: charged unless promised. FALSE: the limit. */
+BOOLEAN MiChargePageTable(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, ULONG Level);
+/* Count tables on the way to Va, from Level upwards, are gone (or were not made). */
+VOID MiReturnPageTables(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, ULONG Level, ULONG Count);
 
 /* ---- Working-set watch (watch.c) ----------------------------------------------------------------------------------- */
 
@@ -421,5 +457,6 @@ VOID PsDeleteProcessObject(PVOID Object); /* ProcessType.Delete */
  * locked exclusively, or quiescent. Bug-checks MEMORY_MANAGEMENT with what it found.
  */
 VOID MiCheckSpace(PMI_ADDRESS_SPACE Space, ULONG Level);
+VOID MiCheckTableCharge(PMI_ADDRESS_SPACE Space); /* a part of level 2 */
 
 #endif

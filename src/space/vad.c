@@ -2,7 +2,7 @@
 /*
  * The VAD tree of an address space: one node for each allocation, ordered by address, never overlapping. Every node carries a
  * summary of its subtree (first and last page, largest hole between), from which findrange.c finds free addresses
- * in logarithmic time.
+ * in logarithmic time; and whether page tables are promised in it, for tablecharge.c.
  *
  * Holes are measured from their first 64 KiB boundary on. Allocations begin at such boundaries, so a process full of single
  * pages has a million holes of fifteen pages of which none can be used; measured like this they are zero and nobody looks.
@@ -19,19 +19,23 @@ typedef struct _MI_VAD_SUMMARY
     ULONG_PTR Start;
     ULONG_PTR End;
     ULONG_PTR Gap;
+    BOOLEAN Promised;
 } MI_VAD_SUMMARY;
 
 static MI_VAD_SUMMARY MiSummarize(const MMVAD *Vad)
 {
     const MMVAD *Left = MiVadOf(Vad->VadNode.Left);
     const MMVAD *Right = MiVadOf(Vad->VadNode.Right);
-    MI_VAD_SUMMARY Summary = { .Start = Vad->StartingVpn, .End = Vad->EndingVpn };
+    MI_VAD_SUMMARY Summary = { .Start = Vad->StartingVpn,
+                               .End = Vad->EndingVpn,
+                               .Promised = Vad->TablesPromised };
 
     if (Left != NULL)
     {
         ULONG_PTR Between = MiUsableGap(Left->SubtreeEnd + 1, Vad->StartingVpn);
 
         Summary.Start = Left->SubtreeStart;
+        Summary.Promised |= Left->SubtreePromised;
         Summary.Gap = Left->SubtreeGap > Between ? Left->SubtreeGap : Between;
     }
     if (Right != NULL)
@@ -39,6 +43,7 @@ static MI_VAD_SUMMARY MiSummarize(const MMVAD *Vad)
         ULONG_PTR Between = MiUsableGap(Vad->EndingVpn + 1, Right->SubtreeStart);
 
         Summary.End = Right->SubtreeEnd;
+        Summary.Promised |= Right->SubtreePromised;
         Summary.Gap = Summary.Gap > Between ? Summary.Gap : Between;
         Summary.Gap = Summary.Gap > Right->SubtreeGap ? Summary.Gap : Right->SubtreeGap;
     }
@@ -48,7 +53,7 @@ static MI_VAD_SUMMARY MiSummarize(const MMVAD *Vad)
 static BOOLEAN MiIsSummary(const MMVAD *Vad, const MI_VAD_SUMMARY *Summary)
 {
     return Vad->SubtreeStart == Summary->Start && Vad->SubtreeEnd == Summary->End &&
-           Vad->SubtreeGap == Summary->Gap;
+           Vad->SubtreeGap == Summary->Gap && Vad->SubtreePromised == Summary->Promised;
 }
 
 static BOOLEAN MiUpdateVadSummary(PRTL_BALANCED_NODE Node)
@@ -63,6 +68,7 @@ static BOOLEAN MiUpdateVadSummary(PRTL_BALANCED_NODE Node)
     Vad->SubtreeStart = Summary.Start;
     Vad->SubtreeEnd = Summary.End;
     Vad->SubtreeGap = Summary.Gap;
+    Vad->SubtreePromised = Summary.Promised;
     return TRUE;
 }
 
@@ -216,6 +222,11 @@ VOID MiRemoveVad(PMI_ADDRESS_SPACE Space, PMMVAD Vad)
     RtlAvlRemoveNode(&Space->VadRoot, &Vad->VadNode, &MiVadOperations);
     Space->VadCount--;
     MiSubtractVirtualSize(Space, Vad->StartingVpn, Vad->EndingVpn);
+    if (Vad->TablesPromised && !Space->Deleting)
+    {
+        MiWithdrawTables(Space, Vad->StartingVpn, Vad->EndingVpn);
+    }
+    Vad->TablesPromised = FALSE;
 }
 
 VOID MiResizeVad(PMI_ADDRESS_SPACE Space, PMMVAD Vad, ULONG_PTR StartVpn, ULONG_PTR EndVpn)

@@ -220,7 +220,7 @@ static BOOLEAN MiMakeLeafTable(MI_SYSTEM_PTES *Ptes, PMMPTE Entry)
 {
     PFN_NUMBER Frame;
 
-    if (!MiChargeCommitment(1, MI_COMMIT_GROW_LATER))
+    if (!MiChargeCommitment(1, MI_COMMIT_NO_EXTEND))
     {
         return FALSE;
     }
@@ -275,7 +275,8 @@ static ULONG MiFindSystemPtes(MI_SYSTEM_PTES *Ptes, ULONG Pages, ULONG Phase)
     return RtlFindClearBitsAndSet(&Ptes->Bitmap, Pages, Ptes->Hint);
 }
 
-static ULONG_PTR MiReserveInPhase(SIZE_T Pages, ULONG Phase)
+/* 0: no run of so many is free, or a leaf table is missing. */
+static ULONG_PTR MiTryReserveInPhase(SIZE_T Pages, ULONG Phase)
 {
     MI_SYSTEM_PTES *Ptes = MiState.Translation->SystemPtes;
     ULONG_PTR Va = 0;
@@ -302,6 +303,18 @@ static ULONG_PTR MiReserveInPhase(SIZE_T Pages, ULONG Phase)
         }
     }
     MiUnlockSystemPtes(Ptes, OldIrql);
+    return Va;
+}
+
+static ULONG_PTR MiReserveInPhase(SIZE_T Pages, ULONG Phase)
+{
+    ULONG_PTR Va = MiTryReserveInPhase(Pages, Phase);
+
+    /* Leaf tables are charged with a lock held. Who may wait makes paging files grow for them now. */
+    while (Va == 0 && KeGetCurrentIrql() <= APC_LEVEL && MiMakeCommitRoom(Pages / MI_PTES_PER_PAGE + 2))
+    {
+        Va = MiTryReserveInPhase(Pages, Phase);
+    }
     return Va;
 }
 

@@ -149,8 +149,8 @@ static ULONG_PTR MiHighestByZeroBits(ULONG_PTR ZeroBits)
     return ~(ULONG_PTR)0 >> __builtin_clzll(ZeroBits);
 }
 
-static NTSTATUS MiChooseAddress(PMI_ADDRESS_SPACE Space, const MI_ALLOCATION *Allocation, SIZE_T Pages,
-                                ULONG_PTR *StartVpn)
+static NTSTATUS MiFindAddress(PMI_ADDRESS_SPACE Space, const MI_ALLOCATION *Allocation, SIZE_T Pages,
+                              ULONG_PTR *StartVpn)
 {
     ULONG_PTR Highest = MiHighestByZeroBits(Allocation->ZeroBits);
     SIZE_T Alignment = Allocation->Alignment != 0 ? Allocation->Alignment : MI_ALLOCATION_GRANULARITY;
@@ -240,35 +240,26 @@ static PMMVAD MiPrepareVad(const MI_ALLOCATION *Allocation, SIZE_T Pages, ULONG 
     return Vad;
 }
 
-/* Finds or checks the addresses and links the VAD. */
+/* MI_CHOOSE_ADDRESS: finds or checks the addresses. */
+static NTSTATUS MiChooseAddress(PMI_ADDRESS_SPACE Space, const VOID *Context, SIZE_T Pages,
+                                ULONG_PTR *StartVpn)
+{
+    const MI_ALLOCATION *Allocation = Context;
+
+    if (Allocation->Base == 0)
+    {
+        return MiFindAddress(Space, Allocation, Pages, StartVpn);
+    }
+    *StartVpn = MiVpnOf(Allocation->Base);
+    return MiIsRangeAllocatable(Space, *StartVpn, *StartVpn + Pages - 1) &&
+                   MiLocateVadInRange(Space, *StartVpn, *StartVpn + Pages - 1) == NULL
+               ? STATUS_SUCCESS
+               : STATUS_CONFLICTING_ADDRESSES;
+}
+
 NTSTATUS MiPlaceVad(PMI_ADDRESS_SPACE Space, const MI_ALLOCATION *Allocation, PMMVAD Vad)
 {
-    SIZE_T Pages = MiVadPages(Vad);
-    NTSTATUS Status = STATUS_SUCCESS;
-    ULONG_PTR StartVpn = MiVpnOf(Allocation->Base);
-
-    MiLockSpaceExclusive(Space);
-    if (Space->Deleting)
-    {
-        Status = STATUS_PROCESS_IS_TERMINATING;
-    }
-    else if (Allocation->Base == 0)
-    {
-        Status = MiChooseAddress(Space, Allocation, Pages, &StartVpn);
-    }
-    else if (!MiIsRangeAllocatable(Space, StartVpn, StartVpn + Pages - 1) ||
-             MiLocateVadInRange(Space, StartVpn, StartVpn + Pages - 1) != NULL)
-    {
-        Status = STATUS_CONFLICTING_ADDRESSES;
-    }
-    if (NT_SUCCESS(Status))
-    {
-        Vad->StartingVpn = StartVpn;
-        Vad->EndingVpn = StartVpn + Pages - 1;
-        MiLinkVad(Space, Vad);
-    }
-    MiUnlockSpaceExclusive(Space);
-    return Status;
+    return MiPlaceVadBy(Space, Vad, MiChooseAddress, Allocation);
 }
 
 static NTSTATUS MiReserveMemory(PMI_ADDRESS_SPACE Space, PMI_ALLOCATION Allocation, ULONG Protection)

@@ -343,7 +343,7 @@ static NTSTATUS MiMakeAweTables(PMI_ADDRESS_SPACE Space, const MI_AWE_MAP *Map, 
 
         if (MiAweFrame(Map, Index, &Frame) && Vpn / MI_PTES_PER_PAGE != LastTable)
         {
-            Status = MiMakeTablesResident(Space, Vpn, Vpn, MI_CREATE_IF_COMMIT_ALLOWS, Dropped);
+            Status = MiMakeTablesResident(Space, Vpn, Vpn, MI_CREATE_TABLES, Dropped);
             LastTable = Vpn / MI_PTES_PER_PAGE;
         }
     }

@@ -19,8 +19,9 @@ typedef struct _MI_CLONE
     MI_FLUSH_LIST Flush;
     PMI_ADDRESS_SPACE Parent;
     PMI_ADDRESS_SPACE Child;
-    SIZE_T Charged; /* child's commitment that no VAD of it accounts for yet */
-    SIZE_T Wanted;  /* what it must be */
+    SIZE_T Charged;         /* child's commitment that no VAD of it accounts for yet */
+    SIZE_T Wanted;          /* what it must be */
+    MI_TABLE_BUDGET Tables; /* the same for page tables that its VADs are promised */
     ULONG MissingCount;
     ULONG_PTR Missing[MI_MISSING_TABLES]; /* vpns whose page table the child lacks */
     NTSTATUS Status;
@@ -109,6 +110,12 @@ static NTSTATUS MiCopyVads(MI_CLONE *Clone)
             return STATUS_INSUFFICIENT_RESOURCES;
         }
         Clone->Charged -= Copy->CommitCharge;
+        if (Vad->TablesPromised)
+        {
+            BOOLEAN Promised = MiPromiseTables(Clone->Child, Copy, &Clone->Tables);
+
+            KiRequire(Promised);
+        }
         MiLinkVad(Clone->Child, Copy);
     }
     return STATUS_SUCCESS;
@@ -262,6 +269,38 @@ static SIZE_T MiSumCommitCharge(PMI_ADDRESS_SPACE Space)
     return Sum;
 }
 
+/* The page tables that the child's VADs will be promised and that it does not have yet. Both spaces locked. */
+static SIZE_T MiSumPromisedTables(const MI_CLONE *Clone)
+{
+    const MMVAD *Before = NULL;
+    SIZE_T Sum = 0;
+
+    for (PMMVAD Vad = MiFirstVad(Clone->Parent); Vad != NULL; Vad = MiNextVad(Vad))
+    {
+        if (Vad->TablesPromised && MiIsInherited(Vad))
+        {
+            Sum += MiCountTablesToPromise(Clone->Child, Vad->StartingVpn, Vad->EndingVpn, Before, NULL);
+            Before = Vad;
+        }
+    }
+    return Sum;
+}
+
+/* Both spaces locked. STATUS_RETRY: something must be had first. */
+static NTSTATUS MiTryCloneLocked(MI_CLONE *Clone)
+{
+    if (Clone->Child->Deleting)
+    {
+        return STATUS_PROCESS_IS_TERMINATING;
+    }
+    if (!MiHasChildTables(Clone))
+    {
+        return STATUS_RETRY;
+    }
+    Clone->Tables.Wanted = MiSumPromisedTables(Clone);
+    return Clone->Tables.Wanted > Clone->Tables.Charged ? STATUS_RETRY : MiPerformClone(Clone);
+}
+
 /* The parent is locked exclusively. STATUS_RETRY: something must be had first. */
 static NTSTATUS MiTryClone(MI_CLONE *Clone)
 {
@@ -272,8 +311,8 @@ static NTSTATUS MiTryClone(MI_CLONE *Clone)
     {
         return STATUS_PROCESS_IS_TERMINATING;
     }
-    Status = MiMakeTablesResident(Clone->Parent, Clone->Parent->LowestVpn, Clone->Parent->HighestVpn, FALSE,
-                                  &Dropped);
+    Status = MiMakeTablesResident(Clone->Parent, Clone->Parent->LowestVpn, Clone->Parent->HighestVpn,
+                                  MI_EXISTING_TABLES, &Dropped);
     if (!NT_SUCCESS(Status) || Dropped)
     {
         return NT_SUCCESS(Status) ? STATUS_RETRY : Status;
@@ -288,9 +327,7 @@ static NTSTATUS MiTryClone(MI_CLONE *Clone)
     {
         PortYield();
     }
-    Status = Clone->Child->Deleting    ? STATUS_PROCESS_IS_TERMINATING
-             : MiHasChildTables(Clone) ? MiPerformClone(Clone)
-                                       : STATUS_RETRY;
+    Status = MiTryCloneLocked(Clone);
     MiUnlockSpaceExclusive(Clone->Child);
     return Status;
 }
@@ -305,6 +342,7 @@ static NTSTATUS MiProvideForClone(MI_CLONE *Clone)
         Status = MiChargeSpaceCommit(Clone->Child, Clone->Wanted - Clone->Charged, 0);
         Clone->Charged = NT_SUCCESS(Status) ? Clone->Wanted : Clone->Charged;
     }
+    Status = NT_SUCCESS(Status) ? MiRaiseTableBudget(Clone->Child, &Clone->Tables) : Status;
     MiLockSpaceExclusive(Clone->Child);
     for (ULONG Index = 0; Index < Clone->MissingCount && NT_SUCCESS(Status); Index++)
     {
@@ -352,5 +390,6 @@ NTSTATUS MiCloneAddressSpace(PMI_ADDRESS_SPACE Parent, PMI_ADDRESS_SPACE Child)
     {
         MiReturnSpaceCommit(Child, Clone.Charged);
     }
+    MiReturnTableBudget(Child, &Clone.Tables);
     return Status == STATUS_RETRY ? STATUS_NO_MEMORY : Status;
 }

@@ -107,7 +107,7 @@ static NTSTATUS MiCheckCommit(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG
  * again.
  */
 static NTSTATUS MiTryCommit(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn, ULONG Protection,
-                            PSIZE_T Charged, PSIZE_T Wanted)
+                            PSIZE_T Charged, PSIZE_T Wanted, PMI_TABLE_BUDGET Tables)
 {
     BOOLEAN Dropped;
     SIZE_T Missing;
@@ -121,7 +121,7 @@ static NTSTATUS MiTryCommit(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_P
     }
     Create =
         !MiIsWholeVad(Vad, StartVpn, EndVpn) && !(Vad->u.MemCommit && Vad->u.CommitProtection == Protection);
-    Status = MiMakeTablesResident(Space, StartVpn, EndVpn, FALSE, &Dropped);
+    Status = MiMakeTablesResident(Space, StartVpn, EndVpn, MI_EXISTING_TABLES, &Dropped);
     if (!NT_SUCCESS(Status) || Dropped)
     {
         return NT_SUCCESS(Status) ? STATUS_RETRY : Status;
@@ -136,9 +136,17 @@ static NTSTATUS MiTryCommit(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_P
         }
         *Charged = Missing;
     }
+    if (MiIsWholeVad(Vad, StartVpn, EndVpn) && !Vad->u.MemCommit)
+    {
+        Status = MiPromiseVadTables(Space, Vad, Tables);
+        if (!NT_SUCCESS(Status))
+        {
+            return Status;
+        }
+    }
     if (Create)
     {
-        Status = MiMakeTablesResident(Space, StartVpn, EndVpn, MI_CREATE_IF_COMMIT_ALLOWS, &Dropped);
+        Status = MiMakeTablesResident(Space, StartVpn, EndVpn, MI_CREATE_TABLES, &Dropped);
         if (!NT_SUCCESS(Status) || Dropped)
         {
             return NT_SUCCESS(Status) ? STATUS_RETRY : Status;
@@ -151,6 +159,7 @@ static NTSTATUS MiTryCommit(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_P
 
 NTSTATUS MiCommitPages(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn, ULONG Protection)
 {
+    MI_TABLE_BUDGET Tables = { .Charged = 0 };
     SIZE_T Charged = 0;
     BOOLEAN IsView;
     NTSTATUS Status = MiCommitView(Space, StartVpn, EndVpn, Protection, &IsView);
@@ -165,13 +174,18 @@ NTSTATUS MiCommitPages(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR En
         SIZE_T Wanted = 0;
 
         MiLockSpaceExclusive(Space);
-        Status = MiTryCommit(Space, StartVpn, EndVpn, Protection, &Charged, &Wanted);
+        Status = MiTryCommit(Space, StartVpn, EndVpn, Protection, &Charged, &Wanted, &Tables);
         if (!NT_SUCCESS(Status) && Status != STATUS_RETRY && !Space->Deleting)
         {
             MiFreeEmptyTables(Space, StartVpn, EndVpn); /* some may have been made in vain */
         }
         MiUnlockSpaceExclusive(Space);
         if (Status != STATUS_RETRY)
+        {
+            break;
+        }
+        Status = MiRaiseTableBudget(Space, &Tables);
+        if (!NT_SUCCESS(Status))
         {
             break;
         }
@@ -191,5 +205,6 @@ NTSTATUS MiCommitPages(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR En
     {
         MiReturnSpaceCommit(Space, Charged);
     }
+    MiReturnTableBudget(Space, &Tables);
     return Status;
 }

@@ -36,9 +36,8 @@ static VOID MiDeleteAllPages(PMI_ADDRESS_SPACE Space)
         if (Chunk == MiChunkAbsent)
         {
             PMMPTE Entry = Range.PointerPte;
-            PMMPTE PointerPte;
             BOOLEAN Dropped;
-            NTSTATUS Status = MiMakePageTableResident(Space, MiVaOf(Range.Vpn), &PointerPte, &Dropped);
+            NTSTATUS Status = MiBringPageTableIn(Space, MiVaOf(Range.Vpn), &Dropped);
 
             if (!NT_SUCCESS(Status) && Status != STATUS_NO_MEMORY && MiIsPagedOut(MiReadPte(Entry)))
             {
@@ -60,13 +59,12 @@ static VOID MiDeleteAllPages(PMI_ADDRESS_SPACE Space)
         SIZE_T Lost = __atomic_load_n(&Space->PageTablePages, __ATOMIC_RELAXED) - 1;
 
         __atomic_fetch_sub(&Space->PageTablePages, Lost, __ATOMIC_RELAXED);
-        MiReturnSpaceCommit(Space, Lost);
     }
 }
 
 VOID MiDeleteAddressSpace(PMI_ADDRESS_SPACE Space)
 {
-    SIZE_T Returned = 0;
+    SIZE_T Returned;
     PMMVAD Gone = NULL;
     PMI_AWE_PAGE Frames;
     PMMVAD Vad;
@@ -75,6 +73,8 @@ VOID MiDeleteAddressSpace(PMI_ADDRESS_SPACE Space)
     Space->Deleting = TRUE;
     MiDeleteAllPages(Space);
     Frames = MiTakeAllAwePages(Space);
+    /* No table is left but the topmost; what was promised to the VADs goes with them, at once. */
+    Returned = __atomic_exchange_n(&Space->CommittedPageTables, 1, __ATOMIC_RELAXED) - 1;
     while ((Vad = MiFirstVad(Space)) != NULL)
     {
         Returned += Vad->CommitCharge;

@@ -192,19 +192,12 @@ static NTSTATUS MiPlaceImage(PMI_DRIVER_IMAGE Image, PULONG_PTR FirstVpn)
                            .AlignPages = MI_GIGA_PAGES,
                            .LowestVpn = Space->LowestVpn,
                            .HighestVpn = MiPagedPoolStartVpn() - 1 };
-    ULONG_PTR StartVpn;
     NTSTATUS Status;
 
-    MiLockSpaceExclusive(Space);
-    Status = MiFindEmptyRange(Space, &Find, &StartVpn);
-    if (NT_SUCCESS(Status))
-    {
-        Image->Vad->StartingVpn = StartVpn;
-        Image->Vad->EndingVpn = StartVpn + (Last - First);
-        MiLinkVad(Space, Image->Vad);
-        *FirstVpn = StartVpn - First; /* to be added to page numbers of the driver */
-    }
-    MiUnlockSpaceExclusive(Space);
+    Image->Vad->StartingVpn = First;
+    Image->Vad->EndingVpn = Last;
+    Status = MiPlaceVadBy(Space, Image->Vad, MiChooseEmptyRange, &Find);
+    *FirstVpn = Image->Vad->StartingVpn - First; /* to be added to page numbers of the driver */
     return Status;
 }
 
@@ -216,7 +209,7 @@ static BOOLEAN MiTryRemoveImage(PMMVAD Vad, PSIZE_T Returned)
     NTSTATUS Status;
 
     MiLockSpaceExclusive(Space);
-    Status = MiMakeTablesResident(Space, Vad->StartingVpn, Vad->EndingVpn, FALSE, &Dropped);
+    Status = MiMakeTablesResident(Space, Vad->StartingVpn, Vad->EndingVpn, MI_EXISTING_TABLES, &Dropped);
     if (NT_SUCCESS(Status) && !Dropped)
     {
         MiDeletePages(Space, Vad->StartingVpn, Vad->EndingVpn);

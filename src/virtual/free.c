@@ -135,7 +135,8 @@ static NTSTATUS MiTryDecommit(PMI_ADDRESS_SPACE Space, ULONG_PTR Base, SIZE_T Si
     {
         New = MiMakeDemandZeroPte(MM_DECOMMIT);
     }
-    Status = MiMakeTablesResident(Space, *StartVpn, *EndVpn, New.Long != 0, &Dropped);
+    Status = MiMakeTablesResident(Space, *StartVpn, *EndVpn,
+                                  New.Long != 0 ? MI_CREATE_TABLES : MI_EXISTING_TABLES, &Dropped);
     if (!NT_SUCCESS(Status) || Dropped)
     {
         return NT_SUCCESS(Status) ? STATUS_RETRY : Status;
@@ -146,8 +147,12 @@ static NTSTATUS MiTryDecommit(PMI_ADDRESS_SPACE Space, ULONG_PTR Base, SIZE_T Si
     Vad->CommitCharge -= *Returned;
     if (Whole)
     {
-        Vad->u.MemCommit = 0;
         Vad->u.CommitProtection = Vad->u.Protection;
+        if (Vad->u.MemCommit)
+        {
+            Vad->u.MemCommit = 0;
+            MiSetTablesPromised(Space, Vad, FALSE);
+        }
     }
     return STATUS_SUCCESS;
 }
@@ -164,6 +169,7 @@ static VOID MiSplitOffRight(PMI_ADDRESS_SPACE Space, PMMVAD Vad, PMMVAD Spare, U
     Spare->EndingVpn = Vad->EndingVpn;
     Spare->u = Vad->u;
     Spare->CommitCharge = RightCommit;
+    Spare->TablesPromised = Vad->TablesPromised;
     Vad->CommitCharge -= RightCommit;
     while (*Link != NULL)
     {
@@ -220,6 +226,10 @@ static VOID MiCutVad(PMI_ADDRESS_SPACE Space, PMMVAD Vad, ULONG_PTR StartVpn, UL
     {
         MiResizeVad(Space, Vad, Vad->StartingVpn, StartVpn - 1);
     }
+    if (Vad->TablesPromised)
+    {
+        MiWithdrawTables(Space, StartVpn, EndVpn);
+    }
 }
 
 /*
@@ -255,7 +265,8 @@ static NTSTATUS MiTryRelease(PMI_ADDRESS_SPACE Space, ULONG_PTR Base, SIZE_T Siz
             return STATUS_RETRY;
         }
     }
-    Status = MiMakeTablesResident(Space, *StartVpn, Split ? Vad->EndingVpn : *EndVpn, FALSE, &Dropped);
+    Status = MiMakeTablesResident(Space, *StartVpn, Split ? Vad->EndingVpn : *EndVpn, MI_EXISTING_TABLES,
+                                  &Dropped);
     if (!NT_SUCCESS(Status) || Dropped)
     {
         return NT_SUCCESS(Status) ? STATUS_RETRY : Status;

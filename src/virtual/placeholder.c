@@ -8,8 +8,9 @@
 
 /* ---- Replacing ----------------------------------------------------------------------------------------- */
 
+/* One attempt, space locked. STATUS_RETRY: MiRaiseTableBudget, then again. */
 static NTSTATUS MiTryReplace(PMI_ADDRESS_SPACE Space, const MI_ALLOCATION *Allocation, ULONG Protection,
-                             struct _MI_WRITE_WATCH *Watch)
+                             struct _MI_WRITE_WATCH *Watch, PMI_TABLE_BUDGET Tables)
 {
     ULONG_PTR StartVpn = MiVpnOf(Allocation->Base);
     ULONG_PTR EndVpn = MiVpnOf(Allocation->Base + Allocation->Size) - 1;
@@ -23,6 +24,14 @@ static NTSTATUS MiTryReplace(PMI_ADDRESS_SPACE Space, const MI_ALLOCATION *Alloc
     if (!Vad->u.Placeholder || !MiIsWholeVad(Vad, StartVpn, EndVpn))
     {
         return STATUS_CONFLICTING_ADDRESSES;
+    }
+    if ((Allocation->Type & MEM_COMMIT) != 0)
+    {
+        Status = MiPromiseVadTables(Space, Vad, Tables);
+        if (!NT_SUCCESS(Status))
+        {
+            return Status;
+        }
     }
     Vad->u.Placeholder = 0;
     Vad->u.WasPlaceholder = 1;
@@ -49,6 +58,7 @@ NTSTATUS MiReplacePlaceholder(PMI_ADDRESS_SPACE Space, PMI_ALLOCATION Allocation
     SIZE_T Pages = Allocation->Size >> PAGE_SHIFT;
     SIZE_T Charge = (Allocation->Type & MEM_COMMIT) != 0 ? Pages : 0;
     struct _MI_WRITE_WATCH *Watch = NULL;
+    MI_TABLE_BUDGET Tables = { .Charged = 0 };
     NTSTATUS Status;
 
     if (Allocation->Base == 0 || ((Allocation->Base | Allocation->Size) & (PAGE_SIZE - 1)) != 0)
@@ -69,9 +79,19 @@ NTSTATUS MiReplacePlaceholder(PMI_ADDRESS_SPACE Space, PMI_ALLOCATION Allocation
             return STATUS_INSUFFICIENT_RESOURCES;
         }
     }
-    MiLockSpaceExclusive(Space);
-    Status = MiTryReplace(Space, Allocation, Protection, Watch);
-    MiUnlockSpaceExclusive(Space);
+    Status = STATUS_RETRY;
+    for (ULONG Round = 0; Round < MI_MAXIMUM_RESTARTS && Status == STATUS_RETRY; Round++)
+    {
+        NTSTATUS Raised;
+
+        MiLockSpaceExclusive(Space);
+        Status = MiTryReplace(Space, Allocation, Protection, Watch, &Tables);
+        MiUnlockSpaceExclusive(Space);
+        Raised = MiRaiseTableBudget(Space, &Tables);
+        Status = NT_SUCCESS(Raised) ? Status : Raised;
+    }
+    MiReturnTableBudget(Space, &Tables);
+    Status = Status == STATUS_RETRY ? STATUS_NO_MEMORY : Status;
     if (!NT_SUCCESS(Status))
     {
         if (Watch != NULL)
@@ -99,7 +119,7 @@ static NTSTATUS MiRestorePlaceholder(PMI_ADDRESS_SPACE Space, PMMVAD Vad, PSIZE_
     {
         return STATUS_INVALID_PAGE_PROTECTION;
     }
-    Status = MiMakeTablesResident(Space, Vad->StartingVpn, Vad->EndingVpn, FALSE, &Dropped);
+    Status = MiMakeTablesResident(Space, Vad->StartingVpn, Vad->EndingVpn, MI_EXISTING_TABLES, &Dropped);
     if (!NT_SUCCESS(Status) || Dropped)
     {
         return NT_SUCCESS(Status) ? STATUS_RETRY : Status;
@@ -114,6 +134,10 @@ static NTSTATUS MiRestorePlaceholder(PMI_ADDRESS_SPACE Space, PMMVAD Vad, PSIZE_
         Space->WriteWatchCount--;
     }
     Vad->CommitCharge = 0;
+    if (Vad->TablesPromised)
+    {
+        MiSetTablesPromised(Space, Vad, FALSE);
+    }
     Vad->u.MemCommit = 0;
     Vad->u.WasPlaceholder = 0;
     Vad->u.Placeholder = 1;

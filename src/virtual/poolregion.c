@@ -90,7 +90,7 @@ static BOOLEAN MiTryDecommitPaged(PMI_POOL_REGION Region, ULONG_PTR StartVpn, UL
     NTSTATUS Status;
 
     MiLockSpaceExclusive(Space);
-    Status = MiMakeTablesResident(Space, StartVpn, EndVpn, FALSE, &Dropped);
+    Status = MiMakeTablesResident(Space, StartVpn, EndVpn, MI_EXISTING_TABLES, &Dropped);
     if (NT_SUCCESS(Status) && !Dropped)
     {
         *Returned = MiCountCommitted(Space, Region->Vad, StartVpn, EndVpn);

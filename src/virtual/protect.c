@@ -171,7 +171,7 @@ static NTSTATUS MiTryProtect(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_
     {
         return Status;
     }
-    Status = MiMakeTablesResident(Space, StartVpn, EndVpn, FALSE, &Dropped);
+    Status = MiMakeTablesResident(Space, StartVpn, EndVpn, MI_EXISTING_TABLES, &Dropped);
     if (!NT_SUCCESS(Status) || Dropped)
     {
         return NT_SUCCESS(Status) ? STATUS_RETRY : Status;
@@ -185,7 +185,7 @@ static NTSTATUS MiTryProtect(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_
     if ((Uniform || Vad->ControlArea != NULL) && !ByVad &&
         !(Uniform && Vad->u.CommitProtection == Protection))
     {
-        Status = MiMakeTablesResident(Space, StartVpn, EndVpn, MI_CREATE_IF_COMMIT_ALLOWS, &Dropped);
+        Status = MiMakeTablesResident(Space, StartVpn, EndVpn, MI_CREATE_TABLES, &Dropped);
         if (!NT_SUCCESS(Status) || Dropped)
         {
             return NT_SUCCESS(Status) ? STATUS_RETRY : Status;

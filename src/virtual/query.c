@@ -147,13 +147,12 @@ static NTSTATUS MiTryQueryBasic(PMI_ADDRESS_SPACE Space, ULONG_PTR Vpn, PMEMORY_
 static NTSTATUS MiBringTableIn(PMI_ADDRESS_SPACE Space, ULONG_PTR Vpn)
 {
     NTSTATUS Status = STATUS_SUCCESS;
-    PMMPTE PointerPte;
     BOOLEAN Dropped;
 
     MiLockSpaceExclusive(Space);
     if (!Space->Deleting && MiLocateVad(Space, Vpn) != NULL)
     {
-        Status = MiMakePageTableResident(Space, MiVaOf(Vpn), &PointerPte, &Dropped);
+        Status = MiBringPageTableIn(Space, MiVaOf(Vpn), &Dropped);
     }
     MiUnlockSpaceExclusive(Space);
     return Status;

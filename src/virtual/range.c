@@ -24,6 +24,7 @@ MI_CHUNK MiNextChunk(PMI_RANGE Range)
     Next = (Vpn | (Span - 1)) + 1;
     Hole = Level != 0 && MiReadPte(Entry).Long == 0;
     Range->PointerPte = Entry;
+    Range->Level = Level;
     if (Hole)
     {
         /* Neighbours of the same level that are empty, too, save a walk each. */
@@ -90,7 +91,7 @@ VOID MiVisitEntries(PMI_VISITOR Visitor, ULONG_PTR StartVpn, ULONG_PTR EndVpn)
     }
 }
 
-NTSTATUS MiMakeTablesResident(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn, ULONG Create,
+NTSTATUS MiMakeTablesResident(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn, ULONG Which,
                               PBOOLEAN Dropped)
 {
     MI_RANGE Range;
@@ -103,13 +104,14 @@ NTSTATUS MiMakeTablesResident(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG
         PMMPTE PointerPte;
         NTSTATUS Status;
 
-        if (Chunk == MiChunkTable || (Chunk == MiChunkHole && !Create))
+        if (Chunk == MiChunkTable || (Chunk == MiChunkHole && Which != MI_CREATE_TABLES) ||
+            (Chunk == MiChunkAbsent && Which == MI_UPPER_TABLES && Range.Level == 1))
         {
             continue;
         }
-        Status = Create == MI_CREATE_IF_COMMIT_ALLOWS
-                     ? MiMakePageTableIfCommitAllows(Space, MiVaOf(Range.Vpn), &PointerPte, Dropped)
-                     : MiMakePageTableResident(Space, MiVaOf(Range.Vpn), &PointerPte, Dropped);
+        Status = Which == MI_CREATE_TABLES
+                     ? MiMakePageTableResident(Space, MiVaOf(Range.Vpn), &PointerPte, Dropped)
+                     : MiBringPageTableIn(Space, MiVaOf(Range.Vpn), Dropped);
         if (!NT_SUCCESS(Status) || *Dropped)
         {
             return Status;
@@ -121,7 +123,6 @@ NTSTATUS MiMakeTablesResident(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG
 
 VOID MiFreeEmptyTables(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn)
 {
-    SIZE_T Freed = 0;
     MI_RANGE Range;
     MI_CHUNK Chunk;
 
@@ -137,13 +138,11 @@ VOID MiFreeEmptyTables(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR En
         if (Chunk != MiChunkAbsent && MiPfnFrame(Table) != Space->TopLevel &&
             Table->u1.UsedPageTableEntries == 0)
         {
-            Freed += MiDeleteEmptyPageTables(Space->TopLevel, Range.PointerPte, MiVaOf(Range.Vpn));
+            ULONG Freed = MiDeleteEmptyPageTables(Space->TopLevel, Range.PointerPte, MiVaOf(Range.Vpn));
+
+            __atomic_fetch_sub(&Space->PageTablePages, Freed, __ATOMIC_RELAXED);
+            MiReturnPageTables(Space, MiVaOf(Range.Vpn), Range.Level + 1, Freed);
         }
-    }
-    if (Freed != 0)
-    {
-        __atomic_fetch_sub(&Space->PageTablePages, Freed, __ATOMIC_RELAXED);
-        MiReturnSpaceCommit(Space, Freed);
     }
 }
 
@@ -274,6 +273,90 @@ NTSTATUS MiLocateRange(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR En
         return STATUS_CONFLICTING_ADDRESSES;
     }
     return STATUS_SUCCESS;
+}
+
+/* ---- Placing VADs --------------------------------------------------------------------------------------- */
+
+BOOLEAN MiDeservesTables(const MI_ADDRESS_SPACE *Space, const MMVAD *Vad)
+{
+    return Vad->u.MemCommit ||
+           (Vad->ControlArea != NULL && (Space->Kernel || MiIsSegmentCommitted(Vad->ControlArea->Segment)));
+}
+
+/* The VAD is in the tree, or will be at once. */
+static NTSTATUS MiTryPromise(PMI_ADDRESS_SPACE Space, PMMVAD Vad, PMI_TABLE_BUDGET Budget)
+{
+    BOOLEAN Dropped;
+    NTSTATUS Status =
+        MiMakeTablesResident(Space, Vad->StartingVpn, Vad->EndingVpn, MI_UPPER_TABLES, &Dropped);
+
+    if (!NT_SUCCESS(Status) || Dropped)
+    {
+        return NT_SUCCESS(Status) ? STATUS_RETRY : Status;
+    }
+    return MiPromiseTables(Space, Vad, Budget) ? STATUS_SUCCESS : STATUS_RETRY;
+}
+
+NTSTATUS MiPromiseVadTables(PMI_ADDRESS_SPACE Space, PMMVAD Vad, PMI_TABLE_BUDGET Budget)
+{
+    NTSTATUS Status = MiTryPromise(Space, Vad, Budget);
+
+    if (NT_SUCCESS(Status))
+    {
+        MiSetTablesPromised(Space, Vad, TRUE);
+    }
+    return Status;
+}
+
+NTSTATUS MiChooseEmptyRange(PMI_ADDRESS_SPACE Space, const VOID *Context, SIZE_T Pages, ULONG_PTR *StartVpn)
+{
+    UNREFERENCED_PARAMETER(Pages);
+    return MiFindEmptyRange(Space, Context, StartVpn);
+}
+
+/* One attempt, space locked. STATUS_RETRY: it was unlocked meanwhile, or the budget must be raised. */
+static NTSTATUS MiTryPlaceVad(PMI_ADDRESS_SPACE Space, PMMVAD Vad, MI_CHOOSE_ADDRESS Choose,
+                              const VOID *Context, PMI_TABLE_BUDGET Budget)
+{
+    SIZE_T Pages = MiVadPages(Vad);
+    ULONG_PTR StartVpn;
+    NTSTATUS Status =
+        Space->Deleting ? STATUS_PROCESS_IS_TERMINATING : Choose(Space, Context, Pages, &StartVpn);
+
+    if (!NT_SUCCESS(Status))
+    {
+        return Status;
+    }
+    Vad->StartingVpn = StartVpn;
+    Vad->EndingVpn = StartVpn + Pages - 1;
+    if (MiDeservesTables(Space, Vad))
+    {
+        Status = MiTryPromise(Space, Vad, Budget);
+    }
+    if (NT_SUCCESS(Status))
+    {
+        MiLinkVad(Space, Vad);
+    }
+    return Status;
+}
+
+NTSTATUS MiPlaceVadBy(PMI_ADDRESS_SPACE Space, PMMVAD Vad, MI_CHOOSE_ADDRESS Choose, const VOID *Context)
+{
+    MI_TABLE_BUDGET Budget = { .Charged = 0 };
+    NTSTATUS Status = STATUS_RETRY;
+
+    for (ULONG Round = 0; Round < MI_MAXIMUM_RESTARTS && Status == STATUS_RETRY; Round++)
+    {
+        NTSTATUS Raised;
+
+        MiLockSpaceExclusive(Space);
+        Status = MiTryPlaceVad(Space, Vad, Choose, Context, &Budget);
+        MiUnlockSpaceExclusive(Space);
+        Raised = MiRaiseTableBudget(Space, &Budget);
+        Status = NT_SUCCESS(Raised) ? Status : Raised;
+    }
+    MiReturnTableBudget(Space, &Budget);
+    return Status == STATUS_RETRY ? STATUS_NO_MEMORY : Status;
 }
 
 VOID MiDestroyVad(PMMVAD Vad)

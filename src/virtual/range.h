@@ -37,6 +37,7 @@ typedef struct _MI_RANGE
     ULONG_PTR NextVpn; /* first page behind it */
     ULONG_PTR EndVpn;  /* of the range, inclusive */
     PMMPTE PointerPte; /* a hole, an absent table: the upper-level entry where it begins */
+    ULONG Level;       /* of PointerPte: 0 for an entry of a leaf table */
 } MI_RANGE, *PMI_RANGE;
 
 static FORCEINLINE VOID MiBeginRange(PMI_RANGE Range, PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn,
@@ -68,12 +69,14 @@ typedef struct _MI_VISITOR
 VOID MiVisitEntries(PMI_VISITOR Visitor, ULONG_PTR StartVpn, ULONG_PTR EndVpn);
 
 /*
- * Brings the page tables of the range into memory, and makes those that are missing when Create (TRUE: whatever the commit limit;
- * MI_CREATE_IF_COMMIT_ALLOWS: or STATUS_COMMITMENT_LIMIT). Space locked exclusively; when it had to be unlocked meanwhile, *Dropped is TRUE and the
+ * Brings the page tables of the range into memory, or only those above leaf tables (MI_UPPER_TABLES), and makes those that are missing
+ * (MI_CREATE_TABLES; STATUS_COMMITMENT_LIMIT). Space locked exclusively; when it had to be unlocked meanwhile, *Dropped is TRUE and the
  * caller begins again.
  */
-#define MI_CREATE_IF_COMMIT_ALLOWS 2u
-NTSTATUS MiMakeTablesResident(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn, ULONG Create,
+#define MI_EXISTING_TABLES 0u
+#define MI_CREATE_TABLES   1u
+#define MI_UPPER_TABLES    2u
+NTSTATUS MiMakeTablesResident(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn, ULONG Which,
                               PBOOLEAN Dropped);
 
 /*
@@ -148,6 +151,28 @@ static FORCEINLINE VOID MiUnlinkVad(PMI_ADDRESS_SPACE Space, PMMVAD Vad)
     MiRemoveVad(Space, Vad);
     Space->WriteWatchCount -= Vad->u.VadType == VadWriteWatch;
 }
+
+/*
+ * Whether the VAD's page tables are promised: its memory is committed, or kernel mode relies on it. Views of files and of SEC_RESERVE may be very
+ * large: their tables are charged by the faults that make them, which may end in STATUS_IN_PAGE_ERROR.
+ */
+BOOLEAN MiDeservesTables(const MI_ADDRESS_SPACE *Space, const MMVAD *Vad);
+
+/*
+ * Before a VAD in the tree comes to deserve it: its page tables are promised. STATUS_RETRY: MiRaiseTableBudget with the space
+ * unlocked, or the space was unlocked meanwhile; begin again. STATUS_IN_PAGE_ERROR... Space exclusive.
+ */
+NTSTATUS MiPromiseVadTables(PMI_ADDRESS_SPACE Space, PMMVAD Vad, PMI_TABLE_BUDGET Budget);
+
+/*
+ * Places a VAD, whose EndingVpn - StartingVpn is its size: Choose says where, with the space locked, as often as it takes. What the VAD promises is
+ * charged. Space not locked.
+ */
+typedef NTSTATUS (*MI_CHOOSE_ADDRESS)(PMI_ADDRESS_SPACE Space, const VOID *Context, SIZE_T Pages,
+                                      ULONG_PTR *StartVpn);
+NTSTATUS MiPlaceVadBy(PMI_ADDRESS_SPACE Space, PMMVAD Vad, MI_CHOOSE_ADDRESS Choose, const VOID *Context);
+/* MI_CHOOSE_ADDRESS: Context is an MI_FIND_RANGE. */
+NTSTATUS MiChooseEmptyRange(PMI_ADDRESS_SPACE Space, const VOID *Context, SIZE_T Pages, ULONG_PTR *StartVpn);
 
 /* Frees a VAD that is in no tree any more, with what hangs on it. No locks needed. */
 VOID MiDestroyVad(PMMVAD Vad);

@@ -146,7 +146,7 @@ static NTSTATUS MiTryReset(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PT
     {
         return STATUS_CONFLICTING_ADDRESSES;
     }
-    Status = MiMakeTablesResident(Space, StartVpn, EndVpn, FALSE, &Dropped);
+    Status = MiMakeTablesResident(Space, StartVpn, EndVpn, MI_EXISTING_TABLES, &Dropped);
     if (!NT_SUCCESS(Status) || Dropped)
     {
         return NT_SUCCESS(Status) ? STATUS_RETRY : Status;

@@ -98,7 +98,7 @@ static NTSTATUS MiTrySecure(PMI_ADDRESS_SPACE Space, PMMSECURE_ENTRY Entry)
     {
         return STATUS_CONFLICTING_ADDRESSES;
     }
-    Status = MiMakeTablesResident(Space, Entry->StartVpn, Entry->EndVpn, FALSE, &Dropped);
+    Status = MiMakeTablesResident(Space, Entry->StartVpn, Entry->EndVpn, MI_EXISTING_TABLES, &Dropped);
     if (!NT_SUCCESS(Status) || Dropped)
     {
         return NT_SUCCESS(Status) ? STATUS_RETRY : Status;

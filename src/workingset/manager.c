@@ -165,6 +165,7 @@ static VOID MiTrimTablesOfAll(void)
 BOOLEAN MiBalanceSetManagerStep(PVOID Context)
 {
     UNREFERENCED_PARAMETER(Context);
+    MiKeepCommitHeadroom();
     if (MiAvailablePages() < 4 * MiState.Physical->LowThreshold)
     {
         MiSwapIdleProcesses();
@@ -191,6 +192,14 @@ static VOID MiAvailableLow(void)
         return; /* woken already: faults come by here often while memory is short */
     }
     KiWakeWorker(&MiState.WorkingSet->WorkingSetManager);
+}
+
+static VOID MiCommitLow(void)
+{
+    if (KeReadStateEvent(&MiState.WorkingSet->BalanceSetManager.Event) == 0)
+    {
+        KiWakeWorker(&MiState.WorkingSet->BalanceSetManager);
+    }
 }
 
 /* For the verifier: what is pageable of the system cannot be accessed until it is faulted in again. */
@@ -240,6 +249,7 @@ NTSTATUS MiStartWorkingSetWorkers(void)
     if (NT_SUCCESS(Status))
     {
         MiState.Physical->Operations.AvailableLow = MiAvailableLow;
+        MiState.Physical->Operations.CommitLow = MiCommitLow;
     }
     return Status;
 }
@@ -249,6 +259,7 @@ VOID MiStopWorkingSetWorkers(void)
     MI_WORKING_SET_STATE *WorkingSet = MiState.WorkingSet;
 
     MiState.Physical->Operations.AvailableLow = NULL;
+    MiState.Physical->Operations.CommitLow = NULL;
     KiStopWorker(&WorkingSet->BalanceSetManager);
     KiStopWorker(&WorkingSet->WorkingSetManager);
 }

@@ -55,7 +55,7 @@ static BOOLEAN MiTrimChunk(PMI_PROTOTYPE_CHUNK Chunk, PVOID Context)
         if (Discard)
         {
             __atomic_fetch_sub(&Chunk->Segment->PrototypePages, 1, __ATOMIC_RELAXED);
-            MiReturnCommitment(1);
+            MiReturnChunkCharge(Chunk->Segment);
         }
     }
     return TRUE;

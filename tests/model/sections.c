@@ -520,6 +520,7 @@ static void Run(ULONG64 Operations)
     for (ULONG64 Done = 0; Done < Operations; Done++)
     {
         OneOperation();
+        MiCheckPhysical(1);
         if (Done % CHECK_INTERVAL == 0)
         {
             CheckAll();

@@ -93,7 +93,7 @@ VOID ModelRunWalk(MODEL *Model, TEST_RANDOM *Random)
                                                  sizeof(Counters), NULL));
     ModelExpect(Model, "VirtualSize", Reserved, Counters.VirtualSize);
     ModelExpect(Model, "PagefileUsage",
-                (ModelCommittedInSpace(Space) + Space->Process->Space.PageTablePages) * PAGE_SIZE,
+                (ModelCommittedInSpace(Space) + Space->Process->Space.CommittedPageTables) * PAGE_SIZE,
                 Counters.PagefileUsage);
 }
 

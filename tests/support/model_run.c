@@ -134,6 +134,7 @@ VOID ModelRunOperation(MODEL *Model, const MODEL_OPERATION *Operation, ULONG64 N
 
     Model->Number = Number;
     ModelKinds[Operation->Kind].Routine(Model, &Random);
+    MiCheckPhysical(1); /* nothing ever passes the commit limit */
 }
 
 /* ---- Picking ------------------------------------------------------------------------------------------------------------------------ */
@@ -199,7 +200,7 @@ static VOID ModelCheckCharges(MODEL *Model, MODEL_SPACE *Space)
     {
         ModelExpect(Model, "the number of reservations", Space->Count, Real->VadCount);
         ModelExpect(Model, "the commitment of the process",
-                    ModelCommittedInSpace(Space) + Real->PageTablePages, MiSpaceCommitCharge(Real));
+                    ModelCommittedInSpace(Space) + Real->CommittedPageTables, MiSpaceCommitCharge(Real));
         ModelExpect(Model, "the number of locked pages", ModelLockedInSpace(Space), Real->Vm.LockedPages);
     }
 }

@@ -29,7 +29,7 @@ static ULONG_PTR DeleteTable(PMI_ADDRESS_SPACE Space, PMMPTE PointerPte, ULONG_P
         ULONG Freed = MiDeleteEmptyPageTables(Space->TopLevel, PointerPte - 1, Va);
 
         __atomic_fetch_sub(&Space->PageTablePages, Freed, __ATOMIC_RELAXED);
-        MiReturnSpaceCommit(Space, Freed);
+        MiReturnPageTables(Space, Va, 1, Freed);
     }
     return Page;
 }
@@ -112,6 +112,14 @@ void TestEnter(PEPROCESS Process)
 
 /* ---- Memory -------------------------------------------------------------------------------------------- */
 
+void TestInsertVad(PMI_ADDRESS_SPACE Space, PMMVAD Vad)
+{
+    MI_TABLE_BUDGET Budget = { .Charged = 0 };
+
+    assert_true(MiPromiseTables(Space, Vad, &Budget));
+    MiInsertVad(Space, Vad);
+}
+
 static PMMVAD Commit(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, SIZE_T Pages, ULONG Protection)
 {
     PMMVAD Vad = MiAllocateVad(Va >> PAGE_SHIFT, (Va >> PAGE_SHIFT) + Pages - 1);
@@ -124,7 +132,7 @@ static PMMVAD Commit(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, SIZE_T Pages, ULONG 
     Vad->u.PrivateMemory = 1;
     Vad->CommitCharge = Pages;
     MiLockSpaceExclusive(Space);
-    MiInsertVad(Space, Vad);
+    TestInsertVad(Space, Vad);
     MiUnlockSpaceExclusive(Space);
     return Vad;
 }

@@ -22,6 +22,8 @@ void TestDeleteProcess(PEPROCESS Process);
 void TestEnter(PEPROCESS Process);
 
 /* Pages committed pages at Va with a VAD of their own. Protection: MM_*. */
+/* A VAD whose zero entries faults may fill; space exclusive. */
+void TestInsertVad(PMI_ADDRESS_SPACE Space, PMMVAD Vad);
 PMMVAD TestCommit(PEPROCESS Process, ULONG_PTR Va, SIZE_T Pages, ULONG Protection);
 
 /* Makes the pages decommitted ones and frees what was behind them. The charge stays the VAD's. */

@@ -242,7 +242,7 @@ SIZE_T TestVmCharge(void)
 {
     PMI_ADDRESS_SPACE Space = MiCurrentSpace();
 
-    return MiSpaceCommitCharge(Space) - Space->PageTablePages;
+    return MiSpaceCommitCharge(Space) - Space->CommittedPageTables;
 }
 
 /* ---- Out of memory ------------------------------------------------------------------------------------- */

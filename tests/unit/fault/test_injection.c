@@ -91,6 +91,7 @@ static PEPROCESS Create(void)
 static void Commit(ULONG_PTR Va)
 {
     PMMVAD Vad = MiAllocateVad(Va >> PAGE_SHIFT, (Va >> PAGE_SHIFT) + PAGES - 1);
+    MI_TABLE_BUDGET Tables = { .Charged = 0 };
 
     if (Vad == NULL)
     {
@@ -108,6 +109,10 @@ static void Commit(ULONG_PTR Va)
     Vad->u.PrivateMemory = 1;
     Vad->CommitCharge = PAGES;
     MiLockSpaceExclusive(&Parent->Space);
+    while (!MiPromiseTables(&Parent->Space, Vad, &Tables))
+    {
+        Retried(STATUS_COMMITMENT_LIMIT);
+    }
     MiInsertVad(&Parent->Space, Vad);
     MiUnlockSpaceExclusive(&Parent->Space);
 }

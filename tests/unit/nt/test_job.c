@@ -215,7 +215,7 @@ static void limits_are_exact(HANDLE job, ULONG flag)
     TestVmAllocate(base, 40 * PAGE_SIZE, MEM_COMMIT, PAGE_READWRITE);
     assert_true(TestVmTryAllocate(base + 40 * PAGE_SIZE, PAGE_SIZE, MEM_COMMIT, PAGE_READWRITE) ==
                 STATUS_COMMITMENT_LIMIT);
-    assert_int_equal(charge_of(TestUserProcess) - TestUserProcess->Space.PageTablePages, TestVmCharge());
+    assert_int_equal(charge_of(TestUserProcess) - TestUserProcess->Space.CommittedPageTables, TestVmCharge());
     limit(job, 0, 0, 0);
     TestVmAllocate(base + 40 * PAGE_SIZE, PAGE_SIZE, MEM_COMMIT, PAGE_READWRITE);
     TestVmFree(base, 0, MEM_RELEASE);

@@ -231,7 +231,7 @@ static void counters_follow_the_memory(void **state)
     assert_int_equal(counters.VirtualSize, 100 * PAGE_SIZE);
     assert_int_equal(counters.WorkingSetSize, 10 * PAGE_SIZE);
     assert_int_equal(counters.PeakWorkingSetSize, 40 * PAGE_SIZE);
-    assert_int_equal(counters.PrivateUsage >> PAGE_SHIFT, 100 + TestUserProcess->Space.PageTablePages);
+    assert_int_equal(counters.PrivateUsage >> PAGE_SHIFT, 100 + TestUserProcess->Space.CommittedPageTables);
     assert_int_equal(counters.PageFaultCount, 50);
     TestVmFree(base, 0, MEM_RELEASE);
     assert_int_equal(NtQueryInformationProcess(NtCurrentProcess(), ProcessVmCounters, &counters,

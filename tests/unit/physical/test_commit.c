@@ -41,17 +41,6 @@ static void absurd_sizes_do_not_wrap(void **state)
     assert_false(MiChargeResidentAvailable((SIZE_T)1 << 62));
 }
 
-static void what_was_promised_passes_the_limit(void **state)
-{
-    SIZE_T limit = MiState.Physical->CommitLimit;
-
-    (void)state;
-    assert_true(MiChargeCommitment(limit, 0));
-    assert_true(MiChargeCommitment(5, MI_COMMIT_MUST_SUCCEED));
-    assert_false(MiChargeCommitment(1, 0));
-    MiReturnCommitment(limit + 5);
-}
-
 static ULONG extensions;
 static SIZE_T extend_by;
 
@@ -89,15 +78,72 @@ static void paging_files_grow_before_a_charge_fails(void **state)
     MiAdjustCommitLimit(-80, -100);
 }
 
+static ULONG low;
+
+static VOID commit_low(void)
+{
+    low++;
+}
+
+static void files_grow_ahead_of_those_who_cannot_wait(void **state)
+{
+    MI_PHYSICAL_STATE *physical = MiState.Physical;
+    SIZE_T limit = physical->CommitLimit;
+    SIZE_T headroom = physical->CommitHeadroom;
+
+    (void)state;
+    assert_true(headroom != 0);
+    physical->Operations.ExtendCommitLimit = extend;
+    physical->Operations.CommitLow = commit_low;
+    low = extensions = 0;
+    assert_true(MiChargeCommitment(limit - headroom + 1, MI_COMMIT_NO_EXTEND));
+    assert_int_equal(low, 0); /* nothing can grow */
+    MiAdjustCommitLimit(0, (LONG64)headroom);
+    MiReturnCommitment(1);
+    assert_true(MiChargeCommitment(1, MI_COMMIT_NO_EXTEND));
+    assert_int_equal(low, 1);
+    extend_by = 0;
+    MiKeepCommitHeadroom();
+    assert_int_equal(extensions, 1);
+    assert_true(MiChargeCommitment(1, MI_COMMIT_NO_EXTEND));
+    assert_int_equal(low, 1); /* it was tried just now */
+    physical->NextGrowth = 0;
+    extend_by = headroom;
+    MiKeepCommitHeadroom();
+    assert_int_equal(extensions, 2);
+    assert_true(MiChargeCommitment(1, MI_COMMIT_NO_EXTEND));
+    assert_int_equal(low, 1);                 /* there is room again */
+    assert_false(MiMakeCommitRoom(headroom)); /* there is; nobody has to grow */
+    assert_int_equal(extensions, 2);
+    physical->Operations.CommitLow = NULL;
+    MiReturnCommitment(physical->CommittedPages);
+    MiAdjustCommitLimit(-(LONG64)headroom, -(LONG64)headroom);
+}
+
+static void check(void *unused)
+{
+    (void)unused;
+    MiCheckPhysical(1);
+}
+
+static void a_charge_beyond_the_limit_is_found(void **state)
+{
+    (void)state;
+    MiState.Physical->CommittedPages = MiState.Physical->CommitLimit;
+    check(NULL);
+    MiState.Physical->CommittedPages++;
+    TestExpectBugCheck(MEMORY_MANAGEMENT, check, NULL);
+    MiState.Physical->CommittedPages = 0;
+}
+
 static void a_charge_can_be_made_to_fail(void **state)
 {
     (void)state;
     KiSetInjection(KiInjectCommit, 1, TRUE);
     assert_false(MiChargeCommitment(1, 0));
     assert_false(MiChargeCommitment(1, MI_COMMIT_NO_EXTEND));
-    assert_true(MiChargeCommitment(1, MI_COMMIT_MUST_SUCCEED));
     KiSetInjection(KiInjectCommit, 0, FALSE);
-    MiReturnCommitment(1);
+    assert_int_equal(MiState.Physical->CommittedPages, 0);
 }
 
 static void nonpageable_pages_have_a_limit_of_their_own(void **state)
@@ -163,7 +209,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(the_limit_is_memory_less_the_reserve),
         TEST(absurd_sizes_do_not_wrap),
-        TEST(what_was_promised_passes_the_limit),
+        TEST(files_grow_ahead_of_those_who_cannot_wait),
+        TEST(a_charge_beyond_the_limit_is_found),
         TEST(paging_files_grow_before_a_charge_fails),
         TEST(a_charge_can_be_made_to_fail),
         TEST(nonpageable_pages_have_a_limit_of_their_own),

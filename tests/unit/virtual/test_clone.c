@@ -52,7 +52,7 @@ static void clones_have_the_same_contents_and_go_apart(void **state)
     HANDLE handle = clone_current(&child);
 
     (void)state;
-    assert_int_equal(child->Space.CommitCharge - child->Space.PageTablePages, 64);
+    assert_int_equal(child->Space.CommitCharge - child->Space.CommittedPageTables, 64);
     TestRunInProcess(child);
     TestVmCheck(base, 48, 1);
     TestVmCheckZero(base + 48 * PAGE_SIZE, 16);

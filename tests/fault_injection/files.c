@@ -28,7 +28,7 @@
 #define TAIL     1234u /* bytes behind the last page */
 #define BYTES    ((ULONG64)EXTENDED * PAGE_SIZE + 40000)
 
-static char DataPath[96], ImagePath[96];
+static char DataPath[96], ImagePath[sizeof(DataPath) + sizeof(".exe")];
 static UCHAR *Oracle; /* what the file must have, BYTES of it */
 static ULONG64 End;   /* its size */
 static IO_STATUS_BLOCK Iosb;

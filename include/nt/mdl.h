@@ -98,7 +98,7 @@ typedef enum _MM_PAGE_PRIORITY
 #define MmGetMdlByteCount(Mdl)      ((Mdl)->ByteCount)
 #define MmGetMdlByteOffset(Mdl)     ((Mdl)->ByteOffset)
 #define MmGetMdlBaseVa(Mdl)         ((Mdl)->StartVa)
-#define MmGetMdlVirtualAddress(Mdl) ((PVOID)((PCHAR)((Mdl)->StartVa) + (Mdl)->ByteOffset))
+#define MmGetMdlVirtualAddress(Mdl) ((PVOID)((ULONG_PTR)(Mdl)->StartVa + (Mdl)->ByteOffset))
 #define MmGetMdlPfnArray(Mdl)       ((PPFN_NUMBER)((Mdl) + 1))
 
 #define MmInitializeMdl(MemoryDescriptorList, BaseVa, Length)                                                \
@@ -189,6 +189,17 @@ FORCEINLINE PVOID MmGetSystemAddressForMdl(PMDL Mdl)
     return MmMapLockedPages(Mdl, KernelMode);
 }
 
+/*
+ * Maps the pages while DriverRoutine runs, unless they are mapped already: then it gets that address, whatever Protection says. Protection: PAGE_*, with
+ * PAGE_NOCACHE or PAGE_WRITECOMBINE, or without for the pages' own caching type. The MDL stays as it is. What the routine raises is passed on.
+ *   STATUS_SUCCESS: the routine was called. STATUS_INVALID_PAGE_PROTECTION, STATUS_CONFLICTING_ADDRESSES (caching type),
+ *   STATUS_INVALID_PARAMETER_1 (no pages), STATUS_INSUFFICIENT_RESOURCES (system PTEs). IRQL <= DISPATCH_LEVEL
+ */
+typedef VOID MM_MDL_ROUTINE(_In_opt_ PVOID DriverContext, _In_ PVOID MappedVa);
+typedef MM_MDL_ROUTINE *PMM_MDL_ROUTINE;
+NTKERNELAPI NTSTATUS NTAPI MmMapMdl(_In_ PMDL MemoryDescriptorList, _In_ ULONG Protection,
+                                    _In_ PMM_MDL_ROUTINE DriverRoutine, _In_opt_ PVOID DriverContext);
+
 /* Before a partial MDL describes another part of its source. */
 FORCEINLINE VOID MmPrepareMdlForReuse(PMDL Mdl)
 {
@@ -256,7 +267,29 @@ NTKERNELAPI PMDL NTAPI MmAllocateNodePagesForMdlEx(_In_ PHYSICAL_ADDRESS LowAddr
                                                    _In_ ULONG Flags);
 NTKERNELAPI VOID NTAPI MmFreePagesFromMdl(_Inout_ PMDLX MemoryDescriptorList);
 
-/* Reads pages of files in, without mapping them. PASSIVE_LEVEL. */
+/* ---- device memory without an address ---- */
+
+typedef struct _MM_PHYSICAL_ADDRESS_LIST
+{
+    PHYSICAL_ADDRESS PhysicalAddress;
+    SIZE_T NumberOfBytes;
+} MM_PHYSICAL_ADDRESS_LIST, *PMM_PHYSICAL_ADDRESS_LIST;
+
+/*
+ * An MDL for ranges of device memory, one after the other: whole pages, no RAM, less than 4 GiB together. It can be mapped by MmMapLockedPagesSpecifyCache;
+ * unmap, then IoFreeMdl.
+ *   STATUS_INVALID_PARAMETER_1 (a range), STATUS_INVALID_PARAMETER_2 (no ranges), STATUS_INSUFFICIENT_RESOURCES. IRQL <= DISPATCH_LEVEL
+ */
+NTKERNELAPI NTSTATUS NTAPI MmAllocateMdlForIoSpace(_In_reads_(NumberOfEntries)
+                                                       PMM_PHYSICAL_ADDRESS_LIST PhysicalAddressList,
+                                                   _In_ SIZE_T NumberOfEntries, _Outptr_ PMDL *NewMdl);
+
+/*
+ * Reads the pages that the lists name and that are not in memory, and waits until they are; nothing is mapped. The section of each file (IsImage: image
+ * section) exists already. An entry is the offset of a page in the file, of images in the image; its low twelve bits are ignored, pages
+ * behind the end are left out.
+ *   STATUS_INVALID_PARAMETER_1 (no lists; no such section), STATUS_INSUFFICIENT_RESOURCES, statuses of reads. PASSIVE_LEVEL.
+ */
 NTKERNELAPI NTSTATUS NTAPI MmPrefetchPages(_In_ ULONG NumberOfLists,
                                            _In_reads_(NumberOfLists) PREAD_LIST *ReadLists);
 

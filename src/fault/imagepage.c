@@ -230,6 +230,42 @@ static MI_FAULT_RESULT MiResolveImagePage(PMI_FAULT Fault, PMMPTE Prototype)
                : MiMakeImageZeroPage(Fault, Subsection, Prototype);
 }
 
+NTSTATUS MiReadImagePages(PCONTROL_AREA ControlArea, ULONG64 Page, PULONG Passed, PMMINPAGE_SUPPORT *Read)
+{
+    MI_FAULT Fault = {
+        .Space = &MiState.Space->System, .ControlArea = ControlArea, .SegmentPage = Page, .Prefetch = TRUE
+    };
+    PSUBSECTION Subsection = MiLocateSubsection(ControlArea, Page);
+    MI_FAULT_RESULT Result = MiFaultNeedBlock;
+    ULONG64 FileOffset;
+
+    *Passed = 1;
+    if (Subsection == NULL || MiImagePageBytes(Subsection, Page, &FileOffset) == 0)
+    {
+        return STATUS_SUCCESS;
+    }
+    while (Result == MiFaultNeedBlock)
+    {
+        KIRQL OldIrql = KiRaiseIrqlToDispatch();
+        PMMPTE Prototype = MiLockPrototype(ControlArea->Segment, Page);
+
+        Result = MiIsInFile(MiReadPte(Prototype)) ? MiReadImagePage(&Fault, Subsection, Prototype)
+                                                  : MiFaultResolved;
+        MiUnlockPrototype(Prototype);
+        KiLowerIrqlFromDispatch(OldIrql);
+        if (Result == MiFaultNeedBlock)
+        {
+            MiWaitForInPageBlock();
+        }
+    }
+    if (Result == MiFaultNeedRead)
+    {
+        *Passed = Fault.InPage->Count;
+        *Read = Fault.InPage;
+    }
+    return Result == MiFaultNeedFrame ? STATUS_INSUFFICIENT_RESOURCES : STATUS_SUCCESS;
+}
+
 const MI_BACKING MiImageBacking = { .ResolvePage = MiResolveImagePage,
                                     .Discardable = FALSE,
                                     .Delete = MiReleaseImage };

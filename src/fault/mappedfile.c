@@ -289,6 +289,41 @@ ULONG MiStartFileReadAhead(PCONTROL_AREA ControlArea, ULONG64 Page, ULONG Count,
     return Started;
 }
 
+NTSTATUS MiReadFilePages(PCONTROL_AREA ControlArea, ULONG64 Page, ULONG Count, PULONG Passed,
+                         PMMINPAGE_SUPPORT *Read)
+{
+    PMMINPAGE_SUPPORT InPage = MiAllocateInPage();
+    NTSTATUS Status = STATUS_SUCCESS;
+    PMMPTE Prototype;
+    KIRQL OldIrql;
+
+    while (InPage == NULL)
+    {
+        MiWaitForInPageBlock();
+        InPage = MiAllocateInPage();
+    }
+    OldIrql = KiRaiseIrqlToDispatch();
+    Prototype = MiLockPrototype(ControlArea->Segment, Page);
+    *Passed = 1;
+    if (MiIsInFile(Prototype))
+    {
+        Count = Count < MiLargestFileRead() ? Count : MiLargestFileRead();
+        MiAddFilePages(InPage, ControlArea, Prototype, Page, Count, MI_DEFAULT_PRIORITY, MI_NOBODY_ASKED);
+        Status = InPage->Count != 0 ? STATUS_SUCCESS : STATUS_INSUFFICIENT_RESOURCES;
+    }
+    MiUnlockPrototype(Prototype);
+    KiLowerIrqlFromDispatch(OldIrql);
+    if (InPage->Count == 0)
+    {
+        MiDereferenceInPage(InPage);
+        return Status;
+    }
+    *Passed = InPage->Count;
+    *Read = InPage;
+    MiStartFileRead(InPage, ControlArea, Page, FALSE);
+    return STATUS_SUCCESS;
+}
+
 /*
  * A page that came along was used, or a reader's own read is about to be: the next clusters are put under way before he needs them. The window
  * lies between what he uses and Vad->ReadAheadNext.

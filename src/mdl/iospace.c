@@ -8,8 +8,7 @@
  */
 #include "mdl/mdl.h"
 
-#define MI_TAG_IO_SPACE         MI_TAG('M', 'm', 'I', 'o')
-#define MI_PHYSICAL_LIMIT_PAGES (1ull << (52 - PAGE_SHIFT)) /* what a PTE can name */
+#define MI_TAG_IO_SPACE MI_TAG('M', 'm', 'I', 'o')
 
 /* ---- Records ------------------------------------------------------------------------------------------------------------ */
 
@@ -24,6 +23,29 @@ static const MI_IO_MAPPING *MiFindIoConflict(PFN_NUMBER Frame, SIZE_T Pages, MEM
         Mapping = Mapping->Next;
     }
     return Mapping;
+}
+
+MEMORY_CACHING_TYPE MiIoSpaceCaching(PFN_NUMBER Frame)
+{
+    KIRQL OldIrql = KiAcquireSpinLock(&MiState.Mdl->Lock);
+    const MI_IO_MAPPING *Mapping = MiFindIoConflict(Frame, 1, MmNotMapped);
+    MEMORY_CACHING_TYPE Type = Mapping != NULL ? Mapping->CacheType : MmNonCached;
+
+    KiReleaseSpinLock(&MiState.Mdl->Lock, OldIrql);
+    return Type;
+}
+
+BOOLEAN MiIoSpaceConflicts(const PFN_NUMBER *Frames, SIZE_T Pages, MEMORY_CACHING_TYPE CacheType)
+{
+    KIRQL OldIrql = KiAcquireSpinLock(&MiState.Mdl->Lock);
+    BOOLEAN Conflict = FALSE;
+
+    for (SIZE_T Index = 0; Index < Pages && !Conflict; Index++)
+    {
+        Conflict = MiFindIoConflict(Frames[Index], 1, CacheType) != NULL;
+    }
+    KiReleaseSpinLock(&MiState.Mdl->Lock, OldIrql);
+    return Conflict;
 }
 
 static BOOLEAN MiRecordIoMapping(MI_IO_MAPPING *Mapping)

@@ -126,7 +126,7 @@ BOOLEAN MiCheckPagesForMapping(const MDL *Mdl, MEMORY_CACHING_TYPE CacheType)
 
     if ((Mdl->MdlFlags & MDL_IO_SPACE) != 0)
     {
-        return TRUE;
+        return !MiIoSpaceConflicts(Frames, Pages, MiBasicCaching(CacheType));
     }
     for (SIZE_T Index = 0; Index < Pages; Index++)
     {

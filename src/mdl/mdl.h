@@ -46,6 +46,8 @@ typedef struct _MI_MDL_STATE
 NTSTATUS MiInitializeMdl(void);
 VOID MiShutdownMdl(void); /* bug-checks when contiguous memory, pages of MDLs or locked pages are left */
 
+#define MI_PHYSICAL_LIMIT_PAGES (1ull << (52 - PAGE_SHIFT)) /* what a PTE can name */
+
 #define MI_TAG_MDL MI_TAG('M', 'd', 'l', ' ')
 
 /* ---- Kinds of addresses -------------------------------------------------------------------------------------------- */
@@ -107,6 +109,11 @@ static FORCEINLINE MMPTE MiMakeMdlTemplate(const MDL *Mdl, ULONG Protection)
     Template.Long |= (Mdl->MdlFlags & MDL_IO_SPACE) != 0 ? MM_PTE_PHYSICAL : 0;
     return Template;
 }
+
+/* How device memory is mapped by MmMapIoSpace; MmNonCached where it is not. iospace.c */
+MEMORY_CACHING_TYPE MiIoSpaceCaching(PFN_NUMBER Frame);
+/* Whether MmMapIoSpace maps one of the frames with another caching type. */
+BOOLEAN MiIoSpaceConflicts(const PFN_NUMBER *Frames, SIZE_T Pages, MEMORY_CACHING_TYPE CacheType);
 
 /* The MM_* protection for a caching type and MdlMapping* flags; MM_INVALID_PROTECTION for no legal type. */
 ULONG MiMappingProtection(MEMORY_CACHING_TYPE CacheType, ULONG Priority);

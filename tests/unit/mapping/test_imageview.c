@@ -7,6 +7,7 @@
 
 #include "nt/ccapi.h"
 #include "nt/file.h"
+#include "nt/mdl.h"
 #include "nt/mm.h"
 #include "peimage.h"
 #include "section/imagemap.h"
@@ -607,6 +608,44 @@ static void the_kernel_sees_an_image_in_system_space(void **State)
     CloseSample();
 }
 
+/* All pages that have something in the file come with it, fixed up. */
+static void an_image_is_prefetched(void **State)
+{
+    PFILE_OBJECT FileObject;
+    READ_LIST *List = calloc(1, sizeof(*List) + PAGES * sizeof(FILE_SEGMENT_ELEMENT));
+    ULONG64 Reads;
+    ULONG_PTR View;
+
+    (void)State;
+    OpenSample("prefetched", 0xffff800000000000);
+    FileObject = Section->ControlArea->FilePointer;
+    List->FileObject = FileObject;
+    List->IsImage = TRUE;
+    List->NumberOfEntries = PAGES;
+    for (ULONG Page = 0; Page < PAGES; Page++)
+    {
+        List->List[Page].Alignment = (ULONGLONG)Page * PAGE_SIZE;
+    }
+    assert_int_equal(MmPrefetchPages(1, &List), STATUS_SUCCESS);
+    Reads = MiQueryCounter(MiCounterPageReads);
+    assert_int_equal(MapImage(TestUserProcess, Section, &View), STATUS_SUCCESS);
+    CheckAll(View);
+    assert_int_equal(MiQueryCounter(MiCounterPageReads), Reads);
+    TestUnmapIn(TestUserProcess, View);
+    for (ULONG64 Nth = 1, Failed = 1; Failed != 0; Nth++)
+    {
+        TestVmPageOut();
+        MiPurgeStandby(MI_PRIORITIES - 1);
+        KiSetInjection(KiInjectFrame, Nth, FALSE);
+        (VOID) MmPrefetchPages(1, &List);
+        KiQueryInjection(KiInjectFrame, &Failed);
+        KiSetInjection(KiInjectFrame, 0, FALSE);
+        MiCheckSections(3);
+    }
+    free(List);
+    CloseSample();
+}
+
 int main(void)
 {
     const struct CMUnitTest Tests[] = {
@@ -621,6 +660,7 @@ int main(void)
         TEST_IN_PROCESS(what_all_views_share_stays_at_one_base),
         TEST_IN_PROCESS(a_view_elsewhere_fails_without_a_trace),
         TEST_IN_PROCESS(the_kernel_sees_an_image_in_system_space),
+        TEST_IN_PROCESS(an_image_is_prefetched),
     };
 
     return cmocka_run_group_tests(Tests, NULL, NULL);

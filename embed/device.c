@@ -53,3 +53,41 @@ NTSTATUS NtmmRemoveDevice(ULONG64 PhysicalAddress)
 
     return NT_SUCCESS(Status) ? Status : NtmmpFail(Status, "there is no device at 0x%llx", PhysicalAddress);
 }
+
+NTSTATUS NtmmAddIoPorts(const NTMM_IO_PORTS *Ports)
+{
+    HOST_IO_PORTS Parameters;
+    NTSTATUS Status;
+
+    if (Ports->Size != sizeof(*Ports))
+    {
+        return NtmmpFail(STATUS_INFO_LENGTH_MISMATCH, "NTMM_IO_PORTS.Size must be sizeof(NTMM_IO_PORTS)");
+    }
+    Parameters = (HOST_IO_PORTS){ .First = Ports->First,
+                                  .Count = Ports->Count,
+                                  .Read = Ports->Read,
+                                  .Write = Ports->Write,
+                                  .Context = Ports->Context };
+    Status = HostAddIoPorts(&Parameters);
+    switch (Status)
+    {
+    case STATUS_SUCCESS:
+        return Status;
+    case STATUS_INVALID_DEVICE_STATE:
+        return NtmmpFail(Status, "no machine is running: call NtmmBoot first");
+    case STATUS_CONFLICTING_ADDRESSES:
+        return NtmmpFail(Status, "one of the %u ports from 0x%x on belongs to another device", Ports->Count,
+                         Ports->First);
+    case STATUS_INVALID_PARAMETER:
+        return NtmmpFail(Status, "ports are numbers up to 0xffff, and a device reads or writes");
+    default:
+        return NtmmpFail(Status, "there is no room for one more device");
+    }
+}
+
+NTSTATUS NtmmRemoveIoPorts(ULONG First)
+{
+    NTSTATUS Status = HostRemoveIoPorts(First);
+
+    return NT_SUCCESS(Status) ? Status : NtmmpFail(Status, "no device begins at port 0x%x", First);
+}

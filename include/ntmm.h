@@ -193,6 +193,24 @@ typedef struct _NTMM_DEVICE
 NTSTATUS NtmmAddDevice(const NTMM_DEVICE *Device, PVOID *Memory);
 NTSTATUS NtmmRemoveDevice(ULONG64 PhysicalAddress);
 
+/*
+ * The same for x86's I/O space: what answers READ_PORT_XXX and WRITE_PORT_XXX at Count ports from First on. Bytes is 1, 2 or 4, Offset counts from First.
+ *   STATUS_INFO_LENGTH_MISMATCH (Size), STATUS_INVALID_PARAMETER (ports above 0xffff, no routine), STATUS_CONFLICTING_ADDRESSES,
+ *   STATUS_INSUFFICIENT_RESOURCES (at most 16), STATUS_NOT_FOUND
+ */
+typedef struct _NTMM_IO_PORTS
+{
+    ULONG Size; /* sizeof(NTMM_IO_PORTS) */
+    ULONG First;
+    ULONG Count;
+    ULONG64 (*Read)(PVOID Context, ULONG64 Offset, ULONG Bytes);
+    VOID (*Write)(PVOID Context, ULONG64 Offset, ULONG Bytes, ULONG64 Value);
+    PVOID Context;
+} NTMM_IO_PORTS;
+
+NTSTATUS NtmmAddIoPorts(const NTMM_IO_PORTS *Ports);
+NTSTATUS NtmmRemoveIoPorts(ULONG First);
+
 /* ---- Drivers and Driver Verifier -------------------------------------------------------------------------------- */
 
 typedef struct _NTMM_DRIVER *PNTMM_DRIVER;

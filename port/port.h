@@ -205,6 +205,13 @@ ULONG64 PortQueryClock(void);
 ULONG64 PortQuerySystemTime(void);
 ULONG64 PortQueryEntropy(void);
 
+/*
+ * One access of 1, 2 or 4 bytes to x86's I/O space. Where nothing answers: all ones, and what is written is lost. Any IRQL; on the host the code of a
+ * simulated device runs on the calling thread.
+ */
+ULONG PortReadIoPort(USHORT Port, ULONG Bytes);
+VOID PortWriteIoPort(USHORT Port, ULONG Bytes, ULONG Value);
+
 /* ---- Storage ------------------------------------------------------------------------------------------- */
 
 typedef struct _PORT_STORAGE PORT_STORAGE;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Device registers that MmMapIoSpace mapped: READ_REGISTER_XXX and WRITE_REGISTER_XXX. Each is one access of exactly that
+ * Device registers that MmMapIoSpace mapped: READ_REGISTER_XXX and WRITE_REGISTER_XXX; ports in I/O space: READ_PORT_XXX and WRITE_PORT_XXX. Each is one access of exactly that
  * width, in program order; what follows a write sees it done. The BUFFER forms move Count elements to or from
- * one mapped array. Any IRQL. Source: Microsoft Learn, the pages named like the functions (wdm.h).
+ * one mapped array, or through one port. The pointer to a port is its number. Any IRQL. Source: Microsoft Learn, the pages named like the functions (wdm.h).
  */
 #ifndef NTMM_NT_REGISTER_H
 #define NTMM_NT_REGISTER_H
@@ -46,6 +46,17 @@ EXTERN_C_START
         }                                                                                                    \
         KeMemoryBarrier();                                                                                   \
     }
+
+#define NTMM_PORT_FAMILY(Type)                                                                               \
+    NTKERNELAPI Type NTAPI READ_PORT_##Type(_In_ volatile Type *Port);                                       \
+    NTKERNELAPI VOID NTAPI WRITE_PORT_##Type(_In_ volatile Type *Port, _In_ Type Value);                     \
+    NTKERNELAPI VOID NTAPI READ_PORT_BUFFER_##Type(_In_ volatile Type *Port, _Out_ Type *Buffer,             \
+                                                   ULONG Count);                                             \
+    NTKERNELAPI VOID NTAPI WRITE_PORT_BUFFER_##Type(_In_ volatile Type *Port, _In_ Type *Buffer, ULONG Count);
+
+NTMM_PORT_FAMILY(UCHAR)
+NTMM_PORT_FAMILY(USHORT)
+NTMM_PORT_FAMILY(ULONG)
 
 NTMM_REGISTER_FAMILY(UCHAR)
 NTMM_REGISTER_FAMILY(USHORT)

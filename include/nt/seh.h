@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * __try and __except for C compilers that do not know them (gcc and clang for Linux), as drivers use them around
+ * __try, __except and __finally for C compilers that do not know them (gcc and clang for Linux), as drivers use them around
  * ProbeForRead, MmProbeAndLockPages and accesses of user buffers. The kernel finds the handler by a frame that the
  * block leaves on the thread (one jump buffer); nothing is unwound by tables. What differs from the compilers of Windows:
- *   - break and continue inside the block mean the block itself (__leave does, too); return and goto are as ever;
+ *   - continue inside the block means the block itself, like __leave (which belongs to the innermost loop or block, therefore); break leaves it, too,
+ *     and return and goto are as ever, but where there is a __finally these three skip it: use __leave;
  *   - a local variable that the block changes and the handler reads must be volatile, as with setjmp;
  *   - EXCEPTION_CONTINUE_EXECUTION cannot resume: it raises STATUS_NONCONTINUABLE_EXCEPTION;
  *   - with -Wshadow a block inside a block of the same function is warned about;
- *   - there is no __finally, and nothing of this in C++ (where __try belongs to the C++ library).
+ *   - __finally blocks do not run when the thread is ended meanwhile;
+ *   - nothing of this in C++ (where __try belongs to the C++ library).
  * At DISPATCH_LEVEL an exception is a bug check. Compilers for Windows use their own. Source: Microsoft Learn,
- * "Handling Exceptions" (kernel), "try-except statement".
+ * "Handling Exceptions" (kernel), "try-except statement", "try-finally statement", "AbnormalTermination".
  */
 #ifndef NTMM_NT_SEH_H
 #define NTMM_NT_SEH_H
@@ -19,6 +21,7 @@
 #if defined(_WIN32)
 #define GetExceptionCode()        _exception_code()
 #define GetExceptionInformation() ((PEXCEPTION_POINTERS)_exception_info())
+#define AbnormalTermination()     _abnormal_termination()
 #elif !defined(__cplusplus)
 
 typedef struct _NTMM_TRY
@@ -26,8 +29,10 @@ typedef struct _NTMM_TRY
     PVOID Jump[32];
     PVOID Frame[80]; /* the kernel's */
     EXCEPTION_POINTERS Pointers;
-    LONG Once;
-    LONG Pushed;
+    LONG Pass;    /* 2: the block; 1: what follows a block that ended well; 0: over */
+    LONG Pushed;  /* the frame is on the thread */
+    LONG Raised;  /* an exception has ended the block */
+    LONG Finally; /* and goes on behind what follows */
 } NTMM_TRY;
 
 VOID NtmmEnterTry(NTMM_TRY *Try);
@@ -36,6 +41,10 @@ VOID NtmmLeaveTry(NTMM_TRY *Try);
 PEXCEPTION_POINTERS NtmmPointersOfTry(NTMM_TRY *Try);
 /* What the filter said. Returns TRUE for the handler; otherwise the exception goes on to the next block. */
 BOOLEAN NtmmDecideTry(NTMM_TRY *Try, LONG Filter);
+/* Whether the block behind __finally is to run now. */
+BOOLEAN NtmmFinallyTry(NTMM_TRY *Try);
+/* From the block to what follows, and from there on. */
+VOID NtmmNextTry(NTMM_TRY *Try);
 
 #if defined(__SANITIZE_THREAD__)
 #define NTMM_JUMP_OF_THE_LIBRARY 1
@@ -51,13 +60,15 @@ int NtmmSetJump(PVOID *Buffer) __attribute__((returns_twice));
 #endif
 
 #define __try                                                                                                \
-    for (NTMM_TRY NtmmTry_ __attribute__((cleanup(NtmmLeaveTry))) = { .Once = 1 }; NtmmTry_.Once != 0;       \
-         NtmmTry_.Once = 0)                                                                                  \
-        if (NtmmEnterTry(&NtmmTry_), NtmmSetJump(NtmmTry_.Jump) == 0)
+    for (NTMM_TRY NtmmTry_ __attribute__((cleanup(NtmmLeaveTry))) = { .Pass = 2 }; NtmmTry_.Pass != 0;       \
+         NtmmNextTry(&NtmmTry_))                                                                             \
+        if (NtmmTry_.Pass == 2 && (NtmmEnterTry(&NtmmTry_), NtmmSetJump(NtmmTry_.Jump) == 0))
 /* clang-format off */
-#define __except(...) else if (NtmmDecideTry(&NtmmTry_, (__VA_ARGS__)))
+#define __except(...) else if (NtmmTry_.Pass == 2 && NtmmDecideTry(&NtmmTry_, (__VA_ARGS__)))
+#define __finally     else if (NtmmFinallyTry(&NtmmTry_))
 /* clang-format on */
-#define __leave break
+#define __leave continue
+#define AbnormalTermination()     (NtmmTry_.Raised != 0)
 #define GetExceptionCode()        (NtmmPointersOfTry(&NtmmTry_)->ExceptionRecord->ExceptionCode)
 #define GetExceptionInformation() NtmmPointersOfTry(&NtmmTry_)
 

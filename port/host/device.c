@@ -276,5 +276,6 @@ VOID HostShutdownDevices(VOID)
     {
         HostDropDeviceMemory(&HostMachine.Devices[Index]);
         HostMachine.Devices[Index] = (HOST_DEVICE){ 0 };
+        HostMachine.IoPorts[Index] = (HOST_IO_PORTS){ 0 };
     }
 }

@@ -102,6 +102,20 @@ NTSTATUS HostAddDevice(const HOST_DEVICE_PARAMETERS *Parameters, PVOID *Memory);
 /* NOT_FOUND. Who has it mapped reads all ones from now on. */
 NTSTATUS HostRemoveDevice(ULONG64 PhysicalAddress);
 
+/* A device in I/O space: Count ports from First on. Offset counts from First; Bytes is 1, 2 or 4. One of the routines may be NULL. */
+typedef struct _HOST_IO_PORTS
+{
+    ULONG First;
+    ULONG Count;
+    ULONG64 (*Read)(PVOID Context, ULONG64 Offset, ULONG Bytes);
+    VOID (*Write)(PVOID Context, ULONG64 Offset, ULONG Bytes, ULONG64 Value);
+    PVOID Context;
+} HOST_IO_PORTS;
+
+/* As HostAddDevice. / The range that begins at First. NOT_FOUND. A call that has begun may still come. */
+NTSTATUS HostAddIoPorts(const HOST_IO_PORTS *Ports);
+NTSTATUS HostRemoveIoPorts(ULONG First);
+
 /* ---- Address spaces and threads ---------------------------------------------------------------------------- */
 
 /*

@@ -156,6 +156,7 @@ typedef struct _HOST_MACHINE
     ULONG64 FileBytes;   /* of RamFile: RAM, and the memory of devices above it */
     ULONG DeviceCount;   /* TB lock to change */
     HOST_DEVICE Devices[HOST_MAXIMUM_DEVICES];
+    HOST_IO_PORTS IoPorts[HOST_MAXIMUM_DEVICES]; /* ioport.c; Count 0: the entry is free. TB lock */
     ULONG RunCount;
     PORT_MEMORY_RUN Runs[HOST_MAXIMUM_RUNS];
     BOOLEAN LargeRefused;  /* Linux makes no large pages of RAM */

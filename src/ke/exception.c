@@ -236,6 +236,7 @@ PEXCEPTION_POINTERS NtmmPointersOfTry(NTMM_TRY *Try)
 BOOLEAN NtmmDecideTry(NTMM_TRY *Try, LONG Filter)
 {
     Try->Pushed = FALSE;
+    Try->Raised = TRUE;
     if (Filter == EXCEPTION_CONTINUE_SEARCH)
     {
         KiRaise(&KiFrameOfTry(Try)->Record);
@@ -245,6 +246,28 @@ BOOLEAN NtmmDecideTry(NTMM_TRY *Try, LONG Filter)
         ExRaiseStatus(STATUS_NONCONTINUABLE_EXCEPTION);
     }
     return TRUE;
+}
+
+/* Behind a block that ended well in its second pass; after an exception, which took the frame, in the first. */
+BOOLEAN NtmmFinallyTry(NTMM_TRY *Try)
+{
+    if (Try->Pass == 2)
+    {
+        Try->Pushed = FALSE;
+        Try->Raised = TRUE;
+        Try->Finally = TRUE;
+    }
+    return TRUE;
+}
+
+VOID NtmmNextTry(NTMM_TRY *Try)
+{
+    NtmmLeaveTry(Try);
+    if (Try->Finally)
+    {
+        KiRaise(&KiFrameOfTry(Try)->Record);
+    }
+    Try->Pass = Try->Raised ? 0 : Try->Pass - 1;
 }
 
 /* ---- Guarded copy -------------------------------------------------------------------------------------- */

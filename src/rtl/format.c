@@ -10,10 +10,13 @@
 
 typedef struct _RTLP_OUTPUT
 {
-    PSTR Buffer;
-    SIZE_T Size;
+    PVOID Buffer;  /* of CHAR, or of WCHAR */
+    SIZE_T Room;   /* characters */
     SIZE_T Length; /* of the whole text, dropped characters included */
+    BOOLEAN Wide;
 } RTLP_OUTPUT;
+
+#define RTLP_SPECIFICATION_MAXIMUM 48u /* characters of one specification in a wide format */
 
 typedef enum _RTLP_ARGUMENT_SIZE
 {
@@ -45,14 +48,28 @@ typedef struct _RTLP_ARGUMENTS
     va_list List;
 } RTLP_ARGUMENTS;
 
-static inline VOID RtlpEmit(RTLP_OUTPUT *Output, CHAR Character)
+/* One byte of a narrow text, one unit of a wide one. */
+static inline VOID RtlpEmitUnit(RTLP_OUTPUT *Output, WCHAR Unit)
 {
-    if (Output->Length + 1 < Output->Size)
+    if (Output->Length < Output->Room)
     {
-        Output->Buffer[Output->Length] = Character;
+        if (Output->Wide)
+        {
+            ((PWCHAR)Output->Buffer)[Output->Length] = Unit;
+        }
+        else
+        {
+            ((PSTR)Output->Buffer)[Output->Length] = (CHAR)Unit;
+        }
     }
 
     Output->Length += 1;
+}
+
+/* An ASCII character, or a byte of a narrow text. */
+static inline VOID RtlpEmit(RTLP_OUTPUT *Output, CHAR Character)
+{
+    RtlpEmitUnit(Output, (UCHAR)Character);
 }
 
 static VOID RtlpEmitMany(RTLP_OUTPUT *Output, CHAR Character, LONG Count)
@@ -85,19 +102,68 @@ static LONG RtlpBoundedLength(const VOID *Text, BOOLEAN Wide, LONG Precision)
     return Length;
 }
 
+/* UTF-8 as UTF-16; Output NULL: only counts. Returns how many units. */
+static LONG RtlpWidenBytes(RTLP_OUTPUT *Output, PCSTR Text, ULONG Length)
+{
+    BOOLEAN Malformed;
+    LONG Units = 0;
+
+    for (ULONG Index = 0; Index < Length;)
+    {
+        ULONG CodePoint = RtlpDecodeUtf8((const UCHAR *)Text, Length, &Index, &Malformed);
+        const BOOLEAN Pair = CodePoint > 0xffff;
+
+        if (Output != NULL && Pair)
+        {
+            RtlpEmitUnit(Output, (WCHAR)(0xd800 + ((CodePoint - 0x10000) >> 10)));
+            CodePoint = 0xdc00 + (CodePoint & 0x3ff);
+        }
+        if (Output != NULL)
+        {
+            RtlpEmitUnit(Output, (WCHAR)CodePoint);
+        }
+        Units += Pair ? 2 : 1;
+    }
+
+    return Units;
+}
+
 static VOID RtlpEmitNarrow(RTLP_OUTPUT *Output, const RTLP_SPECIFICATION *Spec, PCSTR Text, LONG Length)
 {
-    const LONG Padding = Spec->Width - Length;
+    const LONG Padding = Spec->Width - (Output->Wide ? RtlpWidenBytes(NULL, Text, (ULONG)Length) : Length);
 
     RtlpEmitMany(Output, ' ', Spec->Left ? 0 : Padding);
-    RtlpEmitBytes(Output, Text, Length);
+    if (Output->Wide)
+    {
+        RtlpWidenBytes(Output, Text, (ULONG)Length);
+    }
+    else
+    {
+        RtlpEmitBytes(Output, Text, Length);
+    }
     RtlpEmitMany(Output, ' ', Spec->Left ? Padding : 0);
 }
 
-/* UTF-16 as UTF-8. The width counts code points: that is what lines up in a terminal. */
+static VOID RtlpEmitUnits(RTLP_OUTPUT *Output, PCWCH Text, LONG Units)
+{
+    for (LONG Index = 0; Index < Units; Index += 1)
+    {
+        RtlpEmitUnit(Output, Text[Index]);
+    }
+}
+
+/* UTF-16, into a narrow text as UTF-8: then the width counts code points, which is what lines up in a terminal. */
 static VOID RtlpEmitWide(RTLP_OUTPUT *Output, const RTLP_SPECIFICATION *Spec, PCWCH Text, LONG Units)
 {
     LONG Padding = Spec->Width;
+
+    if (Output->Wide)
+    {
+        RtlpEmitMany(Output, ' ', Spec->Left ? 0 : Padding - Units);
+        RtlpEmitUnits(Output, Text, Units);
+        RtlpEmitMany(Output, ' ', Spec->Left ? Padding - Units : 0);
+        return;
+    }
 
     for (ULONG Index = 0; Index < (ULONG)Units; Padding -= 1)
     {
@@ -387,8 +453,10 @@ static VOID RtlpEmitSigned(RTLP_OUTPUT *Output, const RTLP_SPECIFICATION *Spec, 
 /* Emits one conversion; FALSE if there is no such conversion (no argument is taken then). */
 static BOOLEAN RtlpEmitConversion(RTLP_OUTPUT *Output, RTLP_SPECIFICATION *Spec, RTLP_ARGUMENTS *Arguments)
 {
-    const BOOLEAN Wide = Spec->Size == RtlpSizeWide || Spec->Size == RtlpSizeLong;
+    const BOOLEAN SaysWide = Spec->Size == RtlpSizeWide || Spec->Size == RtlpSizeLong;
     const BOOLEAN Narrow = Spec->Size == RtlpSizeShort;
+    const BOOLEAN Alike = SaysWide || (Output->Wide && !Narrow);   /* %s, %c: text of the same kind */
+    const BOOLEAN Unlike = SaysWide || (!Output->Wide && !Narrow); /* %S, %C: of the other kind */
 
     switch (Spec->Conversion)
     {
@@ -411,19 +479,19 @@ static BOOLEAN RtlpEmitConversion(RTLP_OUTPUT *Output, RTLP_SPECIFICATION *Spec,
         RtlpEmitNumber(Output, Spec, (ULONG_PTR)va_arg(Arguments->List, PVOID), 16, 0);
         return TRUE;
     case 'c':
-        RtlpEmitCharacter(Output, Spec, va_arg(Arguments->List, int), Wide);
+        RtlpEmitCharacter(Output, Spec, va_arg(Arguments->List, int), Alike);
         return TRUE;
     case 'C':
-        RtlpEmitCharacter(Output, Spec, va_arg(Arguments->List, int), !Narrow);
+        RtlpEmitCharacter(Output, Spec, va_arg(Arguments->List, int), Unlike);
         return TRUE;
     case 's':
-        RtlpEmitText(Output, Spec, va_arg(Arguments->List, const VOID *), Wide);
+        RtlpEmitText(Output, Spec, va_arg(Arguments->List, const VOID *), Alike);
         return TRUE;
     case 'S':
-        RtlpEmitText(Output, Spec, va_arg(Arguments->List, const VOID *), !Narrow);
+        RtlpEmitText(Output, Spec, va_arg(Arguments->List, const VOID *), Unlike);
         return TRUE;
     case 'Z':
-        RtlpEmitCounted(Output, Spec, va_arg(Arguments->List, const VOID *), Wide);
+        RtlpEmitCounted(Output, Spec, va_arg(Arguments->List, const VOID *), SaysWide);
         return TRUE;
     case '%':
         RtlpEmit(Output, '%');
@@ -433,39 +501,124 @@ static BOOLEAN RtlpEmitConversion(RTLP_OUTPUT *Output, RTLP_SPECIFICATION *Spec,
     }
 }
 
-SIZE_T RtlpFormat(PSTR Buffer, SIZE_T Size, PCSTR Format, va_list Arguments)
+static VOID RtlpFormatNarrow(RTLP_OUTPUT *Output, PCSTR Format, RTLP_ARGUMENTS *Arguments)
 {
-    RTLP_OUTPUT Output = { .Buffer = Buffer, .Size = Size };
-    RTLP_ARGUMENTS Copy;
-
-    va_copy(Copy.List, Arguments);
     while (*Format != 0)
     {
         if (*Format != '%')
         {
-            RtlpEmit(&Output, *Format);
+            RtlpEmit(Output, *Format);
             Format += 1;
             continue;
         }
 
         RTLP_SPECIFICATION Spec;
-        const PCSTR End = RtlpParseSpecification(Format + 1, &Copy, &Spec);
+        const PCSTR End = RtlpParseSpecification(Format + 1, Arguments, &Spec);
 
-        if (!RtlpEmitConversion(&Output, &Spec, &Copy))
+        if (!RtlpEmitConversion(Output, &Spec, Arguments))
         {
-            RtlpEmitBytes(&Output, Format, (LONG)(End - Format));
+            RtlpEmitBytes(Output, Format, (LONG)(End - Format));
         }
 
         Format = End;
     }
+}
 
-    va_end(Copy.List);
-    if (Size != 0)
+/*
+ * A specification of a wide format in bytes, up to its conversion: there is nothing but ASCII in it. What is too long to be one, or none, ends with
+ * something that is no conversion.
+ */
+static VOID RtlpNarrowSpecification(PCWSTR Place, PSTR Specification, ULONG Size)
+{
+    ULONG Count = 0;
+
+    for (; Count + 1 < Size && Place[Count] != 0; Count += 1)
     {
-        Buffer[Output.Length < Size ? Output.Length : Size - 1] = 0;
+        const WCHAR Unit = Place[Count];
+        const BOOLEAN Inside = Unit == '-' || Unit == '+' || Unit == ' ' || Unit == '#' || Unit == '*' ||
+                               Unit == '.' || (Unit >= '0' && Unit <= '9') || Unit == 'h' || Unit == 'l' ||
+                               Unit == 'j' || Unit == 'z' || Unit == 't' || Unit == 'I' || Unit == 'w';
+
+        Specification[Count] = Unit < 0x80 ? (CHAR)Unit : '?';
+        if (!Inside)
+        {
+            Count += 1;
+            break;
+        }
+    }
+
+    Specification[Count] = 0;
+}
+
+static VOID RtlpFormatUnits(RTLP_OUTPUT *Output, PCWSTR Format, RTLP_ARGUMENTS *Arguments)
+{
+    while (*Format != 0)
+    {
+        if (*Format != '%')
+        {
+            RtlpEmitUnit(Output, *Format);
+            Format += 1;
+            continue;
+        }
+
+        CHAR Narrow[RTLP_SPECIFICATION_MAXIMUM];
+        RTLP_SPECIFICATION Spec;
+
+        RtlpNarrowSpecification(Format + 1, Narrow, sizeof(Narrow));
+
+        const LONG Units = 1 + (LONG)(RtlpParseSpecification(Narrow, Arguments, &Spec) - Narrow);
+
+        if (!RtlpEmitConversion(Output, &Spec, Arguments))
+        {
+            RtlpEmitUnits(Output, Format, Units);
+        }
+
+        Format += Units;
+    }
+}
+
+SIZE_T RtlpFormatOpen(PSTR Buffer, SIZE_T Room, PCSTR Format, va_list Arguments)
+{
+    RTLP_OUTPUT Output = { .Buffer = Buffer, .Room = Room };
+    RTLP_ARGUMENTS Copy;
+
+    va_copy(Copy.List, Arguments);
+    RtlpFormatNarrow(&Output, Format, &Copy);
+    va_end(Copy.List);
+    if (Output.Length < Room)
+    {
+        Buffer[Output.Length] = 0;
     }
 
     return Output.Length;
+}
+
+SIZE_T RtlpFormatWideOpen(PWSTR Buffer, SIZE_T Room, PCWSTR Format, va_list Arguments)
+{
+    RTLP_OUTPUT Output = { .Buffer = Buffer, .Room = Room, .Wide = TRUE };
+    RTLP_ARGUMENTS Copy;
+
+    va_copy(Copy.List, Arguments);
+    RtlpFormatUnits(&Output, Format, &Copy);
+    va_end(Copy.List);
+    if (Output.Length < Room)
+    {
+        Buffer[Output.Length] = 0;
+    }
+
+    return Output.Length;
+}
+
+SIZE_T RtlpFormat(PSTR Buffer, SIZE_T Size, PCSTR Format, va_list Arguments)
+{
+    const SIZE_T Length = RtlpFormatOpen(Buffer, Size, Format, Arguments);
+
+    if (Size != 0 && Length >= Size)
+    {
+        Buffer[Size - 1] = 0;
+    }
+
+    return Length;
 }
 
 SIZE_T RtlpFormatText(PSTR Buffer, SIZE_T Size, PCSTR Format, ...)

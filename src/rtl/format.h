@@ -13,9 +13,11 @@
  *   %s %hs      text in bytes          %ls %ws %S    UTF-16 text, printed as UTF-8
  *   %lc %wc %C  one UTF-16 unit        %Z %hZ        ANSI_STRING *        %wZ %lZ    UNICODE_STRING *
  *
+ * In wide formats %s and %c are UTF-16, %S and %C bytes; bytes are read as UTF-8.
+ *
  * A precision limits how many bytes (or UTF-16 units) of a text are looked at. NULL texts print as (null).
  * There is no floating point and no %n; an unknown conversion is printed as it stands and takes no argument.
- * Nothing is allocated; the stack need is below 200 bytes; safe at any IRQL if the texts are.
+ * Nothing is allocated; the stack need is below 300 bytes; safe at any IRQL if the texts are.
  */
 #ifndef NTMM_RTL_FORMAT_H
 #define NTMM_RTL_FORMAT_H
@@ -27,6 +29,10 @@
  * Returns the length of the whole text without terminator, as vsnprintf does.
  */
 SIZE_T RtlpFormat(PSTR Buffer, SIZE_T Size, PCSTR Format, va_list Arguments);
+
+/* The same, without a terminator where the text fills all Room characters or more; and from wide to wide. */
+SIZE_T RtlpFormatOpen(PSTR Buffer, SIZE_T Room, PCSTR Format, va_list Arguments);
+SIZE_T RtlpFormatWideOpen(PWSTR Buffer, SIZE_T Room, PCWSTR Format, va_list Arguments);
 
 /* The same with the arguments in the call. */
 SIZE_T RtlpFormatText(PSTR Buffer, SIZE_T Size, PCSTR Format, ...);

@@ -36,6 +36,9 @@ NTSTATUS NTAPI RtlUnicodeToUTF8N(PCHAR UTF8StringDestination, ULONG UTF8StringMa
 /* One code point (or U+FFFD for what is none) as UTF-8: writes 1 to 4 bytes and returns how many. */
 ULONG RtlpEncodeUtf8(ULONG CodePoint, PUCHAR Bytes);
 
+/* The same of a UTF-8 text of Bytes bytes; *Malformed becomes TRUE (and the code point U+FFFD) where it is none. */
+ULONG RtlpDecodeUtf8(const UCHAR *Text, ULONG Bytes, PULONG Index, PBOOLEAN Malformed);
+
 /*
  * Takes the next code point off a UTF-16 text of Units units, *Index on; advances *Index. U+FFFD for a lone
  * surrogate. *Index must be less than Units.

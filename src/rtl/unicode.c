@@ -183,7 +183,7 @@ ULONG RtlpDecodeUtf16(PCWCH Text, ULONG Units, PULONG Index)
  * Takes the next code point off a UTF-8 text. The range of the second byte depends on the first (table 3-7 of
  * the Unicode standard): that excludes overlong forms, surrogates and what lies above U+10FFFF in one place.
  */
-static ULONG RtlpDecodeUtf8(const UCHAR *Text, ULONG Bytes, PULONG Index, PBOOLEAN Malformed)
+ULONG RtlpDecodeUtf8(const UCHAR *Text, ULONG Bytes, PULONG Index, PBOOLEAN Malformed)
 {
     const UCHAR Lead = Text[*Index];
     ULONG Following;

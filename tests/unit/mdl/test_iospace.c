@@ -155,6 +155,69 @@ MDL_TEST(registers_are_reached_at_the_caller_s_irql_and_in_buffers)
     MmUnmapIoSpace((PVOID)(ULONG_PTR)Base, sizeof(Buffer));
 }
 
+static volatile ULONG *PortLong(ULONG Port)
+{
+    return (volatile ULONG *)(ULONG_PTR)Port;
+}
+
+MDL_TEST(ports_are_reached_by_number_in_their_width)
+{
+    HOST_IO_PORTS Ports = {
+        .First = 0x3f8, .Count = 8, .Read = ReadDevice, .Write = WriteDevice, .Context = &Device
+    };
+    USHORT Words[3] = { 0x1111, 0x2222, 0x3333 };
+    UCHAR Bytes[4] = { 0, 0, 0, 0 };
+
+    memset(&Device, 0, sizeof(Device));
+    assert_int_equal(HostAddIoPorts(&Ports), STATUS_SUCCESS);
+    WRITE_PORT_ULONG(PortLong(0x3fc), 0x44332211);
+    assert_int_equal(Device.LastOffset, 4);
+    assert_int_equal(Device.LastBytes, 4);
+    assert_int_equal(READ_PORT_UCHAR((PUCHAR)(ULONG_PTR)0x3fd), 0x22);
+    assert_int_equal(READ_PORT_USHORT((PUSHORT)(ULONG_PTR)0x3fe), 0x4433);
+    assert_int_equal(READ_PORT_ULONG(PortLong(0x3fc)), 0x44332211);
+    /* Buffers go through one port. */
+    WRITE_PORT_BUFFER_USHORT((PUSHORT)(ULONG_PTR)0x3f8, Words, 3);
+    assert_int_equal(Device.Writes, 4);
+    assert_int_equal(READ_PORT_USHORT((PUSHORT)(ULONG_PTR)0x3f8), 0x3333);
+    READ_PORT_BUFFER_UCHAR((PUCHAR)(ULONG_PTR)0x3fc, Bytes, 4);
+    assert_memory_equal(Bytes, "\x11\x11\x11\x11", 4);
+    /* Beyond the range, or partly: nobody. */
+    assert_int_equal(READ_PORT_ULONG(PortLong(0x3fd)), 0xffffffff);
+    assert_int_equal(READ_PORT_UCHAR((PUCHAR)(ULONG_PTR)0x400), 0xff);
+    WRITE_PORT_UCHAR((PUCHAR)(ULONG_PTR)0x80, 5);
+    assert_int_equal(Device.Writes, 4);
+    assert_int_equal(HostRemoveIoPorts(0x3f8), STATUS_SUCCESS);
+    assert_int_equal(READ_PORT_USHORT((PUSHORT)(ULONG_PTR)0x3f8), 0xffff);
+}
+
+MDL_TEST(ranges_of_ports_are_checked)
+{
+    static const HOST_IO_PORTS Wrong[] = {
+        { .First = 0x100, .Count = 0, .Read = ReadDevice },
+        { .First = 0xffff, .Count = 2, .Read = ReadDevice },
+        { .First = 0x10000, .Count = 1, .Read = ReadDevice },
+        { .First = 0x100, .Count = 0xffffffff, .Read = ReadDevice },
+        { .First = 0x100, .Count = 1 },
+    };
+    HOST_IO_PORTS Ports = { .First = 0x100, .Count = 4, .Read = ReadDevice, .Context = &Device };
+
+    for (ULONG Index = 0; Index < RTL_NUMBER_OF(Wrong); Index++)
+    {
+        assert_int_equal(HostAddIoPorts(&Wrong[Index]), STATUS_INVALID_PARAMETER);
+    }
+    assert_int_equal(HostAddIoPorts(&Ports), STATUS_SUCCESS);
+    WRITE_PORT_ULONG(PortLong(0x100), 1); /* no routine: lost */
+    Ports.First = 0x103;
+    assert_int_equal(HostAddIoPorts(&Ports), STATUS_CONFLICTING_ADDRESSES);
+    Ports.Count = 1;
+    for (Ports.First = 0x200; HostAddIoPorts(&Ports) == STATUS_SUCCESS; Ports.First++)
+    {
+    }
+    assert_int_equal(HostAddIoPorts(&Ports), STATUS_INSUFFICIENT_RESOURCES);
+    assert_int_equal(HostRemoveIoPorts(0x101), STATUS_NOT_FOUND);
+}
+
 MDL_TEST(nobody_s_addresses_read_all_ones)
 {
     volatile ULONG *Base = MmMapIoSpace(At(NOWHERE_AT), PAGE_SIZE, MmNonCached);
@@ -362,6 +425,8 @@ int main(void)
         cmocka_unit_test(a_window_of_device_memory_is_the_device_s_memory),
         cmocka_unit_test(each_access_to_a_register_reaches_the_device_once),
         cmocka_unit_test(registers_are_reached_at_the_caller_s_irql_and_in_buffers),
+        cmocka_unit_test(ports_are_reached_by_number_in_their_width),
+        cmocka_unit_test(ranges_of_ports_are_checked),
         cmocka_unit_test(nobody_s_addresses_read_all_ones),
         cmocka_unit_test(a_device_that_goes_leaves_an_empty_bus),
         cmocka_unit_test(one_frame_has_one_caching_type),

@@ -10,6 +10,7 @@
 
 #include "nt/bugcodes.h"
 #include "nt/exception.h"
+#include "nt/irp.h"
 #include "nt/mm.h"
 #include "nt/ntstatus.h"
 #include "nt/register.h"

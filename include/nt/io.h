@@ -2,7 +2,7 @@
 /*
  * The few types of the I/O manager that memory functions and driver entry points name.
  *
- * Devices and requests are opaque: ntmm has no I/O manager; files are in nt/ntioapi.h. DRIVER_OBJECT has the members that a
+ * Devices and requests are in nt/irp.h, files in nt/ntioapi.h. DRIVER_OBJECT has the members that a
  * driver's DriverEntry sets. Source: Microsoft Learn, DRIVER_OBJECT, DRIVER_INITIALIZE,
  * SECTION_OBJECT_POINTERS, FILE_SEGMENT_ELEMENT.
  */

@@ -7,7 +7,6 @@
  *     and return and goto are as ever, but where there is a __finally these three skip it: use __leave;
  *   - a local variable that the block changes and the handler reads must be volatile, as with setjmp;
  *   - EXCEPTION_CONTINUE_EXECUTION cannot resume: it raises STATUS_NONCONTINUABLE_EXCEPTION;
- *   - with -Wshadow a block inside a block of the same function is warned about;
  *   - __finally blocks do not run when the thread is ended meanwhile;
  *   - nothing of this in C++ (where __try belongs to the C++ library).
  * At DISPATCH_LEVEL an exception is a bug check. Compilers for Windows use their own. Source: Microsoft Learn,
@@ -23,6 +22,9 @@
 #define GetExceptionInformation() ((PEXCEPTION_POINTERS)_exception_info())
 #define AbnormalTermination()     _abnormal_termination()
 #elif !defined(__cplusplus)
+
+/* A block inside a block has the same hidden name: nothing to warn a driver of (-Wshadow). */
+#pragma GCC system_header
 
 typedef struct _NTMM_TRY
 {

@@ -27,6 +27,12 @@ check()
     fi
 }
 
+# L"text" of drivers is UTF-16
+wide()
+{
+    case $1 in driver_*) echo -fshort-wchar ;; esac
+}
+
 have()
 {
     command -v "$1" >/dev/null && return 0
@@ -62,14 +68,14 @@ msvc=(--target=x86_64-pc-windows-msvc -ffreestanding)
 for source in "$work"/*.c; do
     name=$(basename "$source")
     for compiler in gcc clang; do
-        have "$compiler" >/dev/null && check "$compiler $name" "$compiler" -std=c17 "${warnings[@]}" -I"$root/include" -I"$headers" "$source"
+        have "$compiler" >/dev/null && check "$compiler $name" "$compiler" -std=c17 $(wide "$name") "${warnings[@]}" -I"$root/include" -I"$headers" "$source"
     done
     have clang >/dev/null && check "clang (windows-msvc) $name" clang "${msvc[@]}" -std=c17 "${warnings[@]}" -I"$root/include" -I"$headers" "$source"
 done
 for source in "$work"/*.cpp "$headers/headers_cxx.cpp"; do
     name=$(basename "$source")
     for compiler in g++ clang++; do
-        have "$compiler" >/dev/null && check "$compiler $name" "$compiler" -std=c++17 "${warnings[@]}" -I"$root/include" -I"$headers" "$source"
+        have "$compiler" >/dev/null && check "$compiler $name" "$compiler" -std=c++17 $(wide "$name") "${warnings[@]}" -I"$root/include" -I"$headers" "$source"
     done
     have clang++ >/dev/null && check "clang++ (windows-msvc) $name" clang++ "${msvc[@]}" -std=c++17 "${warnings[@]}" -I"$root/include" -I"$headers" "$source"
 done

@@ -7,6 +7,7 @@
 #ifndef NTMM_TEST_HEADERS_LAYOUT_H
 #define NTMM_TEST_HEADERS_LAYOUT_H
 
+#include "nt/irp.h"
 #include "nt/context.h"
 #include "nt/mm.h"
 #include "nt/ntimage.h"
@@ -107,6 +108,26 @@ SIZE_IS(NPAGED_LOOKASIDE_LIST, 0x80);
 SIZE_IS(PAGED_LOOKASIDE_LIST, 0x80);
 SIZE_IS(LOOKASIDE_LIST_EX, 0x60);
 SIZE_IS(DRIVER_OBJECT, 0x150);
+SIZE_IS(DEVICE_OBJECT, 0x150);
+OFFSET_IS(DEVICE_OBJECT, DeviceExtension, 0x40);
+OFFSET_IS(DEVICE_OBJECT, StackSize, 0x4c);
+OFFSET_IS(DEVICE_OBJECT, AlignmentRequirement, 0x98);
+OFFSET_IS(DEVICE_OBJECT, Dpc, 0xc8);
+OFFSET_IS(DEVICE_OBJECT, DeviceObjectExtension, 0x138);
+SIZE_IS(IRP, 0xd0);
+OFFSET_IS(IRP, AssociatedIrp, 0x18);
+OFFSET_IS(IRP, IoStatus, 0x30);
+OFFSET_IS(IRP, RequestorMode, 0x40);
+OFFSET_IS(IRP, UserIosb, 0x48);
+OFFSET_IS(IRP, CancelRoutine, 0x68);
+OFFSET_IS(IRP, UserBuffer, 0x70);
+OFFSET_IS(IRP, Tail.Overlay.CurrentStackLocation, 0xb8);
+SIZE_IS(IO_STACK_LOCATION, 0x48);
+OFFSET_IS(IO_STACK_LOCATION, Parameters.DeviceIoControl.IoControlCode, 0x18);
+OFFSET_IS(IO_STACK_LOCATION, Parameters.Read.ByteOffset, 0x18);
+OFFSET_IS(IO_STACK_LOCATION, Parameters.Create.EaLength, 0x20);
+OFFSET_IS(IO_STACK_LOCATION, FileObject, 0x30);
+OFFSET_IS(IO_STACK_LOCATION, Context, 0x40);
 OFFSET_IS(DRIVER_OBJECT, DriverUnload, 0x68);
 SIZE_IS(MM_COPY_ADDRESS, 8);
 SIZE_IS(PHYSICAL_MEMORY_RANGE, 16);

@@ -6,9 +6,6 @@
 #include "nt/rtl.h"
 #include "nt/seh.h"
 
-/* A block inside a block has the same hidden name. */
-#pragma GCC diagnostic ignored "-Wshadow"
-
 static void no_frame_is_left(void)
 {
     assert_null(KiCurrentThread()->ExceptionFrames);
@@ -292,7 +289,8 @@ static void finally_blocks_may_raise_and_nest(void **state)
 /* As drivers give back what they took. */
 static NTSTATUS take_and_give(NTSTATUS status, ULONG *held)
 {
-    volatile NTSTATUS result = STATUS_UNSUCCESSFUL; /* changed in the block, read behind it: as with __except */
+    volatile NTSTATUS result =
+        STATUS_UNSUCCESSFUL; /* changed in the block, read behind it: as with __except */
 
     __try
     {

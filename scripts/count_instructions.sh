@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Instructions of the fault paths, counted by callgrind: count_instructions.sh BUILD_FOLDER
+# Instructions of the fault paths and of drivers' buffers, counted by callgrind: count_instructions.sh BUILD_FOLDER
 # The numbers depend on the binary alone, not on the machine's mood. JSON lands in $NTMM_BENCH_JSON or build/bench-results.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -17,7 +17,7 @@ count() {
     valgrind --tool=callgrind --callgrind-out-file="$trace" --collect-atstart=no "${collect[@]}" \
         "$build/bench/$bench" --count "$mode" >"$trace.log" 2>&1 || { cat "$trace.log" >&2; exit 1; }
     instructions=$(awk '/^summary:|^totals:/ { print $2; exit }' "$trace")
-    times=$(awk '/^(faults|map|shared) / { print $2 }' "$trace.log")
+    times=$(awk '/^(faults|map|shared|once) / { print $2 }' "$trace.log")
 }
 
 count faults zero MmAccessFault
@@ -32,5 +32,11 @@ printf 'instructions for each demand-zero fault: %d\n' "$zero"
 printf 'instructions for each soft (transition) fault: %d\n' "$soft"
 printf 'instructions for each fault on a resident page of a section: %d\n' "$shared"
 printf 'instructions to map a section of 1 GiB, touch a page and unmap it: %d\n' "$map"
-printf '{\n  "bench": "instructions",\n  "demand_zero": %d,\n  "soft": %d,\n  "shared": %d,\n  "map_touch_unmap": %d\n}\n' \
-    "$zero" "$soft" "$shared" "$map" >"$results/instructions.json"
+buffers=""
+for mode in lookaside:OncePair mdl:OnceMdl lock1:OnceLock lock16:OnceLock lock256:OnceLock map512:OnceMap map511:OnceMap; do
+    count mdl "${mode%:*}" "${mode#*:}"
+    printf 'instructions for %s: %d\n' "${mode%:*}" $((instructions / times))
+    buffers+=$(printf ',\n  "%s": %d' "${mode%:*}" $((instructions / times)))
+done
+printf '{\n  "bench": "instructions",\n  "demand_zero": %d,\n  "soft": %d,\n  "shared": %d,\n  "map_touch_unmap": %d%s\n}\n' \
+    "$zero" "$soft" "$shared" "$map" "$buffers" >"$results/instructions.json"

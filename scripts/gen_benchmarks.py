@@ -115,10 +115,17 @@ def mdl(lines):
     if result is None:
         return
     lines += ["## Buffers of drivers", "", "`build/release/bench/mdl`: one thread; locked pages are a user buffer's, mapped into system space with their TB entries.", "",
-              "| what | ns |", "| --- | --- |", f"| lookaside pair | {result['lookaside_pair_ns']:.0f} |",
-              f"| IoAllocateMdl, MmBuildMdlForNonPagedPool, IoFreeMdl | {result['mdl_build_free_ns']:.0f} |"]
-    for pages in (1, 16, 256):
-        lines.append(f"| lock, map, unmap, unlock {pages} page{'s' if pages > 1 else ''} | {result[f'lock_map_{pages}_ns']} |")
+              "| what | ns | instructions (`make bench-count`) |", "| --- | --- | --- |"]
+    counts = load("instructions") or {}
+    rows = [("lookaside pair", "lookaside_pair_ns", "lookaside"),
+            ("IoAllocateMdl, MmBuildMdlForNonPagedPool, IoFreeMdl", "mdl_build_free_ns", "mdl"),
+            ("lock, map, unmap, unlock 1 page", "lock_map_1_ns", "lock1"), ("lock, map, unmap, unlock 16 pages", "lock_map_16_ns", "lock16"),
+            ("lock, map, unmap, unlock 256 pages", "lock_map_256_ns", "lock256"),
+            ("map, unmap 512 consecutive pages: a large page", "map_large_page_ns", "map512"),
+            ("map, unmap 511 consecutive pages", "map_511_pages_ns", "map511")]
+    for what, time, count in rows:
+        if time in result:
+            lines.append(f"| {what} | {result[time]:.0f} | {counts.get(count, '')} |")
     lines += ["", "Contiguous 2 MiB in 128 MiB fragmented by random traffic, no paging file:", "", "| in use | made | time of one |", "| --- | --- | --- |"]
     for row in result["contiguous"]:
         lines.append(f"| {row['percent']} % | {row['made']} of {row['wanted']} | {row['us'] / 1000:.1f} ms |")

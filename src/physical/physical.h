@@ -491,7 +491,7 @@ static FORCEINLINE VOID MiForgetPageTable(PMMPFN Pfn)
     }
 }
 
-/* How many PTEs map the frame (locked). One store, because working-set queries read it without the lock. */
+/* How many PTEs map the frame (locked). One store: walks of page tables read it without the lock. */
 static FORCEINLINE VOID MiWriteShareCount(PMMPFN Pfn, ULONG Count)
 {
     __atomic_store_n(&Pfn->u1.ShareCount, Count, __ATOMIC_RELAXED);

@@ -244,8 +244,16 @@ static BOOLEAN MiCountChunk(PMI_PROTOTYPE_CHUNK Chunk, PVOID Context)
 
     if (Pte.Hard.Valid)
     {
-        *(PULONG64)Context +=
-            __atomic_load_n(&MiPfn(Pte.Hard.PageFrameNumber)->u1.ShareCount, __ATOMIC_RELAXED) - 1;
+        PMMPFN Pfn = MiPfn(Pte.Hard.PageFrameNumber);
+        KIRQL OldIrql = KiRaiseIrqlToDispatch();
+
+        MiLockPfn(Pfn);
+        if (MiReadPte(&Chunk->Pte).Long == Pte.Long) /* else it is on a list, and has no pages in memory */
+        {
+            *(PULONG64)Context += __atomic_load_n(&Pfn->u1.ShareCount, __ATOMIC_RELAXED) - 1;
+        }
+        MiUnlockPfn(Pfn);
+        KiLowerIrqlFromDispatch(OldIrql);
     }
     return TRUE;
 }

@@ -5,39 +5,48 @@
  */
 #include "virtual/range.h"
 
-static ULONG_PTR MiShareCountOf(MMPTE Pte)
+/*
+ * What is asked of the frame of a valid, shared entry, which may be trimmed and listed at any time unless its frame is locked: whether it is a
+ * page of a section, and how many map it (7: so many or more). FALSE: the entry changed.
+ */
+static BOOLEAN MiLookAtShared(PMMPTE PointerPte, MMPTE Pte, PBOOLEAN Section, PULONG Shares)
 {
-    ULONG Count;
+    PMMPFN Pfn = MiPfn(Pte.Hard.PageFrameNumber);
+    KIRQL OldIrql = KiRaiseIrqlToDispatch();
+    BOOLEAN Same;
 
-    if ((Pte.Long & MM_PTE_SHARED) == 0)
-    {
-        return 0;
-    }
-    Count = __atomic_load_n(&MiPfn(Pte.Hard.PageFrameNumber)->u1.ShareCount, __ATOMIC_RELAXED);
-    return Count < 7 ? Count : 7;
-}
-
-/* Whether a valid entry maps a page of a section. The entry may change at any time unless its frame is locked. */
-static BOOLEAN MiIsSectionEntry(PMMPTE PointerPte, MMPTE Pte)
-{
-    BOOLEAN Section = FALSE;
-    KIRQL OldIrql;
-    PMMPFN Pfn;
-
-    if ((Pte.Long & MM_PTE_SHARED) == 0)
-    {
-        return FALSE;
-    }
-    Pfn = MiPfn(Pte.Hard.PageFrameNumber);
-    OldIrql = KiRaiseIrqlToDispatch();
     MiLockPfn(Pfn);
-    if (((MiReadPte(PointerPte).Long ^ Pte.Long) & (MM_PTE_VALID | MM_PTE_SHARED | MM_PTE_FRAME_MASK)) == 0)
+    Same =
+        ((MiReadPte(PointerPte).Long ^ Pte.Long) & (MM_PTE_VALID | MM_PTE_SHARED | MM_PTE_FRAME_MASK)) == 0;
+    if (Same)
     {
-        Section = MiIsSectionPrototype(Pfn->PteAddress);
+        *Section = MiIsSectionPrototype(Pfn->PteAddress);
+        *Shares = Pfn->u1.ShareCount < 7 ? Pfn->u1.ShareCount : 7;
     }
     MiUnlockPfn(Pfn);
     KiLowerIrqlFromDispatch(OldIrql);
-    return Section;
+    return Same;
+}
+
+/* 0: not shared. One that was trimmed meanwhile was mapped here, at least. */
+static ULONG MiShareCountOf(PMMPTE PointerPte, MMPTE Pte)
+{
+    BOOLEAN Section;
+    ULONG Shares = 0;
+
+    if ((Pte.Long & MM_PTE_SHARED) != 0 && !MiLookAtShared(PointerPte, Pte, &Section, &Shares))
+    {
+        Shares = 1;
+    }
+    return Shares;
+}
+
+static BOOLEAN MiIsSectionEntry(PMMPTE PointerPte, MMPTE Pte)
+{
+    BOOLEAN Section = FALSE;
+    ULONG Shares;
+
+    return (Pte.Long & MM_PTE_SHARED) != 0 && MiLookAtShared(PointerPte, Pte, &Section, &Shares) && Section;
 }
 
 /* A private page that a clone shares copy-on-write is read-write to its owner. */
@@ -52,7 +61,7 @@ static MEMORY_WORKING_SET_BLOCK MiWorkingSetBlock(ULONG_PTR Vpn, PMMPTE PointerP
 {
     MEMORY_WORKING_SET_BLOCK Block = { .Protection = MiClientProtection(PointerPte, Pte) & 31u,
                                        .Shared = (Pte.Long & MM_PTE_SHARED) != 0,
-                                       .ShareCount = MiShareCountOf(Pte) & 7u,
+                                       .ShareCount = MiShareCountOf(PointerPte, Pte) & 7u,
                                        .Node = MiPfnNode(MiPfn(Pte.Hard.PageFrameNumber)) & 7u,
                                        .VirtualPage = Vpn & ((1ull << 52) - 1) };
     return Block;
@@ -108,7 +117,7 @@ static MEMORY_WORKING_SET_EX_BLOCK MiDescribeValid(PMMPTE PointerPte, MMPTE Pte)
         KiLowerIrqlFromDispatch(OldIrql);
     }
     Block.Valid = 1;
-    Block.ShareCount = MiShareCountOf(Pte) & 7u;
+    Block.ShareCount = MiShareCountOf(PointerPte, Pte) & 7u;
     Block.Win32Protection = MiWin32Protection(MiClientProtection(PointerPte, Pte)) & 0x7ffu;
     Block.Locked = (Pte.Long & MM_PTE_STAYS) != 0;
     return Block;

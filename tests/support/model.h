@@ -195,6 +195,9 @@ VOID ModelCheck(
 
 VOID ModelLog(MODEL *Model, const char *Format, ...) __attribute__((format(printf, 2, 3)));
 /* Prints why, the seed and the last operations, and ends the process. */
+/* Wrong bytes seen in one page: says what the page holds now, what it should, and its PTE. */
+VOID ModelFailContents(MODEL *Model, MODEL_SPACE *Space, ULONG_PTR BadVa, UCHAR Seen)
+    __attribute__((noreturn));
 VOID ModelFail(MODEL *Model, const char *Format, ...) __attribute__((format(printf, 2, 3), noreturn));
 extern char *
     ModelSignature; /* of MODEL_SIGNATURE_LENGTH; what failed, without numbers, so that runs can be compared */

@@ -407,7 +407,7 @@ VOID ModelRunTouch(MODEL *Model, TEST_RANDOM *Random)
     }
     if (Access == MiAccessRead && !ModelVerify(Space, Va, Done, Model->Buffer, &BadVa))
     {
-        ModelFail(Model, "wrong contents at %p", (PVOID)BadVa);
+        ModelFailContents(Model, Space, BadVa, Model->Buffer[BadVa - Va]);
     }
 }
 
@@ -440,6 +440,6 @@ VOID ModelRunTransfer(MODEL *Model, TEST_RANDOM *Random)
     ModelExpect(Model, "the number of bytes", Done, RealDone);
     if (!Write && !ModelVerify(Space, Va, Done, Model->Buffer, &BadVa))
     {
-        ModelFail(Model, "wrong contents at %p", (PVOID)BadVa);
+        ModelFailContents(Model, Space, BadVa, Model->Buffer[BadVa - Va]);
     }
 }

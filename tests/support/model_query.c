@@ -225,7 +225,7 @@ VOID ModelRunCopy(MODEL *Model, TEST_RANDOM *Random)
                     (ULONG)ZwReadVirtualMemory(From->Handle, (PVOID)FromVa, Model->Shadow, Read, &Looked));
         if (!ModelVerify(From, FromVa, Read, Model->Shadow, &BadVa))
         {
-            ModelFail(Model, "wrong contents at %p", (PVOID)BadVa);
+            ModelFailContents(Model, From, BadVa, Model->Shadow[BadVa - FromVa]);
         }
         WriteStatus = ModelTouch(To, ToVa, Read, MiAccessWrite, Model->Shadow, &Written, &FaultVa);
     }

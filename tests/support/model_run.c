@@ -8,6 +8,7 @@
 
 #include "host.h"
 #include "host_sim.h"
+#include "pages.h"
 
 #include "nt/boot.h"
 
@@ -86,6 +87,41 @@ VOID ModelFail(MODEL *Model, const char *Format, ...)
     }
     fflush(NULL);
     _exit(66);
+}
+
+static SIZE_T ModelCountZeros(const UCHAR *Bytes)
+{
+    SIZE_T Zeros = 0;
+
+    for (SIZE_T Index = 0; Bytes != NULL && Index < PAGE_SIZE; Index++)
+    {
+        Zeros += Bytes[Index] == 0;
+    }
+    return Bytes != NULL ? Zeros : PAGE_SIZE;
+}
+
+VOID ModelFailContents(MODEL *Model, MODEL_SPACE *Space, ULONG_PTR BadVa, UCHAR Seen)
+{
+    static UCHAR Now[PAGE_SIZE]; /* who fails ends the program */
+    const MODEL_PAGE *Page = ModelPageAt(Space, BadVa);
+    SIZE_T Offset = BadVa & (PAGE_SIZE - 1);
+    SIZE_T Different = 0;
+    SIZE_T Copied = 0;
+
+    ZwReadVirtualMemory(Space->Handle, (PVOID)(BadVa - Offset), Now, PAGE_SIZE, &Copied);
+    for (SIZE_T Index = 0; Index < PAGE_SIZE; Index++)
+    {
+        Different += Now[Index] != (Page->Bytes != NULL ? Page->Bytes[Index] : 0);
+    }
+    ModelFail(
+        Model,
+        "process %llu has wrong contents at %p: 0x%02x, not 0x%02x; the page now: %llu bytes, %llu of them wrong, %llu zero "
+        "(should be %llu); %s%s%s%sPTE 0x%llx",
+        Space->Process->UniqueProcessId, (PVOID)BadVa, Seen, Page->Bytes != NULL ? Page->Bytes[Offset] : 0,
+        (ULONG64)Copied, (ULONG64)Different, (ULONG64)ModelCountZeros(Now),
+        (ULONG64)ModelCountZeros(Page->Bytes), Page->MayDrop ? "reset, " : "",
+        Page->HasOther ? "or another, " : "", Page->Written ? "written, " : "",
+        Page->Unknown ? "unknown, " : "", (ULONG64)TestPte(Space->Process, BadVa).Long);
 }
 
 VOID ModelExpect(MODEL *Model, const char *What, ULONG64 Expected, ULONG64 Actual)
@@ -222,11 +258,7 @@ static VOID ModelCheckContents(MODEL *Model, MODEL_SPACE *Space, MODEL_REGION *R
                     (ULONG)ZwReadVirtualMemory(Space->Handle, (PVOID)Va, Model->Buffer, PAGE_SIZE, &Copied));
         if (!ModelVerify(Space, Va, PAGE_SIZE, Model->Buffer, &BadVa))
         {
-            const UCHAR *Expected = Region->Page[Page].Bytes;
-
-            ModelFail(Model, "process %llu has wrong contents at %p: 0x%02x, not 0x%02x",
-                      Space->Process->UniqueProcessId, (PVOID)BadVa, Model->Buffer[BadVa - Va],
-                      Expected != NULL ? Expected[BadVa - Va] : 0);
+            ModelFailContents(Model, Space, BadVa, Model->Buffer[BadVa - Va]);
         }
     }
 }

@@ -29,7 +29,7 @@ refuse() {
     local code=$2 pattern=$3 got lines
     shift 3
     checks=$((checks + 1))
-    timeout 60 "$ntmm" "$@" >out.log 2>err.log
+    timeout 200 "$ntmm" "$@" >out.log 2>err.log
     got=$?
     lines=$(wc -l <err.log)
     [ "$got" -eq "$code" ] || failed "$name: exit code $got instead of $code: $(cat err.log)"
@@ -46,7 +46,7 @@ sorts() {
     local input=$2
     shift 2
     checks=$((checks + 1))
-    if ! timeout 120 "$ntmm" run -q "$@" sort "$input" -o sorted --words counts >report 2>err.log; then
+    if ! timeout 300 "$ntmm" run -q "$@" sort "$input" -o sorted --words counts >report 2>err.log; then
         failed "$name: $(cat err.log)"
     elif ! sort "$input" | cmp - sorted; then
         failed "$name: not sorted as by sort"
@@ -80,7 +80,7 @@ indexes() {
     shift 2
     checks=$((checks + 1))
     # shellcheck disable=SC2086
-    if ! timeout 120 "$ntmm" run -q "$@" index $files -o indexed >report 2>err.log; then
+    if ! timeout 300 "$ntmm" run -q "$@" index $files -o indexed >report 2>err.log; then
         failed "$name: $(cat err.log)"
     else
         # shellcheck disable=SC2086
@@ -131,15 +131,15 @@ indexes "an index of odd files" "odd bytes lines" --ram 4M --pagefile swap:16M
 indexes "an index of a word longer than a piece" "wide" --ram 2M --pagefile swap:16M
 indexes "an index without words" "empty" --ram 4M
 printf 'one\ntwo words' >"a name with spaces é"
-timeout 60 "$ntmm" run -q --ram 4M index "a name with spaces é" -o indexed >report || failed "index: a name with spaces"
+timeout 200 "$ntmm" run -q --ram 4M index "a name with spaces é" -o indexed >report || failed "index: a name with spaces"
 [ "$(tr '\t\n' '  ' <indexed)" = 'one 1:1 two 1:2 words 1:2 ' ] || failed "index: a name with spaces: $(cat indexed)"
 rm -f indexed "a name with spaces é"
-timeout 60 "$ntmm" run -q --ram 4M --pagefile swap:32M --report json --inspect index small big -o indexed >report || failed "index: inspect"
+timeout 200 "$ntmm" run -q --ram 4M --pagefile swap:32M --report json --inspect index small big -o indexed >report || failed "index: inspect"
 for text in '"name": "index"' '"files": 2' '!ca' 'Data File'; do
     grep -qF -- "$text" report || failed "index: no $text in the report"
 done
 rm -f indexed
-timeout 60 "$ntmm" run -q --ram 4M --pagefile swap:32M --report json index small big -o indexed >report
+timeout 200 "$ntmm" run -q --ram 4M --pagefile swap:32M --report json index small big -o indexed >report
 python3 - report <<'PYTHON' || failed "index: the JSON report is not what it should be"
 import json, sys
 report = json.load(open(sys.argv[1]))
@@ -151,7 +151,7 @@ PYTHON
 rm -f indexed
 
 name=json
-timeout 60 "$ntmm" run -q --ram 4M --report json sort small -o sorted >report
+timeout 200 "$ntmm" run -q --ram 4M --report json sort small -o sorted >report
 python3 - report <<'PYTHON' || failed "json: not what it should be"
 import json, sys
 report = json.load(open(sys.argv[1]))
@@ -159,7 +159,7 @@ assert report["job"]["lines"] == 2000 and report["counters"]["PageFaults"] > 0 a
 assert report["processes"][0]["name"] == "sort" and report["commit"]["limit"] > 0 and "Fills" in report["host"]
 assert [tag for tag in report["pool"]["tags"] if tag["tag"] == "VadS" and tag["allocs"] - tag["frees"] == tag["diff"] > 0]
 PYTHON
-timeout 60 "$ntmm" run -q --ram 4M --inspect sort small -o sorted >report || failed "inspect"
+timeout 200 "$ntmm" run -q --ram 4M --inspect sort small -o sorted >report || failed "inspect"
 for text in 'Physical Memory' 'Total VADs' 'PXE at' 'PFN 00000100' 'Image: sort' ' Proc  Nonp ' ' VadS  Nonp '; do
     grep -q "$text" report || failed "inspect: no $text"
 done
@@ -167,12 +167,12 @@ done
 name=replaces
 echo precious >sorted
 chmod 640 sorted
-timeout 60 "$ntmm" run -q --ram 4M sort small -o sorted >report || failed "replacing a file"
+timeout 200 "$ntmm" run -q --ram 4M sort small -o sorted >report || failed "replacing a file"
 [ "$(stat -c %a sorted)" = 640 ] || failed "the mode of a replaced file changed"
-timeout 60 "$ntmm" run -q --ram 4M --pagefile keep:2M sort small -o sorted >report
+timeout 200 "$ntmm" run -q --ram 4M --pagefile keep:2M sort small -o sorted >report
 [ ! -e keep ] || failed "a paging file of ours was kept"
 : >keep
-timeout 60 "$ntmm" run -q --ram 4M --pagefile keep:2M sort small -o sorted >report
+timeout 200 "$ntmm" run -q --ram 4M --pagefile keep:2M sort small -o sorted >report
 [ -e keep ] || failed "a paging file that was there before was removed"
 
 name=tables
@@ -261,13 +261,13 @@ rmdir "$disk"
 # --- Two machines, one paging file ------------------------------------------------------------------------------
 name="paging file in use"
 make_text 400000 >large
-(timeout 60 "$ntmm" run -q --ram 2M --pagefile swap:64M sort large -o one >/dev/null) &
+(timeout 200 "$ntmm" run -q --ram 2M --pagefile swap:64M sort large -o one >/dev/null) &
 first=$!
 for _ in $(seq 100); do
     [ -e swap ] && break
     sleep 0.02
 done
-timeout 60 "$ntmm" run -q --ram 2M --pagefile swap:64M sort input -o two >out.log 2>err.log
+timeout 200 "$ntmm" run -q --ram 2M --pagefile swap:64M sort input -o two >out.log 2>err.log
 code=$?
 if [ "$code" -ne 0 ]; then
     grep -q '^ntmm: paging file swap: another machine uses it' err.log || failed "$name: $(cat err.log)"

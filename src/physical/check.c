@@ -125,6 +125,18 @@ static BOOLEAN MiIsCommitmentSound(void)
     return Sound;
 }
 
+/* The lists are counted one after the other, and a page may go from one to the next meanwhile. */
+static BOOLEAN MiIsAvailableSound(void)
+{
+    BOOLEAN Sound = FALSE;
+
+    for (ULONG Look = 0; Look < 1000 && !Sound; Look++)
+    {
+        Sound = MiAvailablePages() <= MiState.Physical->NumberOfPages;
+    }
+    return Sound;
+}
+
 VOID MiCheckPhysical(ULONG Level)
 {
     MI_PHYSICAL_STATE *Physical = MiState.Physical;
@@ -135,7 +147,7 @@ VOID MiCheckPhysical(ULONG Level)
                           Physical->PeakCommitment, "%llu pages are committed, and the limit is %llu",
                           (ULONG64)Physical->CommittedPages, (ULONG64)Physical->CommitLimit);
     }
-    if (MiAvailablePages() > Physical->NumberOfPages)
+    if (!MiIsAvailableSound())
     {
         KiBugCheckMessage(PFN_LIST_CORRUPT, 0x7, MiAvailablePages(), Physical->NumberOfPages,
                           Physical->CommittedPages, "available %llu of %llu pages, committed %llu",

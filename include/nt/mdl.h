@@ -158,7 +158,8 @@ NTKERNELAPI VOID NTAPI MmUnlockPages(_Inout_ PMDLX MemoryDescriptorList);
 /*
  * KernelMode: a system address, NULL when there are no system PTEs (BugCheckOnFailure FALSE); IRQL <=
  * DISPATCH_LEVEL. UserMode: an address of the current process; raises on failure; IRQL <= APC_LEVEL.
- * Priority: MM_PAGE_PRIORITY with MdlMappingNoWrite, MdlMappingNoExecute.
+ * Priority: MM_PAGE_PRIORITY with MdlMappingNoWrite, MdlMappingNoExecute, and for KernelMode MdlMappingWithGuardPtes: a page without access on either side
+ * until it is unmapped (MDL_FREE_EXTRA_PTES).
  */
 NTKERNELAPI PVOID NTAPI MmMapLockedPagesSpecifyCache(_Inout_ PMDLX MemoryDescriptorList,
                                                      _In_ KPROCESSOR_MODE AccessMode,

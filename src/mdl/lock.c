@@ -448,7 +448,8 @@ NTSTATUS NTAPI MmAdvanceMdl(PMDL Mdl, ULONG NumberOfBytes)
         ULONG_PTR Va = (ULONG_PTR)Mdl->MappedSystemVa & ~(ULONG_PTR)(PAGE_SIZE - 1);
 
         MiUnmapSystemPtes(Va, Passed);
-        MiReleaseSystemPtes(Va, Passed);
+        /* With a guard the entry before the rest is the guard now. */
+        MiReleaseSystemPtes((Mdl->MdlFlags & MDL_FREE_EXTRA_PTES) != 0 ? Va - PAGE_SIZE : Va, Passed);
     }
     if ((Mdl->MdlFlags & MDL_PAGES_LOCKED) != 0)
     {

@@ -188,8 +188,8 @@ static PVOID MiMapIntoSystemSpace(PMDL Mdl, MEMORY_CACHING_TYPE CacheType, ULONG
                                   ULONG Priority)
 {
     ULONG Protection = MiMappingProtection(CacheType, Priority);
-    SIZE_T Guard = (Priority & MdlMappingWithGuardPtes) != 0 ? 1 : 0;
     SIZE_T Pages = MiMdlPages(Mdl);
+    BOOLEAN Guarded = (Priority & MdlMappingWithGuardPtes) != 0 && Pages != 0;
     ULONG_PTR Va;
 
     if ((Mdl->MdlFlags & (MDL_MAPPED_TO_SYSTEM_VA | MDL_SOURCE_IS_NONPAGED_POOL)) != 0)
@@ -202,18 +202,19 @@ static PVOID MiMapIntoSystemSpace(PMDL Mdl, MEMORY_CACHING_TYPE CacheType, ULONG
     {
         return MiFailMapping(Mdl, BugCheckOnFailure, TRUE);
     }
-    UNREFERENCED_PARAMETER(
-        Guard); /* room between mappings is a hint; zero entries around one are not promised */
-    Va = MiReserveSystemPtesForFrames(MmGetMdlPfnArray(Mdl), Pages);
+    Va =
+        Guarded ? MiReserveSystemPtes(Pages + 2) : MiReserveSystemPtesForFrames(MmGetMdlPfnArray(Mdl), Pages);
     if (Va == 0)
     {
         return MiFailMapping(Mdl, BugCheckOnFailure, FALSE);
     }
+    Va += Guarded ? PAGE_SIZE : 0;
     MiMapSystemPtes(Va, MmGetMdlPfnArray(Mdl), Pages, MiMakeMdlTemplate(Mdl, Protection));
     Mdl->MappedSystemVa = (PVOID)(Va + Mdl->ByteOffset);
-    MiSetMdlFlags(
-        Mdl, MDL_MAPPED_TO_SYSTEM_VA | ((Mdl->MdlFlags & MDL_PARTIAL) != 0 ? MDL_PARTIAL_HAS_BEEN_MAPPED : 0),
-        0);
+    MiSetMdlFlags(Mdl,
+                  MDL_MAPPED_TO_SYSTEM_VA | (Guarded ? MDL_FREE_EXTRA_PTES : 0) |
+                      ((Mdl->MdlFlags & MDL_PARTIAL) != 0 ? MDL_PARTIAL_HAS_BEEN_MAPPED : 0),
+                  0);
     return Mdl->MappedSystemVa;
 }
 
@@ -242,6 +243,7 @@ VOID NTAPI MmUnmapLockedPages(PVOID BaseAddress, PMDLX MemoryDescriptorList)
 {
     PMDL Mdl = MemoryDescriptorList;
     ULONG_PTR Va = (ULONG_PTR)BaseAddress & ~(ULONG_PTR)(PAGE_SIZE - 1);
+    SIZE_T Guard = (Mdl->MdlFlags & MDL_FREE_EXTRA_PTES) != 0 ? 1 : 0; /* on either side */
     SIZE_T Pages = MiMdlPages(Mdl);
 
     if (MI_IS_VERIFIED())
@@ -259,7 +261,7 @@ VOID NTAPI MmUnmapLockedPages(PVOID BaseAddress, PMDLX MemoryDescriptorList)
                           "the MDL at %p is unmapped, but has no mapping of its own", (PVOID)Mdl);
     }
     if (Va != ((ULONG_PTR)Mdl->MappedSystemVa & ~(ULONG_PTR)(PAGE_SIZE - 1)) ||
-        !MiAreSystemPtesReserved(Va, Pages))
+        !MiAreSystemPtesReserved(Va - (Guard << PAGE_SHIFT), Pages + 2 * Guard))
     {
         KiBugCheckMessage(SYSTEM_PTE_MISUSE, 0x03, (ULONG_PTR)Mdl, (ULONG_PTR)Mdl->MappedSystemVa,
                           (ULONG_PTR)BaseAddress, "the MDL at %p is mapped at %p, but %p is unmapped",
@@ -267,8 +269,8 @@ VOID NTAPI MmUnmapLockedPages(PVOID BaseAddress, PMDLX MemoryDescriptorList)
     }
     MiCheckMappingOfMdl(Mdl, Va);
     MiUnmapSystemPtes(Va, Pages);
-    MiReleaseSystemPtes(Va, Pages);
-    MiSetMdlFlags(Mdl, 0, MDL_MAPPED_TO_SYSTEM_VA | MDL_PARTIAL_HAS_BEEN_MAPPED);
+    MiReleaseSystemPtes(Va - (Guard << PAGE_SHIFT), Pages + 2 * Guard);
+    MiSetMdlFlags(Mdl, 0, MDL_MAPPED_TO_SYSTEM_VA | MDL_PARTIAL_HAS_BEEN_MAPPED | MDL_FREE_EXTRA_PTES);
     Mdl->MappedSystemVa = NULL;
 }
 

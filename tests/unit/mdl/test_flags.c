@@ -27,6 +27,34 @@ MDL_TEST(the_size_of_an_mdl_counts_the_pages_that_the_buffer_touches)
     assert_int_equal(MmSizeOfMdl((PVOID)0x1000, 0x10000), sizeof(MDL) + 16 * 8);
 }
 
+MDL_TEST(guarded_mappings_have_an_empty_page_on_either_side)
+{
+    ULONG_PTR Va = TestVmAllocate(0, 0x6000, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+    PMDL Mdl = LockedMdl(Va, 0x4000, IoWriteAccess);
+    PUCHAR System = MmMapLockedPagesSpecifyCache(Mdl, KernelMode, MmCached, NULL, FALSE,
+                                                 NormalPagePriority | MdlMappingWithGuardPtes);
+
+    assert_non_null(System);
+    assert_true((Mdl->MdlFlags & MDL_FREE_EXTRA_PTES) != 0);
+    assert_int_equal(MiSystemPtesInUse(), 6);
+    assert_true(MiAreSystemPtesReserved((ULONG_PTR)System - PAGE_SIZE, 6));
+    assert_false(MmIsAddressValid(System - 1));
+    assert_false(MmIsAddressValid(System + 0x4000));
+    Poke(System + 0x3fff, 9);
+    assert_int_equal(TestVmGet(Va + 0x3fff), 9);
+    /* What an MDL gives up at its front takes the old guard along. */
+    assert_int_equal(MmAdvanceMdl(Mdl, 0x2010), STATUS_SUCCESS);
+    assert_int_equal(MiSystemPtesInUse(), 4);
+    assert_true(MiAreSystemPtesReserved((ULONG_PTR)System + PAGE_SIZE, 4));
+    assert_false(MmIsAddressValid(System + 0x1fff));
+    assert_int_equal(Peek((PUCHAR)Mdl->MappedSystemVa + 0x1fef), 9);
+    MmUnlockPages(Mdl); /* unmaps, too */
+    assert_int_equal(MiSystemPtesInUse(), 0);
+    assert_int_equal(Mdl->MdlFlags & MDL_FREE_EXTRA_PTES, 0);
+    IoFreeMdl(Mdl);
+    TestVmFree(Va, 0, MEM_RELEASE);
+}
+
 MDL_TEST(an_mdl_for_a_request_becomes_or_joins_the_chain_of_the_request)
 {
     struct
@@ -243,6 +271,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_new_mdl_describes_its_buffer_and_nothing_more),
         cmocka_unit_test(the_size_of_an_mdl_counts_the_pages_that_the_buffer_touches),
+        cmocka_unit_test(guarded_mappings_have_an_empty_page_on_either_side),
         cmocka_unit_test(an_mdl_for_a_request_becomes_or_joins_the_chain_of_the_request),
         cmocka_unit_test(locking_mapping_unmapping_and_unlocking_set_and_clear_their_flags),
         cmocka_unit_test(an_mdl_of_nonpaged_memory_has_its_system_address_already),

@@ -129,7 +129,8 @@ static void Unlock(MODEL_MDL *Entry)
 /* What the mapping shows is what the model holds; sometimes the "device" writes. */
 static void UseMapping(PMDL Mdl, const MODEL_MDL *Entry, SIZE_T Offset)
 {
-    PUCHAR System = SystemAddress(Mdl);
+    ULONG Guard = TestBelow(&Model.Random, 3) == 0 ? MdlMappingWithGuardPtes : 0;
+    PUCHAR System = MmGetSystemAddressForMdlSafe(Mdl, NormalPagePriority | MdlMappingNoExecute | Guard);
     UCHAR *Expected = &Model.Contents[Entry->Owner][Offset];
 
     if (ADDRESS_AND_SIZE_TO_SPAN_PAGES(MmGetMdlVirtualAddress(Mdl), MmGetMdlByteCount(Mdl)) == 0 &&

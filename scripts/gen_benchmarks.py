@@ -124,8 +124,8 @@ def mdl(lines):
             ("map, unmap 512 consecutive pages: a large page", "map_large_page_ns", "map512"),
             ("map, unmap 511 consecutive pages", "map_511_pages_ns", "map511")]
     for what, time, count in rows:
-        if time in result:
-            lines.append(f"| {what} | {result[time]:.0f} | {counts.get(count, '')} |")
+        if time in result or count in counts:
+            lines.append(f"| {what} | {format(result[time], '.0f') if time in result else ''} | {counts.get(count, '')} |")
     lines += ["", "Contiguous 2 MiB in 128 MiB fragmented by random traffic, no paging file:", "", "| in use | made | time of one |", "| --- | --- | --- |"]
     for row in result["contiguous"]:
         lines.append(f"| {row['percent']} % | {row['made']} of {row['wanted']} | {row['us'] / 1000:.1f} ms |")

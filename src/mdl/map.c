@@ -9,6 +9,8 @@
 #include "mdl/mdl.h"
 #include "nt/ex.h"
 
+#define MI_MAP_BATCH 64u /* frames between raising to DISPATCH_LEVEL and lowering again */
+
 /* ---- Kinds of addresses and frames ---------------------------------------------------------------------------------- */
 
 MI_ADDRESS_KIND MiAddressKind(ULONG_PTR Va)
@@ -33,26 +35,33 @@ MI_ADDRESS_KIND MiAddressKind(ULONG_PTR Va)
     return MiAddressForeign;
 }
 
-/* How a frame is cached, MmNotMapped for what is no RAM or nobody holds. The lock: others change its state meanwhile. */
-MEMORY_CACHING_TYPE MiFrameCaching(PFN_NUMBER Frame)
+/* The lock: others change its state meanwhile. At DISPATCH_LEVEL. */
+static MEMORY_CACHING_TYPE MiFrameCachingAtDispatch(PFN_NUMBER Frame)
 {
     static const MEMORY_CACHING_TYPE Types[4] = { MmCached, MmNonCached, MmWriteCombined, MmCached };
     MEMORY_CACHING_TYPE Type = MmNotMapped;
     PMMPFN Pfn;
-    KIRQL OldIrql;
 
     if (!MiIsRamFrame(Frame))
     {
         return MmNotMapped;
     }
     Pfn = MiPfn(Frame);
-    OldIrql = KiRaiseIrqlToDispatch();
     MiLockPfn(Pfn);
     if (Pfn->ReferenceCount != 0)
     {
         Type = Types[Pfn->e1.CacheAttribute];
     }
     MiUnlockPfn(Pfn);
+    return Type;
+}
+
+/* How a frame is cached, MmNotMapped for what is no RAM or nobody holds. */
+MEMORY_CACHING_TYPE MiFrameCaching(PFN_NUMBER Frame)
+{
+    KIRQL OldIrql = KiRaiseIrqlToDispatch();
+    MEMORY_CACHING_TYPE Type = MiFrameCachingAtDispatch(Frame);
+
     KiLowerIrqlFromDispatch(OldIrql);
     return Type;
 }
@@ -119,10 +128,23 @@ ULONG MiMappingProtection(MEMORY_CACHING_TYPE CacheType, ULONG Priority)
     }
 }
 
+/* Of the first MI_MAP_BATCH frames, with one way up and down. */
+static VOID MiCacheTypesOf(const PFN_NUMBER *Frames, SIZE_T Count, MEMORY_CACHING_TYPE *Types)
+{
+    KIRQL OldIrql = KiRaiseIrqlToDispatch();
+
+    for (SIZE_T Index = 0; Index < Count && Index < MI_MAP_BATCH; Index++)
+    {
+        Types[Index] = MiFrameCachingAtDispatch(Frames[Index]);
+    }
+    KiLowerIrqlFromDispatch(OldIrql);
+}
+
 BOOLEAN MiCheckPagesForMapping(const MDL *Mdl, MEMORY_CACHING_TYPE CacheType)
 {
     const PFN_NUMBER *Frames = (const PFN_NUMBER *)(Mdl + 1);
     SIZE_T Pages = MiMdlPages(Mdl);
+    MEMORY_CACHING_TYPE Types[MI_MAP_BATCH];
 
     if ((Mdl->MdlFlags & MDL_IO_SPACE) != 0)
     {
@@ -130,8 +152,13 @@ BOOLEAN MiCheckPagesForMapping(const MDL *Mdl, MEMORY_CACHING_TYPE CacheType)
     }
     for (SIZE_T Index = 0; Index < Pages; Index++)
     {
-        MEMORY_CACHING_TYPE Type = MiFrameCaching(Frames[Index]);
+        MEMORY_CACHING_TYPE Type;
 
+        if (Index % MI_MAP_BATCH == 0)
+        {
+            MiCacheTypesOf(Frames + Index, Pages - Index, Types);
+        }
+        Type = Types[Index % MI_MAP_BATCH];
         if ((Mdl->MdlFlags & (MDL_PAGES_LOCKED | MDL_SOURCE_IS_NONPAGED_POOL | MDL_PARTIAL)) == 0 ||
             Type == MmNotMapped)
         {
@@ -150,11 +177,19 @@ VOID MiCheckMappingOfMdl(const MDL *Mdl, ULONG_PTR Va)
 {
     const PFN_NUMBER *Frames = (const PFN_NUMBER *)(Mdl + 1);
     SIZE_T Pages = MiMdlPages(Mdl);
+    MMPTE Table = { .Long = 0 };
 
     for (SIZE_T Index = 0; Index < Pages; Index++)
     {
-        MMPTE Pte = MiReadSystemPte(Va + (Index << PAGE_SHIFT));
+        ULONG_PTR Page = Va + (Index << PAGE_SHIFT);
+        MMPTE Pte;
 
+        if (Index == 0 || MI_PTE_INDEX(Page, 0) == 0)
+        {
+            Table = MiReadPte(MiSystemTableEntry(Page));
+        }
+        Pte = MiIsLargePte(Table) ? MiSmallPteOf(Table, Page)
+                                  : MiReadPte(MiTableEntry(Table.Hard.PageFrameNumber, Page, 0));
         if (Pte.Long == 0 || (Pte.Hard.Valid && Pte.Hard.PageFrameNumber != Frames[Index]))
         {
             KiBugCheckMessage(SYSTEM_PTE_MISUSE, Index == 0 ? 0x04 : 0x02, (ULONG_PTR)Mdl,

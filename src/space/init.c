@@ -5,7 +5,7 @@
 #include "space/job.h"
 #include "translation/systemptes.h"
 
-#define MI_SYSTEM_SLOT_TAG MI_TAG('M', 'm', 'S', 'y')
+#define MI_SPACE_SLOT_TAG MI_TAG('M', 'm', 'S', 'l')
 
 /*
  * How far allocations may start from their end of the space: 24 bits of 64 KiB bottom-up, 17 bits top-down, as documented for
@@ -35,41 +35,102 @@ static ULONG_PTR MiDrawBias(ULONG_PTR Pages, ULONG Bits)
     return Steps != 0 ? MiSpaceRandom() % Steps * 16 : 0;
 }
 
-/* A user space; Slots are zeroed. */
-VOID MiInitializeAddressSpace(PMI_ADDRESS_SPACE Space, MI_SPACE_SLOT *Slots, PEPROCESS Process)
+/* ---- What every space has -------------------------------------------------------------------------------- */
+
+NTSTATUS MiInitializeAddressSpace(PMI_ADDRESS_SPACE Space, ULONG_PTR LowestVpn, ULONG_PTR HighestVpn)
 {
-    Space->LowestVpn = PORT_USER_LOWEST >> PAGE_SHIFT;
-    Space->HighestVpn = PORT_USER_HIGHEST >> PAGE_SHIFT;
-    Space->Slots = Slots;
-    Space->Process = Process;
+    Space->Slots =
+        MiAllocateCacheAlignedPool(MiState.Ke->ProcessorCount * sizeof(MI_SPACE_SLOT), MI_SPACE_SLOT_TAG);
+    if (Space->Slots == NULL)
+    {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    Space->LowestVpn = LowestVpn;
+    Space->HighestVpn = HighestVpn;
     Space->Vm.MinimumWorkingSetSize = MI_DEFAULT_MINIMUM_WORKING_SET;
     Space->Vm.MaximumWorkingSetSize = MI_DEFAULT_MAXIMUM_WORKING_SET;
     Space->Vm.MemoryPriority = MI_DEFAULT_PRIORITY;
-    if (MiState.Space->Randomize)
+    return STATUS_SUCCESS;
+}
+
+VOID MiUninitializeAddressSpace(PMI_ADDRESS_SPACE Space)
+{
+    if (Space->Slots != NULL)
+    {
+        MiFreePool(Space->Slots, MI_SPACE_SLOT_TAG);
+        Space->Slots = NULL;
+    }
+}
+
+NTSTATUS MiCreateFixedTables(PMI_ADDRESS_SPACE Space, SIZE_T Tables, PFN_NUMBER (*Create)(void))
+{
+    NTSTATUS Status = MiChargeSpaceCommit(Space, Tables, 0);
+    PFN_NUMBER TopLevel;
+
+    if (!NT_SUCCESS(Status))
+    {
+        return Status;
+    }
+    if (!MiChargeResidentAvailable(Tables))
+    {
+        MiReturnSpaceCommit(Space, Tables);
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    TopLevel = Create();
+    while (TopLevel == 0 && MiWaitForAvailablePages())
+    {
+        TopLevel = Create();
+    }
+    if (TopLevel == 0)
+    {
+        MiReturnResidentAvailable(Tables);
+        MiReturnSpaceCommit(Space, Tables);
+        return STATUS_NO_MEMORY;
+    }
+    Space->TopLevel = TopLevel;
+    Space->PageTablePages = Tables;
+    Space->CommittedPageTables = Tables;
+    return STATUS_SUCCESS;
+}
+
+VOID MiReturnFixedTables(PMI_ADDRESS_SPACE Space, SIZE_T Tables)
+{
+    Space->TopLevel = 0;
+    Space->PageTablePages -= Tables;
+    Space->CommittedPageTables -= Tables;
+    MiReturnSpaceCommit(Space, Tables);
+    MiReturnResidentAvailable(Tables);
+}
+
+NTSTATUS MiInitializeUserSpace(PMI_ADDRESS_SPACE Space, PEPROCESS Process)
+{
+    NTSTATUS Status =
+        MiInitializeAddressSpace(Space, PORT_USER_LOWEST >> PAGE_SHIFT, PORT_USER_HIGHEST >> PAGE_SHIFT);
+
+    Space->Process = Process;
+    if (NT_SUCCESS(Status) && MiState.Space->Randomize)
     {
         Space->RandomBias = MiDrawBias(Space->HighestVpn - Space->LowestVpn, MI_BOTTOM_UP_BITS);
         Space->TopDownBias = MiDrawBias(Space->HighestVpn - Space->LowestVpn, MI_TOP_DOWN_BITS);
     }
+    return Status;
 }
+
+/* ---- The system's ---------------------------------------------------------------------------------------- */
 
 static NTSTATUS MiInitializeSystemSpace(PMI_ADDRESS_SPACE System)
 {
-    MI_SPACE_SLOT *Slots =
-        MiAllocateCacheAlignedPool(MiState.Ke->ProcessorCount * sizeof(*Slots), MI_SYSTEM_SLOT_TAG);
+    NTSTATUS Status = MiInitializeAddressSpace(System, PORT_SYSTEM_START >> PAGE_SHIFT,
+                                               (MiSystemPteBase() >> PAGE_SHIFT) - 1);
 
-    if (Slots == NULL)
+    if (!NT_SUCCESS(Status))
     {
-        return STATUS_INSUFFICIENT_RESOURCES;
+        return Status;
     }
     System->System = TRUE;
     System->Kernel = TRUE;
     System->TopLevel = MiState.Translation->SystemTopLevel;
-    System->LowestVpn = PORT_SYSTEM_START >> PAGE_SHIFT;
-    System->HighestVpn = (MiSystemPteBase() >> PAGE_SHIFT) - 1;
-    System->Slots = Slots;
-    System->Vm.MinimumWorkingSetSize = MI_DEFAULT_MINIMUM_WORKING_SET;
     System->Vm.MaximumWorkingSetSize = MiState.Physical->NumberOfPages;
-    System->Vm.MemoryPriority = MI_DEFAULT_PRIORITY;
     InsertTailList(&MiState.Space->WorkingSetList, &System->Vm.WorkingSetLinks);
     return STATUS_SUCCESS;
 }
@@ -141,10 +202,7 @@ VOID MiShutdownSpace(void)
     {
         ObDereferenceObjectBody(State->InitialSystemProcess);
     }
-    if (State->System.Slots != NULL)
-    {
-        MiFreePool(State->System.Slots, MI_SYSTEM_SLOT_TAG);
-    }
+    MiUninitializeAddressSpace(&State->System);
     PortFreeBootMemory(State, sizeof(*State));
     MiState.Space = NULL;
 }

@@ -10,8 +10,6 @@
 #include "space/job.h"
 #include "space/session.h"
 
-#define PS_SLOT_TAG MI_TAG('P', 's', 'S', 'l')
-
 /* ---- The lists ------------------------------------------------------------------------------------------- */
 
 static KIRQL PspLockProcessList(void)
@@ -164,11 +162,7 @@ static VOID PspDeleteTopLevel(PMI_ADDRESS_SPACE Space)
 {
     KiRequire(KiCurrentThread()->SpaceState != Space);
     MiDeleteTopLevel(Space->TopLevel);
-    Space->TopLevel = 0;
-    Space->PageTablePages--;
-    Space->CommittedPageTables--;
-    MiReturnSpaceCommit(Space, 1);
-    MiReturnResidentAvailable(1);
+    MiReturnFixedTables(Space, 1);
 }
 
 /* Also of a process that never became complete: what is there goes. */
@@ -199,10 +193,7 @@ VOID PsDeleteProcessObject(PVOID Object)
         ObDeleteHandleTable(Process->HandleTable);
     }
     MiDeleteFaultWatch(&Process->Space);
-    if (Process->Space.Slots != NULL)
-    {
-        MiFreePool(Process->Space.Slots, PS_SLOT_TAG);
-    }
+    MiUninitializeAddressSpace(&Process->Space);
 }
 
 /* ---- Birth ----------------------------------------------------------------------------------------------- */
@@ -212,7 +203,6 @@ static NTSTATUS PspAllocateProcess(PCSTR Name, PEPROCESS *Result)
 {
     PVOID Object;
     PEPROCESS Process;
-    MI_SPACE_SLOT *Slots;
     NTSTATUS Status = ObCreateObjectBody(&MiState.Space->ProcessType, sizeof(EPROCESS), &Object);
 
     if (!NT_SUCCESS(Status))
@@ -220,13 +210,12 @@ static NTSTATUS PspAllocateProcess(PCSTR Name, PEPROCESS *Result)
         return Status;
     }
     Process = Object;
-    Slots = MiAllocateCacheAlignedPool(MiState.Ke->ProcessorCount * sizeof(MI_SPACE_SLOT), PS_SLOT_TAG);
-    if (Slots == NULL)
+    Status = MiInitializeUserSpace(&Process->Space, Process);
+    if (!NT_SUCCESS(Status))
     {
         ObDereferenceObjectBody(Process);
-        return STATUS_INSUFFICIENT_RESOURCES;
+        return Status;
     }
-    MiInitializeAddressSpace(&Process->Space, Slots, Process);
     KeInitializeEvent((PKEVENT)(PVOID)&Process->Header, NotificationEvent, FALSE);
     Process->UniqueProcessId = __atomic_add_fetch(&MiState.Space->NextProcessId, 4, __ATOMIC_RELAXED);
     Process->ExitStatus = STATUS_PENDING;
@@ -242,37 +231,13 @@ static NTSTATUS PspAllocateProcess(PCSTR Name, PEPROCESS *Result)
 
 static NTSTATUS PspCreateTopLevel(PMI_ADDRESS_SPACE Space, PMM_SESSION_SPACE Session)
 {
-    NTSTATUS Status = MiChargeSpaceCommit(Space, 1, 0);
-    PFN_NUMBER TopLevel;
+    NTSTATUS Status = MiCreateFixedTables(Space, 1, MiCreateTopLevel);
 
-    if (!NT_SUCCESS(Status))
+    if (NT_SUCCESS(Status) && Session != NULL)
     {
-        return Status;
+        MiShareSessionTables(Space->TopLevel, Session->Space.TopLevel);
     }
-    if (!MiChargeResidentAvailable(1))
-    {
-        MiReturnSpaceCommit(Space, 1);
-        return STATUS_INSUFFICIENT_RESOURCES;
-    }
-    TopLevel = MiCreateTopLevel();
-    while (TopLevel == 0 && MiWaitForAvailablePages())
-    {
-        TopLevel = MiCreateTopLevel();
-    }
-    if (TopLevel == 0)
-    {
-        MiReturnResidentAvailable(1);
-        MiReturnSpaceCommit(Space, 1);
-        return STATUS_NO_MEMORY;
-    }
-    if (Session != NULL)
-    {
-        MiShareSessionTables(TopLevel, Session->Space.TopLevel);
-    }
-    Space->TopLevel = TopLevel;
-    Space->PageTablePages = 1;
-    Space->CommittedPageTables = 1;
-    return STATUS_SUCCESS;
+    return Status;
 }
 
 NTSTATUS PsCreateProcessWithSession(PCSTR Name, PMM_SESSION_SPACE Session, PEPROCESS *Process)

@@ -7,8 +7,6 @@
 #include "space/session.h"
 #include "rtl/memory.h"
 
-#define MM_SESSION_SLOT_TAG MI_TAG('M', 'm', 'S', 'l')
-
 /* ---- The list --------------------------------------------------------------------------------------------- */
 
 PMM_SESSION_SPACE MmGetSessionById(ULONG SessionId)
@@ -149,54 +147,11 @@ NTSTATUS PsCreateProcessInSession(PCSTR Name, ULONG SessionId, PEPROCESS *Proces
 
 /* ---- Birth --------------------------------------------------------------------------------------------------- */
 
-static VOID MiInitializeSessionSpace(PMI_ADDRESS_SPACE Space, MI_SPACE_SLOT *Slots)
-{
-    Space->Kernel = TRUE;
-    Space->LowestVpn = PORT_SESSION_START >> PAGE_SHIFT;
-    Space->HighestVpn = PORT_SESSION_END >> PAGE_SHIFT;
-    Space->Slots = Slots;
-    Space->Vm.MinimumWorkingSetSize = MI_DEFAULT_MINIMUM_WORKING_SET;
-    Space->Vm.MaximumWorkingSetSize = MI_DEFAULT_MAXIMUM_WORKING_SET;
-    Space->Vm.MemoryPriority = MI_DEFAULT_PRIORITY;
-}
-
-static NTSTATUS MiCreateSessionTopLevel(PMI_ADDRESS_SPACE Space)
-{
-    NTSTATUS Status = MiChargeSpaceCommit(Space, MI_SESSION_TABLES, 0);
-    PFN_NUMBER TopLevel;
-
-    if (!NT_SUCCESS(Status))
-    {
-        return Status;
-    }
-    if (!MiChargeResidentAvailable(MI_SESSION_TABLES))
-    {
-        MiReturnSpaceCommit(Space, MI_SESSION_TABLES);
-        return STATUS_INSUFFICIENT_RESOURCES;
-    }
-    TopLevel = MiCreateSessionTables();
-    while (TopLevel == 0 && MiWaitForAvailablePages())
-    {
-        TopLevel = MiCreateSessionTables();
-    }
-    if (TopLevel == 0)
-    {
-        MiReturnResidentAvailable(MI_SESSION_TABLES);
-        MiReturnSpaceCommit(Space, MI_SESSION_TABLES);
-        return STATUS_NO_MEMORY;
-    }
-    Space->TopLevel = TopLevel;
-    Space->PageTablePages = MI_SESSION_TABLES;
-    Space->CommittedPageTables = MI_SESSION_TABLES;
-    return STATUS_SUCCESS;
-}
-
 /* The object, complete, but nobody can find it yet. */
 static NTSTATUS MiBuildSession(ULONG SessionId, PMM_SESSION_SPACE *Result)
 {
     PVOID Object;
     PMM_SESSION_SPACE Session;
-    MI_SPACE_SLOT *Slots;
     NTSTATUS Status = ObCreateObjectBody(&MiState.Space->SessionType, sizeof(MM_SESSION_SPACE), &Object);
 
     if (!NT_SUCCESS(Status))
@@ -207,13 +162,12 @@ static NTSTATUS MiBuildSession(ULONG SessionId, PMM_SESSION_SPACE *Result)
     Session->SessionId = SessionId;
     InitializeListHead(&Session->ProcessList);
     InitializeListHead(&Session->Links);
-    Slots =
-        MiAllocateCacheAlignedPool(MiState.Ke->ProcessorCount * sizeof(MI_SPACE_SLOT), MM_SESSION_SLOT_TAG);
-    Status = Slots != NULL ? STATUS_SUCCESS : STATUS_INSUFFICIENT_RESOURCES;
+    Session->Space.Kernel = TRUE;
+    Status = MiInitializeAddressSpace(&Session->Space, PORT_SESSION_START >> PAGE_SHIFT,
+                                      PORT_SESSION_END >> PAGE_SHIFT);
     if (NT_SUCCESS(Status))
     {
-        MiInitializeSessionSpace(&Session->Space, Slots);
-        Status = MiCreateSessionTopLevel(&Session->Space);
+        Status = MiCreateFixedTables(&Session->Space, MI_SESSION_TABLES, MiCreateSessionTables);
     }
     if (NT_SUCCESS(Status) && MiState.Space->AttachSessionPool != NULL)
     {
@@ -347,8 +301,7 @@ static VOID MiDeleteSessionTopLevel(PMM_SESSION_SPACE Session)
             (ULONG64)Space->VadCount, (ULONG64)MiSpaceCommitCharge(Space), (ULONG64)Space->PageTablePages);
     }
     MiDeleteSessionTables(Space->TopLevel);
-    MiReturnSpaceCommit(Space, MI_SESSION_TABLES);
-    MiReturnResidentAvailable(MI_SESSION_TABLES);
+    MiReturnFixedTables(Space, MI_SESSION_TABLES);
 }
 
 /* Also of a session that never became complete: what is there goes. */
@@ -367,10 +320,7 @@ VOID MiDeleteSessionObject(PVOID Object)
     {
         MiDeleteSessionTopLevel(Session);
     }
-    if (Session->Space.Slots != NULL)
-    {
-        MiFreePool(Session->Space.Slots, MM_SESSION_SLOT_TAG);
-    }
+    MiUninitializeAddressSpace(&Session->Space);
 }
 
 /* ---- Checks ---------------------------------------------------------------------------------------------------- */

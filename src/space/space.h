@@ -446,7 +446,16 @@ VOID PsSetThreadProcess(PEPROCESS Process);
 
 /* ---- Between the files of this room ------------------------------------------------------------------------------- */
 
-VOID MiInitializeAddressSpace(PMI_ADDRESS_SPACE Space, MI_SPACE_SLOT *Slots, PEPROCESS Process);
+/* Lock and limits of a zeroed structure. STATUS_INSUFFICIENT_RESOURCES. */
+NTSTATUS MiInitializeAddressSpace(PMI_ADDRESS_SPACE Space, ULONG_PTR LowestVpn, ULONG_PTR HighestVpn);
+NTSTATUS MiInitializeUserSpace(PMI_ADDRESS_SPACE Space, PEPROCESS Process);
+VOID MiUninitializeAddressSpace(PMI_ADDRESS_SPACE Space); /* also of one that never was initialized */
+/*
+ * The tables that a space has all its life, as many as Create makes (it returns the topmost; 0: no frame): charged, also as nonpageable.
+ * STATUS_COMMITMENT_LIMIT, STATUS_INSUFFICIENT_RESOURCES, STATUS_NO_MEMORY. May wait for a frame. And their charge, when they are deleted.
+ */
+NTSTATUS MiCreateFixedTables(PMI_ADDRESS_SPACE Space, SIZE_T Tables, PFN_NUMBER (*Create)(void));
+VOID MiReturnFixedTables(PMI_ADDRESS_SPACE Space, SIZE_T Tables);
 NTSTATUS MiReadOccupiedRanges(MI_SPACE_STATE *State);
 ULONG64 MiSpaceRandom(void); /* a number of the seeded sequence; any thread */
 NTSTATUS PsCreateInitialSystemProcess(void);

@@ -28,16 +28,16 @@ static uint64_t Random(void)
     return Seed * 0x2545F4914F6CDD1Dull;
 }
 
-static ULONG_PTR AllocateRegion(PEPROCESS Process)
+static ULONG_PTR AllocateRegion(PEPROCESS Process, ULONG Type)
 {
-    MI_ALLOCATION Allocation = { .Size = 0x10000, .Type = MEM_RESERVE, .Protect = PAGE_READWRITE };
+    MI_ALLOCATION Allocation = { .Size = 0x10000, .Type = Type, .Protect = PAGE_READWRITE };
 
     BENCH_CHECK(MiAllocateVirtualMemory(&Process->Space, &Allocation));
     return Allocation.Base;
 }
 
-/* With Count regions there already: Operations random pairs of free and allocate, then queries, then protection changes of committed pages. */
-static void MeasureRegions(SIZE_T Count, REGION_COSTS *Costs)
+/* Type: MEM_RESERVE, or with MEM_COMMIT: then page tables are promised, too. With Count regions there already: Operations random pairs of free and allocate, then queries, then protection changes of committed pages. */
+static void MeasureRegions(SIZE_T Count, ULONG Type, REGION_COSTS *Costs)
 {
     const SIZE_T Operations = 100000;
     PEPROCESS Process = BenchCreateProcess("regions");
@@ -46,7 +46,7 @@ static void MeasureRegions(SIZE_T Count, REGION_COSTS *Costs)
 
     for (SIZE_T Index = 0; Index < Count; Index++)
     {
-        Bases[Index] = AllocateRegion(Process);
+        Bases[Index] = AllocateRegion(Process, Type);
     }
     memset(Costs, 0, sizeof(*Costs));
     for (SIZE_T Index = 0; Index < Operations; Index++)
@@ -57,7 +57,7 @@ static void MeasureRegions(SIZE_T Count, REGION_COSTS *Costs)
         Start = BenchNow();
         BenchFree(Process, Bases[Victim]);
         Middle = BenchNow();
-        Bases[Victim] = AllocateRegion(Process);
+        Bases[Victim] = AllocateRegion(Process, Type);
         Costs->Allocate += BenchNow() - Middle;
         Costs->Free += Middle - Start;
     }
@@ -139,7 +139,7 @@ int main(void)
 {
     BENCH_MACHINE Machine = { .RamBytes = 1ull << 30, .Processors = 2, .NoWorkers = TRUE };
     BENCH_MACHINE Large = { .RamBytes = 1ull << 40, .Processors = 2, .NoWorkers = TRUE };
-    REGION_COSTS Few, Many;
+    REGION_COSTS Few, Many, FewCommitted, ManyCommitted;
     PROCESS_COSTS Ten, TenThousand, Warm;
     double Boot;
     long Before, After;
@@ -147,8 +147,12 @@ int main(void)
 
     BenchBoot(&Machine);
     BENCH_CHECK(HostSetThreadSimulated(TRUE));
-    MeasureRegions(1000, &Few);
-    MeasureRegions(1000000, &Many);
+    MeasureRegions(1000, MEM_RESERVE, &Few);
+    MeasureRegions(1000000, MEM_RESERVE, &Many);
+    MiAdjustCommitLimit(1ll << 26, 1ll << 26); /* nobody touches the 61 GiB that are committed */
+    MeasureRegions(1000, MEM_RESERVE | MEM_COMMIT, &FewCommitted);
+    MeasureRegions(1000000, MEM_RESERVE | MEM_COMMIT, &ManyCommitted);
+    MiAdjustCommitLimit(-(1ll << 26), -(1ll << 26));
     MeasureProcesses(10000, &Warm); /* the host provides the memory */
     MeasureProcesses(10, &Ten);
     MeasureProcesses(10000, &TenThousand);
@@ -158,6 +162,10 @@ int main(void)
     printf("%-34s %12.0f %12.0f %8.2f\n", "reserve a region", Few.Allocate, Many.Allocate,
            Many.Allocate / Few.Allocate);
     printf("%-34s %12.0f %12.0f %8.2f\n", "release a region", Few.Free, Many.Free, Many.Free / Few.Free);
+    printf("%-34s %12.0f %12.0f %8.2f\n", "reserve and commit a region", FewCommitted.Allocate,
+           ManyCommitted.Allocate, ManyCommitted.Allocate / FewCommitted.Allocate);
+    printf("%-34s %12.0f %12.0f %8.2f\n", "release a committed region", FewCommitted.Free, ManyCommitted.Free,
+           ManyCommitted.Free / FewCommitted.Free);
     printf("%-34s %12.0f %12.0f %8.2f\n", "query a region", Few.Query, Many.Query, Many.Query / Few.Query);
     printf("%-34s %12s %12s %8s\n", "ns per process", "10", "10,000", "ratio");
     printf("%-34s %12.0f %12.0f %8.2f\n", "create + commit 64 KiB", Ten.Create, TenThousand.Create,
@@ -181,12 +189,14 @@ int main(void)
     fprintf(
         Json,
         ",\n  \"reserve_ns\": [%.1f, %.1f],\n  \"release_ns\": [%.1f, %.1f],\n  \"query_ns\": [%.1f, %.1f],\n"
+        "  \"commit_ns\": [%.1f, %.1f],\n  \"release_committed_ns\": [%.1f, %.1f],\n"
         "  \"process_create_ns\": [%.1f, %.1f],\n  \"process_first_fault_ns\": [%.1f, %.1f],\n"
         "  \"process_delete_ns\": [%.1f, %.1f],\n  \"frames_per_process\": %.3f,\n  \"boot_1tib_ms\": %.2f,\n"
         "  \"boot_1tib_resident_kib\": %ld,\n  \"pfn_bytes\": %zu",
-        Few.Allocate, Many.Allocate, Few.Free, Many.Free, Few.Query, Many.Query, Ten.Create,
-        TenThousand.Create, Ten.Fault, TenThousand.Fault, Ten.Delete, TenThousand.Delete, TenThousand.Frames,
-        Boot * 1e3, After - Before, sizeof(MMPFN));
+        Few.Allocate, Many.Allocate, Few.Free, Many.Free, Few.Query, Many.Query, FewCommitted.Allocate,
+        ManyCommitted.Allocate, FewCommitted.Free, ManyCommitted.Free, Ten.Create, TenThousand.Create,
+        Ten.Fault, TenThousand.Fault, Ten.Delete, TenThousand.Delete, TenThousand.Frames, Boot * 1e3,
+        After - Before, sizeof(MMPFN));
     BenchCloseJson(Json);
     return 0;
 }

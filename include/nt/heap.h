@@ -147,6 +147,28 @@ NTSYSAPI NTSTATUS NTAPI RtlQueryHeapInformation(_In_opt_ PVOID HeapHandle,
                                                 _In_ SIZE_T HeapInformationLength,
                                                 _Out_opt_ PSIZE_T ReturnLength);
 
+/* ---- tags ---- */
+
+/* TagBase: what RtlCreateTagHeap returned; Tag: 0 for the first of its names, 1 for the next ... */
+#define HEAP_MAKE_TAG_FLAGS(TagBase, Tag) ((ULONG)((TagBase) + ((ULONG)(Tag) << HEAP_TAG_SHIFT)))
+
+typedef struct _RTL_HEAP_TAG_INFO
+{
+    ULONG NumberOfAllocations;
+    ULONG NumberOfFrees;
+    SIZE_T BytesAllocated; /* by blocks in use, as they were asked for */
+} RTL_HEAP_TAG_INFO, *PRTL_HEAP_TAG_INFO;
+
+/*
+ * One tag for each string of TagNames (the last is followed by an empty one), named by TagPrefix and it, 23 characters at
+ * most. What to put into the flags of an allocation; 0: no memory, no name, or more than HEAP_MAXIMUM_TAG tags.
+ */
+NTSYSAPI ULONG NTAPI RtlCreateTagHeap(_In_ PVOID HeapHandle, _In_ ULONG Flags, _In_opt_ PWSTR TagPrefix,
+                                      _In_ PWSTR TagNames);
+/* A tag's name, valid until the heap is destroyed; NULL: no such tag. ResetCounters: allocations and frees begin at 0 again. */
+NTSYSAPI PWSTR NTAPI RtlQueryTagHeap(_In_ PVOID HeapHandle, _In_ ULONG Flags, _In_ USHORT TagIndex,
+                                     _In_ BOOLEAN ResetCounters, _Out_opt_ PRTL_HEAP_TAG_INFO TagInfo);
+
 /* ---- user values and flags: for blocks allocated with HEAP_SETTABLE_USER_VALUE ---- */
 
 NTSYSAPI BOOLEAN NTAPI RtlSetUserValueHeap(_In_ PVOID HeapHandle, _In_ ULONG Flags, _In_ PVOID BaseAddress,

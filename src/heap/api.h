@@ -36,8 +36,9 @@ typedef struct _HEAP_BLOCK_INFO
 {
     SIZE_T Usable; /* all bytes of the block, trailer included */
     SIZE_T Requested;
-    ULONG UserFlags; /* HEAP_SETTABLE_USER_* */
+    ULONG UserFlags; /* HEAP_SETTABLE_USER_*, HEAP_BLOCK_TAGGED */
     PVOID UserValue;
+    USHORT Tag; /* 0: none */
 } HEAP_BLOCK_INFO, *PHEAP_BLOCK_INFO;
 
 /* ---- fixed.c ---- */
@@ -61,6 +62,15 @@ BOOLEAN RtlpReadBlock(PHEAP Heap, const VOID *Block, PHEAP_BLOCK_INFO Info, HEAP
 VOID RtlpWriteTrailer(PHEAP Heap, PVOID Block, const HEAP_BLOCK_INFO *Info);
 /* Usable bytes of a block of Heap without looking at the trailer; 0 if there is none. */
 SIZE_T RtlpUsableSize(PHEAP Heap, const VOID *Block);
+
+/* ---- rtlheaptag.c ---- */
+
+#define HEAP_BLOCK_TAGGED 0x1000 /* in a trailer's user flags: the block has a tag in front of the trailer */
+
+/* The tag that flags of a call name; 0: none, or one that the heap does not have. */
+USHORT RtlpTagOfFlags(PHEAP Heap, ULONG Flags);
+/* Counts an allocation (Blocks 1), a free (-1) or a change of size (0) by Bytes, modulo 2^64. Tag 0: nothing. */
+VOID RtlpCountTag(PHEAP Heap, USHORT Tag, LONG Blocks, SIZE_T Bytes);
 
 /* ---- heapcheck.c ---- */
 

@@ -387,6 +387,8 @@ struct _HEAP
     struct _HEAP_RING *Ring; /* HEAP_FREE_CHECKING_ENABLED: freed blocks that wait; kept for the next heap */
     struct _HEAP_FIXED *SpareFixed; /* of a destroyed heap of fixed size */
     struct _HEAP_FIXED *Fixed;      /* heaps of fixed size: fixed.c */
+    struct _HEAP_TAGS *Tags;        /* Lock: rtlheaptag.c; kept for the next heap */
+    ULONG TagCount;                 /* Lock */
     SIZE_T MaximumAllocation;       /* 0: no limit */
     SIZE_T DecommitBlock;           /* bytes: a free span of this length is given back at once, */
     SIZE_T DecommitTotal;           /* if more than so many bytes are free; both 0: by and by only */

@@ -15,10 +15,10 @@
 
 /* ---- trailers ---- */
 
-static ULONG64 RtlpTrailer(const VOID *Block, SIZE_T Slack, ULONG UserFlags)
+static ULONG64 RtlpTrailer(const VOID *Block, SIZE_T Slack, ULONG UserFlags, ULONG64 Tag)
 {
     const ULONG64 Low = Slack | (ULONG64)(UserFlags >> HEAP_FLAG_SHIFT & 0xff) << HEAP_SLACK_BITS;
-    const ULONG64 Check = (Low ^ (ULONG_PTR)Block ^ RtlpArena.Key) * 0x9e3779b97f4a7c15ull;
+    const ULONG64 Check = (Low ^ Tag << 40 ^ (ULONG_PTR)Block ^ RtlpArena.Key) * 0x9e3779b97f4a7c15ull;
 
     return (Low | Check >> 32 << 32) ^ (ULONG_PTR)(RtlpArena.Key & MAXULONG);
 }
@@ -27,7 +27,7 @@ VOID RtlpWriteTrailer(PHEAP Heap, PVOID Block, const HEAP_BLOCK_INFO *Info)
 {
     const SIZE_T Slack = Info->Usable - HEAP_TRAILER - Info->Requested;
     PUCHAR End = (PUCHAR)Block + Info->Usable - HEAP_TRAILER;
-    const ULONG64 Trailer = RtlpTrailer(Block, Slack, Info->UserFlags);
+    const ULONG64 Trailer = RtlpTrailer(Block, Slack, Info->UserFlags, Info->Tag);
 
     if ((Heap->Flags & HEAP_TAIL_CHECKING_ENABLED) != 0)
     {
@@ -35,6 +35,14 @@ VOID RtlpWriteTrailer(PHEAP Heap, PVOID Block, const HEAP_BLOCK_INFO *Info)
     }
 
     __builtin_memcpy(End, &Trailer, HEAP_TRAILER);
+    if ((Info->UserFlags & HEAP_BLOCK_TAGGED) != 0)
+    {
+        const ULONG64 Tag = Info->Tag ^ RtlpArena.Key;
+
+        End -= sizeof(Tag);
+        __builtin_memcpy(End, &Tag, sizeof(Tag));
+    }
+
     if ((Info->UserFlags & HEAP_SETTABLE_USER_VALUE) != 0)
     {
         __builtin_memcpy(End - sizeof(PVOID), &Info->UserValue, sizeof(PVOID));
@@ -86,6 +94,7 @@ BOOLEAN RtlpReadBlock(PHEAP Heap, const VOID *Block, PHEAP_BLOCK_INFO Info, HEAP
     Info->UserFlags = (ULONG)(Low >> HEAP_SLACK_BITS) << HEAP_FLAG_SHIFT;
     Info->Requested = Info->Usable - HEAP_TRAILER - Slack;
     Info->UserValue = NULL;
+    Info->Tag = 0;
     *Damage = HeapDamageTail;
     if (RtlpIsDelayed(Heap, Block, Info->Usable))
     {
@@ -93,10 +102,22 @@ BOOLEAN RtlpReadBlock(PHEAP Heap, const VOID *Block, PHEAP_BLOCK_INFO Info, HEAP
         return FALSE;
     }
 
-    if (RtlpTrailer(Block, Slack, Info->UserFlags) != Trailer || Slack > Info->Usable - HEAP_TRAILER)
+    ULONG64 Tag = 0;
+
+    if ((Info->UserFlags & HEAP_BLOCK_TAGGED) != 0 && Info->Usable >= HEAP_TRAILER + sizeof(Tag))
+    {
+        End -= sizeof(Tag);
+        __builtin_memcpy(&Tag, End, sizeof(Tag));
+        Tag ^= RtlpArena.Key;
+    }
+
+    if (RtlpTrailer(Block, Slack, Info->UserFlags, Tag) != Trailer || Slack > Info->Usable - HEAP_TRAILER ||
+        Tag > HEAP_MAXIMUM_TAG)
     {
         return FALSE;
     }
+
+    Info->Tag = (USHORT)Tag;
 
     if ((Info->UserFlags & HEAP_SETTABLE_USER_VALUE) != 0)
     {
@@ -137,14 +158,15 @@ static PVOID RtlpAllocateInside(PHEAP Heap, SIZE_T Size, BOOLEAN *Zeroed)
                                         : RtlpAllocateBig(Heap, Heap->Slot, Size, HEAP_PAGE, Zeroed);
 }
 
-static SIZE_T RtlpExtraBytes(PHEAP Heap, ULONG Flags)
+static SIZE_T RtlpExtraBytes(PHEAP Heap, ULONG Flags, USHORT Tag)
 {
-    return HEAP_TRAILER + ((Flags & HEAP_SETTABLE_USER_VALUE) != 0 ? sizeof(PVOID) : 0) +
+    return HEAP_TRAILER + (Tag != 0 ? sizeof(ULONG64) : 0) +
+           ((Flags & HEAP_SETTABLE_USER_VALUE) != 0 ? sizeof(PVOID) : 0) +
            ((Heap->Flags & HEAP_TAIL_CHECKING_ENABLED) != 0 ? HEAP_TAIL_BYTES : 0);
 }
 
 /* The heap is entered. */
-static PVOID RtlpAllocateInHeap(PHEAP Heap, ULONG Flags, SIZE_T Size)
+static PVOID RtlpAllocateInHeap(PHEAP Heap, ULONG Flags, SIZE_T Size, USHORT Tag)
 {
     const ULONG All = Heap->Flags | Flags;
     BOOLEAN Zeroed;
@@ -154,22 +176,24 @@ static PVOID RtlpAllocateInHeap(PHEAP Heap, ULONG Flags, SIZE_T Size)
         return NULL;
     }
 
-    PVOID Block = RtlpAllocateInside(Heap, Size + RtlpExtraBytes(Heap, Flags), &Zeroed);
+    PVOID Block = RtlpAllocateInside(Heap, Size + RtlpExtraBytes(Heap, Flags, Tag), &Zeroed);
 
     if (Block == NULL)
     {
         return NULL;
     }
 
-    HEAP_BLOCK_INFO Info = { .Usable = RtlpUsableSize(Heap, Block), .Requested = Size };
+    HEAP_BLOCK_INFO Info = { .Usable = RtlpUsableSize(Heap, Block), .Requested = Size, .Tag = Tag };
 
-    Info.UserFlags = Flags & (HEAP_SETTABLE_USER_VALUE | HEAP_SETTABLE_USER_FLAGS);
+    Info.UserFlags =
+        (Flags & (HEAP_SETTABLE_USER_VALUE | HEAP_SETTABLE_USER_FLAGS)) | (Tag != 0 ? HEAP_BLOCK_TAGGED : 0);
     if ((All & HEAP_ZERO_MEMORY) != 0 && !Zeroed)
     {
         __builtin_memset(Block, 0, Size);
     }
 
     RtlpWriteTrailer(Heap, Block, &Info);
+    RtlpCountTag(Heap, Tag, 1, Size);
 
     return Block;
 }
@@ -185,7 +209,7 @@ PVOID NTAPI RtlAllocateHeap(PVOID HeapHandle, ULONG Flags, SIZE_T Size)
 
     RtlpEnterHeap(Heap, Flags);
 
-    PVOID Block = RtlpAllocateInHeap(Heap, Flags, Size);
+    PVOID Block = RtlpAllocateInHeap(Heap, Flags, Size, RtlpTagOfFlags(Heap, Flags));
 
     RtlpLeaveHeap(Heap, Flags);
 
@@ -211,6 +235,7 @@ static VOID RtlpFreeInHeap(PHEAP Heap, PVOID Block, const HEAP_BLOCK_INFO *Info)
 {
     SIZE_T Usable = Info->Usable;
 
+    RtlpCountTag(Heap, Info->Tag, -1, 0 - Info->Requested);
     if ((Heap->Flags & HEAP_FREE_CHECKING_ENABLED) != 0)
     {
         Block = RtlpDelayFree(Heap, Block, &Usable, FALSE);
@@ -286,6 +311,7 @@ static BOOLEAN RtlpResizeInPlace(PHEAP Heap, PVOID Block, SIZE_T Size, SIZE_T Ex
 
     if (Done)
     {
+        RtlpCountTag(Heap, Info->Tag, 0, Size - Info->Requested);
         Info->Usable = RtlpUsableSize(Heap, Block);
         Info->Requested = Size;
         RtlpWriteTrailer(Heap, Block, Info);
@@ -314,10 +340,13 @@ PVOID NTAPI RtlReAllocateHeap(PVOID HeapHandle, ULONG Flags, PVOID BaseAddress, 
         (Heap->MaximumAllocation == 0 || Size <= Heap->MaximumAllocation))
     {
         const SIZE_T Old = Info.Requested;
-        const ULONG Kept = Info.UserFlags | (Flags & HEAP_SETTABLE_USER_VALUE);
+        const USHORT NewTag = RtlpTagOfFlags(Heap, Flags);
+        const USHORT Tag = NewTag != 0 ? NewTag : Info.Tag;
+        const ULONG Kept =
+            Info.UserFlags | (Flags & HEAP_SETTABLE_USER_VALUE) | (Tag != 0 ? HEAP_BLOCK_TAGGED : 0);
 
-        if (Kept == Info.UserFlags &&
-            RtlpResizeInPlace(Heap, BaseAddress, Size, RtlpExtraBytes(Heap, Kept), &Info))
+        if (Kept == Info.UserFlags && Tag == Info.Tag &&
+            RtlpResizeInPlace(Heap, BaseAddress, Size, RtlpExtraBytes(Heap, Kept, Tag), &Info))
         {
             Result = BaseAddress;
             if (((Heap->Flags | Flags) & HEAP_ZERO_MEMORY) != 0 && Size > Old)
@@ -327,7 +356,7 @@ PVOID NTAPI RtlReAllocateHeap(PVOID HeapHandle, ULONG Flags, PVOID BaseAddress, 
         }
         else if ((Flags & HEAP_REALLOC_IN_PLACE_ONLY) == 0)
         {
-            Result = RtlpAllocateInHeap(Heap, (Flags & HEAP_ZERO_MEMORY) | Kept, Size);
+            Result = RtlpAllocateInHeap(Heap, (Flags & HEAP_ZERO_MEMORY) | Kept, Size, Tag);
             if (Result != NULL)
             {
                 __builtin_memcpy(Result, BaseAddress, Old < Size ? Old : Size);
@@ -335,7 +364,8 @@ PVOID NTAPI RtlReAllocateHeap(PVOID HeapHandle, ULONG Flags, PVOID BaseAddress, 
                 {
                     HEAP_BLOCK_INFO New = { .Usable = RtlpUsableSize(Heap, Result),
                                             .Requested = Size,
-                                            .UserFlags = Kept };
+                                            .UserFlags = Kept,
+                                            .Tag = Tag };
 
                     New.UserValue = Info.UserValue;
                     RtlpWriteTrailer(Heap, Result, &New);

@@ -116,6 +116,7 @@ static PHEAP RtlpNewHeap(VOID)
     const HEAP Old = { .Lock = Heap->Lock,
                        .BackLock = Heap->BackLock,
                        .Ring = Heap->Ring,
+                       .Tags = Heap->Tags,
                        .SpareFixed = Heap->Fixed != NULL ? Heap->Fixed : Heap->SpareFixed };
 
     __builtin_memset(Heap, 0, sizeof(*Heap));
@@ -125,6 +126,7 @@ static PHEAP RtlpNewHeap(VOID)
     Heap->BackLock = Old.BackLock;
     Heap->BackLock.State = 0;
     Heap->Ring = Old.Ring;
+    Heap->Tags = Old.Tags;
     Heap->SpareFixed = Old.SpareFixed;
     Heap->Slot = Slot;
     Heap->Private = TRUE;

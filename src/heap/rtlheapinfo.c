@@ -34,6 +34,7 @@ static VOID RtlpDescribeItem(PHEAP Heap, const HEAP_ITEM *Item, PRTL_HEAP_WALK_E
             const SIZE_T Overhead = Info.Usable - Info.Requested;
 
             Entry->DataSize = Info.Requested;
+            Entry->Block.TagIndex = Info.Tag;
             Entry->OverheadBytes = (UCHAR)(Overhead > 255 ? 255 : Overhead);
             if ((Info.UserFlags & HEAP_SETTABLE_USER_VALUE) != 0)
             {

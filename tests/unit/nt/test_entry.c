@@ -65,6 +65,69 @@ static void pointers_into_the_system_are_access_violations(void **state)
     TestLeaveProcess();
 }
 
+/* NULL means "none" where a parameter is optional; the others of these no mode of user's may name. */
+static void pointers_into_the_system_are_access_violations_for_sections_too(void **state)
+{
+    static const ULONG_PTR bad[] = { PORT_SYSTEM_START,    PORT_SYSTEM_END - 7, PORT_SYSTEM_START - 2,
+                                     PORT_DIRECT_MAP_BASE, ~(ULONG_PTR)0 - 3,   8,
+                                     0x8000000000000000 };
+    LARGE_INTEGER bytes = { .QuadPart = 4 * PAGE_SIZE };
+    LARGE_INTEGER offset = { .QuadPart = 0 };
+    SECTION_BASIC_INFORMATION information;
+    HANDLE section, other;
+    PVOID base = NULL;
+    SIZE_T size = 0;
+
+    (void)state;
+    TestEnterProcess(NULL);
+    assert_int_equal(
+        NtCreateSection(&section, SECTION_ALL_ACCESS, NULL, &bytes, PAGE_READWRITE, SEC_COMMIT, NULL),
+        STATUS_SUCCESS);
+    for (ULONG index = 0; index < RTL_NUMBER_OF(bad); index++)
+    {
+        PVOID pointer = (PVOID)bad[index];
+
+        assert_int_equal(
+            NtCreateSection(pointer, SECTION_ALL_ACCESS, NULL, &bytes, PAGE_READWRITE, SEC_COMMIT, NULL),
+            STATUS_ACCESS_VIOLATION);
+        assert_int_equal(
+            NtCreateSection(&other, SECTION_ALL_ACCESS, pointer, &bytes, PAGE_READWRITE, SEC_COMMIT, NULL),
+            STATUS_ACCESS_VIOLATION);
+        assert_int_equal(
+            NtCreateSection(&other, SECTION_ALL_ACCESS, NULL, pointer, PAGE_READWRITE, SEC_COMMIT, NULL),
+            STATUS_ACCESS_VIOLATION);
+        assert_int_equal(NtOpenSection(&other, SECTION_ALL_ACCESS, pointer), STATUS_ACCESS_VIOLATION);
+        assert_int_equal(NtMapViewOfSection(section, NtCurrentProcess(), pointer, 0, 0, NULL, &size,
+                                            ViewShare, 0, PAGE_READWRITE),
+                         STATUS_ACCESS_VIOLATION);
+        assert_int_equal(NtMapViewOfSection(section, NtCurrentProcess(), &base, 0, 0, pointer, &size,
+                                            ViewShare, 0, PAGE_READWRITE),
+                         STATUS_ACCESS_VIOLATION);
+        assert_int_equal(NtMapViewOfSection(section, NtCurrentProcess(), &base, 0, 0, &offset, pointer,
+                                            ViewShare, 0, PAGE_READWRITE),
+                         STATUS_ACCESS_VIOLATION);
+        assert_int_equal(NtMapViewOfSectionEx(section, NtCurrentProcess(), pointer, &offset, &size, 0,
+                                              PAGE_READWRITE, NULL, 0),
+                         STATUS_ACCESS_VIOLATION);
+        assert_int_equal(NtExtendSection(section, pointer), STATUS_ACCESS_VIOLATION);
+        assert_int_equal(NtQuerySection(section, SectionBasicInformation, pointer, sizeof(information), NULL),
+                         STATUS_ACCESS_VIOLATION);
+        assert_int_equal(
+            NtQuerySection(section, SectionBasicInformation, &information, sizeof(information), pointer),
+            STATUS_ACCESS_VIOLATION);
+        assert_null(base);
+        assert_int_equal(size, 0);
+    }
+    assert_int_equal(TestUserProcess->Space.VadCount, 0);
+    assert_int_equal(ObHandleCount(TestUserProcess->HandleTable), 1);
+    assert_int_equal(
+        NtQuerySection(section, SectionBasicInformation, &information, sizeof(information), NULL),
+        STATUS_SUCCESS);
+    assert_int_equal(information.MaximumSize.QuadPart, 4 * PAGE_SIZE);
+    NtClose(section);
+    TestLeaveProcess();
+}
+
 static NTSTATUS allocate_ex(PVOID *base, SIZE_T size, MEM_EXTENDED_PARAMETER *parameters, ULONG count)
 {
     return NtAllocateVirtualMemoryEx(NtCurrentProcess(), base, &size, MEM_RESERVE | MEM_COMMIT,
@@ -193,6 +256,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST_IN_PROCESS(nt_takes_the_mode_of_its_caller_and_zw_is_trusted),
         cmocka_unit_test(pointers_into_the_system_are_access_violations),
+        cmocka_unit_test(pointers_into_the_system_are_access_violations_for_sections_too),
         TEST_IN_PROCESS(address_requirements_are_met),
         TEST_IN_PROCESS(extended_parameters_are_checked),
         cmocka_unit_test_setup_teardown(paging_files_are_created_by_service, TestEnterFixture,

@@ -454,8 +454,27 @@ static VOID MiPrefetchPrivate(PMI_FAULT Fault)
     KiLowerIrqlFromDispatch(OldIrql);
 }
 
-/* A page of a view that is in a paging file. Prototype PTEs that are not in memory themselves are left alone. */
-static VOID MiPrefetchSection(PMI_FAULT Fault)
+/* Pages of a mapped file, as many as one read takes. Returns how many, at least 1: that one is in memory, or has no room there, or no place in the file. */
+static ULONG MiPrefetchFile(PMI_FAULT Fault, ULONG Pages)
+{
+    ULONG_PTR InView = Fault->Vad->EndingVpn + 1 - (Fault->Va >> PAGE_SHIFT);
+    ULONG64 End = MiSegmentPagesEnd(Fault->ControlArea->Segment, Fault->SegmentPage,
+                                    Pages < InView ? Pages : (ULONG)InView);
+    ULONG Started = 0;
+
+    if (Fault->SegmentPage < End && MiAvailablePages() > MiState.Physical->LowThreshold)
+    {
+        Started = MiStartFileReadAhead(Fault->ControlArea, Fault->SegmentPage,
+                                       (ULONG)(End - Fault->SegmentPage), MiPagePriority(Fault));
+    }
+    return Started != 0 ? Started : 1;
+}
+
+/*
+ * Pages of a view: from its file, or one from a paging file. Prototype PTEs that are in a paging file themselves are left alone, and so are images.
+ * Returns how many pages were dealt with.
+ */
+static ULONG MiPrefetchSection(PMI_FAULT Fault, ULONG Pages)
 {
     PMMPTE Prototype;
     KIRQL OldIrql;
@@ -463,9 +482,13 @@ static VOID MiPrefetchSection(PMI_FAULT Fault)
     Fault->Vad = MiLocateVad(Fault->Space, Fault->Va >> PAGE_SHIFT);
     if (Fault->Vad == NULL || Fault->Vad->ControlArea == NULL)
     {
-        return;
+        return 1;
     }
     MiNoteView(Fault);
+    if (Fault->ControlArea->Backing == MiBackingDataFile)
+    {
+        return MiPrefetchFile(Fault, Pages);
+    }
     OldIrql = KiRaiseIrqlToDispatch();
     Prototype = MiLockPrototype(Fault->ControlArea->Segment, Fault->SegmentPage);
     if (Prototype != NULL)
@@ -479,11 +502,12 @@ static VOID MiPrefetchSection(PMI_FAULT Fault)
         MiUnlockPrototype(Prototype);
     }
     KiLowerIrqlFromDispatch(OldIrql);
+    return 1;
 }
 
 VOID MiPrefetchAddress(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, ULONG Pages)
 {
-    for (ULONG Index = 0; Index < Pages; Index++)
+    for (ULONG Index = 0, Done = 1; Index < Pages; Index += Done)
     {
         MI_FAULT Fault = { .Space = Space,
                            .Va = Va + ((ULONG_PTR)Index << PAGE_SHIFT),
@@ -494,6 +518,7 @@ VOID MiPrefetchAddress(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, ULONG Pages)
 
         MMPTE Pte = { .Long = 0 };
 
+        Done = 1;
         if (MiWalk(Space->TopLevel, Fault.Va, &Fault.PointerPte) == 0)
         {
             Pte = MiReadPte(Fault.PointerPte);
@@ -504,7 +529,7 @@ VOID MiPrefetchAddress(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, ULONG Pages)
         }
         else if (Pte.Long == 0 || MiIsLookup(Pte))
         {
-            MiPrefetchSection(&Fault);
+            Done = MiPrefetchSection(&Fault, Pages - Index);
         }
         MiUnlockSpaceShared(Space, Slot);
         if (Fault.InPage != NULL)

@@ -75,7 +75,10 @@ static VOID MiFreeChunkFrame(PMI_PROTOTYPE_CHUNK Chunk)
     KiLowerIrqlFromDispatch(OldIrql);
 }
 
-/* The chunk left memory and cannot be read back: what it stood for is lost, its slots stay taken. Or it is empty and only a slot. */
+/*
+ * The chunk left memory and cannot be read back: only it knew its slots in the paging file, so they stay taken until the machine ends (nobody gets
+ * somebody else's page), and the counter says so. Its own slot comes back.
+ */
 static VOID MiAbandonChunk(PMI_PROTOTYPE_CHUNK Chunk)
 {
     KIRQL OldIrql = KiRaiseIrqlToDispatch();
@@ -84,6 +87,7 @@ static VOID MiAbandonChunk(PMI_PROTOTYPE_CHUNK Chunk)
 
     MiReleasePageFileSpace(Old);
     KiLowerIrqlFromDispatch(OldIrql);
+    MiCount(PrototypePagesLost);
 }
 
 static BOOLEAN MiDeleteChunk(PMI_PROTOTYPE_CHUNK Chunk, PVOID Context)

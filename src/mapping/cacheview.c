@@ -54,37 +54,18 @@ static NTSTATUS CcpMapView(PSHARED_CACHE_MAP CacheMap, ULONG64 Offset, ULONG_PTR
     return STATUS_SUCCESS;
 }
 
-/* Space locked; STATUS_RETRY: it was unlocked meanwhile. */
-static NTSTATUS CcpTryUnmap(ULONG_PTR Base, PMMVAD *Vad)
-{
-    BOOLEAN Dropped;
-    NTSTATUS Status;
-
-    *Vad = MiLocateVad(CcpSpace(), Base >> PAGE_SHIFT);
-    KiRequire(*Vad != NULL && (*Vad)->u.CacheView);
-    Status = MiMakeTablesResident(CcpSpace(), (*Vad)->StartingVpn, (*Vad)->EndingVpn, MI_EXISTING_TABLES,
-                                  &Dropped);
-    if (!NT_SUCCESS(Status) || Dropped)
-    {
-        return NT_SUCCESS(Status) ? STATUS_RETRY : Status;
-    }
-    MiDeletePages(CcpSpace(), (*Vad)->StartingVpn, (*Vad)->EndingVpn);
-    MiUnlinkVad(CcpSpace(), *Vad);
-    return STATUS_SUCCESS;
-}
-
-/* The tables of system space do not leave memory for good, so this succeeds in the end. */
+/* Page tables of system space never leave memory (MiTrimPageTables), so nothing here can fail or wait for a disk. */
 static VOID CcpUnmapView(ULONG_PTR Base)
 {
-    PMMVAD Vad = NULL;
-    NTSTATUS Status;
+    PMI_ADDRESS_SPACE Space = CcpSpace();
+    PMMVAD Vad;
 
-    do
-    {
-        MiLockSpaceExclusive(CcpSpace());
-        Status = CcpTryUnmap(Base, &Vad);
-        MiUnlockSpaceExclusive(CcpSpace());
-    } while (!NT_SUCCESS(Status));
+    MiLockSpaceExclusive(Space);
+    Vad = MiLocateVad(Space, Base >> PAGE_SHIFT);
+    KiRequire(Vad != NULL && Vad->u.CacheView);
+    MiDeletePages(Space, Vad->StartingVpn, Vad->EndingVpn);
+    MiUnlinkVad(Space, Vad);
+    MiUnlockSpaceExclusive(Space);
     MiDestroyVad(Vad);
 }
 

@@ -75,10 +75,6 @@ static NTSTATUS MiMapSystemView(PMI_ADDRESS_SPACE Space, PSECTION Section, PVOID
     SIZE_T Charge = 0;
     PMMVAD Vad;
 
-    if (NT_SUCCESS(Status) && Section->ControlArea->Backing == MiBackingImage && !Space->System)
-    {
-        Status = STATUS_NOT_IMPLEMENTED;
-    }
     if (NT_SUCCESS(Status) && Section->ControlArea->Backing == MiBackingImage)
     {
         Charge = MiImageViewCharge(Section->ControlArea, Start >> PAGE_SHIFT, BYTES_TO_PAGES(Size));

@@ -131,9 +131,13 @@ NTSTATUS NtCaptureAttributes(const OBJECT_ATTRIBUTES *Source, PNT_ATTRIBUTES Tar
     {
         return STATUS_INVALID_PARAMETER;
     }
-    if (Attributes.RootDirectory != NULL)
+    if ((Attributes.Attributes & (OBJ_EXCLUSIVE | OBJ_INHERIT)) == (OBJ_EXCLUSIVE | OBJ_INHERIT))
     {
-        return STATUS_NOT_IMPLEMENTED; /* directories */
+        return STATUS_INVALID_PARAMETER; /* documented: what only one process has is not passed on */
+    }
+    if (Attributes.RootDirectory != NULL || (Attributes.Attributes & OBJ_EXCLUSIVE) != 0)
+    {
+        return STATUS_NOT_IMPLEMENTED; /* directories; objects of one process */
     }
     Target->Attributes = Attributes.Attributes;
     return Attributes.ObjectName != NULL ? NtCaptureString(Attributes.ObjectName, &Target->Name)

@@ -313,7 +313,8 @@ VOID MiShutdownPaging(void)
     {
         PMMPAGING_FILE File = Paging->Files[Index];
 
-        KiRequire(File->FreeSpace == File->Size - 1 || MiQueryCounter(MiCounterPageTablesLost) != 0);
+        KiRequire(File->FreeSpace == File->Size - 1 || MiQueryCounter(MiCounterPageTablesLost) != 0 ||
+                  MiQueryCounter(MiCounterPrototypePagesLost) != 0);
         if (Paging->ClearAtShutdown)
         {
             NTSTATUS Status = MiClearPagingFile(File);

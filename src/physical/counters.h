@@ -57,6 +57,7 @@
     X(PageTablePagesTrimmed, "Page Table Pages Trimmed", "page-table pages that left memory")                \
     X(PageTablesLost, "Page Tables Lost",                                                                    \
       "page tables of ended processes that could not be read back; slots that they named stay taken")        \
+    X(PrototypePagesLost, "Prototype Pages Lost", "the same for prototype PTEs of sections that are gone")   \
     X(TbFlushes, "TB Flushes", "requests to flush translations")                                             \
     X(CommitFailures, "Commit Failures", "charges refused because of the commit limit")                      \
     X(PagingFileExtensions, "Paging File Extensions", "times a paging file grew")

@@ -8,8 +8,8 @@
 #define MI_PREFETCH_STEP 64u
 
 /*
- * Where no page table is in memory: the next page of a view that may have pages in memory or in a paging file, or the end of the hole. Space
- * locked.
+ * Where no page table is in memory: the next page of a view that may have pages in memory, in a paging file or in a file, or the end of the hole.
+ * Space locked.
  */
 static ULONG_PTR MiSkipToView(PMI_ADDRESS_SPACE Space, ULONG_PTR Vpn, ULONG_PTR HoleEnd)
 {
@@ -24,7 +24,9 @@ static ULONG_PTR MiSkipToView(PMI_ADDRESS_SPACE Space, ULONG_PTR Vpn, ULONG_PTR 
         {
             ULONG64 Page = Vad->FirstPage + (Vpn - Vad->StartingVpn);
 
-            if (MiLookUpChunk(Vad->ControlArea->Segment, Page) != NULL)
+            /* A file has its pages whether anybody has seen them or not. */
+            if (Vad->ControlArea->Backing == MiBackingDataFile ||
+                MiLookUpChunk(Vad->ControlArea->Segment, Page) != NULL)
             {
                 return Vpn;
             }

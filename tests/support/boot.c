@@ -220,7 +220,8 @@ void TestAssertNothingLeft(void)
         for (ULONG Index = 0; Index < MiState.Paging->FileCount; Index++)
         {
             assert_true(MiState.Paging->Files[Index]->FreeSpace == MiState.Paging->Files[Index]->Size - 1 ||
-                        MiQueryCounter(MiCounterPageTablesLost) != 0);
+                        MiQueryCounter(MiCounterPageTablesLost) != 0 ||
+                        MiQueryCounter(MiCounterPrototypePagesLost) != 0);
         }
         assert_int_equal(MiState.Paging->InPageInUse, 0);
     }

@@ -253,6 +253,100 @@ static void sequential_reads_are_clustered(void)
     NtClose(file);
 }
 
+static NTSTATUS prefetch(ULONG_PTR base, SIZE_T size)
+{
+    MEMORY_RANGE_ENTRY range = { (PVOID)base, size };
+    ULONG flags = 0;
+
+    return NtSetInformationVirtualMemory(NtCurrentProcess(), VmPrefetchInformation, 1, &range, &flags,
+                                         sizeof(flags));
+}
+
+static void finish_reads(void)
+{
+    while (MiState.Paging->InPageInUse != 0)
+    {
+        PortPollIo();
+    }
+}
+
+static void what_was_prefetched_is_not_read_again(void)
+{
+    ULONG64 size = 700 * PAGE_SIZE + 99; /* two chunks, neither of which anybody has seen */
+    HANDLE file;
+    ULONG_PTR base;
+    ULONG64 before, reads;
+
+    make_file(size);
+    file = open_file();
+    base = map_file(file, 0, PAGE_READONLY);
+    before = pages_read();
+    reads = MiQueryCounter(MiCounterMappedFileReads);
+    assert_int_equal(prefetch(base + 10 * PAGE_SIZE, 680 * PAGE_SIZE), STATUS_SUCCESS);
+    assert_true(pages_read() == before + 680 && MiQueryCounter(MiCounterMappedFileReads) - reads <= 40);
+    finish_reads();
+    for (ULONG page = 10; page < 690; page += 3)
+    {
+        assert_int_equal(TestVmGet(base + page * PAGE_SIZE), pattern(page * PAGE_SIZE));
+    }
+    assert_int_equal(pages_read(), before + 680);
+    /* What is in memory is passed over, and so is what lies behind the end of the view. */
+    assert_int_equal(prefetch(base, 702 * PAGE_SIZE), STATUS_SUCCESS);
+    finish_reads();
+    assert_int_equal(pages_read(), before + 701);
+    assert_int_equal(TestVmGet(base + size - 1), pattern(size - 1));
+    unmap(base);
+    NtClose(file);
+}
+
+static void prefetching_is_advice(void)
+{
+    HOST_STORAGE_FAULT fault = { .Kind = HOST_FAULT_READ, .Nth = 1, .Count = 0, .Error = EIO };
+    HANDLE file;
+    ULONG_PTR base;
+    UCHAR byte;
+
+    make_file(64 * PAGE_SIZE);
+    file = open_file();
+    base = map_file(file, 0, PAGE_READWRITE);
+    for (ULONG kind = 0; kind < KiInjectThread; kind++)
+    {
+        KiSetInjection((KI_INJECT)kind, 1, TRUE);
+        assert_int_equal(prefetch(base, 64 * PAGE_SIZE), STATUS_SUCCESS);
+        finish_reads();
+        KiSetInjection((KI_INJECT)kind, 0, FALSE);
+    }
+    MiPurgeStandby(MI_PRIORITIES - 1);
+    fault.Storage = HostStorageFind(Path);
+    assert_true(HostStorageInject(&fault));
+    assert_int_equal(prefetch(base, 64 * PAGE_SIZE), STATUS_SUCCESS);
+    finish_reads();
+    assert_int_equal(TestVmTryGet(base + 5 * PAGE_SIZE, &byte), STATUS_IN_PAGE_ERROR);
+    HostStorageClearFaults();
+    assert_int_equal(TestVmGet(base + 5 * PAGE_SIZE), pattern(5 * PAGE_SIZE));
+    unmap(base);
+    NtClose(file);
+}
+
+/* The cache unmaps its views without waiting for page tables, which would have to be read: those of system space stay in memory. */
+static void page_tables_of_system_space_stay(void)
+{
+    HANDLE file;
+    UCHAR byte;
+
+    make_file(40 * VACB_MAPPING_GRANULARITY);
+    file = open_file();
+    for (ULONG64 offset = 0; offset < 40 * VACB_MAPPING_GRANULARITY; offset += VACB_MAPPING_GRANULARITY)
+    {
+        assert_int_equal(read_at(file, (LONGLONG)offset, &byte, 1), STATUS_SUCCESS);
+        assert_int_equal(byte, pattern(offset));
+    }
+    assert_true(MiState.Space->System.PageTablePages > 4);
+    MiEmptyWorkingSet(&MiState.Space->System);
+    assert_int_equal(MiTrimPageTables(&MiState.Space->System), 0);
+    NtClose(file);
+}
+
 static void who_jumps_gets_blocks_while_there_is_room(void)
 {
     HANDLE file;
@@ -909,6 +1003,9 @@ static void run_in_machine(void (*test)(void))
     X(views_handles_and_the_cache_see_each_other)                                                            \
     X(a_repeated_job_reads_the_disk_once)                                                                    \
     X(sequential_reads_are_clustered)                                                                        \
+    X(what_was_prefetched_is_not_read_again)                                                                 \
+    X(prefetching_is_advice)                                                                                 \
+    X(page_tables_of_system_space_stay)                                                                      \
     X(who_jumps_gets_blocks_while_there_is_room)                                                             \
     X(who_jumps_in_vain_gets_single_pages)                                                                   \
     X(a_writer_in_order_changes_only_what_he_writes)                                                         \

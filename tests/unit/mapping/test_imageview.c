@@ -11,6 +11,7 @@
 #include "nt/mm.h"
 #include "peimage.h"
 #include "section/imagemap.h"
+#include "space/session.h"
 
 #define BASE   (((PORT_USER_LOWEST + 0x40000000) & ~0xffffull))
 #define PAGES  64u
@@ -646,6 +647,47 @@ static void an_image_is_prefetched(void **State)
     CloseSample();
 }
 
+/* The same in a session: another session maps its own view of the same pages, at the same address. */
+static void sessions_see_images_of_their_own(void **State)
+{
+    PEPROCESS First, Second;
+    PVOID View, Other;
+    SIZE_T Size = 0, OtherSize = 0;
+    ULONG_PTR DataRva;
+
+    (void)State;
+    OpenSample("session", 0xffff800000000000);
+    DataRva = PeSectionRva(&Sample, 1);
+    assert_int_equal(PsCreateProcessInSession("first", 1, &First), STATUS_SUCCESS);
+    assert_int_equal(PsCreateProcessInSession("second", 2, &Second), STATUS_SUCCESS);
+    TestRunInProcess(NULL);
+    PsSetThreadProcess(First);
+    assert_int_equal(MmMapViewInSessionSpace(Section, &View, &Size), STATUS_SUCCESS);
+    assert_int_equal(Size, ImageBytes);
+    assert_true(MiIsSessionAddress((ULONG_PTR)View));
+    assert_true(First->Session->Space.CommitCharge >= (PeSectionRva(&Sample, 2) - DataRva) / PAGE_SIZE);
+    CheckAll((ULONG_PTR)View);
+    TestVmPut((ULONG_PTR)View + DataRva, (UCHAR)~Oracle[DataRva]);
+    PsSetThreadProcess(Second);
+    assert_int_equal(MmMapViewInSessionSpace(Section, &Other, &OtherSize), STATUS_SUCCESS);
+    assert_ptr_equal(Other, View);
+    CheckAll((ULONG_PTR)Other);
+    PsSetThreadProcess(First);
+    Oracle[DataRva] ^= 0xff;
+    MiEmptyWorkingSet(&First->Session->Space);
+    MiFlushModifiedPages();
+    MiPurgeStandby(MI_PRIORITIES - 1);
+    CheckAll((ULONG_PTR)View);
+    assert_int_equal(MmUnmapViewInSessionSpace(View), STATUS_SUCCESS);
+    PsSetThreadProcess(Second);
+    assert_int_equal(MmUnmapViewInSessionSpace(Other), STATUS_SUCCESS);
+    PsSetThreadProcess(NULL);
+    TestEndProcess(First);
+    TestEndProcess(Second);
+    TestRunInProcess(TestUserProcess);
+    CloseSample();
+}
+
 int main(void)
 {
     const struct CMUnitTest Tests[] = {
@@ -661,6 +703,7 @@ int main(void)
         TEST_IN_PROCESS(a_view_elsewhere_fails_without_a_trace),
         TEST_IN_PROCESS(the_kernel_sees_an_image_in_system_space),
         TEST_IN_PROCESS(an_image_is_prefetched),
+        TEST_IN_PROCESS(sessions_see_images_of_their_own),
     };
 
     return cmocka_run_group_tests(Tests, NULL, NULL);

@@ -221,6 +221,37 @@ static void a_section_goes_although_its_prototype_ptes_are_hard_to_read(void **S
     assert_int_equal(Failed, 1); /* and the fixture finds no slot in use */
 }
 
+/* They cannot be read at all: their slots stay taken and are counted, everything else comes back, and paging goes on. */
+static void prototype_ptes_that_cannot_be_read_are_given_up(void **State)
+{
+    SIZE_T Charged;
+    PSECTION Section;
+    ULONG_PTR Base;
+
+    (void)State;
+    MiTrimPool();
+    Charged = MiState.Physical->CommittedPages;
+    Base = MapNew(&Section, PAGE_READWRITE);
+    TestFill(Base, 16, 1);
+    TestVmPageOut();
+    MiTrimPrototypePages();
+    TestVmPageOut();
+    TestUnmapIn(TestUserProcess, Base);
+    KiSetInjection(KiInjectRead, 1, TRUE);
+    ObDereferenceObjectBody(Section);
+    KiSetInjection(KiInjectRead, 0, FALSE);
+    MiTrimPool();
+    assert_int_equal(MiQueryCounter(MiCounterPrototypePagesLost), 1);
+    assert_int_equal(MiState.Section->NumberOfControlAreas, 0);
+    assert_true(MiState.Physical->CommittedPages <= Charged + 4); /* page tables of the process */
+    Base = MapNew(&Section, PAGE_READWRITE);
+    TestFill(Base, 16, 3);
+    TestVmPageOut();
+    TestCheck(Base, 16, 3);
+    TestUnmapIn(TestUserProcess, Base);
+    ObDereferenceObjectBody(Section);
+}
+
 int main(void)
 {
     const struct CMUnitTest Tests[] = {
@@ -233,6 +264,7 @@ int main(void)
         TEST_IN_PROCESS(prefetched_pages_of_a_view_need_no_read),
         TEST_IN_PROCESS(a_section_goes_although_its_prototype_ptes_are_hard_to_read),
         TEST_IN_PROCESS(a_page_that_cannot_be_read_is_tried_again),
+        TEST_IN_PROCESS(prototype_ptes_that_cannot_be_read_are_given_up),
     };
 
     return cmocka_run_group_tests(Tests, NULL, NULL);

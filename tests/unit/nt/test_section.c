@@ -256,6 +256,25 @@ static void a_driver_opens_objects_by_pointer(void **State)
     ObFinishDeletions();
 }
 
+/* Objects that only one process may have a handle on are not there, and nobody is told that they are. */
+static void exclusive_objects_are_refused(void **State)
+{
+    OBJECT_ATTRIBUTES Attributes;
+    LARGE_INTEGER Size = { .QuadPart = 0x1000 };
+    HANDLE Handle = NULL;
+
+    (void)State;
+    InitializeObjectAttributes(&Attributes, NULL, OBJ_EXCLUSIVE, NULL, NULL);
+    assert_int_equal(
+        NtCreateSection(&Handle, SECTION_ALL_ACCESS, &Attributes, &Size, PAGE_READWRITE, SEC_COMMIT, NULL),
+        STATUS_NOT_IMPLEMENTED);
+    Attributes.Attributes = OBJ_EXCLUSIVE | OBJ_INHERIT;
+    assert_int_equal(
+        NtCreateSection(&Handle, SECTION_ALL_ACCESS, &Attributes, &Size, PAGE_READWRITE, SEC_COMMIT, NULL),
+        STATUS_INVALID_PARAMETER);
+    assert_null(Handle);
+}
+
 static void a_query_says_what_was_created(void **State)
 {
     HANDLE Section = Create(0x12345, PAGE_READWRITE, SEC_COMMIT);
@@ -512,6 +531,7 @@ int main(void)
         TEST_IN_PROCESS(a_name_finds_the_section_until_its_last_handle),
         TEST_IN_PROCESS(a_permanent_section_keeps_its_pages_and_its_name),
         TEST_IN_PROCESS(a_driver_opens_objects_by_pointer),
+        TEST_IN_PROCESS(exclusive_objects_are_refused),
         TEST_IN_PROCESS(a_query_says_what_was_created),
         TEST_IN_PROCESS(based_sections_are_at_one_address_everywhere),
         TEST_IN_PROCESS(no_change_forbids_protection),

@@ -8,6 +8,7 @@
 #ifndef NTMM_NT_CCAPI_H
 #define NTMM_NT_CCAPI_H
 
+#include "nt/mdl.h"
 #include "nt/ntioapi.h"
 
 EXTERN_C_START
@@ -75,6 +76,22 @@ NTKERNELAPI BOOLEAN NTAPI CcPurgeCacheSection(_In_ PSECTION_OBJECT_POINTERS Sect
                                               _In_opt_ PLARGE_INTEGER FileOffset, _In_ ULONG Length,
                                               _In_ ULONG Flags);
 NTKERNELAPI VOID NTAPI CcSetFileSizes(_In_ PFILE_OBJECT FileObject, _In_ PCC_FILE_SIZES FileSizes);
+
+/*
+ * The cache's own pages instead of a copy: a chain of MDLs, locked, for data inside the file; appended to *MdlChain, which is NULL or a chain of the caller's.
+ * CcMdlRead ends at the end of the file (IoStatus->Information). They raise STATUS_INSUFFICIENT_RESOURCES, STATUS_COMMITMENT_LIMIT, STATUS_END_OF_FILE, and what the file's
+ * device says; nothing is locked then. Each chain goes by one of the functions below, which frees it. With CcPrepareMdlWrite the pages become
+ * modified whether they are written or not; CcMdlWriteComplete writes the data at once if the file object has FO_WRITE_THROUGH, and raises what that says.
+ */
+NTKERNELAPI VOID NTAPI CcMdlRead(_In_ PFILE_OBJECT FileObject, _In_ PLARGE_INTEGER FileOffset,
+                                 _In_ ULONG Length, _Inout_ PMDL *MdlChain, _Out_ PIO_STATUS_BLOCK IoStatus);
+NTKERNELAPI VOID NTAPI CcMdlReadComplete(_In_ PFILE_OBJECT FileObject, _In_ PMDL MdlChain);
+NTKERNELAPI VOID NTAPI CcPrepareMdlWrite(_In_ PFILE_OBJECT FileObject, _In_ PLARGE_INTEGER FileOffset,
+                                         _In_ ULONG Length, _Inout_ PMDL *MdlChain,
+                                         _Out_ PIO_STATUS_BLOCK IoStatus);
+NTKERNELAPI VOID NTAPI CcMdlWriteComplete(_In_ PFILE_OBJECT FileObject, _In_ PLARGE_INTEGER FileOffset,
+                                          _In_ PMDL MdlChain);
+NTKERNELAPI VOID NTAPI CcMdlWriteAbort(_In_ PFILE_OBJECT FileObject, _In_ PMDL MdlChain);
 
 EXTERN_C_END
 

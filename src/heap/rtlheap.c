@@ -297,7 +297,8 @@ LOGICAL NTAPI RtlFreeHeap(PVOID HeapHandle, ULONG Flags, PVOID BaseAddress)
 /* Changes a block in place if its memory permits; Info becomes the new one. */
 static BOOLEAN RtlpResizeInPlace(PHEAP Heap, PVOID Block, SIZE_T Size, SIZE_T Extra, PHEAP_BLOCK_INFO Info)
 {
-    BOOLEAN Done = Size + Extra <= Info->Usable &&
+    /* Pages that cannot be given back stay, as many as the trailer can tell. */
+    BOOLEAN Done = Size + Extra <= Info->Usable && Info->Usable - Size < (SIZE_T)1 << HEAP_SLACK_BITS &&
                    (Info->Usable <= HEAP_FRONT_END_LIMIT || Size + Extra > Info->Usable / 2);
 
     if (Heap->Fixed != NULL)

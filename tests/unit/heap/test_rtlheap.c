@@ -63,6 +63,39 @@ static void realloc_in_place_only_fails_rather_than_move(void **state)
     assert_null(RtlDestroyHeap(heap));
 }
 
+/* A block shrinks in place while no descriptor can be had for the pages that it would give back. */
+static void a_shrink_that_cannot_give_pages_back_tells_the_size(void **state)
+{
+    static const size_t sizes[] = { 39 << 20, 25 << 20, 22 << 20 }; /* of 40 MiB: the last leaves too much */
+    PVOID handle = RtlCreateHeap(HEAP_GROWABLE, NULL, 0, 0, NULL, NULL);
+    PHEAP heap = handle;
+    PVOID block = RtlAllocateHeap(handle, 0, 40 << 20);
+    const ULONG spare = heap->Spare[1];
+    const ULONG donated = RtlpProcess.Donated[1];
+    const SIZE_T room = RtlpArena.MetadataSize;
+
+    (void)state;
+    assert_non_null(block);
+    for (size_t i = 0; i < 3; i += 1)
+    {
+        heap->Spare[1] = 0;
+        RtlpProcess.Donated[1] = 0;
+        RtlpArena.MetadataSize = RtlpArena.MetadataUsed;
+
+        PVOID same = RtlReAllocateHeap(handle, HEAP_REALLOC_IN_PLACE_ONLY, block, sizes[i]);
+
+        heap->Spare[1] = spare;
+        RtlpProcess.Donated[1] = donated;
+        RtlpArena.MetadataSize = room;
+        assert_ptr_equal(same, i < 2 ? block : NULL);
+        assert_int_equal(RtlSizeHeap(handle, 0, block), sizes[i < 2 ? i : 1]);
+    }
+
+    assert_true(RtlValidateHeap(handle, 0, NULL));
+    assert_true(RtlFreeHeap(handle, 0, block));
+    assert_null(RtlDestroyHeap(handle));
+}
+
 static void fixed_heaps_end_where_they_were_told(void **state)
 {
     HANDLE heap = HeapCreate(0, 4096, 65536);
@@ -452,6 +485,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sizes_are_the_requested_ones),
         cmocka_unit_test(realloc_in_place_only_fails_rather_than_move),
+        cmocka_unit_test(a_shrink_that_cannot_give_pages_back_tells_the_size),
         cmocka_unit_test(fixed_heaps_end_where_they_were_told),
         cmocka_unit_test(memory_of_the_caller_is_used_and_its_commit_routine_asked),
         cmocka_unit_test(the_maximum_allocation_size_is_kept),

@@ -285,6 +285,11 @@ static FORCEINLINE VOID ExpFree(PVOID P, ULONG Tag, PVOID ReturnAddress)
     ExpFreeOther(P, Tag, ReturnAddress);
 }
 
+VOID ExpFreeFor(PVOID P, PVOID ReturnAddress)
+{
+    ExpFreeSlow(P, 0, ReturnAddress);
+}
+
 VOID NTAPI ExFreePoolWithTag(PVOID P, ULONG Tag)
 {
     ExpFree(P, Tag, __builtin_return_address(0));

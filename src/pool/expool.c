@@ -129,7 +129,7 @@ static FORCEINLINE PVOID ExpAllocateBlock(EX_POOL *Pool, ULONG Paged, ULONG Type
 
 static BOOLEAN ExpIsSpecial(const EX_REQUEST *Request)
 {
-    return Request->Bytes <= PAGE_SIZE && (Request->Type & EX_HEADER_SESSION) == 0 &&
+    return Request->Bytes <= PAGE_SIZE &&
            (Request->Special || ExpIsSpecialRequest(Request->Bytes, Request->Tag));
 }
 
@@ -191,12 +191,20 @@ static PVOID ExpAllocateSessionBlock(EX_POOL *Pool, PEX_POOL_SOURCE Source, cons
                                          Request->Billed);
 }
 
-/* Special pool is not for sessions: it knows blocks by their addresses, which several sessions have. */
+/* NULL: normal pool must serve it, or it is not for special pool. */
+static PVOID ExpTrySpecial(PEX_POOL_SOURCE Source, const EX_REQUEST *Request)
+{
+    return ExpIsSpecial(Request) ? ExpAllocateSpecial(Source, Request->Bytes, Request->Tag, Request->Type,
+                                                      (EX_SPECIAL_END)Request->End, Request->Billed)
+                                 : NULL;
+}
+
 static PVOID ExpAllocateFromSession(EX_POOL *Pool, const EX_REQUEST *Request)
 {
     EX_SESSION_POOL *Session = ExpCurrentSession();
     PEX_POOL_SOURCE Source;
     BOOLEAN Large = Request->Bytes + ExpSlack(Request->Type) > EX_POOL_LARGEST;
+    BOOLEAN Special;
     PVOID Address;
 
     if (Session == NULL)
@@ -208,7 +216,12 @@ static PVOID ExpAllocateFromSession(EX_POOL *Pool, const EX_REQUEST *Request)
     {
         return NULL;
     }
-    if (Large)
+    Address = ExpTrySpecial(Request->Paged != 0 ? Source : &Pool->Sources[ExSourceMapped], Request);
+    Special = Address != NULL;
+    if (Special)
+    {
+    }
+    else if (Large)
     {
         Address = ExpAllocateRun(Source, Request->Bytes, Request->Tag, Request->Type, Request->Billed);
     }
@@ -224,8 +237,9 @@ static PVOID ExpAllocateFromSession(EX_POOL *Pool, const EX_REQUEST *Request)
     {
         ExpCountSessionAllocation(
             Session, Request->Tag, Request->Paged,
-            Large ? ROUND_TO_PAGES(Request->Bytes)
-                  : Source->Classes[ExpClassFor(Pool, Request->Bytes + ExpSlack(Request->Type))].Size);
+            Special || Large
+                ? ROUND_TO_PAGES(Request->Bytes)
+                : Source->Classes[ExpClassFor(Pool, Request->Bytes + ExpSlack(Request->Type))].Size);
     }
     return Address;
 }
@@ -233,25 +247,20 @@ static PVOID ExpAllocateFromSession(EX_POOL *Pool, const EX_REQUEST *Request)
 static PVOID ExpAllocateFrom(EX_POOL *Pool, EX_REQUEST *Request)
 {
     PEX_POOL_SOURCE Source = &Pool->Sources[Request->Paged];
+    PVOID Address;
 
     if ((Request->Type & EX_HEADER_SESSION) != 0)
     {
         return ExpAllocateFromSession(Pool, Request);
     }
-
     if (Source->Operations == NULL || !ExpIsPriorityServed(Request, Source))
     {
         return NULL;
     }
-    if (ExpIsSpecial(Request))
+    Address = ExpTrySpecial(&Pool->Sources[Request->Paged != 0 ? ExSourcePaged : ExSourceMapped], Request);
+    if (Address != NULL)
     {
-        PVOID Address = ExpAllocateSpecial(Request->Paged, Request->Bytes, Request->Tag, Request->Type,
-                                           (EX_SPECIAL_END)Request->End, Request->Billed);
-
-        if (Address != NULL)
-        {
-            return Address;
-        }
+        return Address;
     }
     if (Request->Bytes + ExpSlack(Request->Type) > EX_POOL_LARGEST)
     {
@@ -305,9 +314,7 @@ static NTSTATUS ExpAllocateVerified(EX_REQUEST *Request, ULONG Flags, PVOID *Add
     }
     ExpCheckRequest(Request);
     Request->Special = Request->Special || (Flags & DRIVER_VERIFIER_SPECIAL_POOLING) != 0;
-    /* Blocks are found again by their addresses, which several sessions have. */
-    Tracked =
-        (Request->Type & EX_HEADER_SESSION) != 0 ? NULL : ExpPrepareTracking(Request->ReturnAddress, Flags);
+    Tracked = ExpPrepareTracking(Request->ReturnAddress, Flags);
     Request->Type |= Tracked != NULL ? EX_HEADER_TRACKED : 0;
     Status = ExpAllocateCharged(Request, Address);
     ExpFinishTracking(Tracked, *Address, Request->Bytes, Request->Tag, Request->Paged);
@@ -475,6 +482,12 @@ PVOID NTAPI ExAllocatePoolWithQuota(POOL_TYPE PoolType, SIZE_T NumberOfBytes)
 {
     return ExpAllocateWithQuota(PoolType, NumberOfBytes, MI_TAG('N', 'o', 'n', 'e'),
                                 __builtin_return_address(0));
+}
+
+PVOID ExpAllocateFor(POOL_TYPE PoolType, SIZE_T Bytes, ULONG Tag, BOOLEAN Quota, PVOID ReturnAddress)
+{
+    return Quota ? ExpAllocateWithQuota(PoolType, Bytes, Tag, ReturnAddress)
+                 : ExpAllocateSlow(PoolType, Bytes, Tag, ReturnAddress);
 }
 
 /* ---- ExAllocatePool2 and 3 ---------------------------------------------------------------------------- */

@@ -402,6 +402,7 @@ static FORCEINLINE EX_SESSION_POOL *ExpCurrentSession(void)
 
 /* The paged source of the current session if Address lies in it, or NULL. */
 PEX_POOL_SOURCE ExpFindSessionSource(const VOID *Address);
+PEX_POOL_SOURCE ExpFindAnySource(const VOID *Address); /* the same, or the machine's */
 /* A free block of the class, or NULL. / A free block goes back. Caller's IRQL. */
 PUCHAR ExpPopSessionBlock(PEX_POOL_SOURCE Source, ULONG Class);
 VOID ExpPushSessionBlock(PEX_POOL_SOURCE Source, ULONG Class, PUCHAR Block);
@@ -493,6 +494,9 @@ SIZE_T ExQueryPoolLeft(BOOLEAN Paged, PSIZE_T Limit);
 
 /* ---- expool.c ------------------------------------------------------------------------------------------- */
 
+/* As ExAllocatePoolWithTag, or with Quota as ExAllocatePoolWithQuotaTag, and as ExFreePool, when ReturnAddress calls. */
+PVOID ExpAllocateFor(POOL_TYPE PoolType, SIZE_T Bytes, ULONG Tag, BOOLEAN Quota, PVOID ReturnAddress);
+VOID ExpFreeFor(PVOID P, PVOID ReturnAddress);
 /* What a block costs its process. */
 SIZE_T ExpQuotaOf(SIZE_T Bytes, ULONG HeaderType);
 

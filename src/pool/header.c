@@ -28,7 +28,7 @@ EX_TAG_TEXT ExpTagText(ULONG Tag)
 VOID ExpReportBadAddress(PVOID Address, PVOID ReturnAddress)
 {
     ULONG_PTR Va = (ULONG_PTR)Address;
-    PEX_POOL_SOURCE Source = ExpFindSource(ExpPool(), Address);
+    PEX_POOL_SOURCE Source = ExpFindAnySource(Address);
 
     if (Source != NULL && Source->Pages[(Va - Source->Base) >> PAGE_SHIFT].Kind == ExPageSpecialFreed)
     {
@@ -186,7 +186,7 @@ VOID ExpCheckSource(PEX_POOL_SOURCE Source)
         Pages += Slabs;
     }
     ExpCheckRuns(Source);
-    if (Source != &ExpPool()->Sources[ExSourceNonpaged] && !Source->Session)
+    if (Source != &ExpPool()->Sources[ExSourceNonpaged])
     {
         ExpCheckSpecialBlocks(Source);
     }

@@ -3,9 +3,9 @@
  * Lookaside lists: free entries of one size, kept by their owner in front of the pool. Nonpaged ones are
  * sequenced lists. The entries of paged ones may be anywhere, so those lists are changed under a push lock,
  * which lies in the reserved words of the public structure; their count takes the second half of the list
- * head. How many entries a list may keep follows its use (ExAdjustLookasideDepth).
+ * head. How many entries a list may keep follows its use (ExAdjustLookasideDepth). Lists do nothing for verified drivers.
  */
-#include "pool/expool.h"
+#include "pool/verifier.h"
 
 #define EX_MINIMUM_DEPTH  4u
 #define EX_MAXIMUM_DEPTH  256u
@@ -70,10 +70,22 @@ static PVOID ExpPopEntry(GENERAL_LOOKASIDE_POOL *List)
     return ExpIsPagedList(List) ? ExpPopPaged(List) : (PVOID)InterlockedPopEntrySList(&List->ListHead);
 }
 
-/* An entry from the list, or NULL: the caller asks the list's routine. */
-static PVOID ExpTakeEntry(GENERAL_LOOKASIDE_POOL *List)
+/*
+ * A verified driver gets each entry from the list's routine and gives it back to that: so special pool and tracking see a block for each use
+ * of an entry, and who touches one that was freed finds what they make of it.
+ */
+static FORCEINLINE BOOLEAN ExpIsBypassed(const VOID *Caller)
 {
-    PVOID Entry = ExpPopEntry(List);
+    ULONG Flags;
+
+    return ExIsCallerVerified(Caller) && ExIsVerifiedSlow(Caller, &Flags) &&
+           (Flags & (DRIVER_VERIFIER_SPECIAL_POOLING | DRIVER_VERIFIER_TRACK_POOL_ALLOCATIONS)) != 0;
+}
+
+/* An entry from the list, or NULL: the caller asks the list's routine. */
+static PVOID ExpTakeEntry(GENERAL_LOOKASIDE_POOL *List, BOOLEAN Bypassed)
+{
+    PVOID Entry = Bypassed ? NULL : ExpPopEntry(List);
 
     ExpBump(&List->TotalAllocates);
     if (Entry == NULL)
@@ -84,10 +96,10 @@ static PVOID ExpTakeEntry(GENERAL_LOOKASIDE_POOL *List)
 }
 
 /* FALSE: the list is full, and the caller gives the entry to the list's routine. */
-static BOOLEAN ExpKeepEntry(GENERAL_LOOKASIDE_POOL *List, PVOID Entry)
+static BOOLEAN ExpKeepEntry(GENERAL_LOOKASIDE_POOL *List, PVOID Entry, BOOLEAN Bypassed)
 {
     ExpBump(&List->TotalFrees);
-    if (ExpListDepth(List) >= __atomic_load_n(&List->Depth, __ATOMIC_RELAXED))
+    if (Bypassed || ExpListDepth(List) >= __atomic_load_n(&List->Depth, __ATOMIC_RELAXED))
     {
         ExpBump(&List->FreeMisses);
         return FALSE;
@@ -150,16 +162,33 @@ static VOID ExpDeleteOldList(GENERAL_LOOKASIDE_POOL *List)
     }
 }
 
-static PVOID ExpAllocateFromOldList(GENERAL_LOOKASIDE_POOL *List)
+static FORCEINLINE PVOID ExpAllocateFromOldList(GENERAL_LOOKASIDE_POOL *List, PVOID Caller)
 {
-    PVOID Entry = ExpTakeEntry(List);
+    BOOLEAN Bypassed = ExpIsBypassed(Caller);
+    PVOID Entry = ExpTakeEntry(List, Bypassed);
 
-    return Entry != NULL ? Entry : List->Allocate(List->Type, List->Size, List->Tag);
+    if (Entry != NULL)
+    {
+        return Entry;
+    }
+    return Bypassed && List->Allocate == ExAllocatePoolWithTag
+               ? ExpAllocateFor(List->Type, List->Size, List->Tag, FALSE, Caller)
+               : List->Allocate(List->Type, List->Size, List->Tag);
 }
 
-static VOID ExpFreeToOldList(GENERAL_LOOKASIDE_POOL *List, PVOID Entry)
+static FORCEINLINE VOID ExpFreeToOldList(GENERAL_LOOKASIDE_POOL *List, PVOID Entry, PVOID Caller)
 {
-    if (!ExpKeepEntry(List, Entry))
+    BOOLEAN Bypassed = ExpIsBypassed(Caller);
+
+    if (ExpKeepEntry(List, Entry, Bypassed))
+    {
+        return;
+    }
+    if (Bypassed && List->Free == ExFreePool)
+    {
+        ExpFreeFor(Entry, Caller);
+    }
+    else
     {
         List->Free(Entry);
     }
@@ -180,12 +209,12 @@ VOID NTAPI ExDeleteNPagedLookasideList(PNPAGED_LOOKASIDE_LIST Lookaside)
 
 PVOID NTAPI ExAllocateFromNPagedLookasideList(PNPAGED_LOOKASIDE_LIST Lookaside)
 {
-    return ExpAllocateFromOldList(&Lookaside->L);
+    return ExpAllocateFromOldList(&Lookaside->L, __builtin_return_address(0));
 }
 
 VOID NTAPI ExFreeToNPagedLookasideList(PNPAGED_LOOKASIDE_LIST Lookaside, PVOID Entry)
 {
-    ExpFreeToOldList(&Lookaside->L, Entry);
+    ExpFreeToOldList(&Lookaside->L, Entry, __builtin_return_address(0));
 }
 
 VOID NTAPI ExInitializePagedLookasideList(PPAGED_LOOKASIDE_LIST Lookaside, PALLOCATE_FUNCTION Allocate,
@@ -203,12 +232,12 @@ VOID NTAPI ExDeletePagedLookasideList(PPAGED_LOOKASIDE_LIST Lookaside)
 
 PVOID NTAPI ExAllocateFromPagedLookasideList(PPAGED_LOOKASIDE_LIST Lookaside)
 {
-    return ExpAllocateFromOldList(&Lookaside->L);
+    return ExpAllocateFromOldList(&Lookaside->L, __builtin_return_address(0));
 }
 
 VOID NTAPI ExFreeToPagedLookasideList(PPAGED_LOOKASIDE_LIST Lookaside, PVOID Entry)
 {
-    ExpFreeToOldList(&Lookaside->L, Entry);
+    ExpFreeToOldList(&Lookaside->L, Entry, __builtin_return_address(0));
 }
 
 /* ---- LOOKASIDE_LIST_EX -------------------------------------------------------------------------------- */
@@ -277,16 +306,37 @@ VOID NTAPI ExDeleteLookasideListEx(PLOOKASIDE_LIST_EX Lookaside)
 PVOID NTAPI ExAllocateFromLookasideListEx(PLOOKASIDE_LIST_EX Lookaside)
 {
     GENERAL_LOOKASIDE_POOL *List = &Lookaside->L;
-    PVOID Entry = ExpTakeEntry(List);
+    PVOID Caller = __builtin_return_address(0);
+    BOOLEAN Bypassed = ExpIsBypassed(Caller);
+    PVOID Entry = ExpTakeEntry(List, Bypassed);
 
-    return Entry != NULL ? Entry : List->AllocateEx(List->Type, List->Size, List->Tag, Lookaside);
+    if (Entry != NULL)
+    {
+        return Entry;
+    }
+    return Bypassed && List->AllocateEx == ExpAllocateEx
+               ? ExpAllocateFor(List->Type, List->Size, List->Tag,
+                                ((ULONG)List->Type & POOL_QUOTA_FAIL_INSTEAD_OF_RAISE) != 0, Caller)
+               : List->AllocateEx(List->Type, List->Size, List->Tag, Lookaside);
 }
 
 VOID NTAPI ExFreeToLookasideListEx(PLOOKASIDE_LIST_EX Lookaside, PVOID Entry)
 {
-    if (!ExpKeepEntry(&Lookaside->L, Entry))
+    GENERAL_LOOKASIDE_POOL *List = &Lookaside->L;
+    PVOID Caller = __builtin_return_address(0);
+    BOOLEAN Bypassed = ExpIsBypassed(Caller);
+
+    if (ExpKeepEntry(List, Entry, Bypassed))
     {
-        Lookaside->L.FreeEx(Entry, Lookaside);
+        return;
+    }
+    if (Bypassed && List->FreeEx == ExpFreeEx)
+    {
+        ExpFreeFor(Entry, Caller);
+    }
+    else
+    {
+        List->FreeEx(Entry, Lookaside);
     }
 }
 

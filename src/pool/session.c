@@ -5,6 +5,7 @@
  * the slabs one by one. Nonpaged blocks come from the machine's pool and are only counted here. Tags are counted by session,
  * so that what a session's drivers have not freed is known when it ends.
  */
+#include "pool/special.h"
 #include "pool/verifier.h"
 #include "translation/translation.h"
 
@@ -129,6 +130,13 @@ PEX_POOL_SOURCE ExpFindSessionSource(const VOID *Address)
     return Pool != NULL && (ULONG_PTR)Address - Pool->Source.Base < Pool->Source.Span ? &Pool->Source : NULL;
 }
 
+PEX_POOL_SOURCE ExpFindAnySource(const VOID *Address)
+{
+    PEX_POOL_SOURCE Source = ExpFindSource(ExpPool(), Address);
+
+    return Source != NULL ? Source : ExpFindSessionSource(Address);
+}
+
 PUCHAR ExpPopSessionBlock(PEX_POOL_SOURCE Source, ULONG Class)
 {
     EX_POOL_BIN Bin = { .Count = 0, .Depth = 2 }; /* refilled to half of its depth */
@@ -187,6 +195,8 @@ VOID ExpDetachSessionPool(EX_SESSION_POOL *Pool)
     {
         return;
     }
+    ExpForgetSession(Pool);
+    ExpReleaseFreedOf(Source);
     ExpReleaseEmptySlabs(Source);
     KiRequire(Source->PagesInUse == 0);
     PortFreeBootMemory(Source->Pages, (Source->Span >> PAGE_SHIFT) * sizeof(EX_POOL_PAGE));

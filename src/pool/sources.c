@@ -283,7 +283,8 @@ NTSTATUS MiInitializePool(void)
     if (NT_SUCCESS(Status))
     {
         Pool->Special.PageLimit =
-            Pool->Sources[ExSourceNonpaged].PageLimit / 4; /* for POOL_FLAG_SPECIAL_POOL */
+            Pool->Sources[ExSourceNonpaged].PageLimit / 4; /* for POOL_FLAG_SPECIAL_POOL and the verifier */
+        Pool->Special.FreedLimit = Pool->Special.PageLimit * 4;
         Status = ExpAttachMappedPool();
     }
     if (!NT_SUCCESS(Status))

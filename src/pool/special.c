@@ -12,7 +12,7 @@
 typedef struct _EX_FREE_TRACE
 {
     ULONG Page;
-    ULONG Source;
+    const EX_POOL_SOURCE *Source; /* never looked into: a session's may have gone */
     PVOID Frames[EX_TRACE_DEPTH];
 } EX_FREE_TRACE;
 
@@ -41,10 +41,20 @@ BOOLEAN ExpMatchesPattern(const CHAR Pattern[4], ULONG Tag)
 BOOLEAN ExpIsSpecialRequest(SIZE_T Bytes, ULONG Tag)
 {
     const EX_SPECIAL_POOL *Special = ExpSpecial();
+    SIZE_T Maximum = __atomic_load_n(&Special->MaximumBytes, __ATOMIC_RELAXED);
+    CHAR Pattern[4];
 
-    return Special->On && Bytes <= PAGE_SIZE &&
-           ((Special->Tag[0] != 0 && ExpMatchesPattern(Special->Tag, Tag)) ||
-            (Special->MaximumBytes != 0 && Bytes >= Special->MinimumBytes && Bytes <= Special->MaximumBytes));
+    if (!__atomic_load_n(&Special->On, __ATOMIC_ACQUIRE) || Bytes > PAGE_SIZE)
+    {
+        return FALSE;
+    }
+    for (ULONG Index = 0; Index < sizeof(Pattern); Index++)
+    {
+        Pattern[Index] = __atomic_load_n(&Special->Tag[Index], __ATOMIC_RELAXED);
+    }
+    return (Pattern[0] != 0 && ExpMatchesPattern(Pattern, Tag)) ||
+           (Maximum != 0 && Bytes >= __atomic_load_n(&Special->MinimumBytes, __ATOMIC_RELAXED) &&
+            Bytes <= Maximum);
 }
 
 /* ---- The pattern ---------------------------------------------------------------------------------------- */
@@ -92,7 +102,7 @@ static BOOLEAN ExpReserveSpecial(EX_SPECIAL_POOL *Special)
 {
     SIZE_T Blocks = __atomic_add_fetch(&Special->Blocks, 1, __ATOMIC_RELAXED);
 
-    if (Blocks > Special->PageLimit)
+    if (Blocks > __atomic_load_n(&Special->PageLimit, __ATOMIC_RELAXED))
     {
         __atomic_sub_fetch(&Special->Blocks, 1, __ATOMIC_RELAXED);
         return FALSE;
@@ -168,11 +178,10 @@ static PVOID ExpDressSpecial(PEX_POOL_SOURCE Source, ULONG Page, SIZE_T Bytes, U
     return ExpPageAddress(Source, Page) + Offset;
 }
 
-PVOID ExpAllocateSpecial(ULONG Paged, SIZE_T Bytes, ULONG Tag, ULONG HeaderType, EX_SPECIAL_END End,
-                         EX_QUOTA_BLOCK *Billed)
+PVOID ExpAllocateSpecial(PEX_POOL_SOURCE Source, SIZE_T Bytes, ULONG Tag, ULONG HeaderType,
+                         EX_SPECIAL_END End, EX_QUOTA_BLOCK *Billed)
 {
     EX_SPECIAL_POOL *Special = ExpSpecial();
-    PEX_POOL_SOURCE Source = &ExpPool()->Sources[Paged != 0 ? ExSourcePaged : ExSourceMapped];
     ULONG Page = 0;
 
     if (Source->Operations != NULL && ExpReserveSpecial(Special))
@@ -189,14 +198,19 @@ PVOID ExpAllocateSpecial(ULONG Paged, SIZE_T Bytes, ULONG Tag, ULONG HeaderType,
         return NULL;
     }
     __atomic_add_fetch(&Special->Allocations, 1, __ATOMIC_RELAXED);
-    ExpCountRun(Tag, Paged, PAGE_SIZE, TRUE);
+    if (!Source->Session)
+    {
+        ExpCountRun(Tag, Source->Paged, PAGE_SIZE, TRUE);
+    }
     return ExpDressSpecial(Source, Page, Bytes, Tag, HeaderType,
-                           End == ExSpecialDefault ? Special->Underruns : End == ExSpecialUnderruns, Billed);
+                           End == ExSpecialDefault ? __atomic_load_n(&Special->Underruns, __ATOMIC_RELAXED)
+                                                   : End == ExSpecialUnderruns,
+                           Billed);
 }
 
 BOOLEAN ExpIsSpecialBlock(const VOID *Address)
 {
-    const EX_POOL_SOURCE *Source = ExpFindSource(ExpPool(), Address);
+    const EX_POOL_SOURCE *Source = ExpFindAnySource(Address);
 
     return Source != NULL &&
            Source->Pages[((ULONG_PTR)Address - Source->Base) >> PAGE_SHIFT].Kind == ExPageSpecial;
@@ -207,7 +221,7 @@ BOOLEAN ExpIsSpecialBlock(const VOID *Address)
 static VOID ExpNoteFree(PEX_POOL_SOURCE Source, ULONG Page)
 {
     EX_POOL *Pool = ExpPool();
-    EX_FREE_TRACE Trace = { .Page = Page, .Source = Source->Paged };
+    EX_FREE_TRACE Trace = { .Page = Page, .Source = Source };
     KIRQL OldIrql;
 
     PortCaptureBackTrace(Trace.Frames, EX_TRACE_DEPTH, 3);
@@ -230,10 +244,19 @@ static VOID ExpQueueFreed(PEX_POOL_SOURCE Source, ULONG Page)
     ExpUnlockRuns(Source, OldIrql);
 }
 
+/* By settings of its own, or by the verifier's. */
+static BOOLEAN ExpIsSpecialOn(void)
+{
+    const EX_POOL *Pool = ExpPool();
+
+    return __atomic_load_n(&Pool->Special.On, __ATOMIC_RELAXED) ||
+           (__atomic_load_n(&Pool->Verifier.Flags, __ATOMIC_RELAXED) & DRIVER_VERIFIER_SPECIAL_POOLING) != 0;
+}
+
 /* An eighth of the addresses of the pool at most. */
 static SIZE_T ExpFreedLimit(const EX_POOL_SOURCE *Source)
 {
-    SIZE_T Limit = ExpSpecial()->On ? ExpSpecial()->FreedLimit : 0;
+    SIZE_T Limit = ExpIsSpecialOn() ? __atomic_load_n(&ExpSpecial()->FreedLimit, __ATOMIC_RELAXED) : 0;
     SIZE_T Most = (Source->Span >> PAGE_SHIFT) / 8 / EX_GUARDED_PAGES;
 
     return Limit < Most ? Limit : Most;
@@ -261,6 +284,10 @@ VOID ExpFreeSpecial(PEX_POOL_SOURCE Source, ULONG Page, PVOID Address, ULONG Tag
         ExpReportWrongTag(Address, Found, Tag);
     }
     ExpCheckFill(Source, Page);
+    if ((Descriptor->PoolType & EX_HEADER_SESSION) != 0)
+    {
+        ExpCountSessionFree(Address, Found, Source->Paged, PAGE_SIZE);
+    }
     if (!__atomic_compare_exchange_n(&Descriptor->Kind, &Expected, (UCHAR)ExPageSpecialFreed, FALSE,
                                      __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
     {
@@ -277,7 +304,10 @@ VOID ExpFreeSpecial(PEX_POOL_SOURCE Source, ULONG Page, PVOID Address, ULONG Tag
     __atomic_store_n(&Source->SpecialPages, Source->SpecialPages - 1, __ATOMIC_RELAXED);
     ExpUnlockRuns(Source, OldIrql);
     __atomic_sub_fetch(&ExpSpecial()->Blocks, 1, __ATOMIC_RELAXED);
-    ExpCountRun(Found, Source->Paged, PAGE_SIZE, FALSE);
+    if (!Source->Session)
+    {
+        ExpCountRun(Found, Source->Paged, PAGE_SIZE, FALSE);
+    }
     if (Billed != NULL)
     {
         ExpReturnQuota(Billed, Source->Paged, ExpQuotaOf(Bytes, Descriptor->PoolType));
@@ -288,15 +318,18 @@ VOID ExpFreeSpecial(PEX_POOL_SOURCE Source, ULONG Page, PVOID Address, ULONG Tag
     ExpReleaseOldestFreed(Source, ExpFreedLimit(Source));
 }
 
+VOID ExpReleaseFreedOf(PEX_POOL_SOURCE Source)
+{
+    while (Source->Operations != NULL && ExpReleaseOldestFreed(Source, 0))
+    {
+    }
+}
+
 VOID ExpReleaseFreedSpecial(void)
 {
     for (ULONG Number = ExSourcePaged; Number < ExSourceMaximum; Number++)
     {
-        PEX_POOL_SOURCE Source = &ExpPool()->Sources[Number];
-
-        while (Source->Operations != NULL && ExpReleaseOldestFreed(Source, 0))
-        {
-        }
+        ExpReleaseFreedOf(&ExpPool()->Sources[Number]);
     }
 }
 
@@ -307,7 +340,7 @@ static VOID ExpPrintFree(PEX_POOL_SOURCE Source, ULONG Page)
     const EX_FREE_TRACE *Traces = ExpSpecial()->Traces;
     const EX_FREE_TRACE *Trace = Traces != NULL ? &Traces[Page % EX_FREE_TRACES] : NULL;
 
-    if (Trace != NULL && Trace->Page == Page && Trace->Source == Source->Paged)
+    if (Trace != NULL && Trace->Page == Page && Trace->Source == Source)
     {
         DbgPrint("special pool: block %p was freed by\n",
                  (PVOID)(ExpPageAddress(Source, Page) + Source->Pages[Page].u.Special.Offset));
@@ -348,7 +381,7 @@ static DECLSPEC_NORETURN VOID ExpReportBeyondAccess(PEX_POOL_SOURCE Source, ULON
 VOID ExCheckSpecialPoolFault(ULONG_PTR Va, BOOLEAN Write, PVOID Instruction)
 {
     EX_POOL *Pool = ExpPool();
-    PEX_POOL_SOURCE Source = Pool != NULL ? ExpFindSource(Pool, (PVOID)Va) : NULL;
+    PEX_POOL_SOURCE Source = Pool != NULL ? ExpFindAnySource((PVOID)Va) : NULL;
     SIZE_T Page;
 
     if (Source == NULL || Source == &Pool->Sources[ExSourceNonpaged])
@@ -396,22 +429,24 @@ VOID ExpCheckSpecialBlocks(PEX_POOL_SOURCE Source)
     }
 }
 
-static EX_FREE_TRACE *ExpExchangeTraces(EX_FREE_TRACE *New)
+static EX_FREE_TRACE *ExpTakeTraces(void)
 {
     EX_POOL *Pool = ExpPool();
     KIRQL OldIrql = KiAcquireSpinLock(&Pool->DriverLock);
     EX_FREE_TRACE *Old = Pool->Special.Traces;
 
-    Pool->Special.Traces = New;
+    __atomic_store_n(&Pool->Special.Traces, NULL, __ATOMIC_RELAXED);
     KiReleaseSpinLock(&Pool->DriverLock, OldIrql);
     return Old;
 }
 
 static NTSTATUS ExpMakeTraces(EX_SPECIAL_POOL *Special)
 {
+    EX_POOL *Pool = ExpPool();
     EX_FREE_TRACE *Traces;
+    KIRQL OldIrql;
 
-    if (Special->Traces != NULL)
+    if (__atomic_load_n(&Special->Traces, __ATOMIC_RELAXED) != NULL)
     {
         return STATUS_SUCCESS;
     }
@@ -420,8 +455,57 @@ static NTSTATUS ExpMakeTraces(EX_SPECIAL_POOL *Special)
     {
         return STATUS_INSUFFICIENT_RESOURCES;
     }
-    ExpExchangeTraces(Traces);
+    OldIrql = KiAcquireSpinLock(&Pool->DriverLock);
+    if (Special->Traces == NULL)
+    {
+        __atomic_store_n(&Special->Traces, Traces, __ATOMIC_RELAXED);
+        Traces = NULL;
+    }
+    KiReleaseSpinLock(&Pool->DriverLock, OldIrql);
+    if (Traces != NULL) /* it was on already */
+    {
+        MiFreePool(Traces, EX_TAG_TRACES);
+    }
     return STATUS_SUCCESS;
+}
+
+VOID ExpUpdateSpecial(void)
+{
+    EX_FREE_TRACE *Traces;
+
+    if (ExpIsSpecialOn())
+    {
+        (VOID) ExpMakeTraces(ExpSpecial()); /* without memory for them bug checks tell less */
+        return;
+    }
+    ExpReleaseFreedSpecial();
+    Traces = ExpTakeTraces();
+    if (Traces != NULL)
+    {
+        MiFreePool(Traces, EX_TAG_TRACES);
+    }
+}
+
+/* Requests look at single values without a lock: for a moment some may be old and others new. */
+static VOID ExpStoreSettings(EX_SPECIAL_POOL *Special, const EX_SPECIAL_POOL_SETTINGS *Settings)
+{
+    EX_POOL *Pool = ExpPool();
+    SIZE_T Pages =
+        Settings->MaximumPages != 0 ? Settings->MaximumPages : Pool->Sources[ExSourceNonpaged].PageLimit / 4;
+    KIRQL OldIrql = KiAcquireSpinLock(&Pool->DriverLock);
+
+    __atomic_store_n(&Special->MinimumBytes, Settings->MinimumBytes, __ATOMIC_RELAXED);
+    __atomic_store_n(&Special->MaximumBytes, Settings->MaximumBytes, __ATOMIC_RELAXED);
+    __atomic_store_n(&Special->Underruns, Settings->Underruns, __ATOMIC_RELAXED);
+    for (ULONG Index = 0; Index < sizeof(Special->Tag); Index++)
+    {
+        __atomic_store_n(&Special->Tag[Index], Settings->Tag[Index], __ATOMIC_RELAXED);
+    }
+    __atomic_store_n(&Special->PageLimit, Pages, __ATOMIC_RELAXED);
+    __atomic_store_n(&Special->FreedLimit, Settings->MaximumFreed != 0 ? Settings->MaximumFreed : Pages * 4,
+                     __ATOMIC_RELAXED);
+    __atomic_store_n(&Special->On, TRUE, __ATOMIC_RELEASE);
+    KiReleaseSpinLock(&Pool->DriverLock, OldIrql);
 }
 
 NTSTATUS ExSetSpecialPool(const EX_SPECIAL_POOL_SETTINGS *Settings)
@@ -431,16 +515,9 @@ NTSTATUS ExSetSpecialPool(const EX_SPECIAL_POOL_SETTINGS *Settings)
 
     if (Settings == NULL)
     {
-        EX_FREE_TRACE *Traces;
-
         __atomic_store_n(&Special->On, FALSE, __ATOMIC_RELAXED);
         ExpUpdateWatch();
-        ExpReleaseFreedSpecial();
-        Traces = ExpExchangeTraces(NULL);
-        if (Traces != NULL)
-        {
-            MiFreePool(Traces, EX_TAG_TRACES);
-        }
+        ExpUpdateSpecial();
         return STATUS_SUCCESS;
     }
     if (Settings->MinimumBytes > Settings->MaximumBytes || Settings->MaximumBytes > PAGE_SIZE)
@@ -452,15 +529,7 @@ NTSTATUS ExSetSpecialPool(const EX_SPECIAL_POOL_SETTINGS *Settings)
     {
         return Status;
     }
-    __atomic_store_n(&Special->On, FALSE, __ATOMIC_RELEASE);
-    Special->MinimumBytes = Settings->MinimumBytes;
-    Special->MaximumBytes = Settings->MaximumBytes;
-    Special->Underruns = Settings->Underruns;
-    __builtin_memcpy(Special->Tag, Settings->Tag, sizeof(Special->Tag));
-    Special->PageLimit = Settings->MaximumPages != 0 ? Settings->MaximumPages
-                                                     : ExpPool()->Sources[ExSourceNonpaged].PageLimit / 4;
-    Special->FreedLimit = Settings->MaximumFreed != 0 ? Settings->MaximumFreed : Special->PageLimit * 4;
-    __atomic_store_n(&Special->On, TRUE, __ATOMIC_RELEASE);
+    ExpStoreSettings(Special, Settings);
     ExpUpdateWatch();
     return STATUS_SUCCESS;
 }

@@ -61,13 +61,16 @@ typedef enum _EX_SPECIAL_END
     ExSpecialUnderruns
 } EX_SPECIAL_END;
 
-/* Checked, at most PAGE_SIZE bytes; NULL: normal pool must serve it, which is counted. */
-PVOID ExpAllocateSpecial(ULONG Paged, SIZE_T Bytes, ULONG Tag, ULONG HeaderType, EX_SPECIAL_END End,
-                         EX_QUOTA_BLOCK *Billed);
+/* From a paged source or ExSourceMapped. Checked, at most PAGE_SIZE bytes; NULL: normal pool must serve it, which is counted. */
+PVOID ExpAllocateSpecial(PEX_POOL_SOURCE Source, SIZE_T Bytes, ULONG Tag, ULONG HeaderType,
+                         EX_SPECIAL_END End, EX_QUOTA_BLOCK *Billed);
 BOOLEAN ExpIsSpecialBlock(const VOID *Address);
 VOID ExpFreeSpecial(PEX_POOL_SOURCE Source, ULONG Page, PVOID Address, ULONG Tag);
 /* Patterns of all blocks and the counts of the lists. Quiescent machine. */
 VOID ExpCheckSpecialBlocks(PEX_POOL_SOURCE Source);
-VOID ExpReleaseFreedSpecial(void);
+VOID ExpReleaseFreedSpecial(void); /* of all but sessions */
+/* Special pool, or the verifier's use of it, was switched on or off: what is kept of freed blocks. PASSIVE_LEVEL. */
+VOID ExpUpdateSpecial(void);
+VOID ExpReleaseFreedOf(PEX_POOL_SOURCE Source);
 
 #endif

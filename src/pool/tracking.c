@@ -4,8 +4,15 @@
  * that are tracked carry a bit in their header, so that freeing others costs nothing.
  */
 #include "pool/verifier.h"
+#include "translation/translation.h"
 
 #define EX_TAG_TRACKED MI_TAG('V', 'f', 'P', 't')
+
+/* Several sessions have blocks at the same address. */
+static const EX_SESSION_POOL *ExpSessionOf(const VOID *Address)
+{
+    return MiIsSessionAddress((ULONG_PTR)Address) ? ExpCurrentSession() : NULL;
+}
 
 static PLIST_ENTRY ExpTrackedBucket(const VOID *Address)
 {
@@ -40,7 +47,7 @@ EX_TRACKED *ExpPrepareTracking(PVOID Caller, ULONG Flags)
 /* From a block in a slab to its end; 0: it is none, and who serves it has patterns of its own. */
 static SIZE_T ExpExtentOf(const VOID *Address)
 {
-    PEX_POOL_SOURCE Source = ExpFindSource(ExpPool(), Address);
+    PEX_POOL_SOURCE Source = ExpFindAnySource(Address);
     ULONG Page = (ULONG)(((ULONG_PTR)Address - Source->Base) >> PAGE_SHIFT);
     const EX_POOL_CLASS *Class = &Source->Classes[Source->Pages[Page].Class];
 
@@ -88,6 +95,7 @@ VOID ExpFinishTracking(EX_TRACKED *Tracked, PVOID Address, SIZE_T Bytes, ULONG T
         KIRQL OldIrql;
 
         Tracked->Address = Address;
+        Tracked->Session = ExpSessionOf(Address);
         Tracked->Bytes = Bytes;
         Tracked->Tag = Tag;
         Tracked->Paged = Paged != 0;
@@ -110,12 +118,13 @@ VOID ExpFinishTracking(EX_TRACKED *Tracked, PVOID Address, SIZE_T Bytes, ULONG T
 static EX_TRACKED *ExpFindTrackedLocked(const VOID *Address)
 {
     PLIST_ENTRY Bucket = ExpTrackedBucket(Address);
+    const EX_SESSION_POOL *Session = ExpSessionOf(Address);
 
     for (PLIST_ENTRY Link = Bucket->Flink; Link != Bucket; Link = Link->Flink)
     {
         EX_TRACKED *Tracked = CONTAINING_RECORD(Link, EX_TRACKED, Links);
 
-        if (Tracked->Address == Address)
+        if (Tracked->Address == Address && Tracked->Session == Session)
         {
             return Tracked;
         }
@@ -177,6 +186,58 @@ VOID ExpForgetDriver(EX_DRIVER *Driver)
         }
         MiFreePool(Tracked, EX_TAG_TRACKED);
     }
+}
+
+/* [D] A tracked block, of the session or (NULL) any. */
+static EX_TRACKED *ExpFindAnyTrackedLocked(const EX_SESSION_POOL *Session)
+{
+    for (ULONG Index = 0; Index < 1u << EX_TRACKED_BITS; Index++)
+    {
+        PLIST_ENTRY Bucket = &ExpPool()->Verifier.Buckets[Index];
+
+        for (PLIST_ENTRY Link = Bucket->Flink; Link != Bucket; Link = Link->Flink)
+        {
+            EX_TRACKED *Tracked = CONTAINING_RECORD(Link, EX_TRACKED, Links);
+
+            if (Session == NULL || Tracked->Session == Session)
+            {
+                return Tracked;
+            }
+        }
+    }
+    return NULL;
+}
+
+static VOID ExpForgetThose(const EX_SESSION_POOL *Session)
+{
+    EX_POOL *Pool = ExpPool();
+    EX_TRACKED *Tracked;
+
+    do
+    {
+        KIRQL OldIrql = KiAcquireSpinLock(&Pool->DriverLock);
+
+        Tracked = ExpFindAnyTrackedLocked(Session);
+        if (Tracked != NULL)
+        {
+            ExpRemoveTracked(Tracked);
+        }
+        KiReleaseSpinLock(&Pool->DriverLock, OldIrql);
+        if (Tracked != NULL)
+        {
+            MiFreePool(Tracked, EX_TAG_TRACKED);
+        }
+    } while (Tracked != NULL);
+}
+
+VOID ExpForgetTrackedAll(void)
+{
+    ExpForgetThose(NULL);
+}
+
+VOID ExpForgetSession(const EX_SESSION_POOL *Session)
+{
+    ExpForgetThose(Session);
 }
 
 /* The Nth tracked block of the driver, copied. FALSE: there are not so many. */

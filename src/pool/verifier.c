@@ -4,7 +4,9 @@
  * lock and event functions, failures on purpose, and objects that are still in use in memory that is freed. A broken rule is bug check
  * 0xC4 with the documented parameters.
  */
+#include "pool/special.h"
 #include "pool/verifier.h"
+#include "translation/translation.h"
 
 static EX_VERIFIER *ExpVerifier(void)
 {
@@ -143,7 +145,9 @@ VOID ExpVerifyFreedRange(PVOID Address, SIZE_T Bytes, ULONG Paged)
     ULONG_PTR End = Start + (Bytes != 0 ? Bytes : 1) - 1;
     PVOID Found;
 
-    if ((__atomic_load_n(&ExpVerifier()->Flags, __ATOMIC_RELAXED) & EX_VERIFIER_MISCELLANEOUS) == 0)
+    /* Objects are known by address, and must be where every process sees them. */
+    if ((__atomic_load_n(&ExpVerifier()->Flags, __ATOMIC_RELAXED) & EX_VERIFIER_MISCELLANEOUS) == 0 ||
+        MiIsSessionAddress(Start))
     {
         return;
     }
@@ -262,18 +266,10 @@ static VOID ExpVerifyCall(KI_VERIFY What, ULONG_PTR Object, PVOID Caller)
 VOID ExpUpdateWatch(void)
 {
     EX_POOL *Pool = ExpPool();
+    KIRQL OldIrql = KiAcquireSpinLock(&Pool->DriverLock);
 
     __atomic_store_n(&Pool->Watch, Pool->Special.On || Pool->Verifier.On, __ATOMIC_RELEASE);
-}
-
-static VOID ExpForgetAll(void)
-{
-    EX_POOL *Pool = ExpPool();
-
-    for (PLIST_ENTRY Link = Pool->Drivers.Flink; Link != &Pool->Drivers; Link = Link->Flink)
-    {
-        ExpForgetDriver(CONTAINING_RECORD(Link, EX_DRIVER, Links));
-    }
+    KiReleaseSpinLock(&Pool->DriverLock, OldIrql);
 }
 
 /* Others may still be counting. */
@@ -322,9 +318,10 @@ NTSTATUS ExSetVerifier(const EX_VERIFIER_SETTINGS *Settings)
     KiReleaseSpinLock(&Pool->DriverLock, OldIrql);
     __atomic_store_n(&MiState.Ke->Verifier, Settings != NULL ? ExpVerifyCall : NULL, __ATOMIC_RELEASE);
     ExpUpdateWatch();
+    ExpUpdateSpecial();
     if (Settings == NULL)
     {
-        ExpForgetAll();
+        ExpForgetTrackedAll();
     }
     return STATUS_SUCCESS;
 }

@@ -138,6 +138,7 @@ typedef struct _EX_TRACKED
     LIST_ENTRY DriverLinks; /* [D] */
     EX_DRIVER *Driver;
     PVOID Address;
+    const EX_SESSION_POOL *Session; /* whose space Address is in; NULL: the machine's */
     SIZE_T Bytes;
     ULONG Tag;
     BOOLEAN Paged;
@@ -172,7 +173,9 @@ VOID ExpDeleteSuspects(void);
 
 EX_DRIVER *ExpFindDriverLocked(ULONG_PTR Start, ULONG_PTR End);
 VOID ExpForgetDriver(EX_DRIVER *Driver); /* what is tracked for it */
-VOID ExpUpdateWatch(void);               /* whether requests must take the slow path */
+VOID ExpForgetTrackedAll(void);
+VOID ExpForgetSession(const EX_SESSION_POOL *Session);
+VOID ExpUpdateWatch(void); /* whether requests must take the slow path */
 VOID ExpPrintTrace(PVOID const *Frames, ULONG Count);
 VOID ExpDeleteDrivers(void); /* at the end of the machine */
 BOOLEAN ExpMatchesPattern(const CHAR Pattern[4], ULONG Tag);

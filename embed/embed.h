@@ -126,6 +126,15 @@ typedef struct _NTMM_MODULE
         *Sections; /* room for NTMM_MAXIMUM_SECTIONS_OF_DRIVER; what may become pageable, or is */
 } NTMM_MODULE;
 
+typedef struct _NTMM_PLACE
+{
+    ULONG_PTR Address; /* of which the driver is asked for */
+    ULONG_PTR Bias;    /* what is added to addresses in the file */
+} NTMM_PLACE;
+
+/* Reads the sections of a file that is loaded from Module's Base to End. FALSE: its table is bad, or does not fit. */
+BOOLEAN NtmmpReadSections(const NTMM_IMAGE *Image, const NTMM_PLACE *Place, NTMM_MODULE *Module);
+
 /* The module that contains Address. STATUS_NOT_FOUND, STATUS_INVALID_IMAGE_FORMAT, STATUS_NOT_SUPPORTED, with a message. */
 NTSTATUS NtmmpReadModule(const VOID *Address, NTMM_MODULE *Module);
 
@@ -135,6 +144,9 @@ struct _EX_SPECIAL_POOL_SETTINGS;
 NTSTATUS NtmmpCheckWatch(const NTMM_VERIFIER *Verifier, const NTMM_SPECIAL_POOL *SpecialPool);
 VOID NtmmpReadVerifier(const NTMM_VERIFIER *Verifier, struct _EX_VERIFIER_SETTINGS *Settings);
 VOID NtmmpReadSpecialPool(const NTMM_SPECIAL_POOL *SpecialPool, struct _EX_SPECIAL_POOL_SETTINGS *Settings);
+
+/* viewpool.c: in builds with AddressSanitizer its reports tell which block of pool they are about. */
+VOID NtmmpWatchSanitizer(VOID);
 
 /* driver.c: at shutdown. */
 VOID NtmmpForgetDrivers(VOID);

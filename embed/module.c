@@ -14,9 +14,8 @@
 
 typedef struct _NTMM_MODULE_SEARCH
 {
-    ULONG_PTR Address;
+    NTMM_PLACE Place;
     NTMM_MODULE *Module;
-    ULONG_PTR Bias; /* what is added to addresses in the file */
     CHAR Path[512];
     BOOLEAN Found;
 } NTMM_MODULE_SEARCH;
@@ -38,7 +37,7 @@ static int NtmmpVisitModule(struct dl_phdr_info *Information, size_t Size, void 
         {
             Base = Start < Base ? Start : Base;
             End = Start + Header->p_memsz > End ? Start + Header->p_memsz : End;
-            Contains = Contains || Search->Address - Start < Header->p_memsz;
+            Contains = Contains || Search->Place.Address - Start < Header->p_memsz;
         }
     }
     if (!Contains)
@@ -46,7 +45,7 @@ static int NtmmpVisitModule(struct dl_phdr_info *Information, size_t Size, void 
         return 0;
     }
     Search->Found = TRUE;
-    Search->Bias = Information->dlpi_addr;
+    Search->Place.Bias = Information->dlpi_addr;
     Search->Module->Base = Base;
     Search->Module->End = End;
     strncpy(Search->Path, Information->dlpi_name, sizeof(Search->Path) - 1);
@@ -65,10 +64,11 @@ static BOOLEAN NtmmpIsDriversOwn(PCSTR Name)
            strcmp(Name, ".data") == 0 || strcmp(Name, ".bss") == 0;
 }
 
-static BOOLEAN NtmmpTakeSection(NTMM_MODULE_SEARCH *Search, const Elf64_Shdr *Header, PCSTR Name)
+/* FALSE: the header contradicts what is loaded, or there are too many. */
+static BOOLEAN NtmmpTakeSection(const NTMM_PLACE *Place, const Elf64_Shdr *Header, PCSTR Name,
+                                NTMM_MODULE *Module)
 {
-    NTMM_MODULE *Module = Search->Module;
-    MI_SECTION_SOURCE Source = { .Start = Search->Bias + Header->sh_addr,
+    MI_SECTION_SOURCE Source = { .Start = Place->Bias + Header->sh_addr,
                                  .Bytes = Header->sh_size,
                                  .Access = ((Header->sh_flags & SHF_WRITE) != 0 ? PORT_FAULT_WRITE : 0) |
                                            ((Header->sh_flags & SHF_EXECINSTR) != 0 ? PORT_FAULT_EXECUTE : 0),
@@ -79,12 +79,12 @@ static BOOLEAN NtmmpTakeSection(NTMM_MODULE_SEARCH *Search, const Elf64_Shdr *He
     {
         return TRUE;
     }
-    if (Source.Start < Module->Base || Source.Bytes > Module->End - Source.Start ||
-        Source.Start >= Module->End)
+    if (Source.Start < Module->Base || Source.Start >= Module->End ||
+        Source.Bytes > Module->End - Source.Start)
     {
         return FALSE;
     }
-    if (Search->Address - Source.Start < Source.Bytes && Name[0] != '.')
+    if (Place->Address - Source.Start < Source.Bytes && Name[0] != '.')
     {
         Module->CodeStart = Source.Start;
         Module->CodeBytes = Source.Bytes;
@@ -100,34 +100,53 @@ static BOOLEAN NtmmpTakeSection(NTMM_MODULE_SEARCH *Search, const Elf64_Shdr *He
     return TRUE;
 }
 
-static BOOLEAN NtmmpReadSections(NTMM_MODULE_SEARCH *Search, const NTMM_IMAGE *Image)
+/* A file may have its table anywhere, so headers are copied. FALSE: it reaches beyond the end. */
+static BOOLEAN NtmmpCopySectionHeader(const NTMM_IMAGE *Image, const Elf64_Ehdr *Header, ULONG Index,
+                                      Elf64_Shdr *Section)
 {
-    const Elf64_Ehdr *Header = NtmmpPart(Image, 0, sizeof(*Header));
-    const Elf64_Shdr *Sections;
+    const VOID *Part =
+        Header->e_shoff > Image->Size
+            ? NULL
+            : NtmmpPart(Image, Header->e_shoff + (ULONG64)Index * sizeof(*Section), sizeof(*Section));
+
+    if (Part != NULL)
+    {
+        memcpy(Section, Part, sizeof(*Section));
+    }
+    return Part != NULL;
+}
+
+BOOLEAN NtmmpReadSections(const NTMM_IMAGE *Image, const NTMM_PLACE *Place, NTMM_MODULE *Module)
+{
+    const VOID *Start = NtmmpPart(Image, 0, sizeof(Elf64_Ehdr));
+    Elf64_Ehdr Header;
+    Elf64_Shdr Section;
     const CHAR *Names;
     ULONG64 NameBytes;
 
-    if (Header == NULL || memcmp(Header->e_ident, ELFMAG, SELFMAG) != 0 ||
-        Header->e_ident[EI_CLASS] != ELFCLASS64 || Header->e_shentsize != sizeof(Elf64_Shdr) ||
-        Header->e_shstrndx >= Header->e_shnum)
+    Module->SectionCount = 0;
+    Module->CodeBytes = 0;
+    if (Start == NULL)
     {
         return FALSE;
     }
-    Sections = NtmmpPart(Image, Header->e_shoff, (ULONG64)Header->e_shnum * sizeof(Elf64_Shdr));
-    if (Sections == NULL)
+    memcpy(&Header, Start, sizeof(Header));
+    if (memcmp(Header.e_ident, ELFMAG, SELFMAG) != 0 || Header.e_ident[EI_CLASS] != ELFCLASS64 ||
+        Header.e_shentsize != sizeof(Elf64_Shdr) || Header.e_shstrndx >= Header.e_shnum ||
+        !NtmmpCopySectionHeader(Image, &Header, Header.e_shstrndx, &Section))
     {
         return FALSE;
     }
-    NameBytes = Sections[Header->e_shstrndx].sh_size;
-    Names = NtmmpPart(Image, Sections[Header->e_shstrndx].sh_offset, NameBytes);
+    NameBytes = Section.sh_size;
+    Names = NtmmpPart(Image, Section.sh_offset, NameBytes);
     if (Names == NULL || NameBytes == 0 || Names[NameBytes - 1] != 0)
     {
         return FALSE;
     }
-    for (ULONG Index = 0; Index < Header->e_shnum; Index++)
+    for (ULONG Index = 0; Index < Header.e_shnum; Index++)
     {
-        if (Sections[Index].sh_name >= NameBytes ||
-            !NtmmpTakeSection(Search, &Sections[Index], Names + Sections[Index].sh_name))
+        if (!NtmmpCopySectionHeader(Image, &Header, Index, &Section) || Section.sh_name >= NameBytes ||
+            !NtmmpTakeSection(Place, &Section, Names + Section.sh_name, Module))
         {
             return FALSE;
         }
@@ -137,12 +156,10 @@ static BOOLEAN NtmmpReadSections(NTMM_MODULE_SEARCH *Search, const NTMM_IMAGE *I
 
 NTSTATUS NtmmpReadModule(const VOID *Address, NTMM_MODULE *Module)
 {
-    NTMM_MODULE_SEARCH Search = { .Address = (ULONG_PTR)Address, .Module = Module };
+    NTMM_MODULE_SEARCH Search = { .Place.Address = (ULONG_PTR)Address, .Module = Module };
     NTMM_IMAGE Image;
     BOOLEAN Read;
 
-    Module->SectionCount = 0;
-    Module->CodeBytes = 0;
     dl_iterate_phdr(NtmmpVisitModule, &Search);
     if (!Search.Found)
     {
@@ -154,7 +171,7 @@ NTSTATUS NtmmpReadModule(const VOID *Address, NTMM_MODULE *Module)
         return NtmmpFail(STATUS_INVALID_IMAGE_FORMAT, "the file of the module at %p cannot be read: %s",
                          Address, Search.Path[0] != 0 ? Search.Path : "/proc/self/exe");
     }
-    Read = NtmmpReadSections(&Search, &Image);
+    Read = NtmmpReadSections(&Image, &Search.Place, Module);
     NtmmpUnmapImage(&Image);
     if (!Read)
     {

@@ -13,7 +13,7 @@ foreach(source IN LISTS fuzz_sources)
   add_executable(${target} "${source}")
   ntmm_hosted_target(${target})
   ntmm_internal_includes(${target})
-  target_include_directories(${target} PRIVATE "${fuzz_folder}")
+  target_include_directories(${target} PRIVATE "${fuzz_folder}" "${PROJECT_SOURCE_DIR}/embed")
   if(name STREQUAL "heap" AND TARGET ntheap_core)
     target_link_libraries(${target} PRIVATE ntheap_core)   # on Linux; ntheap is the one in the machine
   endif()

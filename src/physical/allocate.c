@@ -10,6 +10,7 @@
 #define MI_REFILL_BATCH   16u
 #define MI_REGION_FRAMES  512u           /* 2 MiB */
 #define MI_PLACE_WORTH    16u            /* a run of so many is worth passing frames over for its place */
+#define MI_LARGE_BATCH    64u            /* of zeroed ones, while a quarter of memory is at hand */
 #define MI_FRAME_PATIENCE 60000000000ull /* nanoseconds */
 
 static PFN_NUMBER MiCachedPages(BOOLEAN Zeroed)
@@ -81,37 +82,46 @@ PFN_NUMBER MiAvailablePages(void)
 
 /* ---- The three sources of a refill -------------------------------------------------------------------------- */
 
-static VOID MiCachePut(MI_PAGE_CACHE *Cache, BOOLEAN Zeroed, PFN_NUMBER Frame)
+/* Popped from the end: put in backwards, so that they come out in the order of the array, which is often ascending. At DISPATCH_LEVEL. */
+static VOID MiCachePut(MI_PAGE_CACHE *Cache, BOOLEAN Zeroed, const ULONG *Frames, ULONG Count)
 {
+    ULONG *Counter = Zeroed ? &Cache->ZeroedCount : &Cache->FreeCount;
+    ULONG *Slots = Zeroed ? Cache->Zeroed : Cache->Free;
+    ULONG Now;
+
     KiAcquireSpinLockAtDispatch(&Cache->Lock);
-    if (Zeroed)
+    Now = *Counter;
+    ASSERT(Now + Count <= MI_PAGE_CACHE_DEPTH);
+    for (ULONG Index = Count; Index > 0; Index--)
     {
-        Cache->Zeroed[Cache->ZeroedCount] = (ULONG)Frame;
-        __atomic_store_n(&Cache->ZeroedCount, Cache->ZeroedCount + 1, __ATOMIC_RELAXED);
+        Slots[Now++] = Frames[Index - 1];
     }
-    else
-    {
-        Cache->Free[Cache->FreeCount] = (ULONG)Frame;
-        __atomic_store_n(&Cache->FreeCount, Cache->FreeCount + 1, __ATOMIC_RELAXED);
-    }
+    __atomic_store_n(Counter, Now, __ATOMIC_RELAXED);
     KiReleaseSpinLockFromDispatch(&Cache->Lock);
 }
 
 static ULONG MiRefillFromList(MI_PAGE_CACHE *Cache, BOOLEAN Zeroed, ULONG Wanted, ULONG Node)
 {
     MMLISTS Kind = Zeroed ? ZeroedPageList : FreePageList;
-    PMMPFN Pfns[MI_REFILL_BATCH];
-    ULONG Got = MiRemoveColouredLocked(Node, Kind, &Cache->NextColour[Kind], Wanted, Pfns);
+    ULONG Frames[MI_LARGE_BATCH];
+    ULONG Got = 0;
+    ULONG Now;
 
-    /* Popped from the end: put them in backwards so that they come out in the list's order, which is often ascending. */
-    for (ULONG Index = Got; Index > 0; Index--)
+    do
     {
-        PMMPFN Pfn = Pfns[Index - 1];
+        PMMPFN Pfns[MI_REFILL_BATCH]; /* locked at a time */
+        ULONG Left = Wanted - Got;
 
-        Pfn->e1 = (MMPFNENTRY){ .PageLocation = Zeroed ? ZeroedPageList : FreePageList, .Kernel = 1 };
-        MiCachePut(Cache, Zeroed, MiPfnFrame(Pfn));
-        MiUnlockPfn(Pfn);
-    }
+        Now = MiRemoveColouredLocked(Node, Kind, &Cache->NextColour[Kind],
+                                     Left < MI_REFILL_BATCH ? Left : MI_REFILL_BATCH, Pfns);
+        for (ULONG Index = 0; Index < Now; Index++)
+        {
+            Frames[Got++] = (ULONG)MiPfnFrame(Pfns[Index]);
+            Pfns[Index]->e1 = (MMPFNENTRY){ .PageLocation = Kind & 7u, .Kernel = 1 };
+            MiUnlockPfn(Pfns[Index]);
+        }
+    } while (Now != 0 && Got < Wanted);
+    MiCachePut(Cache, Zeroed, Frames, Got);
     return Got;
 }
 
@@ -207,16 +217,17 @@ static VOID MiListPassedOver(const MI_PASSED_OVER *Passed)
 
 static ULONG MiRefillFromFresh(MI_PAGE_CACHE *Cache, BOOLEAN Zeroed, ULONG Wanted, ULONG Node)
 {
+    ULONG Frames[MI_LARGE_BATCH];
     PFN_NUMBER First = 0;
     ULONG Got = MiTakeFresh(Zeroed, Wanted, Node, MI_ANY_PLACE, &First, NULL);
 
-    /* Popped from the end: put them in backwards so that they come out ascending. */
-    for (ULONG Index = Got; Index > 0; Index--)
+    for (ULONG Index = 0; Index < Got; Index++)
     {
-        MiWritePfnEntry(MiPfn(First + Index - 1),
+        Frames[Index] = (ULONG)First + Index;
+        MiWritePfnEntry(MiPfn(First + Index),
                         (MMPFNENTRY){ .PageLocation = Zeroed ? ZeroedPageList : FreePageList, .Kernel = 1 });
-        MiCachePut(Cache, Zeroed, First + Index - 1);
     }
+    MiCachePut(Cache, Zeroed, Frames, Got);
     return Got;
 }
 
@@ -399,12 +410,27 @@ static BOOLEAN MiRefill(MI_PAGE_CACHE *Cache, BOOLEAN Zeroed, ULONG Wanted)
     return FALSE;
 }
 
+/*
+ * Available pages, or as many of them as decide all questions: while the processor's own list and the frames never used are plenty, nobody
+ * looks at what the other processors write.
+ */
+static PFN_NUMBER MiEstimateAvailable(const MI_PAGE_CACHE *Cache, MMLISTS Kind, PFN_NUMBER Plenty)
+{
+    const MI_PHYSICAL_STATE *Physical = MiState.Physical;
+    const MI_NODE *Node = &Physical->Nodes[MiState.Ke->ProcessorNode[KiCurrentProcessor()]];
+    PFN_NUMBER Near = __atomic_load_n(&Node->Fresh[Kind], __ATOMIC_RELAXED) +
+                      MiListTotal(&Node->Lists[Kind][Cache->NextColour[Kind] & (Physical->Colours - 1)]);
+
+    return Near > Plenty ? Near : MiAvailablePages();
+}
+
 /* The caches are empty. Decides how much may be taken, refills, and tells the rooms above when memory runs low. */
 static PFN_NUMBER MiAllocateSlow(MI_PAGE_CACHE *Cache, ULONG Flags, PBOOLEAN NeedsZero)
 {
     MI_PHYSICAL_STATE *Physical = MiState.Physical;
     BOOLEAN Zeroed = (Flags & MI_PAGE_ZEROED) != 0;
-    PFN_NUMBER Available = MiAvailablePages();
+    PFN_NUMBER Plenty = 16 * Physical->LowThreshold;
+    PFN_NUMBER Available = MiEstimateAvailable(Cache, Zeroed ? ZeroedPageList : FreePageList, Plenty);
     ULONG Batch = Available > 4 * Physical->LowThreshold + 64 ? MI_REFILL_BATCH : 1;
     PFN_NUMBER Frame = 0;
 
@@ -427,8 +453,9 @@ static PFN_NUMBER MiAllocateSlow(MI_PAGE_CACHE *Cache, ULONG Flags, PBOOLEAN Nee
     {
         BOOLEAN Kind = Try == 0 ? Zeroed : !Zeroed;
 
+        /* Free ones stay on their list, where those who want runs look for them. */
         Frame = MiPop(Cache, Kind);
-        if (Frame == 0 && MiRefill(Cache, Kind, Batch))
+        if (Frame == 0 && MiRefill(Cache, Kind, Kind && Available > Plenty ? MI_LARGE_BATCH : Batch))
         {
             Frame = MiPop(Cache, Kind);
         }

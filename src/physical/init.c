@@ -39,14 +39,28 @@ static VOID MiInitializeLists(MI_PHYSICAL_STATE *Physical)
     MiInitializeList(&Physical->BadList, BadPageList, 0);
 }
 
+/* By colours where the port knows of any; else each processor has a home of its own, or shares it with few. */
+static VOID MiChooseColours(MI_PHYSICAL_STATE *Physical)
+{
+    Physical->Colours = PortQueryPageColours();
+    KiRequire(Physical->Colours != 0 && Physical->Colours <= MI_MAXIMUM_COLOURS &&
+              (Physical->Colours & (Physical->Colours - 1)) == 0);
+    if (Physical->Colours == 1 && MiState.Ke->ProcessorCount > 1)
+    {
+        Physical->ColourShift = MI_HOME_SHIFT;
+        while (Physical->Colours < MiState.Ke->ProcessorCount && Physical->Colours < MI_MAXIMUM_HOMES)
+        {
+            Physical->Colours *= 2;
+        }
+    }
+}
+
 static BOOLEAN MiCreateNodes(MI_PHYSICAL_STATE *Physical)
 {
     PMMPFNLIST List;
 
     Physical->NodeCount = MiState.Ke->NodeCount;
-    Physical->Colours = PortQueryPageColours();
-    KiRequire(Physical->Colours != 0 && Physical->Colours <= MI_MAXIMUM_COLOURS &&
-              (Physical->Colours & (Physical->Colours - 1)) == 0);
+    MiChooseColours(Physical);
     Physical->ColouredBytes = (SIZE_T)Physical->NodeCount * 2 * Physical->Colours * sizeof(MMPFNLIST);
     Physical->ColouredLists = PortAllocateBootMemory(Physical->ColouredBytes);
     List = Physical->ColouredLists;
@@ -142,6 +156,11 @@ NTSTATUS MiInitializePhysical(void)
     {
         MiShutdownPhysical();
         return Status;
+    }
+    for (ULONG Processor = 0; Processor < Processors && Physical->ColourShift != 0; Processor++)
+    {
+        Physical->PageCache[Processor].NextColour[ZeroedPageList] = Processor;
+        Physical->PageCache[Processor].NextColour[FreePageList] = Processor;
     }
     MiComputeThresholds(Physical);
     KeInitializeEvent(&Physical->AvailableEvent, NotificationEvent, FALSE);

@@ -235,15 +235,20 @@ ULONG MiRemoveColouredLocked(ULONG Node, MMLISTS Kind, PULONG Colour, ULONG Want
     MI_PHYSICAL_STATE *Physical = MiState.Physical;
     PMMPFNLIST Lists = Physical->Nodes[Node].Lists[Kind];
     ULONG Colours = Physical->Colours;
-    ULONG Each = (Wanted + Colours - 1) / Colours;
+    ULONG Each = Physical->ColourShift != 0 ? Wanted : (Wanted + Colours - 1) / Colours;
+    ULONG First = *Colour;
     ULONG Got = 0;
+    ULONG Tried;
 
-    for (ULONG Tried = 0; Tried < Colours && Got < Wanted; Tried++)
+    for (Tried = 0; Tried < Colours && Got < Wanted; Tried++)
     {
-        PMMPFNLIST List = &Lists[*Colour & (Colours - 1)];
+        PMMPFNLIST List = &Lists[(First + Tried) & (Colours - 1)];
 
         Got += MiRemoveHeadsLocked(List, Each < Wanted - Got ? Each : Wanted - Got, Pfns + Got);
-        ++*Colour;
+    }
+    if (Physical->ColourShift == 0)
+    {
+        *Colour = First + Tried;
     }
     return Got;
 }

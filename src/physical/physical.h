@@ -110,7 +110,8 @@ typedef struct _MI_MEMORY_RUN
 
 /*
  * A NUMA node: its zeroed and free frames by colour (frame number modulo the number of colours), as Windows keeps them
- * (MmFreePagesByColor). Indices: ZeroedPageList, FreePageList.
+ * (MmFreePagesByColor), or, where the port knows of no colours, by home: stretches of frames that one processor prefers to others.
+ * Indices: ZeroedPageList, FreePageList.
  */
 typedef struct _MI_NODE
 {
@@ -121,7 +122,9 @@ typedef struct _MI_NODE
 #define MI_ANY_NODE         (~0u)
 #define MI_MAXIMUM_COLOURS  256u
 #define MI_MAXIMUM_RUNS     64
-#define MI_PAGE_CACHE_DEPTH 32
+#define MI_MAXIMUM_HOMES    16u
+#define MI_HOME_SHIFT       6 /* 64 frames: their descriptors are 32 lines that no other stretch shares */
+#define MI_PAGE_CACHE_DEPTH 64
 #define MI_PRIORITIES       8
 #define MI_DEFAULT_PRIORITY 5
 
@@ -136,7 +139,7 @@ typedef struct _MI_PAGE_CACHE
     ULONG FreeCount;
     ULONG Zeroed[MI_PAGE_CACHE_DEPTH];
     ULONG Free[MI_PAGE_CACHE_DEPTH];
-    ULONG NextColour[2]; /* where the next refill begins; the processor's own */
+    ULONG NextColour[2]; /* where the next refill begins, or the processor's home; its own */
     UCHAR Padding[64 - 24];
 } MI_PAGE_CACHE;
 
@@ -168,7 +171,9 @@ typedef struct _MI_PHYSICAL_STATE
     KSPIN_LOCK FreshLock;
     MI_NODE Nodes[PORT_MAXIMUM_NODES];
     ULONG NodeCount;
-    ULONG Colours;            /* a power of two */
+    ULONG Colours;           /* lists of a kind and node, a power of two: by colour, or homes of processors */
+    ULONG ColourShift;       /* 0: colours of caches; MI_HOME_SHIFT: homes */
+    volatile ULONG NextFree; /* [C] where the zero-page thread goes on */
     PMMPFNLIST ColouredLists; /* what the nodes' lists point into */
     SIZE_T ColouredBytes;
     MMPFNLIST StandbyList[MI_PRIORITIES];
@@ -231,7 +236,7 @@ static FORCEINLINE BOOLEAN MiIsPfnBad(const MMPFN *Pfn)
 
 static FORCEINLINE ULONG MiFrameColour(PFN_NUMBER PageFrame)
 {
-    return (ULONG)PageFrame & (MiState.Physical->Colours - 1);
+    return (ULONG)(PageFrame >> MiState.Physical->ColourShift) & (MiState.Physical->Colours - 1);
 }
 
 static FORCEINLINE BOOLEAN MiIsFrame(PFN_NUMBER PageFrame)
@@ -424,7 +429,10 @@ VOID MiInsertZeroedPage(PMMPFN Pfn);     /* contents are zero, nobody owns it: o
 VOID MiInsertStandbyAtFront(PMMPFN Pfn); /* to be reused first within its priority */
 VOID MiUnlinkPage(PMMPFN Pfn);           /* from standby / modified / modified-no-write */
 
-/* Up to Wanted zeroed or free frames of a node, of consecutive colours from *Colour on, locked and unlinked. */
+/*
+ * Up to Wanted zeroed or free frames of a node, of consecutive colours from *Colour on, locked and unlinked; homes: as many as there are from
+ * *Colour, then from the next, and *Colour stays.
+ */
 ULONG MiRemoveColouredLocked(ULONG Node, MMLISTS Kind, PULONG Colour, ULONG Wanted, PMMPFN *Pfns);
 
 /* A frame that was never used: says to which node it belongs. Nobody else can reach it. */

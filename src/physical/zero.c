@@ -20,15 +20,16 @@ VOID MiCopyFrame(PFN_NUMBER Destination, PFN_NUMBER Source)
     RtlpCopyPage(PortDirectMap(Destination), PortDirectMap(Source));
 }
 
-/* The next free frame, node by node, locked. */
+/* The next free frame, node by node, locked. From all colours in turns: each list is served. */
 static PMMPFN MiRemoveFreeLocked(void)
 {
     MI_PHYSICAL_STATE *Physical = MiState.Physical;
+    ULONG First = __atomic_fetch_add(&Physical->NextFree, 1, __ATOMIC_RELAXED);
     PMMPFN Pfn;
 
     for (ULONG Node = 0; Node < Physical->NodeCount; Node++)
     {
-        ULONG Colour = 0;
+        ULONG Colour = First;
 
         if (MiRemoveColouredLocked(Node, FreePageList, &Colour, 1, &Pfn) != 0)
         {

@@ -332,8 +332,13 @@ static VOID HostParkEnded(VOID)
 
 static VOID HostThreadBegins(VOID)
 {
+    static ULONG Begun;
+
+    /* Not by Tid: threads that begin together are often at work together, and get stripes of their own. */
     HostLocal =
-        (HOST_LOCAL){ .Tid = HostCurrentThread()->Tid, .Mode = KiQueryModeAddress(PortGetCurrentThread()) };
+        (HOST_LOCAL){ .Tid = HostCurrentThread()->Tid,
+                      .CounterStripe = __atomic_fetch_add(&Begun, 1, __ATOMIC_RELAXED) % HOST_COUNTER_STRIPES,
+                      .Mode = KiQueryModeAddress(PortGetCurrentThread()) };
 }
 
 static VOID HostThreadEnds(VOID)

@@ -79,6 +79,7 @@ typedef struct _HOST_LOCAL
     ULONG Preempt;            /* atomic: the slice is over, leave at the next chance */
     volatile ULONG LockDepth; /* own thread: HOST_LOCKs held; the preemption signal does nothing then */
     LONG Tid;
+    ULONG CounterStripe;                  /* fixed */
     const volatile KPROCESSOR_MODE *Mode; /* of the KTHREAD; NULL for a thread that is not ours */
     ULONG_PTR LastSpurious;               /* own thread: see HostFillForFault */
     struct _HOST_SIM *Sim;                /* own thread */
@@ -175,7 +176,7 @@ BOOLEAN HostIsLargeFrame(PFN_NUMBER Frame);
 /* The counters that the calling thread adds to: with two threads on one line every event would cost its transfer. */
 static inline HOST_COUNTERS *HostCounters(VOID)
 {
-    return &HostMachine.Counters[(ULONG)HostLocal.Tid % HOST_COUNTER_STRIPES].Counters;
+    return &HostMachine.Counters[HostLocal.CounterStripe].Counters;
 }
 
 static inline VOID HostCount(ULONG64 *Counter, ULONG64 Amount)

@@ -56,10 +56,10 @@ static VOID NtmmpQueryPhysical(PNTMM_STATISTICS Statistics)
     Listed = Statistics->AvailablePages;
     for (ULONG Priority = 0; Priority < NTMM_PRIORITIES; Priority++)
     {
-        Statistics->StandbyPages[Priority] = NTMM_READ(Physical->StandbyList[Priority].Total);
+        Statistics->StandbyPages[Priority] = MiQueueTotal(&Physical->StandbyList[Priority]);
         Statistics->RepurposedPages[Priority] = NTMM_READ(Physical->RepurposedByPriority[Priority]);
     }
-    Statistics->ModifiedPages = NTMM_READ(Physical->ModifiedList.Total);
+    Statistics->ModifiedPages = MiQueueTotal(&Physical->ModifiedList);
     Statistics->ModifiedMappedPages = NTMM_READ(Physical->ModifiedMappedList.Total);
     Statistics->ModifiedNoWritePages = NTMM_READ(Physical->ModifiedNoWriteList.Total);
     Statistics->BadPages = NTMM_READ(Physical->BadList.Total);

@@ -47,7 +47,7 @@ NTMM_ENTRY(VOID, ShowMemory, (NTMM_PRINT * Print, PVOID Context))
     NtmmpPrint(&Out, "\t%-26s %10lld (%12lld Kb)\n",
                "ResAvail Pages:", (long long)NTMM_READ(Physical->ResidentAvailable),
                (long long)NTMM_READ(Physical->ResidentAvailable) * 4);
-    NtmmpShowLine(&Out, "Modified Pages:", NTMM_READ(Physical->ModifiedList.Total));
+    NtmmpShowLine(&Out, "Modified Pages:", MiQueueTotal(&Physical->ModifiedList));
     NtmmpShowLine(&Out, "Pool Pages:", MiPoolPagesInUse());
     NtmmpShowLine(&Out, "Kernel Stacks:", MiKernelStackPages());
     NtmmpShowLine(&Out, "Committed Pages:", NTMM_READ(Physical->CommittedPages));
@@ -72,11 +72,11 @@ NTMM_ENTRY(VOID, ShowPageLists, (NTMM_PRINT * Print, PVOID Context))
     for (ULONG Priority = 0; Priority < MI_PRIORITIES; Priority++)
     {
         NtmmpPrint(&Out, "\tStandby, priority %u:       %10llu (%12llu Kb)  repurposed %llu\n", Priority,
-                   (ULONG64)NTMM_READ(Physical->StandbyList[Priority].Total),
-                   (ULONG64)NTMM_READ(Physical->StandbyList[Priority].Total) * 4,
+                   MiQueueTotal(&Physical->StandbyList[Priority]),
+                   MiQueueTotal(&Physical->StandbyList[Priority]) * 4,
                    (ULONG64)NTMM_READ(Physical->RepurposedByPriority[Priority]));
     }
-    NtmmpShowLine(&Out, "Modified:", NTMM_READ(Physical->ModifiedList.Total));
+    NtmmpShowLine(&Out, "Modified:", MiQueueTotal(&Physical->ModifiedList));
     NtmmpShowLine(&Out, "ModifiedMapped:", NTMM_READ(Physical->ModifiedMappedList.Total));
     NtmmpShowLine(&Out, "ModifiedNoWrite:", NTMM_READ(Physical->ModifiedNoWriteList.Total));
     NtmmpShowLine(&Out, "Bad:", NTMM_READ(Physical->BadList.Total));

@@ -133,14 +133,19 @@ def listed(physical, kind):
     return total
 
 
+def queued(queue):
+    parts = queue["Parts"]
+    return sum(int(parts[part]["Total"]) for part in range(parts.type.range()[1] + 1))
+
+
 def show_vm(arguments):
     """vm: memory and paging files."""
     physical, paging = state("Physical"), state("Paging")
-    standby = [int(physical["StandbyList"][priority]["Total"]) for priority in range(8)]
+    standby = [queued(physical["StandbyList"][priority]) for priority in range(8)]
     for name, pages in (("Physical Memory", physical["NumberOfPages"]),
                         ("Zeroed (list, fresh)", listed(physical, 0)),
                         ("Free (list, fresh)", listed(physical, 1)),
-                        ("Standby", sum(standby)), ("Modified", physical["ModifiedList"]["Total"]),
+                        ("Standby", sum(standby)), ("Modified", queued(physical["ModifiedList"])),
                         ("Committed", physical["CommittedPages"]), ("Peak Commitment", physical["PeakCommitment"]),
                         ("Commit Limit", physical["CommitLimit"])):
         print("%-22s %10d (%12d Kb)" % (name, int(pages), int(pages) * 4))

@@ -97,13 +97,13 @@ static NTSTATUS NtpQueryMemoryLists(NT_SYSTEM_QUERY *Query)
                                                        MiListTotal(&Physical->ModifiedNoWriteList),
                                                    .BadPageCount = MiListTotal(&Physical->BadList),
                                                    .ModifiedPageCountPageFile =
-                                                       MiListTotal(&Physical->ModifiedList) };
+                                                       MiQueueTotal(&Physical->ModifiedList) };
 
     Information.ModifiedPageCount =
-        MiListTotal(&Physical->ModifiedList) + MiListTotal(&Physical->ModifiedMappedList);
+        MiQueueTotal(&Physical->ModifiedList) + MiListTotal(&Physical->ModifiedMappedList);
     for (ULONG Priority = 0; Priority < MI_PRIORITIES; Priority++)
     {
-        Information.PageCountByPriority[Priority] = Physical->StandbyList[Priority].Total;
+        Information.PageCountByPriority[Priority] = MiQueueTotal(&Physical->StandbyList[Priority]);
         Information.RepurposedPagesByPriority[Priority] = Physical->RepurposedByPriority[Priority];
     }
     return NtpStoreFixed(Query, &Information, sizeof(Information));

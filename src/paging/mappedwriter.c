@@ -29,7 +29,7 @@ static BOOLEAN MiIsMappedWritingWanted(void)
         Paging->MappedBudget = Listed;
     }
     return Paging->MappedBudget != 0 ||
-           Listed + MiListTotal(&Physical->ModifiedList) >= Physical->ModifiedThreshold ||
+           Listed + MiQueueTotal(&Physical->ModifiedList) >= Physical->ModifiedThreshold ||
            MiAvailablePages() < 4 * Physical->LowThreshold;
 }
 

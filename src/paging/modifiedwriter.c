@@ -21,12 +21,12 @@ static BOOLEAN MiIsWritingWanted(void)
 {
     MI_PHYSICAL_STATE *Physical = MiState.Physical;
 
-    if (MiListTotal(&Physical->ModifiedList) == 0)
+    if (MiQueueTotal(&Physical->ModifiedList) == 0)
     {
         return FALSE;
     }
     return __atomic_load_n(&MiState.Paging->Flushers, __ATOMIC_RELAXED) != 0 ||
-           MiListTotal(&Physical->ModifiedList) >= Physical->ModifiedThreshold ||
+           MiQueueTotal(&Physical->ModifiedList) >= Physical->ModifiedThreshold ||
            MiAvailablePages() < 4 * Physical->LowThreshold;
 }
 
@@ -144,7 +144,7 @@ static ULONG MiGatherPages(MI_WRITE_BLOCK *Block, ULONG Wanted)
     while (Count < Wanted)
     {
         KIRQL OldIrql = KiRaiseIrqlToDispatch();
-        PMMPFN Pfn = MiRemoveHeadLocked(&MiState.Physical->ModifiedList);
+        PMMPFN Pfn = MiRemoveOldestLocked(&MiState.Physical->ModifiedList);
 
         if (Pfn == NULL)
         {
@@ -206,7 +206,7 @@ BOOLEAN MiModifiedWriterStep(PVOID Context)
     {
         return FALSE; /* a completion wakes us */
     }
-    Listed = MiListTotal(&MiState.Physical->ModifiedList);
+    Listed = MiQueueTotal(&MiState.Physical->ModifiedList);
     Wanted = Listed < MI_WRITE_CLUSTER ? (ULONG)Listed : MI_WRITE_CLUSTER;
     if (MiWritableSlots() < MiSlotReserve() + Wanted && !MiIsWritingCritical())
     {
@@ -240,7 +240,7 @@ BOOLEAN MiModifiedWriterStep(PVOID Context)
 
 PFN_NUMBER MiModifiedPages(void)
 {
-    return MiListTotal(&MiState.Physical->ModifiedList) + MiListTotal(&MiState.Physical->ModifiedMappedList);
+    return MiQueueTotal(&MiState.Physical->ModifiedList) + MiListTotal(&MiState.Physical->ModifiedMappedList);
 }
 
 VOID MiFlushModifiedPages(void)
@@ -258,12 +258,12 @@ VOID MiFlushModifiedPages(void)
      * The list is a queue: by then all that stands on it now has been written, whatever others add meanwhile.
      */
     EndAt = __atomic_load_n(&Paging->PagesEnded, __ATOMIC_RELAXED) +
-            MiListTotal(&MiState.Physical->ModifiedList) + MI_WRITES_IN_FLIGHT * MI_WRITE_CLUSTER;
+            MiQueueTotal(&MiState.Physical->ModifiedList) + MI_WRITES_IN_FLIGHT * MI_WRITE_CLUSTER;
     __atomic_fetch_add(&Paging->Flushers, 1, __ATOMIC_RELAXED);
     for (;;)
     {
         LARGE_INTEGER Timeout = { .QuadPart = -500000 }; /* 50 ms */
-        ULONG64 Total = MiListTotal(&MiState.Physical->ModifiedList);
+        ULONG64 Total = MiQueueTotal(&MiState.Physical->ModifiedList);
         BOOLEAN Writing = __atomic_load_n(&Paging->WritesInFlight, __ATOMIC_ACQUIRE) != 0;
 
         Idle = Total < LastTotal || Writing ? 0 : Idle + 1;
@@ -290,7 +290,7 @@ static VOID MiModifiedHigh(void)
 
 VOID MiWakePageWriters(void)
 {
-    if (MiListTotal(&MiState.Physical->ModifiedList) != 0)
+    if (MiQueueTotal(&MiState.Physical->ModifiedList) != 0)
     {
         KiWakeWorker(&MiState.Paging->ModifiedWriter);
     }

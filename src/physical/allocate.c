@@ -66,11 +66,14 @@ PFN_NUMBER MiFreePages(void)
 
 PFN_NUMBER MiStandbyPages(void)
 {
+    const MI_PHYSICAL_STATE *Physical = MiState.Physical;
+    ULONG Used =
+        __atomic_load_n(&Physical->StandbyUsed, __ATOMIC_RELAXED); /* one or two priorities, as a rule */
     PFN_NUMBER Sum = 0;
 
-    for (ULONG Priority = 0; Priority < MI_PRIORITIES; Priority++)
+    for (; Used != 0; Used &= Used - 1)
     {
-        Sum += MiListTotal(&MiState.Physical->StandbyList[Priority]);
+        Sum += MiQueueTotal(&Physical->StandbyList[__builtin_ctz(Used)]);
     }
     return Sum;
 }
@@ -270,7 +273,7 @@ static PFN_NUMBER MiTakeStandby(void)
 
     for (ULONG Priority = 0; Priority < MI_PRIORITIES; Priority++)
     {
-        PMMPFN Pfn = MiRemoveHeadLocked(&Physical->StandbyList[Priority]);
+        PMMPFN Pfn = MiRemoveOldestLocked(&Physical->StandbyList[Priority]);
 
         if (Pfn != NULL)
         {
@@ -287,11 +290,11 @@ static BOOLEAN MiTakeStandbyIfNext(PFN_NUMBER Frame)
 
     for (ULONG Priority = 0; Priority < MI_PRIORITIES; Priority++)
     {
-        if (MiListTotal(&Physical->StandbyList[Priority]) == 0)
+        if (MiQueueTotal(&Physical->StandbyList[Priority]) == 0)
         {
             continue;
         }
-        return MiRemoveIfHeadLocked(&Physical->StandbyList[Priority], MiPfn(Frame)) &&
+        return MiRemoveIfOldestLocked(&Physical->StandbyList[Priority], MiPfn(Frame)) &&
                MiRepurpose(MiPfn(Frame), Priority) != 0;
     }
     return FALSE;

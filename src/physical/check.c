@@ -5,7 +5,7 @@
  */
 #include "physical/physical.h"
 
-static VOID MiCheckList(PMMPFNLIST List)
+static VOID MiCheckPart(PMMPFNLIST List, BOOLEAN InQueue)
 {
     ULONG64 Length = 0;
     ULONG Previous = 0;
@@ -15,7 +15,8 @@ static VOID MiCheckList(PMMPFNLIST List)
         PMMPFN Pfn = MiPfn(Frame);
 
         if (Pfn->e1.PageLocation != List->ListName || Pfn->ReferenceCount != 0 || Pfn->u1.Blink != Previous ||
-            (List->ListName == StandbyPageList && Pfn->e1.Priority != List->Priority))
+            (List->ListName == StandbyPageList && Pfn->e1.Priority != List->Priority) ||
+            (InQueue && (Pfn->Lock & MI_PFN_PART_MASK) >> MI_PFN_PART_SHIFT != List->Part))
         {
             KiBugCheckMessage(PFN_LIST_CORRUPT, 0x1, Frame, Pfn->e1.PageLocation, Pfn->ReferenceCount,
                               "frame %x on list %u/%u: location %u references %u back link %x expected %x",
@@ -33,6 +34,19 @@ static VOID MiCheckList(PMMPFNLIST List)
         KiBugCheckMessage(PFN_LIST_CORRUPT, 0x2, List->ListName, Length, List->Total,
                           "list %u/%u holds %llu frames, its total says %llu", List->ListName, List->Priority,
                           Length, List->Total);
+    }
+}
+
+static VOID MiCheckList(PMMPFNLIST List)
+{
+    MiCheckPart(List, FALSE);
+}
+
+static VOID MiCheckQueue(PMI_QUEUE Queue)
+{
+    for (ULONG Part = 0; Part < MI_QUEUE_PARTS; Part++)
+    {
+        MiCheckPart(&Queue->Parts[Part], TRUE);
     }
 }
 
@@ -98,7 +112,8 @@ static VOID MiCheckFrames(void)
     }
     if (Counts[ZeroedPageList] + Counts[FreePageList] + Fresh != MiZeroedPages() + MiFreePages() ||
         Counts[StandbyPageList] != MiStandbyPages() ||
-        Counts[ModifiedPageList] != Physical->ModifiedList.Total + Physical->ModifiedMappedList.Total)
+        Counts[ModifiedPageList] !=
+            MiQueueTotal(&Physical->ModifiedList) + Physical->ModifiedMappedList.Total)
     {
         KiBugCheckMessage(
             PFN_LIST_CORRUPT, 0x6, Counts[ZeroedPageList] + Counts[FreePageList] + Fresh,
@@ -107,7 +122,7 @@ static VOID MiCheckFrames(void)
             "%llu, %llu, %llu",
             Counts[ZeroedPageList], Counts[FreePageList], Fresh, Counts[StandbyPageList],
             Counts[ModifiedPageList], MiZeroedPages() + MiFreePages(), MiStandbyPages(),
-            Physical->ModifiedList.Total);
+            MiQueueTotal(&Physical->ModifiedList));
     }
 }
 
@@ -163,9 +178,9 @@ VOID MiCheckPhysical(ULONG Level)
     }
     for (ULONG Priority = 0; Priority < MI_PRIORITIES; Priority++)
     {
-        MiCheckList(&Physical->StandbyList[Priority]);
+        MiCheckQueue(&Physical->StandbyList[Priority]);
     }
-    MiCheckList(&Physical->ModifiedList);
+    MiCheckQueue(&Physical->ModifiedList);
     MiCheckList(&Physical->ModifiedMappedList);
     MiCheckList(&Physical->ModifiedNoWriteList);
     MiCheckList(&Physical->BadList);

@@ -27,13 +27,22 @@ static VOID MiInitializeList(PMMPFNLIST List, MMLISTS Name, ULONG Priority)
     List->Priority = Priority;
 }
 
+static VOID MiInitializeQueue(PMI_QUEUE Queue, MMLISTS Name, ULONG Priority)
+{
+    for (ULONG Part = 0; Part < MI_QUEUE_PARTS; Part++)
+    {
+        MiInitializeList(&Queue->Parts[Part], Name, Priority);
+        Queue->Parts[Part].Part = Part;
+    }
+}
+
 static VOID MiInitializeLists(MI_PHYSICAL_STATE *Physical)
 {
     for (ULONG Priority = 0; Priority < MI_PRIORITIES; Priority++)
     {
-        MiInitializeList(&Physical->StandbyList[Priority], StandbyPageList, Priority);
+        MiInitializeQueue(&Physical->StandbyList[Priority], StandbyPageList, Priority);
     }
-    MiInitializeList(&Physical->ModifiedList, ModifiedPageList, 0);
+    MiInitializeQueue(&Physical->ModifiedList, ModifiedPageList, 0);
     MiInitializeList(&Physical->ModifiedMappedList, ModifiedPageList, 1);
     MiInitializeList(&Physical->ModifiedNoWriteList, ModifiedNoWritePageList, 0);
     MiInitializeList(&Physical->BadList, BadPageList, 0);
@@ -84,6 +93,7 @@ static VOID MiComputeThresholds(MI_PHYSICAL_STATE *Physical)
     PFN_NUMBER Megabytes = Pages >> 8;
 
     Physical->MinimumReserve = Pages / 512 < 16 ? 16 : (Pages / 512 > 2048 ? 2048 : Pages / 512);
+    Physical->PartPages = Pages / 512 < 64 ? 64 : (ULONG)(Pages / 512);
     Physical->LowThreshold = Pages / 64 < 64 ? 64 : (Pages / 64 > 16384 ? 16384 : Pages / 64);
     Physical->ModifiedThreshold = Pages / 32 < 64 ? 64 : (Pages / 32 > 32768 ? 32768 : Pages / 32);
     /* Documented defaults of Windows: low at about 32 MB per 4 GB of RAM, at most 64 MB; high at three times that. */

@@ -2,11 +2,42 @@
 /*
  * The page lists. Each list is doubly linked by frame numbers through the descriptors and has a lock of its own. Removing a
  * known frame goes frame lock -> list lock; taking the first of a list goes the other way round and therefore only
- * tries the frame's lock, passing over frames that somebody is just working on.
+ * tries the frame's lock, passing over frames that somebody is just working on. Standby and modified lists are queues in parts (MI_QUEUE).
  */
 #include "physical/physical.h"
 
 #define MI_SUITABLE_LOOKS 512u
+
+static ULONG MiPartOf(const MMPFN *Pfn)
+{
+    return (__atomic_load_n(&Pfn->Lock, __ATOMIC_RELAXED) & MI_PFN_PART_MASK) >> MI_PFN_PART_SHIFT;
+}
+
+/* Others try the lock in the same word meanwhile. */
+static VOID MiSetPart(PMMPFN Pfn, ULONG Part)
+{
+    ULONG Old = MiPartOf(Pfn);
+
+    if (Old != Part)
+    {
+        __atomic_fetch_xor(&Pfn->Lock, (Old ^ Part) << MI_PFN_PART_SHIFT, __ATOMIC_RELAXED);
+    }
+}
+
+/* The queue that the state of the frame names; NULL: its list is in one piece. */
+static PMI_QUEUE MiQueueOf(const MMPFN *Pfn)
+{
+    MI_PHYSICAL_STATE *Physical = MiState.Physical;
+
+    if (Pfn->e1.PageLocation == StandbyPageList)
+    {
+        return &Physical->StandbyList[Pfn->e1.Priority];
+    }
+    return Pfn->e1.PageLocation == ModifiedPageList &&
+                   !(Pfn->e1.PrototypePte && Pfn->OriginalPte.Soft.Prototype)
+               ? &Physical->ModifiedList
+               : NULL;
+}
 
 static PMMPFNLIST MiListOf(const MMPFN *Pfn)
 {
@@ -18,10 +49,10 @@ static PMMPFNLIST MiListOf(const MMPFN *Pfn)
     case FreePageList:
         return &Physical->Nodes[MiPfnNode(Pfn)].Lists[Pfn->e1.PageLocation][MiFrameColour(MiPfnFrame(Pfn))];
     case StandbyPageList:
-        return &Physical->StandbyList[Pfn->e1.Priority];
+        return &MiQueueOf(Pfn)->Parts[MiPartOf(Pfn)];
     case ModifiedPageList:
-        return Pfn->e1.PrototypePte && Pfn->OriginalPte.Soft.Prototype ? &Physical->ModifiedMappedList
-                                                                       : &Physical->ModifiedList;
+        return MiQueueOf(Pfn) != NULL ? &Physical->ModifiedList.Parts[MiPartOf(Pfn)]
+                                      : &Physical->ModifiedMappedList;
     case ModifiedNoWritePageList:
         return &Physical->ModifiedNoWriteList;
     case BadPageList:
@@ -107,23 +138,96 @@ static VOID MiNoteAvailable(void)
     }
 }
 
+static ULONG MiNewestPart(const MI_QUEUE *Queue)
+{
+    return __atomic_load_n(&Queue->Newest, __ATOMIC_RELAXED);
+}
+
+/* The newest part, locked, has got a frame: is it large enough? */
+static VOID MiAdvanceQueue(PMI_QUEUE Queue, const MMPFNLIST *Newest)
+{
+    ULONG Next = (Newest->Part + 1) % MI_QUEUE_PARTS;
+
+    /* Nothing is added to the next part before this store, so one that is seen empty stays so (but for frames that go to the front). */
+    if (Newest->Total >= MiState.Physical->PartPages && MiListTotal(&Queue->Parts[Next]) == 0 &&
+        2 * Newest->Total >= MiQueueTotal(Queue))
+    {
+        __atomic_store_n(&Queue->Newest, Next, __ATOMIC_RELAXED);
+    }
+}
+
+/* The oldest part that has any frame, or the newest. A hint. */
+static ULONG MiOldestPart(const MI_QUEUE *Queue)
+{
+    ULONG Newest = MiNewestPart(Queue);
+    ULONG Part = Newest;
+
+    do
+    {
+        Part = (Part + 1) % MI_QUEUE_PARTS;
+    } while (Part != Newest && MiListTotal(&Queue->Parts[Part]) == 0);
+    return Part;
+}
+
+static VOID MiInsertInQueue(PMI_QUEUE Queue, PMMPFN Pfn, BOOLEAN Front)
+{
+    PMMPFNLIST List;
+
+    if (Front)
+    {
+        List = &Queue->Parts[MiOldestPart(Queue)];
+        KiAcquireSpinLockAtDispatch(&List->Lock);
+        MiSetPart(Pfn, List->Part);
+        MiLinkHead(List, Pfn);
+        KiReleaseSpinLockFromDispatch(&List->Lock);
+        return;
+    }
+    for (;;)
+    {
+        List = &Queue->Parts[MiNewestPart(Queue)];
+        KiAcquireSpinLockAtDispatch(&List->Lock);
+        if (List->Part == MiNewestPart(Queue))
+        {
+            break;
+        }
+        KiReleaseSpinLockFromDispatch(&List->Lock);
+    }
+    MiSetPart(Pfn, List->Part);
+    MiLinkTail(List, Pfn);
+    MiAdvanceQueue(Queue, List);
+    KiReleaseSpinLockFromDispatch(&List->Lock);
+}
+
 static VOID MiInsert(PMMPFN Pfn, MMLISTS Location, BOOLEAN Front)
 {
+    PMI_QUEUE Queue;
     PMMPFNLIST List;
 
     ASSERT(Pfn->ReferenceCount == 0);
     Pfn->e1.PageLocation = Location;
+    Queue = MiQueueOf(Pfn);
+    if (Queue != NULL)
+    {
+        MiInsertInQueue(Queue, Pfn, Front);
+        return;
+    }
     List = MiListOf(Pfn);
     KiAcquireSpinLockAtDispatch(&List->Lock);
-    if (Front)
-    {
-        MiLinkHead(List, Pfn);
-    }
-    else
-    {
-        MiLinkTail(List, Pfn);
-    }
+    MiLinkTail(List, Pfn);
     KiReleaseSpinLockFromDispatch(&List->Lock);
+}
+
+static VOID MiInsertStandby(PMMPFN Pfn, BOOLEAN Front)
+{
+    volatile ULONG *Used = &MiState.Physical->StandbyUsed;
+    ULONG Bit = 1u << Pfn->e1.Priority;
+
+    if ((__atomic_load_n(Used, __ATOMIC_RELAXED) & Bit) == 0)
+    {
+        __atomic_fetch_or(Used, Bit, __ATOMIC_RELAXED);
+    }
+    MiInsert(Pfn, StandbyPageList, Front);
+    MiNoteAvailable();
 }
 
 VOID MiInsertPageInList(PMMPFN Pfn)
@@ -133,7 +237,7 @@ VOID MiInsertPageInList(PMMPFN Pfn)
     if (Pfn->e1.Modified)
     {
         MiInsert(Pfn, ModifiedPageList, FALSE);
-        if (MiListTotal(&Physical->ModifiedList) + MiListTotal(&Physical->ModifiedMappedList) >=
+        if (MiQueueTotal(&Physical->ModifiedList) + MiListTotal(&Physical->ModifiedMappedList) >=
                 Physical->ModifiedThreshold &&
             Physical->Operations.ModifiedHigh != NULL)
         {
@@ -141,14 +245,12 @@ VOID MiInsertPageInList(PMMPFN Pfn)
         }
         return;
     }
-    MiInsert(Pfn, StandbyPageList, FALSE);
-    MiNoteAvailable();
+    MiInsertStandby(Pfn, FALSE);
 }
 
 VOID MiInsertStandbyAtFront(PMMPFN Pfn)
 {
-    MiInsert(Pfn, StandbyPageList, TRUE);
-    MiNoteAvailable();
+    MiInsertStandby(Pfn, TRUE);
 }
 
 /* A frame that nobody owns any more: to the list of its kind, unless its hardware is bad. Frame locked. */
@@ -208,7 +310,7 @@ ULONG MiRemoveHeadsLocked(PMMPFNLIST List, ULONG Wanted, PMMPFN *Pfns)
     return Count;
 }
 
-BOOLEAN MiRemoveIfHeadLocked(PMMPFNLIST List, PMMPFN Pfn)
+static BOOLEAN MiRemoveIfHeadLocked(PMMPFNLIST List, PMMPFN Pfn)
 {
     BOOLEAN Removed = FALSE;
 
@@ -228,6 +330,23 @@ PMMPFN MiRemoveHeadLocked(PMMPFNLIST List)
     PMMPFN Pfn;
 
     return MiRemoveHeadsLocked(List, 1, &Pfn) != 0 ? Pfn : NULL;
+}
+
+BOOLEAN MiRemoveIfOldestLocked(PMI_QUEUE Queue, PMMPFN Pfn)
+{
+    return MiRemoveIfHeadLocked(&Queue->Parts[MiOldestPart(Queue)], Pfn);
+}
+
+PMMPFN MiRemoveOldestLocked(PMI_QUEUE Queue)
+{
+    ULONG Newest = MiNewestPart(Queue);
+    PMMPFN Pfn = NULL;
+
+    for (ULONG Index = 1; Index <= MI_QUEUE_PARTS && Pfn == NULL; Index++)
+    {
+        Pfn = MiRemoveHeadLocked(&Queue->Parts[(Newest + Index) % MI_QUEUE_PARTS]);
+    }
+    return Pfn;
 }
 
 ULONG MiRemoveColouredLocked(ULONG Node, MMLISTS Kind, PULONG Colour, ULONG Wanted, PMMPFN *Pfns)
@@ -337,7 +456,7 @@ PFN_NUMBER MiPurgeStandby(ULONG Highest)
         for (;;)
         {
             KIRQL OldIrql = KiRaiseIrqlToDispatch();
-            PMMPFN Pfn = MiRemoveHeadLocked(&Physical->StandbyList[Priority]);
+            PMMPFN Pfn = MiRemoveOldestLocked(&Physical->StandbyList[Priority]);
 
             if (Pfn == NULL)
             {

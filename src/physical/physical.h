@@ -41,6 +41,9 @@ struct _MMINPAGE_SUPPORT;
 
 /* The upper byte of MMPFN.Lock is the frame's NUMA node, written when the frame is first used. */
 #define MI_PFN_NODE_SHIFT 24
+/* On a list in parts: which part. Written under the frame's lock. */
+#define MI_PFN_PART_SHIFT 8
+#define MI_PFN_PART_MASK  (7u << MI_PFN_PART_SHIFT)
 
 typedef struct _MMPFNENTRY
 {
@@ -91,10 +94,25 @@ typedef struct _MMPFNLIST
     ULONG Blink;
     MMLISTS ListName;
     ULONG Priority;
-    UCHAR Padding[32];
+    ULONG Part; /* of an MI_QUEUE */
+    UCHAR Padding[28];
 } MMPFNLIST, *PMMPFNLIST;
 
 C_ASSERT(sizeof(MMPFNLIST) == 64);
+
+/*
+ * A list from whose middle many processors take: standby, modified. It is a ring of parts with a lock each, filled one after the other: frames
+ * are added to the newest part, and once that holds half of all, at least PartPages, and the next one is empty, the next one is the newest. Taken from
+ * the oldest part that has any, so the order is that of one queue; and processors whose pages were trimmed one after the other take them back
+ * out of different parts.
+ */
+#define MI_QUEUE_PARTS 8u
+typedef struct _MI_QUEUE
+{
+    MMPFNLIST Parts[MI_QUEUE_PARTS];
+    volatile ULONG Newest; /* changes under the lock of the newest part; read anywhere */
+    UCHAR Padding[60];
+} MI_QUEUE, *PMI_QUEUE;
 
 typedef struct _MI_MEMORY_RUN
 {
@@ -176,8 +194,10 @@ typedef struct _MI_PHYSICAL_STATE
     volatile ULONG NextFree; /* [C] where the zero-page thread goes on */
     PMMPFNLIST ColouredLists; /* what the nodes' lists point into */
     SIZE_T ColouredBytes;
-    MMPFNLIST StandbyList[MI_PRIORITIES];
-    MMPFNLIST ModifiedList;       /* to the paging files */
+    MI_QUEUE StandbyList[MI_PRIORITIES];
+    volatile ULONG StandbyUsed;   /* [C] bit n: priority n ever had a page */
+    ULONG PartPages;              /* see MI_QUEUE */
+    MI_QUEUE ModifiedList;        /* to the paging files */
     MMPFNLIST ModifiedMappedList; /* to mapped files */
     MMPFNLIST ModifiedNoWriteList;
     MMPFNLIST BadList;
@@ -209,6 +229,17 @@ typedef struct _MI_PHYSICAL_STATE
 static FORCEINLINE ULONG64 MiListTotal(const MMPFNLIST *List)
 {
     return __atomic_load_n(&List->Total, __ATOMIC_RELAXED);
+}
+
+static FORCEINLINE ULONG64 MiQueueTotal(const MI_QUEUE *Queue)
+{
+    ULONG64 Sum = 0;
+
+    for (ULONG Part = 0; Part < MI_QUEUE_PARTS; Part++)
+    {
+        Sum += MiListTotal(&Queue->Parts[Part]);
+    }
+    return Sum;
 }
 
 /* ---- Frames and descriptors ----------------------------------------------------------------------------- */
@@ -447,13 +478,14 @@ static FORCEINLINE VOID MiBeginFrame(PMMPFN Pfn, const MI_MEMORY_RUN *Run, MMPFN
 
 /* The first frame of List, locked and unlinked (ReferenceCount 0), or NULL. Frames whose lock is taken are passed over. */
 PMMPFN MiRemoveHeadLocked(PMMPFNLIST List);
+PMMPFN MiRemoveOldestLocked(PMI_QUEUE Queue); /* the same of a list in parts */
 /*
  * The first one for which Suitable says TRUE, likewise; at most 512 are asked, and those that are not suitable stand at the end of the list
  * afterwards. Suitable is called with the frame's and the list's lock held.
  */
 PMMPFN MiRemoveSuitableLocked(PMMPFNLIST List, BOOLEAN (*Suitable)(PMMPFN Pfn, PVOID Context), PVOID Context);
-/* The same for this frame, if it is the first of List. FALSE: it is not, or its lock is taken. */
-BOOLEAN MiRemoveIfHeadLocked(PMMPFNLIST List, PMMPFN Pfn);
+/* The same for this frame, if it is the first of the oldest part. FALSE: it is not, or its lock is taken. */
+BOOLEAN MiRemoveIfOldestLocked(PMI_QUEUE Queue, PMMPFN Pfn);
 /* Up to Wanted of them at once; returns how many. Their order is the list's. */
 ULONG MiRemoveHeadsLocked(PMMPFNLIST List, ULONG Wanted, PMMPFN *Pfns);
 

@@ -127,7 +127,7 @@ BOOLEAN MiWorkingSetManagerStep(PVOID Context)
 
     UNREFERENCED_PARAMETER(Context);
     MiUpdateMemoryNotifications();
-    if (MiListTotal(&MiState.Physical->ModifiedList) != 0 &&
+    if (MiQueueTotal(&MiState.Physical->ModifiedList) != 0 &&
         MiAvailablePages() < 4 * MiState.Physical->LowThreshold)
     {
         MiWakePageWriters();
@@ -138,7 +138,7 @@ BOOLEAN MiWorkingSetManagerStep(PVOID Context)
         Taken = MiTrimRound(Round);
     }
     MiState.WorkingSet->TrimRounds++;
-    if (MiListTotal(&MiState.Physical->ModifiedList) != 0 &&
+    if (MiQueueTotal(&MiState.Physical->ModifiedList) != 0 &&
         MiAvailablePages() < 4 * MiState.Physical->LowThreshold)
     {
         MiWakePageWriters();

@@ -22,11 +22,11 @@ static void clean_pages_stand_by_and_dirty_ones_do_not_count_as_available(void *
     (void)state;
     trim(clean, FALSE);
     assert_int_equal(clean->e1.PageLocation, StandbyPageList);
-    assert_int_equal(physical->StandbyList[5].Total, 1);
+    assert_int_equal(MiQueueTotal(&physical->StandbyList[5]), 1);
     assert_int_equal(MiAvailablePages(), available + 1);
     trim(dirty, TRUE);
     assert_int_equal(dirty->e1.PageLocation, ModifiedPageList);
-    assert_int_equal(physical->ModifiedList.Total, 1);
+    assert_int_equal(MiQueueTotal(&physical->ModifiedList), 1);
     assert_int_equal(MiAvailablePages(), available + 1);
     MiCheckPhysical(3);
     discard(clean);
@@ -94,12 +94,92 @@ static void a_page_at_the_front_is_reused_first(void **state)
     MiInsertStandbyAtFront(pfns[2]);
     MiUnlockPfn(pfns[2]);
     KiLowerIrqlFromDispatch(irql);
-    assert_int_equal(MiState.Physical->StandbyList[5].Flink, MiPfnFrame(pfns[2]));
+    assert_int_equal(MiState.Physical->StandbyList[5].Parts[0].Flink, MiPfnFrame(pfns[2]));
     MiCheckPhysical(3);
     for (ULONG i = 0; i < 3; i++)
     {
         discard(pfns[i]);
     }
+    free_table(table);
+}
+
+/* A queue goes on in its next part when the newest is large enough and the next one empty; its order stays that of one list. */
+static void a_queue_in_parts_keeps_its_order(void **state)
+{
+    MI_QUEUE *queue = &MiState.Physical->ModifiedList;
+    ULONG each = MiState.Physical->PartPages;
+    PMMPTE table = make_table();
+    PMMPFN pfns[MI_PTES_PER_PAGE];
+    ULONG count = 4 * each < MI_PTES_PER_PAGE ? 4 * each : MI_PTES_PER_PAGE;
+    KIRQL irql;
+
+    (void)state;
+    for (ULONG index = 0; index < count; index++)
+    {
+        pfns[index] = make_active(&table[index], 5);
+        trim(pfns[index], TRUE);
+        assert_int_equal(MiQueueTotal(queue), index + 1);
+    }
+    assert_int_equal(MiListTotal(&queue->Parts[0]), each);
+    assert_int_equal(MiListTotal(&queue->Parts[1]), each);
+    assert_int_equal(MiListTotal(&queue->Parts[2]), 2 * each); /* half of all */
+    assert_int_equal(queue->Newest, 3);
+    MiCheckPhysical(3);
+    for (ULONG index = 0; index < count; index += 3)
+    {
+        discard(pfns[index]); /* from the middle of any part */
+    }
+    MiCheckPhysical(3);
+    for (ULONG index = 0; index < count; index++)
+    {
+        if (index % 3 == 0)
+        {
+            continue;
+        }
+        irql = KiRaiseIrqlToDispatch();
+        assert_ptr_equal(MiRemoveOldestLocked(queue), pfns[index]);
+        MiInsertPageInList(pfns[index]);
+        MiUnlockPfn(pfns[index]);
+        KiLowerIrqlFromDispatch(irql);
+        discard(pfns[index]);
+    }
+    assert_int_equal(MiQueueTotal(queue), 0);
+    assert_null(MiRemoveOldestLocked(queue));
+    free_table(table);
+}
+
+/* All parts are in use: the newest one takes everything until the oldest has been used up. */
+static void a_queue_whose_parts_are_all_in_use_waits_for_the_oldest(void **state)
+{
+    MI_QUEUE *queue = &MiState.Physical->StandbyList[5];
+    PMMPTE table = make_table();
+    PMMPFN pfns[MI_PTES_PER_PAGE];
+    ULONG last = MI_QUEUE_PARTS - 1;
+    ULONG count = 0;
+
+    (void)state;
+    MiState.Physical->PartPages = 1;
+    while (queue->Newest != last || MiListTotal(&queue->Parts[last]) < 200)
+    {
+        pfns[count] = make_active(&table[count], 5);
+        trim(pfns[count], FALSE);
+        count++;
+        assert_true(count < MI_PTES_PER_PAGE);
+    }
+    assert_true(2 * MiListTotal(&queue->Parts[last]) >= MiQueueTotal(queue));
+    discard(pfns[0]); /* the only one of part 0 */
+    assert_int_equal(MiListTotal(&queue->Parts[0]), 0);
+    pfns[0] = make_active(&table[0], 5);
+    trim(pfns[0], FALSE);
+    assert_int_equal(MiListTotal(&queue->Parts[0]), 0);
+    assert_int_equal(queue->Newest, 0);
+    pfns[count] = make_active(&table[count], 5);
+    trim(pfns[count], FALSE);
+    count++;
+    assert_int_equal(MiListTotal(&queue->Parts[0]), 1);
+    MiCheckPhysical(3);
+    assert_int_equal(MiPurgeStandby(5), count);
+    MiCheckPhysical(3);
     free_table(table);
 }
 
@@ -137,7 +217,7 @@ static void a_locked_frame_is_passed_over(void **state)
     trim(second, FALSE);
     irql = KiRaiseIrqlToDispatch();
     __atomic_fetch_or(&first->Lock, MI_PFN_LOCK, __ATOMIC_ACQUIRE); /* somebody else's */
-    assert_ptr_equal(MiRemoveHeadLocked(&MiState.Physical->StandbyList[5]), second);
+    assert_ptr_equal(MiRemoveOldestLocked(&MiState.Physical->StandbyList[5]), second);
     __atomic_fetch_and(&first->Lock, ~MI_PFN_LOCK, __ATOMIC_RELEASE);
     assert_int_equal(second->e1.PageLocation, TransitionPage);
     MiInsertPageInList(second);
@@ -239,9 +319,9 @@ static void planted_damage_is_found(void **state)
     second->e1.Priority = 4;
     expect_corrupt(0x1, 2);
     second->e1.Priority = 5;
-    physical->StandbyList[5].Total++;
+    physical->StandbyList[5].Parts[0].Total++;
     expect_corrupt(0x2, 2);
-    physical->StandbyList[5].Total--;
+    physical->StandbyList[5].Parts[0].Total--;
     table[2].Hard.PageFrameNumber ^= 1;
     expect_corrupt(0x3, 3);
     table[2] = pte;
@@ -286,6 +366,8 @@ int main(void)
         TEST(clean_pages_stand_by_and_dirty_ones_do_not_count_as_available),
         TEST(standby_is_repurposed_by_priority_and_the_owner_gets_its_entry_back),
         TEST(a_page_at_the_front_is_reused_first),
+        TEST(a_queue_in_parts_keeps_its_order),
+        TEST(a_queue_whose_parts_are_all_in_use_waits_for_the_oldest),
         TEST(purging_frees_standby_up_to_a_priority),
         TEST(a_locked_frame_is_passed_over),
         TEST(a_deleted_page_is_freed_with_its_last_reference),

@@ -212,15 +212,15 @@ static void pages_go_to_the_standby_list_of_their_priority(void **State)
     Process->Space.Vm.MemoryPriority = 6;
     assert_int_equal(TestGet(Page(1)), 0);
     TestTrim(Process, BASE, 2);
-    assert_int_equal(MiListTotal(&MiState.Physical->StandbyList[2]), 1);
-    assert_int_equal(MiListTotal(&MiState.Physical->StandbyList[6]), 1);
+    assert_int_equal(MiQueueTotal(&MiState.Physical->StandbyList[2]), 1);
+    assert_int_equal(MiQueueTotal(&MiState.Physical->StandbyList[6]), 1);
     assert_int_equal(MiPurgeStandby(5), 1);
     assert_int_equal(MiStandbyPages(), 1);
     /* The next use decides anew. */
     Process->Space.Vm.MemoryPriority = 1;
     assert_int_equal(TestGet(Page(1)), 0);
     TestTrim(Process, Page(1), 1);
-    assert_int_equal(MiListTotal(&MiState.Physical->StandbyList[1]), 1);
+    assert_int_equal(MiQueueTotal(&MiState.Physical->StandbyList[1]), 1);
 }
 
 static void a_region_has_its_own_priority_at_every_kind_of_fault(void **State)
@@ -283,8 +283,10 @@ static void pages_to_the_front_are_reused_before_others_of_their_priority(void *
     Slot = MiLockSpaceShared(&Process->Space);
     assert_int_equal(MiTrimRange(&Process->Space, Page(1) >> PAGE_SHIFT, Page(1) >> PAGE_SHIFT, TRUE), 1);
     MiUnlockSpaceShared(&Process->Space, Slot);
-    assert_int_equal(MiState.Physical->StandbyList[5].Flink, TestPte(Process, Page(1)).Trans.PageFrameNumber);
-    assert_int_equal(MiState.Physical->StandbyList[5].Blink, TestPte(Process, BASE).Trans.PageFrameNumber);
+    assert_int_equal(MiState.Physical->StandbyList[5].Parts[0].Flink,
+                     TestPte(Process, Page(1)).Trans.PageFrameNumber);
+    assert_int_equal(MiState.Physical->StandbyList[5].Parts[0].Blink,
+                     TestPte(Process, BASE).Trans.PageFrameNumber);
 }
 
 int main(void)

@@ -74,11 +74,14 @@ static void ReadRandomly(volatile uint64_t *Data)
     }
 }
 
+/* Not what the round before has left there. */
 static void WriteAll(volatile uint64_t *Data)
 {
+    uint64_t Salt = (uint64_t)getpid() << 32;
+
     for (uint64_t Word = 0; Word < WRITE_BYTES / 8; Word++)
     {
-        Data[Word] = Pattern(Word);
+        Data[Word] = Pattern(Word + Salt);
     }
 }
 

@@ -138,6 +138,17 @@ VOID PortSetSystemSpace(PFN_NUMBER TopLevel);
 VOID PortFillTb(PFN_NUMBER TopLevel, ULONG_PTR Start, SIZE_T Pages, BOOLEAN Write);
 
 /*
+ * The same for somebody who is about to write to these pages one after the other: user pages of one page table, whose lock the caller has, valid and writable,
+ * their dirty bits clear. The port may load them with write access at once; then their dirty bits are late: PortSettleWriter sets those of pages whose
+ * contents have changed since, and whoever writes to another of them from then on sets its bit as ever. So the kernel calls it before it looks at a dirty bit or
+ * changes an entry: whenever it has got the lock of a page table for which PortIsTableOfWriter is true, or has locked a space for which
+ * PortIsSpaceOfWriter is true against faults. A page on which the writer puts what was there before stays clean.
+ * There is one such run; the next one settles it.
+ */
+VOID PortFillTbForWriter(PFN_NUMBER TopLevel, ULONG_PTR Start, SIZE_T Pages);
+VOID PortSettleWriter(VOID);
+
+/*
  * A driver's code and data may lie where the surroundings' loader put them, outside of both windows. PortBeginAlias: from now on the pages
  * [Start, Start + Pages) of the system window are seen at Target, and nowhere else; their contents are what was at Target before. The caller
  * keeps these pages valid and writable meanwhile, and nothing else in use in the GiB of Start, of the pages before and behind included. Start and

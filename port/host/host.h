@@ -152,35 +152,40 @@ ssize_t HostPwrite(int File, const VOID *Buffer, SIZE_T Length, off_t Offset);
 
 /* ---- Counters ---------------------------------------------------------------------------------------------- */
 
-#define HOST_COUNTER_LIST(Counter)                                                                            \
-    Counter(Signals, "SIGSEGV and SIGBUS that concerned NT addresses") Counter(                               \
-        Fills, "TB fills that loaded something")                                                              \
-        Counter(FillsSpurious, "faults whose page another thread had loaded already") Counter(                \
-            FillsRevived, "fills that only gave access back to a mapping of the same frames (mprotect)")      \
-            Counter(PagesFilled, "pages loaded, neighbours included")                                         \
-                Counter(PagesWide, "pages loaded because they are neighbours of a faulting page") Counter(    \
-                    PagesHinted, "pages loaded by PortFillTb") Counter(Flushes, "calls of PortFlushTb")       \
-                    Counter(FlushRanges, "ranges in them") Counter(                                           \
-                        FlushRangesIdle, "ranges that held nothing, at the cost of no system call")           \
-                        Counter(FlushCalls, "system calls made to flush")                                     \
-                            Counter(PagesFlushed, "pages taken away") Counter(                                \
-                                PagesFlushedAlong, "pages taken away without need, to save a system call")    \
-                                Counter(PagesEvicted,                                                         \
-                                        "pages taken away to stay within the number of mappings")             \
-                                    Counter(WindowFlushes, "times the whole user window was emptied")         \
-                                        Counter(PageFaults, "calls of MmAccessFault by the signal handler")   \
-                                            Counter(Exceptions, "exceptions raised to native code") Counter(  \
-                                                GangSwitches, "times another address space was loaded")       \
-                                                Counter(GangPreemptions, "preemption signals sent") Counter(  \
-                                                    GangWaits,                                                \
-                                                    "times a thread waited for its address space")            \
-                                                    Counter(SimMisses, "TB misses of simulated processors")   \
-                                                        Counter(                                              \
-                                                            SimPageFaults,                                    \
-                                                            "calls of MmAccessFault by simulated processors") \
-                                                            Counter(DeviceReads,                              \
-                                                                    "reads of device registers")              \
-                                                                Counter(DeviceWrites,                         \
+#define HOST_COUNTER_LIST(Counter)                                                                                 \
+    Counter(Signals, "SIGSEGV and SIGBUS that concerned NT addresses") Counter(                                    \
+        Fills,                                                                                                     \
+        "TB fills that loaded something") Counter(FillsSpurious,                                                   \
+                                                  "faults whose page another thread had loaded already")           \
+        Counter(WriterPages, "pages loaded for a writer with their dirty bits clear") Counter(                     \
+            WriterPagesClean, "of these, pages that he had not written to when it was asked")                      \
+            Counter(FillsRevived,                                                                                  \
+                    "fills that only gave access back to a mapping of the same frames (mprotect)")                 \
+                Counter(PagesFilled, "pages loaded, neighbours included") Counter(                                 \
+                    PagesWide, "pages loaded because they are neighbours of a faulting page")                      \
+                    Counter(PagesHinted, "pages loaded by PortFillTb") Counter(                                    \
+                        Flushes, "calls of PortFlushTb") Counter(FlushRanges, "ranges in them")                    \
+                        Counter(FlushRangesIdle, "ranges that held nothing, at the cost of no system call")        \
+                            Counter(FlushCalls, "system calls made to flush") Counter(PagesFlushed,                \
+                                                                                      "pages taken away")          \
+                                Counter(PagesFlushedAlong,                                                         \
+                                        "pages taken away without need, to save a system call")                    \
+                                    Counter(PagesEvicted,                                                          \
+                                            "pages taken away to stay within the number of mappings")              \
+                                        Counter(WindowFlushes, "times the whole user window was emptied") Counter( \
+                                            PageFaults, "calls of MmAccessFault by the signal handler")            \
+                                            Counter(Exceptions, "exceptions raised to native code") Counter(       \
+                                                GangSwitches, "times another address space was loaded")            \
+                                                Counter(GangPreemptions, "preemption signals sent") Counter(       \
+                                                    GangWaits,                                                     \
+                                                    "times a thread waited for its address space")                 \
+                                                    Counter(SimMisses, "TB misses of simulated processors")        \
+                                                        Counter(                                                   \
+                                                            SimPageFaults,                                         \
+                                                            "calls of MmAccessFault by simulated processors")      \
+                                                            Counter(DeviceReads,                                   \
+                                                                    "reads of device registers")                   \
+                                                                Counter(DeviceWrites,                              \
                                                                         "writes to device registers")
 
 typedef struct _HOST_COUNTERS

@@ -267,6 +267,8 @@ typedef enum _HOST_FILL
 } HOST_FILL;
 
 NTSTATUS HostInitializeTb(ULONG Budget);
+NTSTATUS HostInitializeWriter(VOID); /* writer.c */
+VOID HostShutdownWriter(VOID);
 VOID HostShutdownTb(VOID);
 /* alias.c: TRUE: an address where pages of the system window are seen; it becomes the window's own. */
 BOOLEAN HostResolveAlias(ULONG_PTR *Address);

@@ -71,6 +71,29 @@
 #define PORT_STACK_SCALE 1u
 #endif
 
+/*
+ * The run of PortFillTbForWriter whose dirty bits are late: the frame of its page table (0: there is none), and the top-level page of its space, which is
+ * written before.
+ */
+typedef struct _PORT_WRITER
+{
+    volatile unsigned long long Table, Space;
+} PORT_WRITER;
+
+extern PORT_WRITER PortWriter;
+
+/* Whether dirty bits in this page table may be late. By somebody who has its lock, or keeps faults out of its space. */
+static inline int PortIsTableOfWriter(unsigned long long Table)
+{
+    return __atomic_load_n(&PortWriter.Table, __ATOMIC_ACQUIRE) == Table;
+}
+
+static inline int PortIsSpaceOfWriter(unsigned long long TopLevel)
+{
+    return __atomic_load_n(&PortWriter.Table, __ATOMIC_ACQUIRE) != 0 &&
+           __atomic_load_n(&PortWriter.Space, __ATOMIC_RELAXED) == TopLevel;
+}
+
 struct _KTHREAD;
 
 extern _Thread_local struct _KTHREAD *PortCurrentThread __attribute__((tls_model("initial-exec")));

@@ -463,9 +463,15 @@ NTSTATUS HostInitializeTb(ULONG Budget)
 
     memset(&HostTb, 0, sizeof(HostTb));
     HostTb.Budget = Budget;
+    Status = HostInitializeWriter();
+    if (!NT_SUCCESS(Status))
+    {
+        return Status;
+    }
     Status = HostCreateWindow(&HostTb.User, PORT_USER_LOWEST, PORT_USER_HIGHEST);
     if (!NT_SUCCESS(Status))
     {
+        HostShutdownWriter();
         return Status;
     }
     Status = HostCreateWindow(&HostTb.System, PORT_SYSTEM_START, PORT_SYSTEM_END);
@@ -479,11 +485,13 @@ NTSTATUS HostInitializeTb(ULONG Budget)
         HostDeleteWindow(&HostTb.System);
     }
     HostDeleteWindow(&HostTb.User);
+    HostShutdownWriter();
     return Status;
 }
 
 VOID HostShutdownTb(VOID)
 {
+    HostShutdownWriter();
     HostEmptyWindow(&HostTb.User);
     HostEmptyWindow(&HostTb.System);
     HostEmptyWindow(&HostTb.Session);

@@ -452,6 +452,20 @@ static ULONG MiMapBefore(PMI_FAULT Fault, PMMPTE Prototype)
     return Count;
 }
 
+/* The port is told of the pages that were mapped: a writer who goes on in order is going to write to them. */
+static VOID MiLoadAround(PMI_FAULT Fault, ULONG_PTR First, ULONG Count, BOOLEAN GoesOn)
+{
+    if (GoesOn && Fault->Access == MiAccessWrite && !Fault->Space->Kernel &&
+        MiIsWritable(Fault->Protection) && !MiIsCopyOnWrite(Fault->Protection))
+    {
+        PortFillTbForWriter(Fault->Space->TopLevel, First, Count);
+    }
+    else
+    {
+        PortFillTb(Fault->Space->System ? 0 : Fault->Space->TopLevel, First, Count, FALSE);
+    }
+}
+
 VOID MiMapFileAround(PMI_FAULT Fault, PMMPTE Prototype, BOOLEAN InOrder)
 {
     ULONG_PTR First = Fault->Va & ~(ULONG_PTR)(PAGE_SIZE - 1);
@@ -489,8 +503,8 @@ VOID MiMapFileAround(PMI_FAULT Fault, PMMPTE Prototype, BOOLEAN InOrder)
     {
         MiAddWorkingSetPages(Fault->Space, (LONG)(Before + Count) - 1);
         MiCountMany(PagesMappedAhead, Before + Count - 1);
-        PortFillTb(Fault->Space->System ? 0 : Fault->Space->TopLevel,
-                   First - ((ULONG_PTR)Before << PAGE_SHIFT), Before + Count, FALSE);
+        MiLoadAround(Fault, First - ((ULONG_PTR)Before << PAGE_SHIFT), Before + Count,
+                     !Jumped && (InOrder || Limit > MI_FILE_AROUND));
     }
 }
 

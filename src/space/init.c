@@ -214,5 +214,6 @@ BOOLEAN MiTryLockSpaceExclusive(PMI_ADDRESS_SPACE Space)
         return FALSE;
     }
     KiNoteLockAcquired(Space, MiSpaceLockLevel(Space), TRUE);
+    MiSettleWriterOf(Space);
     return TRUE;
 }

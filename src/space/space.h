@@ -254,10 +254,20 @@ static FORCEINLINE VOID MiUnlockSpaceShared(PMI_ADDRESS_SPACE Space, MI_SPACE_SL
     KiReleaseCacheAwareShared((PKI_CACHE_AWARE_SLOT)(PVOID)Slot);
 }
 
+/* Faults are kept out of the space: dirty bits are to tell the truth from now on (PortFillTbForWriter). */
+static FORCEINLINE VOID MiSettleWriterOf(PMI_ADDRESS_SPACE Space)
+{
+    if (__builtin_expect(PortIsSpaceOfWriter(Space->TopLevel), 0))
+    {
+        PortSettleWriter();
+    }
+}
+
 static FORCEINLINE VOID MiLockSpaceExclusive(PMI_ADDRESS_SPACE Space)
 {
     KiAcquireCacheAwareExclusive((PKI_CACHE_AWARE_SLOT)(PVOID)Space->Slots);
     KiNoteLockAcquired(Space, MiSpaceLockLevel(Space), FALSE);
+    MiSettleWriterOf(Space);
 }
 
 BOOLEAN MiTryLockSpaceExclusive(PMI_ADDRESS_SPACE Space);

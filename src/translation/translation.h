@@ -127,6 +127,10 @@ static FORCEINLINE VOID MiLockPageTable(PMMPFN Page)
 {
     KiAcquireBitLock(&Page->Lock, MI_PTE_LOCK);
     KiNoteLockAcquired((const UCHAR *)Page + 1, KiLockPageTable, FALSE);
+    if (__builtin_expect(PortIsTableOfWriter(MiPfnFrame(Page)), 0))
+    {
+        PortSettleWriter();
+    }
 }
 
 static FORCEINLINE VOID MiUnlockPageTable(PMMPFN Page)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Large files through views: where views and frames lie, how much is read at once. What is read is compared with what Linux wrote.
+ * Large files through views: where views and frames lie, how much is read at once, writing in order. What is read is compared with what Linux wrote, what is
+ * written with what Linux reads.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -169,6 +170,48 @@ static void who_goes_on_jumping_gets_ever_larger_blocks(void)
     unmap(base);
 }
 
+static UCHAR byte_on_disk(int descriptor, ULONG64 offset)
+{
+    UCHAR byte = 0xee;
+
+    assert_int_equal(pread(descriptor, &byte, 1, (off_t)offset), 1);
+    return byte;
+}
+
+/* More than the machine has memory: pages are trimmed and written behind the writer while he goes on. */
+static void what_a_writer_in_order_writes_reaches_the_file(void)
+{
+    const ULONG64 pages = 20000;
+    PVOID address;
+    SIZE_T size = 0;
+    int descriptor;
+    ULONG_PTR base;
+
+    make_file(1);
+    assert_int_equal(truncate(Path, (off_t)pages * PAGE_SIZE), 0);
+    base = map(0, PAGE_READWRITE, NULL);
+    address = (PVOID)base;
+    for (ULONG64 page = 0; page < pages; page++)
+    {
+        if (page % 1000 != 999)
+        {
+            TestVmPut(base + page * PAGE_SIZE + (page * 97) % PAGE_SIZE, (UCHAR)(page % 255 + 1));
+        }
+    }
+    descriptor = open(Path, O_RDWR);
+    /* He passed over this one, and somebody else did not. */
+    assert_int_equal(pwrite(descriptor, "!", 1, (off_t)(pages - 1) * PAGE_SIZE), 1);
+    assert_int_equal(NtFlushVirtualMemory(NtCurrentProcess(), &address, &size, &Iosb), STATUS_SUCCESS);
+    for (ULONG64 page = 0; page < pages; page++)
+    {
+        assert_int_equal(byte_on_disk(descriptor, page * PAGE_SIZE + (page * 97) % PAGE_SIZE),
+                         page % 1000 == 999 ? 0 : page % 255 + 1);
+    }
+    assert_int_equal(byte_on_disk(descriptor, (pages - 1) * PAGE_SIZE), '!');
+    close(descriptor);
+    unmap(base);
+}
+
 /* Nothing but this test is at work: what was read, and how, depends on no clock. */
 static void run_in_machine(void (*test)(void))
 {
@@ -189,7 +232,8 @@ static void run_in_machine(void (*test)(void))
     X(large_views_lie_in_2_mib_as_their_files_do)                                                            \
     X(frames_of_a_file_lie_in_2_mib_as_its_pages_do)                                                         \
     X(a_reader_in_order_gets_ever_more_at_once)                                                              \
-    X(who_goes_on_jumping_gets_ever_larger_blocks)
+    X(who_goes_on_jumping_gets_ever_larger_blocks)                                                           \
+    X(what_a_writer_in_order_writes_reaches_the_file)
 
 #define LARGE_WRAPPER(Name)                                                                                  \
     static void Name##_in_a_machine(void **state)                                                            \

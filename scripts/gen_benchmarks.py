@@ -63,6 +63,8 @@ def files(lines):
               "| phase | ntmm | Linux | ratio | mark |", "| --- | --- | --- | --- | --- |"]
     for row in result["phases"]:
         lines.append(f"| {row['phase']} | {row['ntmm_seconds']:.3f} | {row['linux_seconds']:.3f} | {row['ratio']:.2f} | {marks[row['phase']]} |")
+    if "note" in result:
+        lines += ["", result["note"]]
     lines.append("")
 
 

@@ -1,275 +1,312 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a fault costs. On simulated processors: demand zero with zeroed pages at hand, and soft (transition) faults, per page, with one and with two
- * processors in one process; beside it, in the same run, anonymous page faults of the Linux it runs on (first touch of 4 KiB pages, after a round
- * that made the host provide the memory). Threads are pinned; trials alternate between one and two threads; the best round of each counts.
+ * What a fault costs, on simulated processors: demand zero with zeroed pages at hand, and soft (transition) faults, with one processor and with two
+ * in one process. In the same run and in turns with it: first touches of anonymous memory on the Linux it runs on, and a control that touches
+ * as much memory in the same way without any kernel and with nothing shared (support_pair.h, support_control.c). Everything twice: with pages that fit into
+ * the caches, and with many more, where the second processor waits for the same memory as the first.
  *
- * `faults --count zero|soft` makes a fixed number of faults of one kind and nothing else: for callgrind (scripts/count_instructions.sh).
+ * Frames are given out in random order, as in any machine that has run for a while (TakePages). Each processor works in page tables of its own.
+ *
+ * `faults --only in_cache|large` measures one of them and writes no JSON. `faults --count zero|soft` makes a fixed number of faults of one kind and nothing else: for callgrind (scripts/count_instructions.sh).
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
 #include "support_machine.h"
+#include "support_pair.h"
 
-#include <pthread.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
-#define PAGES_EACH      8192u
-#define ROUNDS          25
-#define TRIALS          5
-#define MAXIMUM_THREADS 2
+#define COUNTED_PAGES 2048u
+
+/* Each processor's half is a multiple of what a page table maps. */
+static const struct
+{
+    const char *Name;
+    ULONG Pages;
+    ULONG Rounds;
+} Footprints[] = { { "in_cache", 1024, 400 }, { "large", 32768, 20 } };
+
+#define FOOTPRINTS (sizeof(Footprints) / sizeof(Footprints[0]))
 
 typedef struct
 {
     PEPROCESS Process;
-    ULONG_PTR Base;
-    ULONG Threads;
-    ULONG Arrived;     /* atomic: at the barrier, all rounds together */
-    double DemandZero; /* seconds for all pages of all threads, best round */
-    double Soft;
-} RUN;
+    ULONG Pages;
+    ULONG_PTR Allocated; /* 0: nothing */
+    ULONG_PTR Base;      /* where page tables begin */
+} FAULTS;
 
 typedef struct
 {
-    RUN *Run;
-    ULONG Index;
-} WORKER;
+    void *Thread;
+    KAPC_STATE Attached;
+} INSIDE;
 
-static void TouchAll(ULONG_PTR Base, ULONG Access)
+static void Touch(ULONG_PTR Base, ULONG Pages, ULONG Access)
 {
     PHOST_SIM Simulated = HostCurrentSim();
     EXCEPTION_RECORD Record;
 
-    for (ULONG Page = 0; Page < PAGES_EACH; Page++)
+    for (ULONG Page = 0; Page < Pages; Page++)
     {
         BENCH_CHECK(HostSimTouch(Simulated, Base + ((ULONG_PTR)Page << PAGE_SHIFT), Access, &Record));
     }
 }
 
-/* A barrier of turning threads: one that slept would begin its round late, by as much as a round takes. */
-static void Meet(RUN *Run)
+/* ---- The side of ntmm ------------------------------------------------------------------------------------------ */
+
+/* A process that has touched pages in random order. The calling thread is the machine's boot thread. */
+static PEPROCESS TakePages(ULONG Pages)
 {
-    ULONG Mine = __atomic_fetch_add(&Run->Arrived, 1, __ATOMIC_ACQ_REL);
-    ULONG Full = (Mine / Run->Threads + 1) * Run->Threads;
-
-    for (ULONG Turn = 1; (LONG)(__atomic_load_n(&Run->Arrived, __ATOMIC_ACQUIRE) - Full) < 0; Turn++)
-    {
-        if (Turn % 4096 == 0)
-        {
-            sched_yield();
-        }
-    }
-}
-
-static double Timed(RUN *Run, ULONG_PTR Base, ULONG Access)
-{
-    double Start;
-
-    Meet(Run);
-    Start = BenchNow();
-    TouchAll(Base, Access);
-    Meet(Run);
-    return BenchNow() - Start;
-}
-
-/* A thread a processor: a round is over before Linux would notice that two threads share one. */
-static void Pin(ULONG Index)
-{
-    cpu_set_t Allowed;
-    cpu_set_t One;
-
-    if (sched_getaffinity(0, sizeof(Allowed), &Allowed) != 0 || CPU_COUNT(&Allowed) <= (int)Index)
-    {
-        return;
-    }
-    for (int Processor = 0; Processor < CPU_SETSIZE; Processor++)
-    {
-        if (CPU_ISSET(Processor, &Allowed) && Index-- == 0)
-        {
-            CPU_ZERO(&One);
-            CPU_SET(Processor, &One);
-            pthread_setaffinity_np(pthread_self(), sizeof(One), &One);
-            return;
-        }
-    }
-}
-
-static void *Work(void *Argument)
-{
-    WORKER *Worker = Argument;
-    RUN *Run = Worker->Run;
-    void *Thread = BenchEnter(Worker->Index);
+    PEPROCESS Process = BenchCreateProcess("holder");
+    ULONG_PTR Base = BenchAllocate(Process, Pages);
+    ULONG *Order = malloc(Pages * sizeof(*Order));
     KAPC_STATE Attached;
 
-    Pin(Worker->Index);
-    BENCH_CHECK(HostSetThreadSimulated(TRUE));
-    KeStackAttachProcess((PRKPROCESS)Run->Process, &Attached);
-    for (int Round = 0; Round < ROUNDS; Round++)
+    BENCH_CHECK(Order != NULL ? STATUS_SUCCESS : STATUS_NO_MEMORY);
+    for (ULONG Page = 0; Page < Pages; Page++)
     {
-        ULONG_PTR Base;
-        double Seconds;
-
-        if (Worker->Index == 0)
-        {
-            Run->Base = BenchAllocate(Run->Process, (SIZE_T)Run->Threads * PAGES_EACH);
-        }
-        Meet(Run);
-        Base = Run->Base + ((ULONG_PTR)Worker->Index * PAGES_EACH << PAGE_SHIFT);
-        Seconds = Timed(Run, Base, PORT_FAULT_WRITE);
-        Run->DemandZero = Worker->Index == 0 && Seconds < Run->DemandZero ? Seconds : Run->DemandZero;
-        if (Worker->Index == 0)
-        {
-            MiEmptyWorkingSet(&Run->Process->Space);
-        }
-        Seconds = Timed(Run, Base, 0);
-        Run->Soft = Worker->Index == 0 && Seconds < Run->Soft ? Seconds : Run->Soft;
-        if (Worker->Index == 0)
-        {
-            BenchFree(Run->Process, Run->Base);
-            while (MiZeroPagesStep(NULL))
-            {
-            }
-        }
+        Order[Page] = Page;
+    }
+    BenchShuffle(Order, Pages);
+    BENCH_CHECK(HostSetThreadSimulated(TRUE));
+    KeStackAttachProcess((PRKPROCESS)Process, &Attached);
+    for (ULONG Page = 0; Page < Pages; Page++)
+    {
+        Touch(Base + ((ULONG_PTR)Order[Page] << PAGE_SHIFT), 1, PORT_FAULT_WRITE);
     }
     KeUnstackDetachProcess(&Attached);
     BENCH_CHECK(HostSetThreadSimulated(FALSE));
-    BenchLeave(Thread);
-    return NULL;
+    free(Order);
+    return Process;
 }
 
-static void Measure(RUN *Run, ULONG Threads)
+static void ZeroPages(void)
 {
-    pthread_t Handles[MAXIMUM_THREADS];
-    WORKER Workers[MAXIMUM_THREADS];
-
-    memset(Run, 0, sizeof(*Run));
-    Run->Threads = Threads;
-    Run->DemandZero = Run->Soft = 1e9;
-    Run->Process = BenchCreateProcess("faults");
-    for (ULONG Index = 0; Index < Threads; Index++)
+    while (MiZeroPagesStep(NULL))
     {
-        Workers[Index] = (WORKER){ Run, Index };
-        pthread_create(&Handles[Index], NULL, Work, &Workers[Index]);
     }
-    for (ULONG Index = 0; Index < Threads; Index++)
-    {
-        pthread_join(Handles[Index], NULL);
-    }
-    BenchEndProcess(Run->Process);
 }
 
-static void Keep(RUN *Best, const RUN *Run)
+static void FaultsBegin(PVOID Context, ULONG Pages)
 {
-    Best->DemandZero = Run->DemandZero < Best->DemandZero ? Run->DemandZero : Best->DemandZero;
-    Best->Soft = Run->Soft < Best->Soft ? Run->Soft : Best->Soft;
+    FAULTS *Faults = Context;
+
+    /* Its pages come free in the order of their addresses, which is a random one of the frames. */
+    BenchEndProcess(TakePages(Pages));
+    ZeroPages();
+    Faults->Pages = Pages;
+    Faults->Allocated = 0;
+    Faults->Process = BenchCreateProcess("faults");
 }
 
-static double MeasureLinux(void)
+static void FaultsEnd(PVOID Context)
 {
-    const SIZE_T Bytes = (SIZE_T)PAGES_EACH << PAGE_SHIFT;
-    double Best = 1e9;
-
-    for (int Round = 0; Round < ROUNDS; Round++)
-    {
-        volatile char *Memory =
-            mmap(NULL, Bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-        double Start;
-
-        madvise((void *)Memory, Bytes, MADV_NOHUGEPAGE);
-        Start = BenchNow();
-        for (ULONG Page = 0; Page < PAGES_EACH; Page++)
-        {
-            Memory[(SIZE_T)Page << PAGE_SHIFT] = 1;
-        }
-        Start = BenchNow() - Start;
-        Best = Start < Best ? Start : Best;
-        munmap((void *)Memory, Bytes);
-    }
-    return Best / PAGES_EACH * 1e9;
+    BenchEndProcess(((FAULTS *)Context)->Process);
+    ZeroPages();
 }
+
+static PVOID FaultsEnter(PVOID Context, ULONG Processor)
+{
+    INSIDE *Inside = malloc(sizeof(*Inside));
+
+    BENCH_CHECK(Inside != NULL ? STATUS_SUCCESS : STATUS_NO_MEMORY);
+    Inside->Thread = BenchEnter(Processor);
+    BENCH_CHECK(HostSetThreadSimulated(TRUE));
+    KeStackAttachProcess((PRKPROCESS)((FAULTS *)Context)->Process, &Inside->Attached);
+    return Inside;
+}
+
+static void FaultsLeave(PVOID Context, PVOID Thread)
+{
+    INSIDE *Inside = Thread;
+
+    UNREFERENCED_PARAMETER(Context);
+    KeUnstackDetachProcess(&Inside->Attached);
+    BENCH_CHECK(HostSetThreadSimulated(FALSE));
+    BenchLeave(Inside->Thread);
+    free(Inside);
+}
+
+static void FaultsPrepare(PVOID Context, BENCH_PAIR_KIND Kind)
+{
+    const ULONG_PTR Reach = (ULONG_PTR)MI_PTES_PER_PAGE << PAGE_SHIFT;
+    FAULTS *Faults = Context;
+
+    if (Kind == BenchPairSoft)
+    {
+        MiEmptyWorkingSet(&Faults->Process->Space);
+        return;
+    }
+    if (Faults->Allocated != 0)
+    {
+        BenchFree(Faults->Process, Faults->Allocated);
+        ZeroPages();
+    }
+    Faults->Allocated = BenchAllocate(Faults->Process, Faults->Pages + MI_PTES_PER_PAGE);
+    Faults->Base = (Faults->Allocated + Reach - 1) & ~(Reach - 1);
+}
+
+static void FaultsWork(PVOID Context, BENCH_PAIR_KIND Kind, ULONG First, ULONG Count)
+{
+    const FAULTS *Faults = Context;
+
+    Touch(Faults->Base + ((ULONG_PTR)First << PAGE_SHIFT), Count,
+          Kind == BenchPairZero ? PORT_FAULT_WRITE : 0);
+}
+
+/* ---- Counting -------------------------------------------------------------------------------------------------- */
 
 /* A fixed number of faults of one kind, for callgrind. Page tables exist already; MmAccessFault is entered once for each page. */
 static void CountOnly(const char *Kind)
 {
-    RUN Run = { .Threads = 1 };
+    PEPROCESS Process = BenchCreateProcess("faults");
+    ULONG_PTR Base = BenchAllocate(Process, COUNTED_PAGES);
     KAPC_STATE Attached;
     ULONG64 Before;
 
-    Run.Process = BenchCreateProcess("faults");
-    Run.Base = BenchAllocate(Run.Process, PAGES_EACH);
     BENCH_CHECK(HostSetThreadSimulated(TRUE));
-    KeStackAttachProcess((PRKPROCESS)Run.Process, &Attached);
-    Before = MiQueryCounter(MiCounterPageFaults);
+    KeStackAttachProcess((PRKPROCESS)Process, &Attached);
     if (strcmp(Kind, "soft") == 0)
     {
         /* Without MmAccessFault, so that the counting is not switched on. */
-        for (ULONG Page = 0; Page < PAGES_EACH; Page++)
+        for (ULONG Page = 0; Page < COUNTED_PAGES; Page++)
         {
-            BENCH_CHECK(MiFaultAddress(&Run.Process->Space, Run.Base + ((ULONG_PTR)Page << PAGE_SHIFT),
-                                       MiAccessWrite, KernelMode, NULL));
+            BENCH_CHECK(MiFaultAddress(&Process->Space, Base + ((ULONG_PTR)Page << PAGE_SHIFT), MiAccessWrite,
+                                       KernelMode, NULL));
         }
-        MiEmptyWorkingSet(&Run.Process->Space);
-        Before = MiQueryCounter(MiCounterPageFaults);
+        MiEmptyWorkingSet(&Process->Space);
     }
-    TouchAll(Run.Base, strcmp(Kind, "soft") == 0 ? 0 : PORT_FAULT_WRITE);
+    Before = MiQueryCounter(MiCounterPageFaults);
+    Touch(Base, COUNTED_PAGES, strcmp(Kind, "soft") == 0 ? 0 : PORT_FAULT_WRITE);
     printf("faults %llu\n", (unsigned long long)(MiQueryCounter(MiCounterPageFaults) - Before));
     KeUnstackDetachProcess(&Attached);
     BENCH_CHECK(HostSetThreadSimulated(FALSE));
-    BenchEndProcess(Run.Process);
+    BenchEndProcess(Process);
+}
+
+/* ---- Reporting -------------------------------------------------------------------------------------------------- */
+
+enum
+{
+    SideFaults,
+    SideControl,
+    SideLinux,
+    SideCount
+};
+
+static void PrintFootprint(ULONG Index, const BENCH_PAIR_SIDE *Sides)
+{
+    static const char *const Kinds[] = { "demand-zero fault", "soft fault" };
+    const BENCH_PAIR_SIDE *Ours = &Sides[SideFaults];
+
+    printf("\n%u pages (%u MiB), medians of %u rounds in turns; ns a page\n", Footprints[Index].Pages,
+           Footprints[Index].Pages >> 8, Footprints[Index].Rounds);
+    printf("  %-28s %13s %14s %8s\n", "", "1 processor", "2 processors", "speedup");
+    for (ULONG Kind = 0; Kind < BENCH_PAIR_KINDS; Kind++)
+    {
+        const BENCH_PAIR_SIDE *Control = &Sides[SideControl];
+
+        printf("  %-28s %13.1f %14.1f %8.2f   (mark: 1.7; %.2f of the control's)\n", Kinds[Kind],
+               Ours->Result[Kind].One, Ours->Result[Kind].Two, Ours->Result[Kind].Speedup,
+               Ours->Result[Kind].Speedup / Control->Result[Kind].Speedup);
+        printf("    %-26s %13.1f %14.1f %8.2f\n", "control, nothing shared", Control->Result[Kind].One,
+               Control->Result[Kind].Two, Control->Result[Kind].Speedup);
+    }
+    printf("  %-28s %13.1f %14.1f %8.2f\n", "Linux anonymous page fault", Sides[SideLinux].Result[0].One,
+           Sides[SideLinux].Result[0].Two, Sides[SideLinux].Result[0].Speedup);
+    printf("  of Linux's fault, 1 processor: demand zero %.3f, soft %.3f (mark: 0.3)\n",
+           Ours->Result[BenchPairZero].One / Sides[SideLinux].Result[0].One,
+           Ours->Result[BenchPairSoft].One / Sides[SideLinux].Result[0].One);
+}
+
+static void WriteResult(FILE *Json, const char *Name, const BENCH_PAIR_SIDE *Side, ULONG Kind)
+{
+    fprintf(Json, ",\n     \"%s\": {\"one_ns\": %.1f, \"two_ns\": %.1f, \"speedup\": %.3f}", Name,
+            Side->Result[Kind].One, Side->Result[Kind].Two, Side->Result[Kind].Speedup);
+}
+
+static void WriteFootprint(FILE *Json, ULONG Index, const BENCH_PAIR_SIDE *Sides)
+{
+    fprintf(Json, "%s\n    {\"footprint\": \"%s\", \"pages\": %u, \"rounds\": %u", Index == 0 ? "" : ",",
+            Footprints[Index].Name, Footprints[Index].Pages, Footprints[Index].Rounds);
+    WriteResult(Json, "demand_zero", &Sides[SideFaults], BenchPairZero);
+    WriteResult(Json, "demand_zero_control", &Sides[SideControl], BenchPairZero);
+    WriteResult(Json, "soft", &Sides[SideFaults], BenchPairSoft);
+    WriteResult(Json, "soft_control", &Sides[SideControl], BenchPairSoft);
+    WriteResult(Json, "linux", &Sides[SideLinux], BenchPairZero);
+    fprintf(Json, "}");
+}
+
+static void MeasureFootprint(ULONG Index, FILE *Json)
+{
+    FAULTS Faults = { 0 };
+    BENCH_PAIR_SIDE Sides[SideCount] = { [SideFaults] = { .Name = "ntmm",
+                                                          .Kinds = 2,
+                                                          .Context = &Faults,
+                                                          .Begin = FaultsBegin,
+                                                          .End = FaultsEnd,
+                                                          .Enter = FaultsEnter,
+                                                          .Leave = FaultsLeave,
+                                                          .Prepare = FaultsPrepare,
+                                                          .Work = FaultsWork } };
+
+    BenchControl(&Sides[SideControl]);
+    BenchLinux(&Sides[SideLinux]);
+    BenchMeasurePair(Sides, SideCount, Footprints[Index].Pages, Footprints[Index].Rounds);
+    PrintFootprint(Index, Sides);
+    if (Json != NULL)
+    {
+        WriteFootprint(Json, Index, Sides);
+    }
+}
+
+static void MeasureAll(const char *Only)
+{
+    double Transfer = BenchLineTransfer();
+    double Arithmetic = BenchArithmetic();
+    FILE *Json = NULL;
+
+    printf("the second processor is worth %.2f for arithmetic; a line takes %.0f ns from one to the other\n",
+           Arithmetic, Transfer);
+    if (Only == NULL)
+    {
+        Json = BenchOpenJson("faults");
+        fprintf(Json,
+                ",\n  \"pfn_bytes\": %zu,\n  \"arithmetic_two\": %.3f,\n  \"line_transfer_ns\": %.1f,\n"
+                "  \"footprints\": [",
+                sizeof(MMPFN), Arithmetic, Transfer);
+    }
+    for (ULONG Index = 0; Index < FOOTPRINTS; Index++)
+    {
+        if (Only == NULL || strcmp(Only, Footprints[Index].Name) == 0)
+        {
+            MeasureFootprint(Index, Json);
+        }
+    }
+    if (Json != NULL)
+    {
+        fprintf(Json, "\n  ]");
+        BenchCloseJson(Json);
+    }
+    printf("\nPFN database: %zu bytes a frame\n", sizeof(MMPFN));
 }
 
 int main(int argc, char **argv)
 {
-    BOOLEAN Count = argc > 2 && strcmp(argv[1], "--count") == 0;
     BENCH_MACHINE Machine = { .RamBytes = 512ull << 20, .Processors = 2, .NoWorkers = TRUE };
-    RUN One = { .DemandZero = 1e9, .Soft = 1e9 };
-    RUN Two = One;
-    double Linux = 0;
-    double Zero;
-    double Soft;
-    FILE *Json;
 
     BenchBoot(&Machine);
-    if (Count)
+    if (argc > 2 && strcmp(argv[1], "--count") == 0)
     {
         CountOnly(argv[2]);
-        BenchShutdown();
-        return 0;
     }
-    /* In turns, the best of each: what else runs on the machine takes a processor away from two threads sooner than from one. */
-    for (int Trial = 0; Trial < TRIALS; Trial++)
+    else
     {
-        RUN Run;
-        double Fault = MeasureLinux();
-
-        Linux = Trial == 0 || Fault < Linux ? Fault : Linux;
-        Measure(&Run, 1);
-        Keep(&One, &Run);
-        Measure(&Run, 2);
-        Keep(&Two, &Run);
+        MeasureAll(argc > 2 && strcmp(argv[1], "--only") == 0 ? argv[2] : NULL);
     }
     BenchShutdown();
-    Zero = One.DemandZero / PAGES_EACH * 1e9;
-    Soft = One.Soft / PAGES_EACH * 1e9;
-    printf("Linux anonymous page fault        %8.0f ns\n", Linux);
-    printf("demand-zero fault, 1 processor    %8.0f ns   %.3f x Linux (mark: 0.3)\n", Zero, Zero / Linux);
-    printf("soft fault, 1 processor           %8.0f ns   %.3f x Linux (mark: 0.3)\n", Soft, Soft / Linux);
-    printf("demand zero, 2 processors against 1: %.2f x the pages per second (mark: 1.7)\n",
-           2 * One.DemandZero / Two.DemandZero);
-    printf("soft faults, 2 processors against 1: %.2f x the pages per second (mark: 1.7)\n",
-           2 * One.Soft / Two.Soft);
-    printf("PFN database: %zu bytes a frame\n", sizeof(MMPFN));
-    Json = BenchOpenJson("faults");
-    fprintf(
-        Json,
-        ",\n  \"linux_anonymous_fault_ns\": %.1f,\n  \"demand_zero_ns\": %.1f,\n  \"soft_ns\": %.1f,\n"
-        "  \"demand_zero_ratio\": %.4f,\n  \"soft_ratio\": %.4f,\n  \"demand_zero_two_processors\": %.3f,\n"
-        "  \"soft_two_processors\": %.3f,\n  \"pfn_bytes\": %zu",
-        Linux, Zero, Soft, Zero / Linux, Soft / Linux, 2 * One.DemandZero / Two.DemandZero,
-        2 * One.Soft / Two.Soft, sizeof(MMPFN));
-    BenchCloseJson(Json);
     return 0;
 }

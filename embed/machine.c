@@ -357,6 +357,7 @@ NTSTATUS NtmmBoot(const NTMM_PARAMETERS *Wanted)
     NtmmMachine.Parameters.Verifier = NULL; /* the caller's */
     NtmmMachine.Parameters.SpecialPool = NULL;
     NtmmMachine.OpenProcesses = 0;
+    NtmmpWatchSanitizer();
     HostUnhandledExceptionHook = NtmmpReportException;
     Status = NtmmpCreatePagingFiles(&Parameters, &Created);
     if (!NT_SUCCESS(Status))

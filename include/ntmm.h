@@ -416,13 +416,14 @@ VOID NtmmPrintStatistics(const NTMM_STATISTICS *Statistics, NTMM_PRINT *Print, P
 /* ---- Views, as in a debugger -------------------------------------------------------------------------------------- */
 
 /* Process NULL: the current one, else the first of the list. */
-VOID NtmmShowMemory(NTMM_PRINT *Print, PVOID Context);                     /* !vm */
-VOID NtmmShowPageLists(NTMM_PRINT *Print, PVOID Context);                  /* !memusage */
-VOID NtmmShowPool(NTMM_PRINT *Print, PVOID Context);                       /* !poolused, poolmon */
-VOID NtmmShowVerifier(NTMM_PRINT *Print, PVOID Context);                   /* !verifier, special pool */
-VOID NtmmShowProcesses(NTMM_PRINT *Print, PVOID Context);                  /* !process 0 0 */
-VOID NtmmShowSessions(NTMM_PRINT *Print, PVOID Context);                   /* !session, !vm 4 */
-VOID NtmmShowVads(PEPROCESS Process, NTMM_PRINT *Print, PVOID Context);    /* !vad */
+VOID NtmmShowMemory(NTMM_PRINT *Print, PVOID Context);                         /* !vm */
+VOID NtmmShowPageLists(NTMM_PRINT *Print, PVOID Context);                      /* !memusage */
+VOID NtmmShowPool(NTMM_PRINT *Print, PVOID Context);                           /* !poolused, poolmon */
+VOID NtmmShowPoolBlock(const VOID *Address, NTMM_PRINT *Print, PVOID Context); /* !pool ADDRESS */
+VOID NtmmShowVerifier(NTMM_PRINT *Print, PVOID Context);                       /* !verifier, special pool */
+VOID NtmmShowProcesses(NTMM_PRINT *Print, PVOID Context);                      /* !process 0 0 */
+VOID NtmmShowSessions(NTMM_PRINT *Print, PVOID Context);                       /* !session, !vm 4 */
+VOID NtmmShowVads(PEPROCESS Process, NTMM_PRINT *Print, PVOID Context);        /* !vad */
 VOID NtmmShowSections(NTMM_PRINT *Print, PVOID Context);                   /* !ca, RAMMap's file summary */
 VOID NtmmShowRegions(PEPROCESS Process, NTMM_PRINT *Print, PVOID Context); /* !address -summary, VMMap */
 VOID NtmmShowHeaps(PEPROCESS Process, NTMM_PRINT *Print, PVOID Context);   /* !heap -s, !heap -stat */

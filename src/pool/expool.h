@@ -536,6 +536,24 @@ VOID ExpCheckSource(PEX_POOL_SOURCE Source);        /* a session's: only inside 
 /* Bug check 0x13A: Kind is its first parameter. */
 DECLSPEC_NORETURN VOID ExpReportCorruptState(ULONG_PTR Kind, const EX_POOL_CLASS *Class, const VOID *Address);
 
+/* Which block an address belongs to; nothing is changed and no lock taken, for debuggers and reports. */
+typedef struct _EX_POOL_PLACE
+{
+    PVOID Block;   /* the data of the block, or of whole pages */
+    SIZE_T Bytes;  /* as asked for, or as much as its size class holds */
+    BOOLEAN Exact; /* as asked for */
+    BOOLEAN InUse;
+    BOOLEAN Paged;
+    BOOLEAN Special;
+    ULONG Tag;
+    PVOID Previous; /* the address is in the header of Block: the data of the block that ends there, or NULL */
+    ULONG PreviousTag;
+    BOOLEAN PreviousInUse;
+} EX_POOL_PLACE;
+
+/* FALSE: no pool, or none that is in use. A paged block's header must be in memory, or be allowed to come there. */
+BOOLEAN ExFindPoolBlock(const VOID *Address, EX_POOL_PLACE *Place);
+
 /* ---- patterns.c --------------------------------------------------------------------------------------- */
 
 #define EX_TAIL_BYTES 64u /* behind whole pages of nonpaged pool */

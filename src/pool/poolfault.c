@@ -2,7 +2,7 @@
 /*
  * When the allocator itself meets what cannot be: its own lists name memory that is no block (bug check 0x13A), or it touches, at an IRQL at
  * which nothing can be brought in, memory that it took for a free block (0xC5). The state is outside of the blocks, except the links of
- * lookaside lists, which whoever uses an entry after freeing it overwrites.
+ * lookaside lists, which whoever uses an entry after freeing it overwrites. And which block an address belongs to.
  */
 #include "pool/special.h"
 
@@ -81,5 +81,87 @@ VOID ExCheckPoolFault(ULONG_PTR Va, ULONG_PTR Access, PVOID Instruction)
             DRIVER_CORRUPTED_EXPOOL, Va, Irql, Access, (ULONG_PTR)Instruction,
             "the lookaside list with the tag '%s' names %p: somebody wrote to an entry that was freed",
             ExpTagText(Tag).Text, (PVOID)Va);
+    }
+}
+
+/* ---- What lies where ----------------------------------------------------------------------------------------------- */
+
+static VOID ExpReadPlace(PPOOL_HEADER Header, PVOID *Block, PULONG Tag, PBOOLEAN InUse, PSIZE_T Skipped)
+{
+    ULONG64 Quad = ExpReadQuad(Header);
+    ULONG Type = (ULONG)(Quad >> EX_HEADER_TYPE_SHIFT) & 0xff;
+    ULONG_PTR Data = (ULONG_PTR)(Header + 1);
+
+    if ((Type & (EX_HEADER_CACHE_ALIGNED | EX_HEADER_IN_USE)) == (EX_HEADER_CACHE_ALIGNED | EX_HEADER_IN_USE))
+    {
+        Data = (Data + EX_CACHE_LINE - 1) & ~(ULONG_PTR)(EX_CACHE_LINE - 1);
+    }
+    *Block = (PVOID)Data;
+    *Tag = (ULONG)(Quad >> 32);
+    *InUse = (Type & EX_HEADER_IN_USE) != 0;
+    *Skipped = Data - (ULONG_PTR)Header;
+}
+
+static BOOLEAN ExpFindInSlab(PEX_POOL_SOURCE Source, ULONG Page, const UCHAR *Address, EX_POOL_PLACE *Place)
+{
+    const EX_POOL_CLASS *Class = &Source->Classes[Source->Pages[Page].Class];
+    PUCHAR Base = ExpSlabBase(Source, Page);
+    ULONG Number = Address >= Base ? ExpBlockNumber(Source, Page, Address) : Class->Blocks;
+    PPOOL_HEADER Header = (PPOOL_HEADER)(PVOID)(Base + (SIZE_T)Number * Class->Size);
+    SIZE_T Skipped;
+
+    if (Number >= Class->Blocks)
+    {
+        return FALSE; /* what is left over of the page */
+    }
+    ExpReadPlace(Header, &Place->Block, &Place->Tag, &Place->InUse, &Skipped);
+    Place->Bytes = Class->Size - Skipped;
+    if (Address < (PUCHAR)Place->Block && Number != 0)
+    {
+        Header = (PPOOL_HEADER)(PVOID)((PUCHAR)Header - Class->Size);
+        ExpReadPlace(Header, &Place->Previous, &Place->PreviousTag, &Place->PreviousInUse, &Skipped);
+    }
+    return TRUE;
+}
+
+BOOLEAN ExFindPoolBlock(const VOID *Address, EX_POOL_PLACE *Place)
+{
+    PEX_POOL_SOURCE Source = ExpPool() != NULL ? ExpFindAnySource(Address) : NULL;
+    const EX_POOL_PAGE *Descriptor;
+    ULONG Page;
+
+    *Place = (EX_POOL_PLACE){ .Block = NULL };
+    if (Source == NULL || Source->Operations == NULL)
+    {
+        return FALSE;
+    }
+    Page = (ULONG)(((ULONG_PTR)Address - Source->Base) >> PAGE_SHIFT);
+    while (Page > 1 && Source->Pages[Page].Kind == ExPageInRun)
+    {
+        Page--;
+    }
+    Descriptor = &Source->Pages[Page];
+    Place->Paged = Source->Paged;
+    Place->Tag = Descriptor->Tag;
+    Place->Exact = TRUE;
+    switch (Descriptor->Kind)
+    {
+    case ExPageSlab:
+        Place->Exact = FALSE;
+        return ExpFindInSlab(Source, Page, Address, Place);
+    case ExPageRun:
+        Place->Block = ExpPageAddress(Source, Page);
+        Place->Bytes = Descriptor->u.Run.Bytes;
+        Place->InUse = TRUE;
+        return TRUE;
+    case ExPageSpecial:
+    case ExPageSpecialFreed:
+        Place->Block = ExpPageAddress(Source, Page) + Descriptor->u.Special.Offset;
+        Place->Bytes = Descriptor->u.Special.Bytes;
+        Place->InUse = Descriptor->Kind == ExPageSpecial;
+        Place->Special = TRUE;
+        return TRUE;
+    default:
+        return FALSE;
     }
 }

@@ -546,7 +546,8 @@ typedef struct _EX_POOL_PLACE
     BOOLEAN Paged;
     BOOLEAN Special;
     ULONG Tag;
-    PVOID Previous; /* the address is in the header of Block: the data of the block that ends there, or NULL */
+    PVOID
+        Previous; /* the address is in the header of Block: the data of the block that ends there, or NULL */
     ULONG PreviousTag;
     BOOLEAN PreviousInUse;
 } EX_POOL_PLACE;

@@ -546,8 +546,7 @@ typedef struct _EX_POOL_PLACE
     BOOLEAN Paged;
     BOOLEAN Special;
     ULONG Tag;
-    PVOID
-        Previous; /* the address is in the header of Block: the data of the block that ends there, or NULL */
+    PVOID Previous; /* the block that ends there, when the address is in the header of Block; or NULL */
     ULONG PreviousTag;
     BOOLEAN PreviousInUse;
 } EX_POOL_PLACE;

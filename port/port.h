@@ -21,6 +21,8 @@
  *   struct _KTHREAD *PortGetCurrentThread(void);         NULL before KiInitializeThread of this thread
  *   void PortSetCurrentThread(struct _KTHREAD *Thread);
  *   void PortPause(void);                                a spin-wait hint to the processor
+ *   int PortTryEnterDispatch(ULONG Processor);           PortEnterDispatch if that takes a few instructions only; 0: not entered
+ *   void PortLeaveTriedDispatch(void);                   leaves what the one above has entered
  *   PORT_SERVICE_ENTRY(Name, Body)                       defines Name, through which clients reach the service Body
  *   PORT_SERVICE_BODY                                    attributes of Body's declaration
  */

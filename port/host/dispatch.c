@@ -26,22 +26,20 @@ typedef struct _HOST_DISPATCH
 {
     volatile ULONG Owned; /* futex word */
     volatile ULONG Sleepers;
-    volatile ULONG
-        *volatile Bias; /* HostInside of the thread that may go by it; NULL: all use Owned. The owner's */
-    volatile ULONG *LastOwner; /* the owner's, as what follows */
+    volatile ULONG *LastOwner; /* the owner's, as what follows, and PortDispatchBias of the processor */
     ULONG Streak;              /* how often LastOwner came without another one in between */
     ULONG Threshold;           /* the streak that earns the bias */
-    UCHAR Padding[64 - 32];
+    UCHAR Padding[64 - 24];
 } HOST_DISPATCH;
 
 C_ASSERT(sizeof(HOST_DISPATCH) == 64);
 
 static HOST_DISPATCH HostDispatch[PORT_MAXIMUM_PROCESSORS] __attribute__((aligned(64)));
+PORT_DISPATCH_BIAS PortDispatchBias[PORT_MAXIMUM_PROCESSORS] __attribute__((aligned(64)));
 static ULONG HostLongestStreak;
 static BOOLEAN HostHaveBarrier;
 
-/* The processor number + 1 inside which the calling thread is by its bias; 0: none. Written by the thread alone. */
-static _Thread_local volatile ULONG HostInside __attribute__((tls_model("initial-exec")));
+_Thread_local volatile ULONG PortDispatchInside __attribute__((tls_model("initial-exec")));
 /* The processors of which the thread has had the bias. */
 static _Thread_local ULONG64 HostBiased __attribute__((tls_model("initial-exec")));
 
@@ -107,17 +105,16 @@ static FORCEINLINE VOID HostGiveOwned(HOST_DISPATCH *Dispatch)
 /* ---- The bias ------------------------------------------------------------------------------------------ */
 
 /* Owned is held, and another thread has the bias: takes it away and waits until that thread is not inside. */
-static VOID HostRevokeBias(HOST_DISPATCH *Dispatch, volatile ULONG *Inside)
+static VOID HostRevokeBias(HOST_DISPATCH *Dispatch, ULONG Processor, volatile ULONG *Inside)
 {
-    ULONG Value = (ULONG)(Dispatch - HostDispatch) + 1;
     ULONG Spin = 0;
 
-    __atomic_store_n(&Dispatch->Bias, NULL, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&PortDispatchBias[Processor].Inside, NULL, __ATOMIC_SEQ_CST);
     while (!HostBarrier()) /* it worked when the bias was given */
     {
         PortYield();
     }
-    while (__atomic_load_n(Inside, __ATOMIC_ACQUIRE) == Value)
+    while (__atomic_load_n(Inside, __ATOMIC_ACQUIRE) == Processor + 1)
     {
         if (++Spin % HOST_SPIN_COUNT == 0)
         {
@@ -134,17 +131,17 @@ static VOID HostRevokeBias(HOST_DISPATCH *Dispatch, volatile ULONG *Inside)
 /* Owned is held: the thread may have come often enough to go by its bias, from this time on. */
 static VOID HostConsiderBias(HOST_DISPATCH *Dispatch, ULONG Processor)
 {
-    if (Dispatch->LastOwner != &HostInside)
+    if (Dispatch->LastOwner != &PortDispatchInside)
     {
-        Dispatch->LastOwner = &HostInside;
+        Dispatch->LastOwner = &PortDispatchInside;
         Dispatch->Streak = 0;
     }
     else if (++Dispatch->Streak >= Dispatch->Threshold && HostHaveBarrier && HostCurrentThread() != NULL)
     {
         Dispatch->Streak = 0;
         HostBiased |= 1ull << Processor;
-        __atomic_store_n(&HostInside, Processor + 1, __ATOMIC_RELAXED);
-        __atomic_store_n(&Dispatch->Bias, &HostInside, __ATOMIC_RELAXED);
+        __atomic_store_n(&PortDispatchInside, Processor + 1, __ATOMIC_RELAXED);
+        __atomic_store_n(&PortDispatchBias[Processor].Inside, &PortDispatchInside, __ATOMIC_RELAXED);
         HostGiveOwned(Dispatch); /* releases both stores to who takes Owned next */
     }
 }
@@ -154,10 +151,10 @@ static DECLSPEC_NOINLINE VOID HostEnterOwned(HOST_DISPATCH *Dispatch, ULONG Proc
     volatile ULONG *Inside;
 
     HostTakeOwned(Dispatch);
-    Inside = __atomic_load_n(&Dispatch->Bias, __ATOMIC_RELAXED);
+    Inside = __atomic_load_n(&PortDispatchBias[Processor].Inside, __ATOMIC_RELAXED);
     if (Inside != NULL)
     {
-        HostRevokeBias(Dispatch, Inside);
+        HostRevokeBias(Dispatch, Processor, Inside);
     }
     HostConsiderBias(Dispatch, Processor);
 }
@@ -177,9 +174,9 @@ VOID HostGiveBiasUp(VOID)
             continue;
         }
         HostTakeOwned(Dispatch);
-        if (__atomic_load_n(&Dispatch->Bias, __ATOMIC_RELAXED) == &HostInside)
+        if (__atomic_load_n(&PortDispatchBias[Processor].Inside, __ATOMIC_RELAXED) == &PortDispatchInside)
         {
-            __atomic_store_n(&Dispatch->Bias, NULL, __ATOMIC_RELAXED);
+            __atomic_store_n(&PortDispatchBias[Processor].Inside, NULL, __ATOMIC_RELAXED);
         }
         HostGiveOwned(Dispatch);
     }
@@ -189,6 +186,7 @@ VOID HostInitializeDispatch(ULONG LongestStreak)
 {
     HostLongestStreak = LongestStreak;
     __builtin_memset(HostDispatch, 0, sizeof(HostDispatch));
+    __builtin_memset(PortDispatchBias, 0, sizeof(PortDispatchBias));
     for (ULONG Processor = 0; Processor < PORT_MAXIMUM_PROCESSORS; Processor += 1)
     {
         HostDispatch[Processor].Threshold =
@@ -200,27 +198,17 @@ VOID HostInitializeDispatch(ULONG LongestStreak)
 
 VOID PortEnterDispatch(ULONG Processor)
 {
-    HOST_DISPATCH *Dispatch = &HostDispatch[Processor];
-
-    if (__builtin_expect(__atomic_load_n(&Dispatch->Bias, __ATOMIC_RELAXED) == &HostInside, 1))
+    if (__builtin_expect(!PortTryEnterDispatch(Processor), 0))
     {
-        __atomic_store_n(&HostInside, Processor + 1, __ATOMIC_RELAXED);
-        __atomic_signal_fence(
-            __ATOMIC_SEQ_CST); /* the membarrier of who takes the bias makes a fence of it */
-        if (__builtin_expect(__atomic_load_n(&Dispatch->Bias, __ATOMIC_RELAXED) == &HostInside, 1))
-        {
-            return;
-        }
-        __atomic_store_n(&HostInside, 0, __ATOMIC_RELEASE);
+        HostEnterOwned(&HostDispatch[Processor], Processor);
     }
-    HostEnterOwned(Dispatch, Processor);
 }
 
 VOID PortLeaveDispatch(ULONG Processor)
 {
-    if (__builtin_expect(HostInside != 0, 1))
+    if (__builtin_expect(PortDispatchInside != 0, 1))
     {
-        __atomic_store_n(&HostInside, 0, __ATOMIC_RELEASE);
+        PortLeaveTriedDispatch();
         return;
     }
     HostGiveOwned(&HostDispatch[Processor]);

@@ -109,6 +109,42 @@ static inline void PortSetCurrentThread(struct _KTHREAD *Thread)
 }
 
 /*
+ * DISPATCH_LEVEL by a bias (dispatch.c): PortDispatchInside is the processor number + 1 inside which the calling thread is by its bias, 0: none. Written by
+ * the thread alone. PortDispatchBias has, for each processor, the PortDispatchInside of the thread that may go by it, or a null pointer.
+ */
+typedef struct _PORT_DISPATCH_BIAS
+{
+    volatile unsigned *volatile Inside;
+    unsigned long long Padding[7];
+} PORT_DISPATCH_BIAS;
+
+extern PORT_DISPATCH_BIAS PortDispatchBias[PORT_MAXIMUM_PROCESSORS];
+extern _Thread_local volatile unsigned PortDispatchInside __attribute__((tls_model("initial-exec")));
+
+static inline int PortTryEnterDispatch(unsigned Processor)
+{
+    if (__builtin_expect(
+            __atomic_load_n(&PortDispatchBias[Processor].Inside, __ATOMIC_RELAXED) != &PortDispatchInside, 0))
+    {
+        return 0;
+    }
+    __atomic_store_n(&PortDispatchInside, Processor + 1, __ATOMIC_RELAXED);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST); /* the membarrier of who takes the bias makes a fence of it */
+    if (__builtin_expect(
+            __atomic_load_n(&PortDispatchBias[Processor].Inside, __ATOMIC_RELAXED) == &PortDispatchInside, 1))
+    {
+        return 1;
+    }
+    __atomic_store_n(&PortDispatchInside, 0, __ATOMIC_RELEASE);
+    return 0;
+}
+
+static inline void PortLeaveTriedDispatch(void)
+{
+    __atomic_store_n(&PortDispatchInside, 0, __ATOMIC_RELEASE);
+}
+
+/*
  * The way into a system service. PORT_SERVICE_ENTRY(Name, Body) defines the function Name with the parameters of Body, at most six in
  * registers and PORT_SERVICE_STACK_ARGUMENTS on the stack. It is a jump, unless the calling thread's stack lies in NT
  * memory: the kernel does not run on pageable memory of one address space, so Body is then called on the thread's Linux stack, as a

@@ -246,6 +246,23 @@ static FORCEINLINE VOID KiLowerIrqlFromDispatch(KIRQL OldIrql)
     }
 }
 
+/*
+ * The same for a few instructions that call nothing and touch nothing that may fault: the IRQL, below DISPATCH_LEVEL, is not written. FALSE: not
+ * entered; the caller goes the other way. What is taken there must be the thread's processor's: *Processor.
+ */
+static FORCEINLINE BOOLEAN KiTryEnterProcessor(PULONG Processor)
+{
+    const KTHREAD *Thread = PortGetCurrentThread();
+
+    *Processor = Thread->Processor;
+    return Thread->Irql < DISPATCH_LEVEL && PortTryEnterDispatch(*Processor);
+}
+
+static FORCEINLINE VOID KiLeaveProcessor(VOID)
+{
+    PortLeaveTriedDispatch();
+}
+
 /* Slow path of the two below: spins with PortPause, then PortYield. */
 VOID KiWaitForSpinLock(volatile KSPIN_LOCK *Lock);
 

@@ -69,7 +69,7 @@ static FORCEINLINE VOID ExpPushBlock(EX_POOL *Pool, ULONG Paged, ULONG Number, U
     EX_POOL_BIN *Bin = &Processor->Bins[Paged][Number];
     BOOLEAN Done = Bin->Count < Bin->Depth;
 
-    ExpCountFree(ExpTagRow(Processor, Tag), Paged, (SIZE_T)Pool->UnitsOf[Number] * EX_POOL_UNIT);
+    ExpCountFree(ExpTagRow(Processor, Tag), Paged, Pool->Facts[Number].Size);
     if (__builtin_expect(Done, 1))
     {
         Bin->Blocks[Bin->Count++] = Block;
@@ -114,7 +114,7 @@ static DECLSPEC_NOINLINE VOID ExpFreeBlock(EX_POOL *Pool, PEX_POOL_SOURCE Source
     ULONG Index = ExpBlockNumber(Source, Page, Header);
     PUCHAR Block = ExpSlabBase(Source, Page) + (SIZE_T)Index * Class->Size;
     ULONG64 Quad = ExpReadQuad(Header);
-    ULONG64 Billed = ExpEncodeBilled(Pool, Header, 0) ^ ExpReadBilled(Header);
+    ULONG64 Billed = ExpSeal(Pool, Header, Quad, 0) ^ ExpReadBilled(Header);
     ULONG Type = (ULONG)(Quad >> EX_HEADER_TYPE_SHIFT) & 0xff;
     ULONG Found = (ULONG)(Quad >> 32);
     EX_QUOTA_BLOCK *Charged = NULL;
@@ -167,7 +167,7 @@ static DECLSPEC_NOINLINE VOID ExpFreeBlock(EX_POOL *Pool, PEX_POOL_SOURCE Source
         ExpWriteHeader(Header, 0, 0);
     }
     Header = (PPOOL_HEADER)(PVOID)Block;
-    ExpWriteHeader(Header, (Quad & EX_HEADER_SIZES) | (ULONG64)Found << 32, ExpEncodeBilled(Pool, Header, 0));
+    ExpWriteHeader(Header, (Quad & EX_HEADER_SIZES) | (ULONG64)Found << 32, ExpSeal(Pool, Header, Quad, 0));
     if (__builtin_expect((Type & EX_HEADER_SESSION) != 0, 0) && Source->Session)
     {
         ExpPushSessionBlock(Source, Number, Block);
@@ -177,45 +177,104 @@ static DECLSPEC_NOINLINE VOID ExpFreeBlock(EX_POOL *Pool, PEX_POOL_SOURCE Source
     ExpPushBlock(Pool, Paged, Number, Found, Block);
 }
 
+/* ---- The short ways ------------------------------------------------------------------------------------- */
+
+typedef struct _EX_PLAIN_BLOCK
+{
+    PPOOL_HEADER Header;
+    ULONG64 Quad;
+    ULONG Number; /* of its class */
+    ULONG Tag;
+} EX_PLAIN_BLOCK;
+
 /*
- * Most blocks: a header that is in every bit what an allocation of this class writes at this address, so that the address
- * itself is right too. TRUE: freed.
+ * Most blocks: a header that is in every bit what an allocation of the page's class writes at this address, so that the address itself is right,
+ * too; and the sizes in the header behind it. Without jumps that depend on where in its slab the block lies. FALSE: the slow way finds
+ * out what it is, or what is wrong.
  */
-static FORCEINLINE BOOLEAN ExpFreePlainBlock(EX_POOL *Pool, ULONG Paged, PVOID Address, ULONG Tag)
+static FORCEINLINE BOOLEAN ExpIsPlainBlock(const EX_POOL *Pool, ULONG Paged, PVOID Address, ULONG Tag,
+                                           EX_PLAIN_BLOCK *Block)
 {
     const EX_POOL_SOURCE *Source = &Pool->Sources[Paged];
-    PPOOL_HEADER Header = (PPOOL_HEADER)Address - 1;
-    ULONG Number =
-        __atomic_load_n(&Source->Map[((ULONG_PTR)Address - Source->Base) >> PAGE_SHIFT], __ATOMIC_ACQUIRE) -
-        1u;
-    ULONG64 Expected;
-    ULONG64 Quad;
+    ULONG_PTR Offset = (ULONG_PTR)Address - Source->Base;
+    const EX_CLASS_FACTS *Facts;
+    const POOL_HEADER *Next;
+    ULONG Inner;
+    ULONG Expected;
 
-    if (__builtin_expect(Number >= EX_POOL_CLASSES || ((ULONG_PTR)Address & (EX_POOL_UNIT - 1)) != 0 ||
-                             BYTE_OFFSET(Address) == 0 || KiCurrentThread()->Irql > DISPATCH_LEVEL - Paged,
+    if (__builtin_expect(Offset >= Source->Span, 0))
+    {
+        return FALSE;
+    }
+    Block->Number = __atomic_load_n(&Source->Map[Offset >> PAGE_SHIFT], __ATOMIC_ACQUIRE) - 1u;
+    if (__builtin_expect(Block->Number >= EX_POOL_CLASSES || ((ULONG_PTR)Address & (EX_POOL_UNIT - 1)) != 0 ||
+                             BYTE_OFFSET(Address) == 0,
                          0))
     {
         return FALSE;
     }
-    Expected = ExpSizesAt(Pool->UnitsOf[Number], Header) | (ULONG64)(EX_HEADER_IN_USE | Paged)
-                                                               << EX_HEADER_TYPE_SHIFT;
-    Quad = ExpReadQuad(Header);
-    if (Tag == 0 && (Quad >> 32 & EX_PROTECTED_TAG) == 0)
-    {
-        Tag = (ULONG)(Quad >> 32);
-    }
-    if (__builtin_expect((ULONG)Quad != (ULONG)Expected || (ULONG)(Quad >> 32) != Tag ||
-                             ExpReadBilled(Header) != ExpEncodeBilled(Pool, Header, 0) ||
-                             !ExpIsNeighbourIntact(Pool->UnitsOf[Number], Header),
-                         0))
+    Facts = &Pool->Facts[Block->Number];
+    Block->Header = (PPOOL_HEADER)Address - 1;
+    Block->Quad = ExpReadQuad(Block->Header);
+    Block->Tag = (ULONG)(Block->Quad >> 32);
+    /* What a slab leaves over at its end is less than a block: the last one is its own neighbour. */
+    Inner = (ULONG)0 - (BYTE_OFFSET(Address) <= Facts->Last);
+    Next = (const POOL_HEADER *)(const VOID *)((const UCHAR *)Block->Header + (Facts->Size & Inner));
+    Expected = (ULONG)Block->Quad ^ (((ULONG)Block->Quad ^ Facts->Sizes) & Inner);
+    return __builtin_expect(
+        (ULONG)Block->Quad >> 16 == (Facts->Sizes >> 16 | (EX_HEADER_IN_USE | Paged) << 8) &&
+            ExpReadBilled(Block->Header) == ExpSeal(Pool, Block->Header, Block->Quad, 0) &&
+            ((ULONG)(ExpReadQuad(Next) ^ Expected) & EX_HEADER_SIZES) == 0 &&
+            (Block->Tag == Tag || (Tag == 0 && (Block->Tag & EX_PROTECTED_TAG) == 0)),
+        1);
+}
+
+/* TRUE: freed. */
+static FORCEINLINE BOOLEAN ExpFreePlainBlock(EX_POOL *Pool, ULONG Paged, PVOID Address, ULONG Tag)
+{
+    EX_PLAIN_BLOCK Block;
+
+    if (KiCurrentThread()->Irql > DISPATCH_LEVEL - Paged ||
+        !ExpIsPlainBlock(Pool, Paged, Address, Tag, &Block))
     {
         return FALSE;
     }
-    ExpWriteHeader(Header, Quad & ~((ULONG64)0xff << EX_HEADER_TYPE_SHIFT), ExpEncodeBilled(Pool, Header, 0));
-    ExpPoison(Header, (SIZE_T)Pool->UnitsOf[Number] * EX_POOL_UNIT);
-    ExpPushBlock(Pool, Paged, Number, Tag, (PUCHAR)Header);
+    ExpWriteQuad(Block.Header, Block.Quad & ~EX_HEADER_TYPE);
+    ExpPoison(Block.Header, Pool->Facts[Block.Number].Size);
+    ExpPushBlock(Pool, Paged, Block.Number, Block.Tag, (PUCHAR)Block.Header);
     return TRUE;
 }
+
+/* The same where everything is at hand: nonpaged, below DISPATCH_LEVEL, room in the bin, a row of the tag. Calls nothing. */
+static FORCEINLINE BOOLEAN ExpFreeFast(EX_POOL *Pool, PVOID Address, ULONG Tag)
+{
+    EX_PLAIN_BLOCK Block;
+    EX_POOL_PROCESSOR *Processor;
+    EX_POOL_BIN *Bin;
+    EX_TAG_ROW *Row;
+    ULONG Number;
+
+    if (!ExpIsPlainBlock(Pool, 0, Address, Tag, &Block) || !KiTryEnterProcessor(&Number))
+    {
+        return FALSE;
+    }
+    Processor = &Pool->Processors[Number];
+    Bin = &Processor->Bins[0][Block.Number];
+    Row = ExpLikelyTagRow(Processor, Block.Tag);
+    if (__builtin_expect(Bin->Count >= Bin->Depth || Row->Tag != Block.Tag, 0))
+    {
+        KiLeaveProcessor();
+        return FALSE;
+    }
+    ExpWriteQuad(Block.Header, Block.Quad & ~EX_HEADER_TYPE);
+    ExpPoison(Block.Header, Pool->Facts[Block.Number].Size);
+    ExpCountFree(Row, 0, Pool->Facts[Block.Number].Size);
+    Bin->Blocks[Bin->Count++] = (PUCHAR)Block.Header;
+    KiLeaveProcessor();
+    return TRUE;
+}
+
+/* ---- The slow way ---------------------------------------------------------------------------------------- */
 
 static DECLSPEC_NOINLINE VOID ExpFreeSlow(PVOID P, ULONG Tag, PVOID ReturnAddress)
 {
@@ -265,25 +324,22 @@ static DECLSPEC_NOINLINE VOID ExpFreeSlow(PVOID P, ULONG Tag, PVOID ReturnAddres
 static DECLSPEC_NOINLINE VOID ExpFreeOther(PVOID P, ULONG Tag, PVOID ReturnAddress)
 {
     EX_POOL *Pool = ExpPool();
-    const EX_POOL_SOURCE *Source = &Pool->Sources[ExSourcePaged];
 
-    if ((ULONG_PTR)P - Source->Base >= Source->Span || !ExpFreePlainBlock(Pool, 1, P, Tag))
+    if (!ExpFreePlainBlock(Pool, 0, P, Tag) && !ExpFreePlainBlock(Pool, 1, P, Tag))
     {
         ExpFreeSlow(P, Tag, ReturnAddress);
     }
 }
 
-static FORCEINLINE VOID ExpFree(PVOID P, ULONG Tag, PVOID ReturnAddress)
-{
-    EX_POOL *Pool = ExpPool();
-    const EX_POOL_SOURCE *Source = &Pool->Sources[ExSourceNonpaged];
-
-    if (__builtin_expect((ULONG_PTR)P - Source->Base < Source->Span && ExpFreePlainBlock(Pool, 0, P, Tag), 1))
-    {
-        return;
-    }
-    ExpFreeOther(P, Tag, ReturnAddress);
-}
+/* The return address is read only where somebody wants it: it would take a register from the short way. */
+#define ExpFree(P, Tag)                                                                                      \
+    do                                                                                                       \
+    {                                                                                                        \
+        if (__builtin_expect(!ExpFreeFast(ExpPool(), (P), (Tag)), 0))                                        \
+        {                                                                                                    \
+            ExpFreeOther((P), (Tag), __builtin_return_address(0));                                           \
+        }                                                                                                    \
+    } while (0)
 
 VOID ExpFreeFor(PVOID P, PVOID ReturnAddress)
 {
@@ -292,12 +348,12 @@ VOID ExpFreeFor(PVOID P, PVOID ReturnAddress)
 
 VOID NTAPI ExFreePoolWithTag(PVOID P, ULONG Tag)
 {
-    ExpFree(P, Tag, __builtin_return_address(0));
+    ExpFree(P, Tag);
 }
 
 VOID NTAPI ExFreePool(PVOID P)
 {
-    ExpFree(P, 0, __builtin_return_address(0));
+    ExpFree(P, 0);
 }
 
 VOID NTAPI ExFreePool2(PVOID P, ULONG Tag, PCPOOL_EXTENDED_PARAMETER ExtendedParameters,
@@ -311,5 +367,5 @@ VOID NTAPI ExFreePool2(PVOID P, ULONG Tag, PCPOOL_EXTENDED_PARAMETER ExtendedPar
                               "pool block %p is freed with a required parameter that no block here has", P);
         }
     }
-    ExpFree(P, Tag, __builtin_return_address(0));
+    ExpFree(P, Tag);
 }

@@ -38,8 +38,7 @@ static FORCEINLINE PUCHAR ExpPopBlock(EX_POOL *Pool, ULONG Paged, ULONG Number, 
     if (__builtin_expect(Bin->Count != 0, 1) || ExpRefillBin(&Pool->Sources[Paged], Number, Bin))
     {
         Block = Bin->Blocks[--Bin->Count];
-        __builtin_prefetch(Bin->Blocks[Bin->Count != 0 ? Bin->Count - 1 : 0], 1); /* the next one's header */
-        ExpCountAllocation(ExpTagRow(Processor, Tag), Paged, (SIZE_T)Pool->UnitsOf[Number] * EX_POOL_UNIT);
+        ExpCountAllocation(ExpTagRow(Processor, Tag), Paged, Pool->Facts[Number].Size);
     }
     KiLowerIrqlFromDispatch(OldIrql);
     return Block;
@@ -58,26 +57,26 @@ static DECLSPEC_NOINLINE PUCHAR ExpPopNewBlock(EX_POOL *Pool, ULONG Paged, ULONG
 }
 
 /* The free block becomes the caller's. It must be as it was left. */
-static FORCEINLINE PVOID ExpDressBlock(const EX_POOL *Pool, ULONG Units, PUCHAR Block, ULONG Type, ULONG Tag,
+static FORCEINLINE PVOID ExpDressBlock(const EX_POOL *Pool, ULONG Number, PUCHAR Block, ULONG Type, ULONG Tag,
                                        EX_QUOTA_BLOCK *Billed)
 {
     PPOOL_HEADER Header = (PPOOL_HEADER)(PVOID)Block;
-    ULONG64 Sizes = ExpSizesAt(Units, Block);
+    ULONG64 Sizes = ExpSizesAt(Pool->Facts[Number].Size / EX_POOL_UNIT, Block);
     ULONG64 Quad = Sizes | (ULONG64)(Type | EX_HEADER_IN_USE) << EX_HEADER_TYPE_SHIFT | (ULONG64)Tag << 32;
 
     if (__builtin_expect((ExpReadQuad(Header) & 0xffffffffull) != Sizes ||
-                             ExpReadBilled(Header) != ExpEncodeBilled(Pool, Header, 0),
+                             ExpReadBilled(Header) != ExpSeal(Pool, Header, Sizes, 0),
                          0))
     {
         ExpReportFreeBlockDamage(Header);
     }
-    ExpWriteHeader(Header, Quad, ExpEncodeBilled(Pool, Header, (ULONG_PTR)Billed));
+    ExpWriteHeader(Header, Quad, ExpSeal(Pool, Header, Sizes, (ULONG_PTR)Billed));
     if ((Type & EX_HEADER_CACHE_ALIGNED) != 0)
     {
         ULONG_PTR Start = ((ULONG_PTR)(Header + 1) + EX_CACHE_LINE - 1) & ~(ULONG_PTR)(EX_CACHE_LINE - 1);
 
         Header = (PPOOL_HEADER)(PVOID)Start - 1; /* a second header, right before the data */
-        ExpWriteHeader(Header, Quad, ExpEncodeBilled(Pool, Header, (ULONG_PTR)Billed));
+        ExpWriteHeader(Header, Quad, ExpSeal(Pool, Header, Sizes, (ULONG_PTR)Billed));
     }
     return Header + 1;
 }
@@ -120,7 +119,7 @@ static FORCEINLINE PVOID ExpAllocateBlock(EX_POOL *Pool, ULONG Paged, ULONG Type
             return NULL;
         }
     }
-    Address = ExpDressBlock(Pool, Pool->UnitsOf[Number], Block, Type, Tag, Billed);
+    Address = ExpDressBlock(Pool, Number, Block, Type, Tag, Billed);
     ExpUnpoison(Address, Bytes);
     return Address;
 }
@@ -187,8 +186,7 @@ static PVOID ExpAllocateSessionBlock(EX_POOL *Pool, PEX_POOL_SOURCE Source, cons
     PUCHAR Block = ExpPopSessionBlock(Source, Number);
 
     return Block == NULL ? NULL
-                         : ExpDressBlock(Pool, Pool->UnitsOf[Number], Block, Request->Type, Request->Tag,
-                                         Request->Billed);
+                         : ExpDressBlock(Pool, Number, Block, Request->Type, Request->Tag, Request->Billed);
 }
 
 /* NULL: normal pool must serve it, or it is not for special pool. */
@@ -409,6 +407,11 @@ static DECLSPEC_NOINLINE PVOID ExpAllocateSlow(POOL_TYPE PoolType, SIZE_T Bytes,
     return ExpAllocate(&Request);
 }
 
+#define EX_TAG_NONE MI_TAG('N', 'o', 'n', 'e')
+
+/* What of a POOL_TYPE makes no difference here. */
+#define EX_PLAIN_TYPES ((ULONG)(POOL_NX_ALLOCATION | POOL_COLD_ALLOCATION))
+
 /* Small, and nothing about it that the slow way must know. */
 static FORCEINLINE BOOLEAN ExpIsPlain(const EX_POOL *Pool, ULONG Paged, SIZE_T Bytes, ULONG Tag)
 {
@@ -419,19 +422,66 @@ static FORCEINLINE BOOLEAN ExpIsPlain(const EX_POOL *Pool, ULONG Paged, SIZE_T B
            __atomic_load_n(&MiState.Ke->Injection, __ATOMIC_RELAXED) == NULL;
 }
 
+/*
+ * The shortest way: nonpaged, below DISPATCH_LEVEL, a block in the bin, a row of the tag. Calls nothing; NULL: any of it is not so. (The tag
+ * 'BIG ' never has a row.)
+ */
+static FORCEINLINE PVOID ExpAllocateFast(EX_POOL *Pool, SIZE_T Bytes, ULONG Tag)
+{
+    EX_POOL_PROCESSOR *Processor;
+    EX_POOL_BIN *Bin;
+    EX_TAG_ROW *Row;
+    PPOOL_HEADER Header;
+    ULONG64 Quad;
+    ULONG Class;
+    ULONG Number;
+
+    if (__builtin_expect(Bytes > EX_POOL_LARGEST || Tag == 0 ||
+                             __atomic_load_n(&Pool->Watch, __ATOMIC_RELAXED) != 0 ||
+                             __atomic_load_n(&MiState.Ke->Injection, __ATOMIC_RELAXED) != NULL ||
+                             !KiTryEnterProcessor(&Number),
+                         0))
+    {
+        return NULL;
+    }
+    Class = ExpClassFor(Pool, Bytes);
+    Processor = &Pool->Processors[Number];
+    Bin = &Processor->Bins[0][Class];
+    Row = ExpLikelyTagRow(Processor, Tag);
+    if (__builtin_expect(Bin->Count == 0 || Row->Tag != Tag, 0))
+    {
+        KiLeaveProcessor();
+        return NULL;
+    }
+    Header = (PPOOL_HEADER)(PVOID)Bin->Blocks[--Bin->Count];
+    ExpCountAllocation(Row, 0, Pool->Facts[Class].Size);
+    KiLeaveProcessor();
+    Quad = ExpReadQuad(Header);
+    if (__builtin_expect((ULONG)Quad >> 16 != Pool->Facts[Class].Sizes >> 16 ||
+                             ExpReadBilled(Header) != ExpSeal(Pool, Header, Quad, 0),
+                         0))
+    {
+        ExpReportFreeBlockDamage(Header);
+    }
+    ExpWriteQuad(Header, (Quad & EX_HEADER_SIZES) | (ULONG64)EX_HEADER_IN_USE << EX_HEADER_TYPE_SHIFT |
+                             (ULONG64)Tag << 32);
+    ExpUnpoison(Header + 1, Bytes);
+    return Header + 1;
+}
+
 static DECLSPEC_NOINLINE PVOID ExpAllocatePaged(EX_POOL *Pool, SIZE_T Bytes, ULONG Tag)
 {
     return ExpAllocateBlock(Pool, 1, EX_HEADER_PAGED, Bytes, Tag, NULL);
 }
 
-static FORCEINLINE PVOID ExpAllocateTagged(POOL_TYPE PoolType, SIZE_T NumberOfBytes, ULONG Tag,
-                                           PVOID ReturnAddress)
+static DECLSPEC_NOINLINE PVOID ExpAllocateOther(POOL_TYPE PoolType, SIZE_T NumberOfBytes, ULONG Tag,
+                                                PVOID ReturnAddress)
 {
     EX_POOL *Pool = ExpPool();
-    ULONG Type = (ULONG)PoolType & ~(ULONG)(POOL_NX_ALLOCATION | POOL_COLD_ALLOCATION);
+    ULONG Type = (ULONG)PoolType & ~EX_PLAIN_TYPES;
 
     /* Nonpaged or paged pool and nothing else. */
-    if (__builtin_expect(Type == 0 && ExpIsPlain(Pool, 0, NumberOfBytes, Tag), 1))
+    if (Type == 0 && ExpIsPlain(Pool, 0, NumberOfBytes, Tag))
     {
         return ExpAllocateBlock(Pool, 0, 0, NumberOfBytes, Tag, NULL);
     }
@@ -442,15 +492,28 @@ static FORCEINLINE PVOID ExpAllocateTagged(POOL_TYPE PoolType, SIZE_T NumberOfBy
     return ExpAllocateSlow(PoolType, NumberOfBytes, Tag, ReturnAddress);
 }
 
+static FORCEINLINE PVOID ExpAllocateLikely(POOL_TYPE PoolType, SIZE_T NumberOfBytes, ULONG Tag)
+{
+    return ((ULONG)PoolType & ~EX_PLAIN_TYPES) == 0 ? ExpAllocateFast(ExpPool(), NumberOfBytes, Tag) : NULL;
+}
+
+/* The return address is read only where somebody wants it: it would take a register from the short way. */
 PVOID NTAPI ExAllocatePoolWithTag(POOL_TYPE PoolType, SIZE_T NumberOfBytes, ULONG Tag)
 {
-    return ExpAllocateTagged(PoolType, NumberOfBytes, Tag, __builtin_return_address(0));
+    PVOID Address = ExpAllocateLikely(PoolType, NumberOfBytes, Tag);
+
+    return __builtin_expect(Address != NULL, 1)
+               ? Address
+               : ExpAllocateOther(PoolType, NumberOfBytes, Tag, __builtin_return_address(0));
 }
 
 PVOID NTAPI ExAllocatePool(POOL_TYPE PoolType, SIZE_T NumberOfBytes)
 {
-    return ExpAllocateTagged(PoolType, NumberOfBytes, MI_TAG('N', 'o', 'n', 'e'),
-                             __builtin_return_address(0));
+    PVOID Address = ExpAllocateLikely(PoolType, NumberOfBytes, EX_TAG_NONE);
+
+    return __builtin_expect(Address != NULL, 1)
+               ? Address
+               : ExpAllocateOther(PoolType, NumberOfBytes, EX_TAG_NONE, __builtin_return_address(0));
 }
 
 PVOID NTAPI ExAllocatePoolWithTagPriority(POOL_TYPE PoolType, SIZE_T NumberOfBytes, ULONG Tag,
@@ -480,8 +543,7 @@ PVOID NTAPI ExAllocatePoolWithQuotaTag(POOL_TYPE PoolType, SIZE_T NumberOfBytes,
 
 PVOID NTAPI ExAllocatePoolWithQuota(POOL_TYPE PoolType, SIZE_T NumberOfBytes)
 {
-    return ExpAllocateWithQuota(PoolType, NumberOfBytes, MI_TAG('N', 'o', 'n', 'e'),
-                                __builtin_return_address(0));
+    return ExpAllocateWithQuota(PoolType, NumberOfBytes, EX_TAG_NONE, __builtin_return_address(0));
 }
 
 PVOID ExpAllocateFor(POOL_TYPE PoolType, SIZE_T Bytes, ULONG Tag, BOOLEAN Quota, PVOID ReturnAddress)
@@ -576,19 +638,23 @@ PVOID NTAPI ExAllocatePool3(POOL_FLAGS Flags, SIZE_T NumberOfBytes, ULONG Tag,
 PVOID NTAPI ExAllocatePool2(POOL_FLAGS Flags, SIZE_T NumberOfBytes, ULONG Tag)
 {
     POOL_FLAGS Kind = Flags & ~(POOL_FLAGS)POOL_FLAG_UNINITIALIZED;
-    PVOID Address;
+    BOOLEAN Nonpaged = Kind == POOL_FLAG_NON_PAGED || Kind == POOL_FLAG_NON_PAGED_EXECUTE;
+    PVOID Address = Nonpaged ? ExpAllocateFast(ExpPool(), NumberOfBytes, Tag) : NULL;
 
-    if (__builtin_expect((Kind == POOL_FLAG_NON_PAGED || Kind == POOL_FLAG_NON_PAGED_EXECUTE) &&
-                             ExpIsPlain(ExpPool(), 0, NumberOfBytes, Tag),
-                         1))
+    if (__builtin_expect(Address == NULL, 0))
     {
-        Address = ExpAllocateBlock(ExpPool(), 0, 0, NumberOfBytes, Tag, NULL);
-        return Address == NULL || Kind != Flags ? Address : __builtin_memset(Address, 0, NumberOfBytes);
+        if (Nonpaged && ExpIsPlain(ExpPool(), 0, NumberOfBytes, Tag))
+        {
+            Address = ExpAllocateBlock(ExpPool(), 0, 0, NumberOfBytes, Tag, NULL);
+        }
+        else if (Kind == POOL_FLAG_PAGED && ExpIsPlain(ExpPool(), 1, NumberOfBytes, Tag))
+        {
+            Address = ExpAllocatePaged(ExpPool(), NumberOfBytes, Tag);
+        }
+        else
+        {
+            return ExpAllocateByFlags(Flags, NumberOfBytes, Tag, NULL, 0, __builtin_return_address(0));
+        }
     }
-    if (Kind == POOL_FLAG_PAGED && ExpIsPlain(ExpPool(), 1, NumberOfBytes, Tag))
-    {
-        Address = ExpAllocatePaged(ExpPool(), NumberOfBytes, Tag);
-        return Address == NULL || Kind != Flags ? Address : __builtin_memset(Address, 0, NumberOfBytes);
-    }
-    return ExpAllocateByFlags(Flags, NumberOfBytes, Tag, NULL, 0, __builtin_return_address(0));
+    return Address == NULL || Kind != Flags ? Address : __builtin_memset(Address, 0, NumberOfBytes);
 }

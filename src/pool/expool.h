@@ -33,7 +33,7 @@ typedef struct _POOL_HEADER
     } DUMMYUNIONNAME;
     _ANONYMOUS_UNION union
     {
-        ULONG64 ProcessBilled; /* the quota block that is charged, or 0; encoded */
+        ULONG64 ProcessBilled; /* the quota block that is charged, or 0; ExpSeal */
         _ANONYMOUS_STRUCT struct
         {
             USHORT AllocatorBackTraceIndex;
@@ -52,7 +52,9 @@ C_ASSERT(sizeof(POOL_HEADER) == 16);
 #define EX_HEADER_SESSION       0x20u
 
 #define EX_HEADER_TYPE_SHIFT 24
+#define EX_HEADER_TYPE       0xff000000ull
 #define EX_HEADER_SIZES      0x00ffffffull /* PreviousSize, PoolIndex, BlockSize */
+#define EX_HEADER_SEALED     0x0000ffffull /* PreviousSize, PoolIndex */
 
 #define EX_POOL_UNIT     16u
 #define EX_POOL_LARGEST  4064u       /* bytes of the largest block with a header: BlockSize has eight bits */
@@ -122,6 +124,14 @@ typedef struct _EX_POOL_CLASS
 } EX_POOL_CLASS;
 
 C_ASSERT(sizeof(EX_POOL_CLASS) == 64);
+
+/* What the fast paths must know of a class, of whatever source. */
+typedef struct _EX_CLASS_FACTS
+{
+    ULONG Sizes; /* PreviousSize, PoolIndex and BlockSize of a block that is not the first in its slab */
+    USHORT Size; /* of a block with its header */
+    USHORT Last; /* a block whose data begin further back in the page has no neighbour behind it */
+} EX_CLASS_FACTS;
 
 typedef struct _EX_POOL_SOURCE EX_POOL_SOURCE, *PEX_POOL_SOURCE;
 
@@ -327,7 +337,7 @@ typedef struct _MI_POOL_STATE
 {
     ULONG64 Cookie;
     UCHAR ClassOf[EX_POOL_LARGEST / EX_POOL_UNIT + 2]; /* by size with header in units */
-    UCHAR UnitsOf[EX_POOL_CLASS_SPACE];                /* by class: its size in units */
+    EX_CLASS_FACTS Facts[EX_POOL_CLASS_SPACE];
     volatile ULONG Watch; /* not 0: special pool or the verifier wants to see requests: no fast path */
     EX_POOL_SOURCE Sources[ExSourceMaximum];
     EX_POOL_PROCESSOR *Processors;
@@ -446,9 +456,15 @@ VOID ExpCheckRuns(PEX_POOL_SOURCE Source); /* the patterns behind them. Quiescen
 
 EX_TAG_ROW *ExpFindTagRow(EX_POOL_PROCESSOR *Processor, ULONG Tag);
 
+/* Where the tag's row is if no other tag came first. */
+static FORCEINLINE EX_TAG_ROW *ExpLikelyTagRow(EX_POOL_PROCESSOR *Processor, ULONG Tag)
+{
+    return &Processor->Tags[(Tag * 0x9E3779B1u) >> (32 - EX_TAG_BITS)];
+}
+
 static FORCEINLINE EX_TAG_ROW *ExpTagRow(EX_POOL_PROCESSOR *Processor, ULONG Tag)
 {
-    EX_TAG_ROW *Row = &Processor->Tags[(Tag * 0x9E3779B1u) >> (32 - EX_TAG_BITS)];
+    EX_TAG_ROW *Row = ExpLikelyTagRow(Processor, Tag);
 
     return __builtin_expect(__atomic_load_n(&Row->Tag, __ATOMIC_RELAXED) == Tag, 1)
                ? Row
@@ -615,9 +631,19 @@ EX_HEADER_ACCESS VOID ExpWriteHeader(PPOOL_HEADER Header, ULONG64 Quad, ULONG64 
     __atomic_store_n(&Header->ProcessBilled, Billed, __ATOMIC_RELAXED);
 }
 
-static FORCEINLINE ULONG64 ExpEncodeBilled(const EX_POOL *Pool, const POOL_HEADER *Header, ULONG64 Billed)
+EX_HEADER_ACCESS VOID ExpWriteQuad(PPOOL_HEADER Header, ULONG64 Quad)
 {
-    return Billed ^ Pool->Cookie ^ (ULONG_PTR)Header;
+    __atomic_store_n(&Header->Quad, Quad, __ATOMIC_RELAXED);
+}
+
+/*
+ * ProcessBilled as it stands in a header. It seals the header's address and, of what stays the same as long as the slab is one, the two bytes that
+ * the fast paths do not compare: PreviousSize and PoolIndex.
+ */
+static FORCEINLINE ULONG64 ExpSeal(const EX_POOL *Pool, const POOL_HEADER *Header, ULONG64 Quad,
+                                   ULONG64 Billed)
+{
+    return Billed ^ Pool->Cookie ^ (ULONG_PTR)Header ^ (Quad & EX_HEADER_SEALED);
 }
 
 /*

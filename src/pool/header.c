@@ -94,8 +94,7 @@ VOID ExpReportBadBlock(PEX_POOL_SOURCE Source, ULONG Page, PVOID Address, PVOID 
     ULONG Tag = (ULONG)(Quad >> 32);
     BOOLEAN Sized = (Quad & EX_HEADER_SIZES) == ExpSizesAt(Class->Size / EX_POOL_UNIT, Start);
 
-    if (Index < Class->Blocks && Sized && Type == 0 &&
-        ExpReadBilled(Start) == ExpEncodeBilled(Pool, Start, 0))
+    if (Index < Class->Blocks && Sized && Type == 0 && ExpReadBilled(Start) == ExpSeal(Pool, Start, Quad, 0))
     {
         ExpReportVerifiedFree(ReturnAddress, 0x13, 0, (ULONG_PTR)Start, (ULONG_PTR)Quad);
         KiBugCheckMessage(BAD_POOL_CALLER, 0x07, 0, (ULONG_PTR)Quad, (ULONG_PTR)Address,
@@ -151,7 +150,7 @@ static VOID ExpCheckSlab(PEX_POOL_SOURCE Source, ULONG Number, ULONG Page)
         BOOLEAN IsFree = (Descriptor->u.Free[Index / 64] >> (Index & 63) & 1) != 0;
 
         if ((ExpReadQuad(Header) & EX_HEADER_SIZES) != ExpSizesAt(Class->Size / EX_POOL_UNIT, Header) ||
-            (IsFree && ExpReadBilled(Header) != ExpEncodeBilled(Pool, Header, 0)))
+            (IsFree && ExpReadBilled(Header) != ExpSeal(Pool, Header, ExpReadQuad(Header), 0)))
         {
             KiBugCheckMessage(BAD_POOL_HEADER, 0x07, 0, (ULONG_PTR)ExpReadQuad(Header), (ULONG_PTR)Header,
                               "the header %p of a %s pool block is damaged", (PVOID)Header,

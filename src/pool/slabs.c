@@ -53,7 +53,11 @@ VOID ExpInitializeClasses(PEX_POOL_SOURCE Source)
         }
         else
         {
-            Pool->UnitsOf[Index] = (UCHAR)(Size / EX_POOL_UNIT);
+            Pool->Facts[Index] = (EX_CLASS_FACTS){
+                .Sizes = Size / EX_POOL_UNIT * 0x10001u,
+                .Size = (USHORT)Size,
+                .Last = (USHORT)(2 * Size <= PAGE_SIZE ? PAGE_SIZE - 2 * Size + sizeof(POOL_HEADER) : 0)
+            };
         }
         for (; Units * EX_POOL_UNIT <= Size && !Source->Session; Units++)
         {
@@ -149,8 +153,9 @@ static VOID ExpCutPage(PEX_POOL_SOURCE Source, ULONG Number, ULONG Page)
     {
         PPOOL_HEADER Header = (PPOOL_HEADER)(PVOID)(Address + (SIZE_T)Block * Class->Size);
 
-        ExpWriteHeader(Header, ExpSizesAt(Class->Size / EX_POOL_UNIT, Header),
-                       ExpEncodeBilled(Pool, Header, 0));
+        ULONG64 Quad = ExpSizesAt(Class->Size / EX_POOL_UNIT, Header);
+
+        ExpWriteHeader(Header, Quad, ExpSeal(Pool, Header, Quad, 0));
         ExpPoisonIn(Source, Header, Class->Size);
     }
     Descriptor->u.Free[0] = Class->Blocks >= 64 ? ~0ull : (1ull << Class->Blocks) - 1;

@@ -180,6 +180,83 @@ static void damage_to_a_free_block_is_found_when_it_is_used_again(void **State)
     TestAbandonMachine();
 }
 
+/* Every bit of a header counts, alone. Only the tag of a free block is nobody's. */
+static void FlipBit(PUCHAR Block, ULONG Bit)
+{
+    ExpUnpoison((PUCHAR)PAGE_ALIGN(Block), PAGE_SIZE);
+    Block[(LONG)(Bit / 8) - 16] ^= (UCHAR)(1u << (Bit & 7));
+}
+
+static PUCHAR AllocateInner(SIZE_T Bytes)
+{
+    PUCHAR Block = Allocate(Bytes);
+
+    while (BYTE_OFFSET(Block) < 256 || BYTE_OFFSET(Block) + 512 > PAGE_SIZE)
+    {
+        Block = Allocate(Bytes); /* neither the first nor the last of its page */
+    }
+    return Block;
+}
+
+static void any_bit_of_a_header_is_found_when_the_block_is_freed(void **State)
+{
+    for (ULONG Bit = 0; Bit < 128; Bit++)
+    {
+        PUCHAR Block;
+        BOOLEAN Tag = Bit >= 32 && Bit < 64;
+        BOOLEAN Billed = Bit >= 64;
+        BOOLEAN Freed = Bit == 25; /* the bit that says it is in use */
+
+        if (Bit >= 26 && Bit < 30)
+        {
+            continue; /* aligned, charged, tracked, of a session: it might be so */
+        }
+        Block = AllocateInner(112);
+        FlipBit(Block, Bit);
+        TestExpectBugCheck(Tag || Billed || Freed ? BAD_POOL_CALLER : BAD_POOL_HEADER, Free, Block);
+        assert_int_equal(TestBugCheckParameters[0], Tag        ? 0x0A
+                                                    : Billed   ? 0x0D
+                                                    : Freed    ? 0x07
+                                                    : Bit < 24 ? 0x07
+                                                               : 0x05);
+        TestAbandonMachine();
+        TestSetupDeterministic(State);
+    }
+}
+
+static void any_bit_of_the_sizes_behind_a_block_is_found_when_it_is_freed(void **State)
+{
+    for (ULONG Bit = 0; Bit < 24; Bit++)
+    {
+        PUCHAR Block = AllocateInner(112);
+
+        FlipBit(Block + 128, Bit);
+        TestExpectBugCheck(BAD_POOL_HEADER, Free, Block);
+        assert_int_equal(TestBugCheckParameters[0], 0x20);
+        TestAbandonMachine();
+        TestSetupDeterministic(State);
+    }
+}
+
+static void any_bit_of_the_header_of_a_free_block_is_found_when_it_is_used_again(void **State)
+{
+    for (ULONG Bit = 0; Bit < 128; Bit++)
+    {
+        PUCHAR Block = AllocateInner(112);
+
+        Free(Block);
+        if (Bit >= 32 && Bit < 64)
+        {
+            continue;
+        }
+        FlipBit(Block, Bit);
+        TestExpectBugCheck(BAD_POOL_HEADER, AllocateMany, NULL);
+        assert_int_equal(TestBugCheckParameters[0], 0x0D);
+        TestAbandonMachine();
+        TestSetupDeterministic(State);
+    }
+}
+
 static void damaged_quota_pointer_is_found(void **State)
 {
     PUCHAR Block = ExAllocatePoolWithQuotaTag(NonPagedPoolNx, 100, TAG);
@@ -282,6 +359,9 @@ int main(void)
         TEST(overrun_is_found_when_the_block_is_freed),
         TEST(underrun_is_found_when_the_block_is_freed),
         TEST(damage_to_a_free_block_is_found_when_it_is_used_again),
+        TEST(any_bit_of_a_header_is_found_when_the_block_is_freed),
+        TEST(any_bit_of_the_sizes_behind_a_block_is_found_when_it_is_freed),
+        TEST(any_bit_of_the_header_of_a_free_block_is_found_when_it_is_used_again),
         TEST(damaged_quota_pointer_is_found),
         TEST(wrong_irql_is_found),
         TEST(impossible_requests_are_found),

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What a block of nonpaged pool costs, tag tracking and header checks included, against the user-mode
- * allocators that people know: the same program, the same sizes, the same order. The allocators run in
- * children of this program that load them before the C library's own.
+ * allocators that people know: the same program, the same sizes, the same order. Each runs in a child of this program,
+ * the allocators loaded before the C library's own, in turns; the best of the turns counts.
+ *
+ * Memory is the same for both sides: pages of 4 KiB, which Linux has given before the rounds that count. The pool and
+ * mimalloc run with pages of 2 MiB, too, as the direct map of a kernel has them.
  *
  * pairs: allocate and free at once. lifetimes: a table of blocks of 16 to 4000 bytes, one of which is
  * replaced at a time; overhead is what the allocator holds for each byte that is in use.
@@ -23,6 +26,8 @@
 #define PAIRS     4000000u
 #define LIFETIMES 3000000u
 #define ROUNDS    3u
+#define TURNS     2u
+#define RAM_BYTES (512ull << 20)
 
 typedef struct
 {
@@ -212,98 +217,169 @@ static RESULT Measure(BOOLEAN UsePool)
     return Best;
 }
 
-/* Runs this program again with Library in front of the C library. FALSE: it is not installed. */
-static BOOLEAN MeasureLibrary(const char *Library, RESULT *Result)
+/* RAM of a computer is there; that of the host comes into being page by page, at the first touch. */
+static void TouchRam(void)
 {
+    for (SIZE_T Offset = PAGE_SIZE; Offset < RAM_BYTES; Offset += PAGE_SIZE)
+    {
+        (void)*(volatile UCHAR *)(PORT_DIRECT_MAP_BASE + Offset);
+    }
+}
+
+static RESULT MeasurePool(BOOLEAN LargePages)
+{
+    BENCH_MACHINE Machine = {
+        .RamBytes = RAM_BYTES, .Processors = 2, .NoWorkers = TRUE, .PopulateRam = LargePages
+    };
+    RESULT Result;
+
+    BenchBoot(&Machine);
+    if (!LargePages)
+    {
+        TouchRam();
+    }
+    Result = Measure(TRUE);
+    BenchShutdown();
+    return Result;
+}
+
+/* ---- Children ------------------------------------------------------------------------------------------------ */
+
+typedef struct
+{
+    const char *Name; /* in the JSON, too */
+    const char *Library;
+    const char *Environment;
+    const char *Mode;
+    RESULT Best;
+} PEER;
+
+enum
+{
+    PeerPool,
+    PeerPoolLarge,
+    PeerMimalloc,
+    PeerMimallocLarge,
+    PeerOthers
+};
+
+/* Runs this program again with the library in front of the C library. FALSE: it is not installed. */
+static BOOLEAN RunPeer(PEER *Peer)
+{
+    RESULT Now;
     char Command[1024];
     char Self[512];
     ssize_t Length = readlink("/proc/self/exe", Self, sizeof(Self) - 1);
     FILE *Pipe;
     BOOLEAN Done;
 
-    if (Length < 0 || (Library[0] != 0 && access(Library, R_OK) != 0))
+    if (Length < 0 || (Peer->Library[0] != 0 && access(Peer->Library, R_OK) != 0))
     {
         return FALSE;
     }
     Self[Length] = 0;
-    snprintf(Command, sizeof(Command), "LD_PRELOAD='%s' '%s' --malloc", Library, Self);
+    snprintf(Command, sizeof(Command), "%s LD_PRELOAD='%s' '%s' %s", Peer->Environment, Peer->Library, Self,
+             Peer->Mode);
     Pipe = popen(Command, "r");
-    Done = Pipe != NULL && fscanf(Pipe, "%lf %lf %lf %lf %lf", &Result->Pair, &Result->Lifetime,
-                                  &Result->Pair2, &Result->Lifetime2, &Result->Overhead) == 5;
+    Done = Pipe != NULL && fscanf(Pipe, "%lf %lf %lf %lf %lf", &Now.Pair, &Now.Lifetime, &Now.Pair2,
+                                  &Now.Lifetime2, &Now.Overhead) == 5;
     if (Pipe != NULL)
     {
         pclose(Pipe);
     }
+    if (Done)
+    {
+        Peer->Best = Peer->Best.Pair == 0
+                         ? Now
+                         : (RESULT){ fmin(Peer->Best.Pair, Now.Pair), fmin(Peer->Best.Lifetime, Now.Lifetime),
+                                     fmin(Peer->Best.Pair2, Now.Pair2),
+                                     fmin(Peer->Best.Lifetime2, Now.Lifetime2), Now.Overhead };
+    }
     return Done;
 }
 
-static void PrintLine(FILE *Json, const char *Name, const RESULT *Result)
+static void PrintLine(FILE *Json, const PEER *Peer)
 {
-    printf("%-10s %8.1f %10.1f %10.1f %12.1f %10.2f\n", Name, Result->Pair, Result->Lifetime, Result->Pair2,
-           Result->Lifetime2, Result->Overhead);
+    const RESULT *Result = &Peer->Best;
+
+    if (Result->Pair == 0)
+    {
+        printf("%-12s is not installed\n", Peer->Name);
+        return;
+    }
+    printf("%-12s %8.1f %10.1f %10.1f %14.1f %10.2f %9.2f %9.2f\n", Peer->Name, Result->Pair,
+           Result->Lifetime, Result->Pair2, Result->Lifetime2, Result->Overhead,
+           2 * Result->Pair / Result->Pair2, 2 * Result->Lifetime / Result->Lifetime2);
     fprintf(Json,
             ",\n  \"%s\": { \"pair_ns\": %.2f, \"lifetime_ns\": %.2f, \"pair_two_processors_ns\": %.2f, "
             "\"lifetime_two_processors_ns\": %.2f, \"overhead\": %.3f }",
-            Name, Result->Pair, Result->Lifetime, Result->Pair2, Result->Lifetime2, Result->Overhead);
+            Peer->Name, Result->Pair, Result->Lifetime, Result->Pair2, Result->Lifetime2, Result->Overhead);
+}
+
+static void PrintRatios(const char *Name, const RESULT *Pool, const RESULT *Other)
+{
+    if (Other->Pair != 0)
+    {
+        printf("%s, pool / mimalloc: pair %.2f, lifetime %.2f, two processors %.2f and %.2f, overhead %.2f\n",
+               Name, Pool->Pair / Other->Pair, Pool->Lifetime / Other->Lifetime, Pool->Pair2 / Other->Pair2,
+               Pool->Lifetime2 / Other->Lifetime2, Pool->Overhead / Other->Overhead);
+    }
 }
 
 int main(int Count, char **Arguments)
 {
-    static const struct
-    {
-        const char *Name;
-        const char *Path;
-    } Libraries[] = { { "glibc", "" },
-                      { "jemalloc", "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2" },
-                      { "tcmalloc", "/usr/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4" },
-                      { "mimalloc", "/usr/lib/x86_64-linux-gnu/libmimalloc.so.2.0" } };
-    /* Little enough that the last round finds every frame touched: Linux brings them into being one fault at a time. */
-    BENCH_MACHINE Machine = { .RamBytes = 144ull << 20, .Processors = 2, .NoWorkers = TRUE };
-    RESULT Pool;
-    RESULT Other = { 0 };
+    static PEER Peers[] = {
+        [PeerPool] = { .Name = "pool", .Library = "", .Environment = "", .Mode = "--pool" },
+        [PeerPoolLarge] = { .Name = "pool_2m", .Library = "", .Environment = "", .Mode = "--pool-large" },
+        [PeerMimalloc] = { .Name = "mimalloc",
+                           .Library = "/usr/lib/x86_64-linux-gnu/libmimalloc.so.2.0",
+                           .Environment = "",
+                           .Mode = "--malloc" },
+        [PeerMimallocLarge] = { .Name = "mimalloc_2m",
+                                .Library = "/usr/lib/x86_64-linux-gnu/libmimalloc.so.2.0",
+                                .Environment = "MIMALLOC_LARGE_OS_PAGES=1 MIMALLOC_EAGER_COMMIT_DELAY=0",
+                                .Mode = "--malloc" },
+        [PeerOthers] = { .Name = "jemalloc",
+                         .Library = "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2",
+                         .Environment = "",
+                         .Mode = "--malloc" },
+        { .Name = "tcmalloc",
+          .Library = "/usr/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4",
+          .Environment = "",
+          .Mode = "--malloc" },
+        { .Name = "glibc", .Library = "", .Environment = "", .Mode = "--malloc" },
+    };
     FILE *Json;
 
     MakeSizes();
-    if (Count > 1 && strcmp(Arguments[1], "--malloc") == 0)
+    if (Count > 1)
     {
-        Other = Measure(FALSE);
-        printf("%f %f %f %f %f\n", Other.Pair, Other.Lifetime, Other.Pair2, Other.Lifetime2, Other.Overhead);
-        return 0;
-    }
-    if (Count > 1 && strcmp(Arguments[1], "--pool") == 0) /* alone, for a profiler */
-    {
-        BenchBoot(&Machine);
-        Pool = Measure(TRUE);
-        BenchShutdown();
-        printf("%.1f %.1f %.1f %.1f %.2f\n", Pool.Pair, Pool.Lifetime, Pool.Pair2, Pool.Lifetime2,
-               Pool.Overhead);
+        RESULT Result = strcmp(Arguments[1], "--malloc") == 0
+                            ? Measure(FALSE)
+                            : MeasurePool(strcmp(Arguments[1], "--pool-large") == 0);
+
+        printf("%f %f %f %f %f\n", Result.Pair, Result.Lifetime, Result.Pair2, Result.Lifetime2,
+               Result.Overhead);
         return 0;
     }
     Json = BenchOpenJson("pool");
-    BenchBoot(&Machine);
-    Pool = Measure(TRUE);
-    BenchShutdown();
-    printf("ns for one allocation and one free, blocks of 16 to 4000 bytes\n");
-    printf("%-10s %8s %10s %10s %12s %10s\n", "", "pair", "lifetime", "pair, two", "lifetime, two",
-           "overhead");
-    PrintLine(Json, "pool", &Pool);
-    for (ULONG Index = 0; Index < RTL_NUMBER_OF(Libraries); Index++)
+    for (ULONG Turn = 0; Turn < TURNS; Turn++)
     {
-        if (!MeasureLibrary(Libraries[Index].Path, &Other))
+        for (ULONG Index = 0; Index < RTL_NUMBER_OF(Peers); Index++)
         {
-            printf("%-10s is not installed\n", Libraries[Index].Name);
-            continue;
+            RunPeer(&Peers[Index]);
         }
-        PrintLine(Json, Libraries[Index].Name, &Other);
     }
-    if (Other.Pair > 0)
+    printf(
+        "ns for one allocation and one free, blocks of 16 to 4000 bytes; work of two processors for that of one\n");
+    printf("%-12s %8s %10s %10s %14s %10s %9s %9s\n", "", "pair", "lifetime", "pair, two", "lifetime, two",
+           "overhead", "pairs x", "lives x");
+    for (ULONG Index = 0; Index < RTL_NUMBER_OF(Peers); Index++)
     {
-        printf("pool / mimalloc: pair %.2f, lifetime %.2f, two processors %.2f and %.2f, overhead %.2f\n",
-               Pool.Pair / Other.Pair, Pool.Lifetime / Other.Lifetime, Pool.Pair2 / Other.Pair2,
-               Pool.Lifetime2 / Other.Lifetime2, Pool.Overhead / Other.Overhead);
-        printf("pool, two processors against one: pairs %.2f, lifetimes %.2f times the work\n",
-               2 * Pool.Pair / Pool.Pair2, 2 * Pool.Lifetime / Pool.Lifetime2);
+        PrintLine(Json, &Peers[Index]);
     }
+    PrintRatios("4 KiB pages", &Peers[PeerPool].Best, &Peers[PeerMimalloc].Best);
+    PrintRatios("2 MiB pages", &Peers[PeerPoolLarge].Best, &Peers[PeerMimallocLarge].Best);
     BenchCloseJson(Json);
     return 0;
 }

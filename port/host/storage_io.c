@@ -59,6 +59,15 @@ static inline ULONG64 HostIoBytes(const PORT_IO *Io)
     return (ULONG64)Io->Count << PAGE_SHIFT;
 }
 
+/* The copies of the run of a writer (writer.c) stand for what files have, and that is about to change. */
+static VOID HostIoSettleWriter(VOID)
+{
+    if (__atomic_load_n(&PortWriter.Table, __ATOMIC_ACQUIRE) != 0)
+    {
+        PortSettleWriter();
+    }
+}
+
 BOOLEAN HostIoBegin(PORT_IO *Io)
 {
     ULONG Needed = Io->Write ? PORT_STORAGE_WRITE : PORT_STORAGE_READ;
@@ -79,6 +88,10 @@ BOOLEAN HostIoBegin(PORT_IO *Io)
     {
         Io->Status = STATUS_END_OF_FILE;
         return FALSE;
+    }
+    if (Io->Write && (Io->Storage->Flags & PORT_STORAGE_DATA) != 0)
+    {
+        HostIoSettleWriter();
     }
     if (Io->Storage->Cipher != NULL && Io->Write && !HostEncryptIo(Io))
     {

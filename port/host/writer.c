@@ -8,6 +8,9 @@
  * locks the page table of the run, or the whole space. Pages that differ from their copies become dirty. From those that do not, write access is taken
  * away, and then they are compared once more: who wrote between the two is seen by the second look, who writes after it faults.
  *
+ * A copy stands for what the file has. Whoever shares a page may write it out through another mapping, and the writer may then write again what
+ * was there before: it would look unwritten, and the file would keep the other's bytes. So every write to a file ends the run first.
+ *
  * Everything under the TB lock. Copies are compared with the direct map, so it does not matter whether the pages are still loaded.
  */
 #include "device.h"

@@ -32,6 +32,8 @@ static PEPROCESS Owner;
 static PFILE_OBJECT Files[FILES]; /* referenced: they live as long as the input, their handles may not */
 static BOOLEAN Uncached;          /* somebody could write around the cache */
 static PVOID SystemViews[4];
+static VOID (*SystemViewTouch[4])(
+    PVOID); /* NULL: kernel code that touches it may meet a bug check, rightly */
 
 /* ---- Reading the input ------------------------------------------------------------------------------------------------------------- */
 
@@ -637,6 +639,20 @@ static void CallCompare(void)
     }
 }
 
+/* Pages of SEC_RESERVE need not be committed, and an image has gaps; its header can be read. */
+static VOID (*HowToTouch(PSECTION Section, LONGLONG Offset))(PVOID)
+{
+    if ((Section->AllocationAttributes & SEC_RESERVE) != 0 ||
+        ((Section->AllocationAttributes & SEC_IMAGE) != 0 && Offset != 0))
+    {
+        return NULL;
+    }
+    return (Section->AllocationAttributes & SEC_IMAGE) == 0 &&
+                   (Section->InitialPageProtection & (PAGE_READWRITE | PAGE_EXECUTE_READWRITE)) != 0
+               ? TouchHere
+               : ReadHere;
+}
+
 static void CallSystemView(void)
 {
     ULONG Slot = Byte() % RTL_NUMBER_OF(SystemViews);
@@ -647,7 +663,10 @@ static void CallSystemView(void)
 
     if (SystemViews[Slot] != NULL)
     {
-        HostGuardedCall((Size & 1) != 0 ? TouchHere : ReadHere, SystemViews[Slot], NULL);
+        if (SystemViewTouch[Slot] != NULL)
+        {
+            HostGuardedCall((Size & 1) != 0 ? SystemViewTouch[Slot] : ReadHere, SystemViews[Slot], NULL);
+        }
         MmUnmapViewInSystemSpace(SystemViews[Slot]);
         SystemViews[Slot] = NULL;
     }
@@ -656,6 +675,7 @@ static void CallSystemView(void)
         NTSTATUS Status = MmMapViewInSystemSpaceEx(Section, &SystemViews[Slot], &Size, &Offset, Byte() & 1);
 
         SystemViews[Slot] = NT_SUCCESS(Status) ? SystemViews[Slot] : NULL;
+        SystemViewTouch[Slot] = HowToTouch(Section, Offset.QuadPart);
         ObDereferenceObjectBody(Section);
     }
 }

@@ -26,16 +26,17 @@
 
 #define PAGE 4096u
 
+/* Threads of a program check at the same time. */
 static unsigned CheckCount;
 static unsigned CheckFailures;
 
 #define CHECK(Condition)                                                                                     \
     do                                                                                                       \
     {                                                                                                        \
-        CheckCount++;                                                                                        \
+        __atomic_fetch_add(&CheckCount, 1, __ATOMIC_RELAXED);                                                \
         if (!(Condition))                                                                                    \
         {                                                                                                    \
-            CheckFailures++;                                                                                 \
+            __atomic_fetch_add(&CheckFailures, 1, __ATOMIC_RELAXED);                                         \
             fprintf(stderr, "%s:%d: %s (last error %u)\n", __FILE__, __LINE__, #Condition, GetLastError());  \
         }                                                                                                    \
     } while (0)

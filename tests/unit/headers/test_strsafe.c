@@ -310,7 +310,7 @@ static void counted_strings_are_filled_to_their_last_character(void **state)
     WCHAR buffer[6] = u"######";
     UNICODE_STRING string = { 0, 4 * sizeof(WCHAR), buffer };
     UNICODE_STRING source = RTL_CONSTANT_STRING(u"abcdef");
-    UNICODE_STRING rest;
+    UNICODE_STRING rest = { 0 };
 
     (void)state;
     assert_int_equal(RtlUnicodeStringCopyString(&string, u"abcd"), STATUS_SUCCESS); /* no terminator */

@@ -96,7 +96,7 @@ static MI_FAULT_RESULT MiCopyOnWrite(PMI_FAULT Fault)
     {
         return MiFaultNeedFrame;
     }
-    MiCopyFrame(Frame, OldFrame);
+    MiCopySharedFrame(Frame, OldFrame);
     Pfn = MiPfn(Frame);
     MiWriteShareCount(Pfn, 1);
     Pfn->PteAddress = Fault->PointerPte;

@@ -47,7 +47,7 @@ VOID CcpDereferenceMap(PSHARED_CACHE_MAP CacheMap)
     if (Last)
     {
         RemoveEntryList(&CacheMap->Links);
-        CacheMap->File->SectionObjectPointers.SharedCacheMap = NULL;
+        __atomic_store_n(&CacheMap->File->SectionObjectPointers.SharedCacheMap, NULL, __ATOMIC_RELEASE);
     }
     CcpUnlock();
     if (!Last)
@@ -86,7 +86,7 @@ static NTSTATUS CcpMakeMap(PFILE_OBJECT FileObject, PSHARED_CACHE_MAP *CacheMap)
     New->OpenCount = 1;
     CcpLock();
     InsertTailList(&MiState.Mapping->CacheMaps, &New->Links);
-    FileObject->SectionObjectPointer->SharedCacheMap = New;
+    __atomic_store_n(&FileObject->SectionObjectPointer->SharedCacheMap, New, __ATOMIC_RELEASE);
     CcpUnlock();
     *CacheMap = New;
     return STATUS_SUCCESS;

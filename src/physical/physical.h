@@ -581,6 +581,8 @@ PFN_NUMBER MiPurgeStandby(ULONG Highest);
 
 VOID MiZeroFrame(PFN_NUMBER PageFrame);
 VOID MiCopyFrame(PFN_NUMBER Destination, PFN_NUMBER Source);
+/* The same of a page that other programs may be writing to at this moment: the copy has of each word what was there before or after. */
+VOID MiCopySharedFrame(PFN_NUMBER Destination, PFN_NUMBER Source);
 BOOLEAN MiZeroPagesStep(PVOID Context); /* the zero-page thread's step */
 
 /* Fresh frames of the run will soon be used that the port has not been told of: the zero-page thread is to be woken. FreshLock held. */

@@ -20,6 +20,34 @@ VOID MiCopyFrame(PFN_NUMBER Destination, PFN_NUMBER Source)
     RtlpCopyPage(PortDirectMap(Destination), PortDirectMap(Source));
 }
 
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define MI_COPY_UNSEEN 1
+#endif
+#endif
+
+#ifdef MI_COPY_UNSEEN
+/* Under TSan: it would take the programs' race for ours. */
+__attribute__((no_sanitize("thread"))) static DECLSPEC_NOINLINE VOID
+MiCopyUnseen(volatile ULONG64 *To, const volatile ULONG64 *From)
+{
+    for (SIZE_T Index = 0; Index < PAGE_SIZE / sizeof(ULONG64); Index++)
+    {
+        To[Index] = From[Index];
+    }
+}
+
+VOID MiCopySharedFrame(PFN_NUMBER Destination, PFN_NUMBER Source)
+{
+    MiCopyUnseen(PortDirectMap(Destination), PortDirectMap(Source));
+}
+#else
+VOID MiCopySharedFrame(PFN_NUMBER Destination, PFN_NUMBER Source)
+{
+    MiCopyFrame(Destination, Source);
+}
+#endif
+
 /* The next free frame, node by node, locked. From all colours in turns: each list is served. */
 static PMMPFN MiRemoveFreeLocked(void)
 {

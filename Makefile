@@ -24,7 +24,7 @@ build: deps ## build the release preset: build/release/ntmm, libntmm.a, libntmm.
 run: build ## the main job: real work in a machine with less memory than the work needs
 	@scripts/run_main_job.sh build/release
 
-test: deps ## format check, then build and test with asan, tsan and debug
+test: deps ## format check, release build, then build and test with asan, tsan and debug
 	@scripts/test.sh
 
 bench: build ## run the benchmarks of the release preset (BENCH=name for one)

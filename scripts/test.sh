@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The whole proof: form of the source, then build and ctest of asan, tsan and debug (last, so that the last lines are
-# ctest's own summary). A step that fails does not stop the others; the exit code says whether all went well.
+# The whole proof: form of the source, whether the release builds (gcc warns of more there; `make run` needs it), then build and ctest of asan, tsan and
+# debug (last, so that the last lines are ctest's own summary). A step that fails does not stop the others; the exit code says whether all went well.
 #   test.sh [PRESET...]     other presets than those three
 #   JOBS=n                  compilers and tests at a time (2 unless told)
 #   TEST_FILTER=regex       only tests whose name matches
@@ -17,6 +17,9 @@ step() {
 
 step "format"
 scripts/format.sh --check || failed+=(format)
+
+step "release: build"
+scripts/build.sh release || failed+=("release build")
 
 for preset in "${presets[@]}"; do
     if [ "$preset" = "${presets[-1]}" ]; then

@@ -28,6 +28,12 @@
  */
 #include "port_inline.h"
 
+/*
+ * Of a function that looks at what others may be changing, or copies it, and can live with what it finds: TSan does not see its accesses. Plain loads
+ * through volatile pointers in a function of its own.
+ */
+#define PORT_UNSEEN_BY_TSAN __attribute__((no_sanitize_thread))
+
 /* ---- Memory ------------------------------------------------------------------------------------------- */
 
 /* One run of RAM that firmware reports. Runs are ascending; those that touch belong to different nodes. */

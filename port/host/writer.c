@@ -36,13 +36,8 @@ PORT_WRITER PortWriter;
  * Others may be writing to the page at this very moment; whatever is read of that, it differs from the copy now or at the next look. Plain loads, and unseen
  * by TSan.
  */
-#if defined(__clang__)
-__attribute__((no_sanitize("thread")))
-#else
-__attribute__((no_sanitize_thread))
-#endif
-static DECLSPEC_NOINLINE VOID
-HostCopyPage(ULONG64 *Copy, const volatile ULONG64 *Page)
+PORT_UNSEEN_BY_TSAN
+static DECLSPEC_NOINLINE VOID HostCopyPage(ULONG64 *Copy, const volatile ULONG64 *Page)
 {
     for (SIZE_T Index = 0; Index < HOST_PAGE_WORDS; Index += 1)
     {
@@ -50,13 +45,8 @@ HostCopyPage(ULONG64 *Copy, const volatile ULONG64 *Page)
     }
 }
 
-#if defined(__clang__)
-__attribute__((no_sanitize("thread")))
-#else
-__attribute__((no_sanitize_thread))
-#endif
-static DECLSPEC_NOINLINE BOOLEAN
-HostDiffersFromCopy(const ULONG64 *Copy, const volatile ULONG64 *Page)
+PORT_UNSEEN_BY_TSAN
+static DECLSPEC_NOINLINE BOOLEAN HostDiffersFromCopy(const ULONG64 *Copy, const volatile ULONG64 *Page)
 {
     for (SIZE_T Index = 0; Index < HOST_PAGE_WORDS; Index += 1)
     {

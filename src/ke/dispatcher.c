@@ -64,13 +64,8 @@ VOID NTAPI KeClearEvent(PRKEVENT Event)
 }
 
 /* A look without the lock, which everybody else holds; unseen by TSan for that reason. */
-#if defined(__clang__)
-__attribute__((no_sanitize("thread")))
-#else
-__attribute__((no_sanitize_thread))
-#endif
-LONG NTAPI
-KeReadStateEvent(PRKEVENT Event)
+PORT_UNSEEN_BY_TSAN
+LONG NTAPI KeReadStateEvent(PRKEVENT Event)
 {
     return *(const volatile LONG *)&Event->Header.SignalState;
 }

@@ -74,13 +74,8 @@ static BOOLEAN MiIsOnAvailableList(MMPFNENTRY Entry)
 }
 
 /* A look without the lock; whoever acts on it looks again. Plain, and unseen by TSan: the owner's writes are plain too. */
-#if defined(__clang__)
-__attribute__((no_sanitize("thread")))
-#else
-__attribute__((no_sanitize_thread))
-#endif
-static DECLSPEC_NOINLINE BOOLEAN
-MiMayBeAvailable(const MMPFN *Pfn)
+PORT_UNSEEN_BY_TSAN
+static DECLSPEC_NOINLINE BOOLEAN MiMayBeAvailable(const MMPFN *Pfn)
 {
     return MiIsOnAvailableList(*(const volatile MMPFNENTRY *)&Pfn->e1);
 }

@@ -28,8 +28,8 @@ VOID MiCopyFrame(PFN_NUMBER Destination, PFN_NUMBER Source)
 
 #ifdef MI_COPY_UNSEEN
 /* Under TSan: it would take the programs' race for ours. */
-__attribute__((no_sanitize("thread"))) static DECLSPEC_NOINLINE VOID
-MiCopyUnseen(volatile ULONG64 *To, const volatile ULONG64 *From)
+PORT_UNSEEN_BY_TSAN static DECLSPEC_NOINLINE VOID MiCopyUnseen(volatile ULONG64 *To,
+                                                               const volatile ULONG64 *From)
 {
     for (SIZE_T Index = 0; Index < PAGE_SIZE / sizeof(ULONG64); Index++)
     {

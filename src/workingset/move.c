@@ -264,13 +264,8 @@ static BOOLEAN MiVacateSession(PMM_SESSION_SPACE Session, PVOID Context)
 /* ---- Windows ------------------------------------------------------------------------------------------------------------- */
 
 /* A look without locks: what may become ours. Plain, and unseen by TSan: whoever acts on it looks again under the lock. */
-#if defined(__clang__)
-__attribute__((no_sanitize("thread")))
-#else
-__attribute__((no_sanitize_thread))
-#endif
-static DECLSPEC_NOINLINE BOOLEAN
-MiMayMove(const MMPFN *Pfn)
+PORT_UNSEEN_BY_TSAN
+static DECLSPEC_NOINLINE BOOLEAN MiMayMove(const MMPFN *Pfn)
 {
     MMPFNENTRY Entry = *(const volatile MMPFNENTRY *)&Pfn->e1;
 

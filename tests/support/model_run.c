@@ -327,6 +327,7 @@ typedef struct _MODEL_NATIVE_ACCESS
     volatile UCHAR *Va;
     UCHAR *Bytes;
     SIZE_T Length;
+    SIZE_T Pause; /* here the others get time to take the page away */
     BOOLEAN Write;
 } MODEL_NATIVE_ACCESS;
 
@@ -337,6 +338,10 @@ static VOID ModelAccessByPointer(PVOID Context)
 
     for (SIZE_T Index = 0; Index < Access->Length; Index++)
     {
+        if (Index == Access->Pause)
+        {
+            usleep(500);
+        }
         if (Access->Write)
         {
             Access->Va[Index] = Access->Bytes[Index];
@@ -351,9 +356,13 @@ static VOID ModelAccessByPointer(PVOID Context)
 static NTSTATUS ModelAccessNatively(ULONG_PTR Va, SIZE_T Length, MI_ACCESS Access, UCHAR *Bytes,
                                     EXCEPTION_RECORD *Record)
 {
-    MODEL_NATIVE_ACCESS Native = { (volatile UCHAR *)Va, Bytes, Length, Access == MiAccessWrite };
+    MODEL_NATIVE_ACCESS Native = { (volatile UCHAR *)Va, Bytes, Length, MAXSIZE_T, Access == MiAccessWrite };
     NTSTATUS Status;
 
+    if (Length > 1 && Va / PAGE_SIZE % 8 == Length % 8)
+    {
+        Native.Pause = Length / 2;
+    }
     KiCurrentThread()->CurrentMode = UserMode;
     Status = HostGuardedCall(ModelAccessByPointer, &Native, Record);
     KiCurrentThread()->CurrentMode = KernelMode;

@@ -89,13 +89,36 @@ static BOOLEAN ModelIsEqual(const UCHAR *Bytes, SIZE_T Offset, const UCHAR *Seen
     return TRUE;
 }
 
-static BOOLEAN ModelVerifyPage(MODEL_PAGE *Page, SIZE_T Offset, const UCHAR *Seen, SIZE_T Length,
-                               SIZE_T *Different)
+/* Somebody else took the page away while it was read: some bytes are what they were, the others zeros. */
+static BOOLEAN ModelIsTorn(const UCHAR *Bytes, SIZE_T Offset, const UCHAR *Seen, SIZE_T Length)
+{
+    for (SIZE_T Index = 0; Index < Length; Index++)
+    {
+        if (Seen[Index] != 0 && (Bytes == NULL || Seen[Index] != Bytes[Offset + Index]))
+        {
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
+/* Whether a page whose contents nobody wants (MEM_RESET) has become zeros before the read, or with threads also while it was read. */
+static BOOLEAN ModelIsDropped(const MODEL_PAGE *Page, BOOLEAN Shared, SIZE_T Offset, const UCHAR *Seen,
+                              SIZE_T Length)
+{
+    return Page->MayDrop &&
+           (ModelIsTorn(NULL, Offset, Seen, Length) ||
+            (Shared && (ModelIsTorn(Page->Bytes, Offset, Seen, Length) ||
+                        (Page->HasOther && ModelIsTorn(Page->Other, Offset, Seen, Length)))));
+}
+
+static BOOLEAN ModelVerifyPage(MODEL_PAGE *Page, BOOLEAN Shared, SIZE_T Offset, const UCHAR *Seen,
+                               SIZE_T Length, SIZE_T *Different)
 {
     SIZE_T Unused;
     BOOLEAN First = ModelIsEqual(Page->Bytes, Offset, Seen, Length, Different);
     BOOLEAN Second = Page->HasOther && ModelIsEqual(Page->Other, Offset, Seen, Length, &Unused);
-    BOOLEAN Zero = Page->MayDrop && ModelIsEqual(NULL, Offset, Seen, Length, &Unused);
+    BOOLEAN Zero = !First && !Second && ModelIsDropped(Page, Shared, Offset, Seen, Length);
 
     Page->Touched = TRUE;
     if (Page->Unknown || (First && Second))
@@ -134,7 +157,7 @@ BOOLEAN ModelVerify(MODEL_SPACE *Space, ULONG_PTR Va, SIZE_T Length, const UCHAR
         SIZE_T Part = Length < PAGE_SIZE - Offset ? Length : PAGE_SIZE - Offset;
         SIZE_T Different = 0;
 
-        if (!ModelVerifyPage(ModelPageAt(Space, Va), Offset, Bytes, Part, &Different))
+        if (!ModelVerifyPage(ModelPageAt(Space, Va), Space->Shared, Offset, Bytes, Part, &Different))
         {
             *BadVa = Va + Different;
             return FALSE;

@@ -9,6 +9,8 @@
  */
 #include "heap/heap.h"
 
+HEAP_TOUCHED static const CHAR RtlpPageHeapOption[] = "NTHEAP_PAGE_HEAP";
+
 #define HEAP_ARENA_SMALLEST ((SIZE_T)1 << 28)
 #define RtlpRegionMap       (RtlpProcess.RegionMap)
 #define RtlpDonated         (RtlpProcess.Donated)
@@ -96,7 +98,7 @@ BOOLEAN RtlpInitializeArena(PCHEAP_PAGE_OPERATIONS Operations)
         if (Size >= HEAP_ARENA_SMALLEST)
         {
             RtlpArena.Key = RtlpGroundEntropy() | 1;
-            RtlpPageHeap = RtlpGroundOption("NTHEAP_PAGE_HEAP") != 0;
+            RtlpPageHeap = RtlpGroundOption(RtlpPageHeapOption) != 0;
             RtlInitializeBitMap(&RtlpRegionMap, RtlpProcess.RegionBits, (ULONG)(Size >> HEAP_REGION_SHIFT));
             __atomic_store_n(&RtlpArena.State, 2, __ATOMIC_RELEASE);
         }

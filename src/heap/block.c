@@ -110,6 +110,19 @@ VOID RtlpFreeOther(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Descriptor, PVOID Block)
 {
     BOOLEAN Done = FALSE;
 
+#if !defined(NTHEAP_GROUND_NT)
+    if (HEAP_UNLIKELY(Slot == &RtlpEmptySlot) && Descriptor->Kind == HeapKindSubsegment)
+    {
+        /* A thread that begins with another's blocks goes on with its work, so it goes on with its slot. */
+        Slot = RtlpInheritSlot(Descriptor);
+        if (Slot != &RtlpEmptySlot)
+        {
+            RtlpFreeFront(Slot, Block);
+            return;
+        }
+    }
+#endif
+
     if (Descriptor->Kind == HeapKindPages)
     {
         Done = Descriptor->Base == Block && Descriptor->Heap == Slot->Heap && RtlpCacheSpan(Slot, Descriptor);

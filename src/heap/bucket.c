@@ -5,6 +5,7 @@
  * A test compares it with RtlpBucketOf for every size.
  */
 #include "heap/bucket.h"
+#include "heap/ground.h"
 
 #define ONE(b)       b
 #define TWO(b)       b, b
@@ -19,7 +20,7 @@
         EACH((b) + 7), EACH((b) + 8), EACH((b) + 9), EACH((b) + 10), EACH((b) + 11), EACH((b) + 12),         \
         EACH((b) + 13), EACH((b) + 14), EACH((b) + 15)
 
-const UCHAR RtlpBucketTable[HEAP_FRONT_END_LIMIT / 16 + 1] = {
+HEAP_TOUCHED const UCHAR RtlpBucketTable[HEAP_FRONT_END_LIMIT / 16 + 1] = {
     0,
     ROW(ONE, 1),        /* to 256 by 16 */
     ROW(ONE, 17),       /* to 512 */

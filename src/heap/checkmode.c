@@ -11,6 +11,8 @@
  */
 #include "heap/api.h"
 
+HEAP_TOUCHED static const CHAR RtlpCheckOption[] = "NTHEAP_CHECK";
+
 #define HEAP_CHECK_DELAY 1024 /* freed blocks that wait */
 
 static PVOID RtlpCheckHeapHandle; /* (atomic) NULL until it is decided, RtlpNoCheckHeap if it is off */
@@ -49,7 +51,7 @@ PVOID RtlpCheckModeHeap(VOID)
         }
 
         Heap =
-            RtlpPageHeap || RtlpGroundOption("NTHEAP_CHECK") == 0 ? &RtlpNoCheckHeap : RtlpCreateCheckHeap();
+            RtlpPageHeap || RtlpGroundOption(RtlpCheckOption) == 0 ? &RtlpNoCheckHeap : RtlpCreateCheckHeap();
         if (Heap == NULL)
         {
             return NULL;

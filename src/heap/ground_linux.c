@@ -4,6 +4,8 @@
  *
  * Reserved address space is PROT_NONE and costs nothing; commit opens it; decommit gives the memory back with
  * MADV_DONTNEED and leaves the range open, so that the next touch is an ordinary page fault and no further call.
+ * System calls are made directly: errno stays as it is, and a small program does not get the pages of the C library that
+ * hold its wrappers (64 KiB at a time come with the first touch).
  */
 #include "heap/ground.h"
 
@@ -26,14 +28,55 @@ extern char **environ;
 #error "this file is for Linux"
 #endif
 
+/* The result, or the negative error number. */
+static long RtlpSystemCall(long Number, ULONG_PTR A, ULONG_PTR B, ULONG_PTR C, ULONG_PTR D, ULONG_PTR E)
+{
+#if defined(__x86_64__)
+    long Result;
+    register ULONG_PTR R10 __asm__("r10") = D;
+    register ULONG_PTR R8 __asm__("r8") = E;
+    register ULONG_PTR R9 __asm__("r9") = 0;
+
+    __asm__ volatile("syscall"
+                     : "=a"(Result)
+                     : "a"(Number), "D"(A), "S"(B), "d"(C), "r"(R10), "r"(R8), "r"(R9)
+                     : "rcx", "r11", "memory");
+#else
+    const int Saved = errno;
+    long Result = syscall(Number, A, B, C, D, E, 0);
+
+    if (Result == -1)
+    {
+        Result = -errno;
+        errno = Saved;
+    }
+#endif
+
+    return Result;
+}
+
+/* Anonymous memory; NULL if there is none. Place: NULL, or what it replaces. */
+static PVOID RtlpMapMemory(PVOID Place, SIZE_T Size, int Protection)
+{
+    const int Kind = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (Place != NULL ? MAP_FIXED : 0);
+    const long Result = RtlpSystemCall(SYS_mmap, (ULONG_PTR)Place, Size, (ULONG_PTR)Protection,
+                                       (ULONG_PTR)Kind, (ULONG_PTR)-1);
+
+    return Result < 0 && Result > -4096 ? NULL : (PVOID)Result;
+}
+
+static VOID RtlpLinuxRelease(PVOID Base, SIZE_T Size)
+{
+    (void)RtlpSystemCall(SYS_munmap, (ULONG_PTR)Base, Size, 0, 0, 0);
+}
+
 static PVOID RtlpLinuxReserve(SIZE_T Size, SIZE_T Alignment)
 {
-    const int Kind = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
     const SIZE_T Page = 4096;
     const SIZE_T Slack = Alignment > Page ? Alignment - Page : 0;
-    PUCHAR Start = mmap(NULL, Size + Slack, PROT_NONE, Kind, -1, 0);
+    PUCHAR Start = RtlpMapMemory(NULL, Size + Slack, PROT_NONE);
 
-    if (Start == MAP_FAILED)
+    if (Start == NULL)
     {
         return NULL;
     }
@@ -47,12 +90,12 @@ static PVOID RtlpLinuxReserve(SIZE_T Size, SIZE_T Alignment)
 
     if (Aligned != Start)
     {
-        (void)munmap(Start, (SIZE_T)(Aligned - Start));
+        RtlpLinuxRelease(Start, (SIZE_T)(Aligned - Start));
     }
 
     if (Aligned + Size != Start + Size + Slack)
     {
-        (void)munmap(Aligned + Size, (SIZE_T)(Start + Slack - Aligned));
+        RtlpLinuxRelease(Aligned + Size, (SIZE_T)(Start + Slack - Aligned));
     }
 
     return Aligned;
@@ -60,43 +103,24 @@ static PVOID RtlpLinuxReserve(SIZE_T Size, SIZE_T Alignment)
 
 static BOOLEAN RtlpLinuxCommit(PVOID Base, SIZE_T Size, BOOLEAN Executable)
 {
-    const int Saved = errno;
-    const BOOLEAN Done = mprotect(Base, Size, PROT_READ | PROT_WRITE | (Executable ? PROT_EXEC : 0)) == 0;
+    const ULONG_PTR Protection = PROT_READ | PROT_WRITE | (Executable ? PROT_EXEC : 0);
 
-    errno = Saved;
-
-    return Done;
+    return RtlpSystemCall(SYS_mprotect, (ULONG_PTR)Base, Size, Protection, 0, 0) == 0;
 }
 
 static VOID RtlpLinuxDecommit(PVOID Base, SIZE_T Size, BOOLEAN Seal)
 {
-    const int Saved = errno;
-
-    if (Seal)
+    if (Seal && RtlpMapMemory(Base, Size, PROT_NONE) != NULL)
     {
-        const int Kind = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
-
-        if (mmap(Base, Size, PROT_NONE, Kind, -1, 0) == MAP_FAILED)
-        {
-            /* Too many mappings: give the memory back at least. */
-            (void)madvise(Base, Size, MADV_DONTNEED);
-        }
+        return;
     }
-    else if (madvise(Base, Size, MADV_DONTNEED) != 0)
+
+    /* Not to be sealed, or too many mappings: give the memory back at least. */
+    if (RtlpSystemCall(SYS_madvise, (ULONG_PTR)Base, Size, MADV_DONTNEED, 0, 0) != 0 && !Seal)
     {
         /* Locked pages (mlockall) cannot be dropped; the heap counts on zeroes. */
         memset(Base, 0, Size);
     }
-
-    errno = Saved;
-}
-
-static VOID RtlpLinuxRelease(PVOID Base, SIZE_T Size)
-{
-    const int Saved = errno;
-
-    (void)munmap(Base, Size);
-    errno = Saved;
 }
 
 static SIZE_T RtlpLinuxQueryPageSize(VOID)
@@ -115,42 +139,32 @@ const HEAP_PAGE_OPERATIONS RtlpLinuxPageOperations = {
 
 BOOLEAN RtlpGroundMove(PVOID From, PVOID To, SIZE_T Size)
 {
-    const int Saved = errno;
-    PVOID Moved = mremap(From, Size, Size, MREMAP_MAYMOVE | MREMAP_FIXED, To);
+    const long Moved =
+        RtlpSystemCall(SYS_mremap, (ULONG_PTR)From, Size, Size, MREMAP_MAYMOVE | MREMAP_FIXED, (ULONG_PTR)To);
 
-    if (Moved == MAP_FAILED)
+    if (Moved != (long)(ULONG_PTR)To)
     {
-        errno = Saved;
         return FALSE;
     }
 
     /* The old range is a hole now. It must stay ours: another mapping would land in the middle of the arena. */
-    if (mmap(From, Size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) ==
-        MAP_FAILED)
+    if (RtlpMapMemory(From, Size, PROT_NONE) == NULL)
     {
         RtlpGroundPrint("ntheap: the address space of a moved block is lost\n");
         RtlpGroundAbort(STATUS_NO_MEMORY);
     }
-
-    errno = Saved;
 
     return TRUE;
 }
 
 VOID RtlpGroundWait(ULONG *Address, ULONG Value)
 {
-    const int Saved = errno;
-
-    (void)syscall(SYS_futex, Address, FUTEX_WAIT_PRIVATE, Value, NULL, NULL, 0);
-    errno = Saved;
+    (void)RtlpSystemCall(SYS_futex, (ULONG_PTR)Address, FUTEX_WAIT_PRIVATE, Value, 0, 0);
 }
 
 VOID RtlpGroundWake(ULONG *Address)
 {
-    const int Saved = errno;
-
-    (void)syscall(SYS_futex, Address, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
-    errno = Saved;
+    (void)RtlpSystemCall(SYS_futex, (ULONG_PTR)Address, FUTEX_WAKE_PRIVATE, 1, 0, 0);
 }
 
 ULONG64 RtlpGroundMilliseconds(VOID)
@@ -164,10 +178,10 @@ ULONG64 RtlpGroundMilliseconds(VOID)
 
 ULONG64 RtlpGroundEntropy(VOID)
 {
-    const int Saved = errno;
     ULONG64 Bits = 0;
 
-    if (getrandom(&Bits, sizeof(Bits), GRND_NONBLOCK) != (ssize_t)sizeof(Bits))
+    if (RtlpSystemCall(SYS_getrandom, (ULONG_PTR)&Bits, sizeof(Bits), GRND_NONBLOCK, 0, 0) !=
+        (long)sizeof(Bits))
     {
         /* Early boot: the clock and the layout of the address space are what there is. */
         struct timespec Now;
@@ -175,8 +189,6 @@ ULONG64 RtlpGroundEntropy(VOID)
         (void)clock_gettime(CLOCK_MONOTONIC, &Now);
         Bits = ((ULONG64)Now.tv_nsec << 32) ^ (ULONG64)Now.tv_sec ^ (ULONG_PTR)&Bits;
     }
-
-    errno = Saved;
 
     return Bits;
 }
@@ -193,18 +205,15 @@ ULONG RtlpGroundProcessors(VOID)
 {
     ULONG64 Mask[16] = { 0 };
     ULONG Count = 0;
-    const int Saved = errno;
 
     /* sysconf allocates in some C libraries; the system call does not. */
-    if (syscall(SYS_sched_getaffinity, 0, sizeof(Mask), Mask) > 0)
+    if (RtlpSystemCall(SYS_sched_getaffinity, 0, sizeof(Mask), (ULONG_PTR)Mask, 0, 0) > 0)
     {
         for (ULONG Index = 0; Index < 16; Index += 1)
         {
             Count += (ULONG)__builtin_popcountll(Mask[Index]);
         }
     }
-
-    errno = Saved;
 
     return Count != 0 ? Count : 1;
 }

@@ -230,6 +230,7 @@ struct _HEAP_SLOT
     PHEAP_SLOT NextAll;                /* written once */
     DECLSPEC_ALIGN(64) ULONG Incoming; /* (atomic) chain of HEAP_REMOTE, by unit numbers */
     ULONG State;                       /* (atomic) HEAP_SLOT_STATE */
+    BOOLEAN Watched;                   /* the thread's end will be told */
 };
 
 typedef struct _HEAP_ARENA
@@ -554,8 +555,12 @@ extern HEAP RtlpMallocHeap; /* the heap of malloc */
 extern HEAP_LOCK RtlpSlotLock;
 
 VOID RtlpDetachThread(VOID);
-VOID RtlpLockForFork(VOID);
-VOID RtlpUnlockAfterFork(BOOLEAN Child);
+/* A thread without a slot frees a block whose slot is idle: that slot becomes the thread's. RtlpEmptySlot if it cannot. */
+PHEAP_SLOT RtlpInheritSlot(PHEAP_DESCRIPTOR Subsegment);
+/* From its slow paths: the end of the first thread is told now, if there are others. */
+VOID RtlpWatchFirstThread(PHEAP_SLOT Slot);
+/* There may be several threads: registers the fork handlers, once. No lock of the heap is held. */
+VOID RtlpExpectFork(VOID);
 
 /* ---- checkmode.c ---- */
 

@@ -11,9 +11,10 @@
 
 #include <errno.h>
 #include <malloc.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+
+HEAP_TOUCHED static const CHAR RtlpStatisticsOption[] = "NTHEAP_STATISTICS";
 
 #define HEAP_EXPORT __attribute__((visibility("default")))
 
@@ -316,31 +317,20 @@ HEAP_EXPORT int malloc_trim(size_t keep)
     return NtheapPurge() != 0;
 }
 
-/* ---- fork ---- */
-
-static void RtlpBeforeFork(void)
-{
-    RtlpLockForFork();
-}
-
-static void RtlpAfterForkParent(void)
-{
-    RtlpUnlockAfterFork(FALSE);
-}
-
-static void RtlpAfterForkChild(void)
-{
-    RtlpUnlockAfterFork(TRUE);
-}
+/* ---- the process's beginning and end ---- */
 
 __attribute__((constructor)) static void RtlpMallocStarts(void)
 {
-    (void)pthread_atfork(RtlpBeforeFork, RtlpAfterForkParent, RtlpAfterForkChild);
+    /* In page-heap mode threads have no slots, by whose coming they could be told. The check mode's heap tells itself. */
+    if (RtlpPageHeap)
+    {
+        RtlpExpectFork();
+    }
 }
 
 __attribute__((destructor)) static void RtlpMallocEnds(void)
 {
-    if (RtlpGroundOption("NTHEAP_STATISTICS") != 0)
+    if (RtlpGroundOption(RtlpStatisticsOption) != 0)
     {
         RtlpPrintStatistics();
     }

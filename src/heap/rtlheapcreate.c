@@ -172,6 +172,10 @@ PVOID NTAPI RtlCreateHeap(ULONG Flags, PVOID HeapBase, SIZE_T ReserveSize, SIZE_
         return NULL;
     }
 
+#if !defined(NTHEAP_GROUND_NT)
+    RtlpExpectFork(); /* several threads may use it without ever calling malloc */
+#endif
+
     PHEAP Heap = RtlpNewHeap();
 
     if (Heap == NULL)

@@ -2,12 +2,12 @@
 /*
  * Descriptors, and the lists of free spans by their length: the bookkeeping under span.c.
  *
- * Descriptors of a heap are used again by their size; the arena is asked for a page of them at a time. A bitmap says which
+ * Descriptors of a heap are used again by their size; the arena is asked for a kibibyte of them at a time. A bitmap says which
  * lists hold something, so the best fit is one search for a bit. HEAP.BackLock is held in every function.
  */
 #include "heap/span.h"
 
-#define HEAP_DESCRIPTOR_BATCH 64
+#define HEAP_DESCRIPTOR_BATCH 16
 
 /* ---- descriptors ---- */
 
@@ -34,7 +34,7 @@ PHEAP_DESCRIPTOR RtlpAllocateDescriptor(PHEAP Heap, ULONG Units)
     }
     else if (Units == 1)
     {
-        /* Single units are wanted all the time: one trip to the arena for a page of them. */
+        /* Single units are wanted all the time: one trip to the arena for some. */
         Descriptor = RtlpAllocateMetadata(HEAP_DESCRIPTOR_BATCH);
         if (Descriptor == NULL)
         {

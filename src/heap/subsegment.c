@@ -135,6 +135,12 @@ static PHEAP_DESCRIPTOR RtlpCreateSubsegment(PHEAP_SLOT Slot, ULONG Bucket)
     const ULONG Units = RtlpSubsegmentUnits(Capacity);
     BOOLEAN Zeroed = FALSE;
 
+#if !defined(NTHEAP_GROUND_NT)
+    if (HEAP_UNLIKELY(!Slot->Watched))
+    {
+        RtlpWatchFirstThread(Slot);
+    }
+#endif
     RtlpAcquireLock(&Heap->BackLock);
 
     PHEAP_DESCRIPTOR Subsegment = RtlpAllocateDescriptor(Heap, Units);

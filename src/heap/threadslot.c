@@ -19,6 +19,8 @@ static PHEAP_SLOT RtlpAllSlots;   /* RtlpSlotLock */
 static ULONG RtlpIdleCount;       /* (atomic) */
 static pthread_key_t RtlpSlotKey; /* its destructor tells that a thread ends */
 static ULONG RtlpSlotKeyState;    /* RtlpSlotLock: 0 none, 1 there, 2 cannot be had */
+static ULONG RtlpForkExpected;    /* (atomic) the fork handlers are registered */
+static ULONG_PTR RtlpFirstThread; /* (atomic) who came first */
 static __thread BOOLEAN
     RtlpThreadEnding; /* its slot went already; what is called now are other destructors */
 
@@ -49,7 +51,74 @@ static VOID RtlpThreadEnds(PVOID Context)
     RtlpDetachThread();
 }
 
-PHEAP_SLOT RtlpAttachThread(VOID)
+/* The end of the calling thread, which Slot is of, is to be told. No lock is held: the C library may allocate. */
+static VOID RtlpWatchThread(PHEAP_SLOT Slot)
+{
+    Slot->Watched = TRUE;
+    RtlpAcquireLock(&RtlpSlotLock);
+    if (RtlpSlotKeyState == 0)
+    {
+        RtlpSlotKeyState = pthread_key_create(&RtlpSlotKey, RtlpThreadEnds) == 0 ? 1 : 2;
+    }
+
+    const BOOLEAN CanTell = RtlpSlotKeyState == 1;
+
+    RtlpReleaseLock(&RtlpSlotLock);
+    if (CanTell)
+    {
+        (void)pthread_setspecific(RtlpSlotKey, Slot);
+    }
+}
+
+/*
+ * The first thread of all is not watched until another one came: a program of one thread should not pay for the pages that
+ * the C library's functions for threads and fork lie in (a tenth of a small process's memory).
+ */
+VOID RtlpWatchFirstThread(PHEAP_SLOT Slot)
+{
+    if (HEAP_LOAD(&RtlpForkExpected) != 0 && Slot->Heap == &RtlpMallocHeap && Slot == RtlpThreadSlot)
+    {
+        RtlpWatchThread(Slot);
+    }
+}
+
+/* A slot for the calling thread: Wanted if that is idle still, else any idle one, else a new one. RtlpSlotLock is held. */
+static PHEAP_SLOT RtlpTakeSlot(const HEAP_SLOT *Wanted)
+{
+    PHEAP_SLOT *Link = &RtlpIdleSlots;
+
+    while (*Link != NULL && *Link != Wanted)
+    {
+        Link = &(*Link)->NextIdle;
+    }
+
+    if (*Link == NULL)
+    {
+        Link = &RtlpIdleSlots;
+    }
+
+    PHEAP_SLOT Slot = *Link;
+
+    if (Slot != NULL)
+    {
+        *Link = Slot->NextIdle;
+        HEAP_STORE(&RtlpIdleCount, RtlpIdleCount - 1);
+        HEAP_STORE(&Slot->State, HeapSlotOwned);
+
+        return Slot;
+    }
+
+    Slot = RtlpCreateSlot(&RtlpMallocHeap);
+    if (Slot != NULL)
+    {
+        Slot->NextAll = RtlpAllSlots;
+        RtlpAllSlots = Slot;
+    }
+
+    return Slot;
+}
+
+static PHEAP_SLOT RtlpAttachThreadTo(const HEAP_SLOT *Wanted)
 {
     if (!RtlpInitializeArena(&RtlpLinuxPageOperations))
     {
@@ -62,41 +131,49 @@ PHEAP_SLOT RtlpAttachThread(VOID)
         return &RtlpEmptySlot;
     }
 
+    /* Before any lock is taken: until now there was one thread, and none can be held when that one forks. */
+    ULONG_PTR First = 0;
+
+    if (!__atomic_compare_exchange_n(&RtlpFirstThread, &First, RtlpGroundThread(), FALSE, __ATOMIC_RELAXED,
+                                     __ATOMIC_RELAXED))
+    {
+        RtlpExpectFork();
+    }
+
     RtlpAcquireLock(&RtlpSlotLock);
-    if (RtlpSlotKeyState == 0)
-    {
-        RtlpSlotKeyState = pthread_key_create(&RtlpSlotKey, RtlpThreadEnds) == 0 ? 1 : 2;
-    }
 
-    PHEAP_SLOT Slot = RtlpIdleSlots;
-
-    if (Slot != NULL)
-    {
-        RtlpIdleSlots = Slot->NextIdle;
-        HEAP_STORE(&RtlpIdleCount, RtlpIdleCount - 1);
-        HEAP_STORE(&Slot->State, HeapSlotOwned);
-    }
-    else
-    {
-        Slot = RtlpCreateSlot(&RtlpMallocHeap);
-        if (Slot != NULL)
-        {
-            Slot->NextAll = RtlpAllSlots;
-            RtlpAllSlots = Slot;
-        }
-    }
+    PHEAP_SLOT Slot = RtlpTakeSlot(Wanted);
 
     RtlpReleaseLock(&RtlpSlotLock);
     if (Slot != NULL)
     {
         RtlpThreadSlot = Slot;
-        if (RtlpSlotKeyState == 1)
+        if (First != 0)
         {
-            (void)pthread_setspecific(RtlpSlotKey, Slot);
+            RtlpWatchThread(Slot);
         }
     }
 
     return Slot;
+}
+
+PHEAP_SLOT RtlpAttachThread(VOID)
+{
+    return RtlpAttachThreadTo(NULL);
+}
+
+PHEAP_SLOT RtlpInheritSlot(PHEAP_DESCRIPTOR Subsegment)
+{
+    const PHEAP_SLOT Owner = RtlpOwner(Subsegment);
+
+    if (Owner == HEAP_NO_OWNER || Owner->Heap != &RtlpMallocHeap || HEAP_LOAD(&Owner->State) != HeapSlotIdle)
+    {
+        return &RtlpEmptySlot;
+    }
+
+    const PHEAP_SLOT Slot = RtlpAttachThreadTo(Owner);
+
+    return Slot != NULL ? Slot : &RtlpEmptySlot;
 }
 
 VOID RtlpDetachThread(VOID)
@@ -112,6 +189,7 @@ VOID RtlpDetachThread(VOID)
     RtlpTrimSlot(Slot);
     RtlpFlushSpanCache(Slot);
     RtlpThreadSlot = &RtlpEmptySlot;
+    Slot->Watched = FALSE;
     for (ULONG Bucket = 0; Bucket < HEAP_BUCKETS; Bucket += 1)
     {
         Slot->Buckets[Bucket].Uses = 0;
@@ -143,7 +221,8 @@ BOOLEAN RtlpStealPartial(PHEAP_SLOT Slot, ULONG Bucket)
             RtlpReceive(Idle);
         }
 
-        while (Idle->Buckets[Bucket].First != 0)
+        /* One is enough for now: the next thread may go on with the rest. */
+        if (Idle->Buckets[Bucket].First != 0)
         {
             PHEAP_DESCRIPTOR Subsegment = HEAP_DESCRIPTOR_AT(Idle->Buckets[Bucket].First);
 
@@ -163,7 +242,7 @@ BOOLEAN RtlpStealPartial(PHEAP_SLOT Slot, ULONG Bucket)
 
 /* ---- fork ---- */
 
-VOID RtlpLockForFork(VOID)
+static VOID RtlpLockForFork(VOID)
 {
     RtlpCheckModeLock();
     RtlpAcquireLock(&RtlpSlotLock);
@@ -172,7 +251,7 @@ VOID RtlpLockForFork(VOID)
     RtlpAcquireLock(&RtlpArena.Lock);
 }
 
-VOID RtlpUnlockAfterFork(BOOLEAN Child)
+static VOID RtlpUnlockAfterFork(BOOLEAN Child)
 {
     if (Child)
     {
@@ -186,4 +265,23 @@ VOID RtlpUnlockAfterFork(BOOLEAN Child)
     RtlpReleaseLock(&RtlpMallocHeap.BackLock);
     RtlpReleaseLock(&RtlpSlotLock);
     RtlpCheckModeUnlock(Child);
+}
+
+static VOID RtlpAfterForkParent(VOID)
+{
+    RtlpUnlockAfterFork(FALSE);
+}
+
+static VOID RtlpAfterForkChild(VOID)
+{
+    RtlpUnlockAfterFork(TRUE);
+}
+
+VOID RtlpExpectFork(VOID)
+{
+    /* Marked first: the C library may allocate to keep the handlers. */
+    if (HEAP_LOAD(&RtlpForkExpected) == 0 && __atomic_exchange_n(&RtlpForkExpected, 1, __ATOMIC_ACQ_REL) == 0)
+    {
+        (void)pthread_atfork(RtlpLockForFork, RtlpAfterForkParent, RtlpAfterForkChild);
+    }
 }

@@ -159,6 +159,133 @@ static void blocks_freed_by_another_thread_come_back_to_their_slot(void **state)
     assert_true(RtlpMallocHeap.Counters.Subsegments < 60 + 20);
 }
 
+typedef struct
+{
+    void *block;
+    PHEAP_SLOT slot;
+} handed_over;
+
+static void *leave_a_block(void *argument)
+{
+    handed_over *self = argument;
+
+    /* More than come from chunks, which belong to no slot. */
+    for (int i = 0; i < 40; i += 1)
+    {
+        heap_free(self->block);
+        self->block = heap_malloc(700);
+        void *kept = heap_malloc(700);
+
+        heap_free(kept);
+    }
+
+    self->slot = RtlpThreadSlot;
+
+    return NULL;
+}
+
+static void *begin_with_a_block(void *argument)
+{
+    handed_over *self = argument;
+
+    heap_free(self->block);
+    self->slot = RtlpThreadSlot;
+
+    return NULL;
+}
+
+/* Threads that hand their work to their successors, as larson's do: the slot goes with the blocks, and no free is remote. */
+static void a_thread_that_begins_with_blocks_of_an_ended_one_gets_its_slot(void **state)
+{
+    handed_over left[4] = { 0 };
+    pthread_t threads[4];
+
+    (void)state;
+    for (int i = 0; i < 4; i += 1)
+    {
+        assert_int_equal(pthread_create(&threads[i], NULL, leave_a_block, &left[i]), 0);
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+        assert_ptr_not_equal(left[i].slot, &RtlpEmptySlot);
+    }
+
+    /* Side by side they would have slots of their own; one after the other they had the same. */
+    for (int i = 3; i >= 0; i -= 1)
+    {
+        handed_over heir = { .block = left[i].block };
+
+        assert_int_equal(pthread_create(&threads[i], NULL, begin_with_a_block, &heir), 0);
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+        assert_ptr_equal(heir.slot, left[i].slot);
+    }
+}
+
+static pthread_barrier_t both_there;
+
+static void *leave_a_block_together(void *argument)
+{
+    (void)leave_a_block(argument);
+    (void)pthread_barrier_wait(&both_there);
+
+    return NULL;
+}
+
+static void each_heir_gets_the_slot_that_its_block_is_of(void **state)
+{
+    handed_over left[3] = { 0 };
+    pthread_t threads[3];
+
+    (void)state;
+    assert_int_equal(pthread_barrier_init(&both_there, NULL, 3), 0);
+    for (int i = 0; i < 3; i += 1)
+    {
+        assert_int_equal(pthread_create(&threads[i], NULL, leave_a_block_together, &left[i]), 0);
+    }
+
+    for (int i = 0; i < 3; i += 1)
+    {
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    }
+
+    pthread_barrier_destroy(&both_there);
+    assert_ptr_not_equal(left[0].slot, left[1].slot);
+    assert_ptr_not_equal(left[1].slot, left[2].slot);
+
+    /* Whichever ended last, each block leads to its own. */
+    for (int i = 0; i < 3; i += 1)
+    {
+        handed_over heir = { .block = left[i].block };
+
+        assert_int_equal(pthread_create(&threads[i], NULL, begin_with_a_block, &heir), 0);
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+        assert_ptr_equal(heir.slot, left[i].slot);
+    }
+}
+
+/* The first thread's end is watched from its next slow path on, once there is a second thread. */
+static void the_first_thread_is_watched_as_soon_as_there_is_another(void **state)
+{
+    static void *blocks[4000];
+    handed_over left = { 0 };
+    pthread_t thread;
+
+    (void)state;
+    heap_free(heap_malloc(40));
+    assert_int_equal(pthread_create(&thread, NULL, leave_a_block, &left), 0);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    heap_free(left.block);
+    for (int i = 0; i < 4000; i += 1)
+    {
+        blocks[i] = heap_malloc(40);
+        assert_non_null(blocks[i]);
+    }
+
+    assert_true(RtlpThreadSlot->Watched);
+    for (int i = 0; i < 4000; i += 1)
+    {
+        heap_free(blocks[i]);
+    }
+}
+
 static void blocks_may_come_back_while_nothing_is_active(void **state)
 {
     static void *blocks[1000];
@@ -387,6 +514,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(threads_hand_blocks_to_each_other),
         cmocka_unit_test(blocks_freed_by_another_thread_come_back_to_their_slot),
+        cmocka_unit_test(the_first_thread_is_watched_as_soon_as_there_is_another),
+        cmocka_unit_test(a_thread_that_begins_with_blocks_of_an_ended_one_gets_its_slot),
+        cmocka_unit_test(each_heir_gets_the_slot_that_its_block_is_of),
         cmocka_unit_test(blocks_may_come_back_while_nothing_is_active),
         cmocka_unit_test(a_private_heap_serializes_its_threads),
         cmocka_unit_test(a_second_free_is_seen_whichever_threads_call),

@@ -23,6 +23,7 @@
  *   void PortPause(void);                                a spin-wait hint to the processor
  *   int PortTryEnterDispatch(ULONG Processor);           PortEnterDispatch if that takes a few instructions only; 0: not entered
  *   void PortLeaveTriedDispatch(void);                   leaves what the one above has entered
+ *   int PortTryLeaveDispatch(void);                      the same, if that is how the thread is inside; 0: PortLeaveDispatch has to
  *   PORT_SERVICE_ENTRY(Name, Body)                       defines Name, through which clients reach the service Body
  *   PORT_SERVICE_BODY                                    attributes of Body's declaration
  */

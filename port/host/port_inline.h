@@ -144,6 +144,16 @@ static inline void PortLeaveTriedDispatch(void)
     __atomic_store_n(&PortDispatchInside, 0, __ATOMIC_RELEASE);
 }
 
+static inline int PortTryLeaveDispatch(void)
+{
+    if (__builtin_expect(PortDispatchInside == 0, 0))
+    {
+        return 0;
+    }
+    PortLeaveTriedDispatch();
+    return 1;
+}
+
 /*
  * The way into a system service. PORT_SERVICE_ENTRY(Name, Body) defines the function Name with the parameters of Body, at most six in
  * registers and PORT_SERVICE_STACK_ARGUMENTS on the stack. It is a jump, unless the calling thread's stack lies in NT

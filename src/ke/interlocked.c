@@ -1,13 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Lists and counters that several processors change: the ExInterlocked family under the caller's spin lock,
- * and sequenced lists (SLIST). A sequenced list is usually lock-free with a 16-byte compare-exchange; popping
- * then reads the next pointer of an entry that another processor may have popped and freed meanwhile, and the
- * page-fault handler has to know that place. Here one of the header's four reserved bits is a lock, held for
- * three instructions at DISPATCH_LEVEL: no special case in the fault path, nothing that special pool or a
- * sanitizer would report, and no slower while uncontended.
+ * and sequenced lists (slist.h).
  */
 #include "ke/ki.h"
+#include "ke/slist.h"
 
 /* ---- Under the caller's lock --------------------------------------------------------------------------- */
 
@@ -83,28 +80,6 @@ ULONG NTAPI ExInterlockedAddUlong(PULONG Addend, ULONG Increment, PKSPIN_LOCK Lo
 
 /* ---- Sequenced lists ----------------------------------------------------------------------------------- */
 
-#define KI_SLIST_ADDRESS  (~15ull)
-#define KI_SLIST_DEPTH    0xffffull
-#define KI_SLIST_SEQUENCE 0x10000ull
-
-/* Returns Region as it was: the first entry's address. */
-static ULONGLONG KiLockSList(PSLIST_HEADER ListHead, PKIRQL OldIrql)
-{
-    ULONGLONG Region;
-
-    *OldIrql = KiRaiseIrqlToDispatch();
-    KiAcquireSpinLockAtDispatch((volatile KSPIN_LOCK *)(PVOID)&ListHead->Region);
-    Region = __atomic_load_n(&ListHead->Region, __ATOMIC_RELAXED);
-    return Region & KI_SLIST_ADDRESS;
-}
-
-static VOID KiUnlockSList(PSLIST_HEADER ListHead, PSLIST_ENTRY First, ULONGLONG Alignment, KIRQL OldIrql)
-{
-    __atomic_store_n(&ListHead->Alignment, Alignment, __ATOMIC_RELAXED);
-    __atomic_store_n(&ListHead->Region, (ULONG_PTR)First, __ATOMIC_RELEASE);
-    KiLowerIrqlFromDispatch(OldIrql);
-}
-
 VOID NTAPI InitializeSListHead(PSLIST_HEADER SListHead)
 {
     SListHead->Alignment = 0;
@@ -113,43 +88,18 @@ VOID NTAPI InitializeSListHead(PSLIST_HEADER SListHead)
 
 PSLIST_ENTRY NTAPI InterlockedPushEntrySList(PSLIST_HEADER ListHead, PSLIST_ENTRY ListEntry)
 {
-    KIRQL OldIrql;
-    PSLIST_ENTRY First = (PSLIST_ENTRY)(ULONG_PTR)KiLockSList(ListHead, &OldIrql);
-    ULONGLONG Alignment = ListHead->Alignment;
-
-    KiRequire(((ULONG_PTR)ListEntry & ~KI_SLIST_ADDRESS) == 0);
-    ListEntry->Next = First;
-    Alignment = ((Alignment + KI_SLIST_SEQUENCE) & ~KI_SLIST_DEPTH) | ((Alignment + 1) & KI_SLIST_DEPTH);
-    KiUnlockSList(ListHead, ListEntry, Alignment, OldIrql);
-    return First;
+    return KiPushSList(ListHead, ListEntry);
 }
 
 PSLIST_ENTRY NTAPI InterlockedPopEntrySList(PSLIST_HEADER ListHead)
 {
-    KIRQL OldIrql;
-    PSLIST_ENTRY First;
-    ULONGLONG Alignment;
-
-    if ((__atomic_load_n(&ListHead->Region, __ATOMIC_RELAXED) & KI_SLIST_ADDRESS) == 0)
-    {
-        return NULL;
-    }
-    First = (PSLIST_ENTRY)(ULONG_PTR)KiLockSList(ListHead, &OldIrql);
-    Alignment = ListHead->Alignment;
-    if (First == NULL)
-    {
-        KiUnlockSList(ListHead, NULL, Alignment, OldIrql);
-        return NULL;
-    }
-    Alignment = (Alignment & ~KI_SLIST_DEPTH) | ((Alignment - 1) & KI_SLIST_DEPTH);
-    KiUnlockSList(ListHead, First->Next, Alignment, OldIrql);
-    return First;
+    return KiPopSList(ListHead);
 }
 
 PSLIST_ENTRY NTAPI InterlockedFlushSList(PSLIST_HEADER ListHead)
 {
     KIRQL OldIrql;
-    PSLIST_ENTRY First = (PSLIST_ENTRY)(ULONG_PTR)KiLockSList(ListHead, &OldIrql);
+    PSLIST_ENTRY First = KiLockSList(ListHead, &OldIrql);
 
     KiUnlockSList(ListHead, NULL, ListHead->Alignment & ~KI_SLIST_DEPTH, OldIrql);
     return First;

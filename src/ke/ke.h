@@ -229,7 +229,10 @@ static FORCEINLINE KIRQL KiRaiseIrqlToDispatch(void)
 
     if (OldIrql < DISPATCH_LEVEL)
     {
-        PortEnterDispatch(Thread->Processor);
+        if (__builtin_expect(!PortTryEnterDispatch(Thread->Processor), 0))
+        {
+            PortEnterDispatch(Thread->Processor);
+        }
         Thread->Irql = DISPATCH_LEVEL;
     }
     return OldIrql;
@@ -242,25 +245,42 @@ static FORCEINLINE VOID KiLowerIrqlFromDispatch(KIRQL OldIrql)
     if (OldIrql < DISPATCH_LEVEL)
     {
         Thread->Irql = OldIrql;
-        PortLeaveDispatch(Thread->Processor);
+        if (__builtin_expect(!PortTryLeaveDispatch(), 0))
+        {
+            PortLeaveDispatch(Thread->Processor);
+        }
     }
 }
 
 /*
- * The same for a few instructions that call nothing and touch nothing that may fault: the IRQL, below DISPATCH_LEVEL, is not written. FALSE: not
- * entered; the caller goes the other way. What is taken there must be the thread's processor's: *Processor.
+ * The same for a few instructions that call nothing and touch nothing that may fault, at DISPATCH_LEVEL or below: the IRQL is not written. What is
+ * taken there must be the thread's processor's: *Processor.
  */
-static FORCEINLINE BOOLEAN KiTryEnterProcessor(PULONG Processor)
+typedef enum _KI_ENTRY
+{
+    KiNotEntered, /* the caller goes the other way */
+    KiEntered,
+    KiWasInside /* at DISPATCH_LEVEL */
+} KI_ENTRY;
+
+static FORCEINLINE KI_ENTRY KiTryEnterProcessor(PULONG Processor)
 {
     const KTHREAD *Thread = PortGetCurrentThread();
 
     *Processor = Thread->Processor;
-    return Thread->Irql < DISPATCH_LEVEL && PortTryEnterDispatch(*Processor);
+    if (__builtin_expect(Thread->Irql < DISPATCH_LEVEL, 1))
+    {
+        return PortTryEnterDispatch(*Processor) ? KiEntered : KiNotEntered;
+    }
+    return Thread->Irql == DISPATCH_LEVEL ? KiWasInside : KiNotEntered;
 }
 
-static FORCEINLINE VOID KiLeaveProcessor(VOID)
+static FORCEINLINE VOID KiLeaveProcessor(KI_ENTRY Entry)
 {
-    PortLeaveTriedDispatch();
+    if (__builtin_expect(Entry == KiEntered, 1))
+    {
+        PortLeaveTriedDispatch();
+    }
 }
 
 /* Slow path of the two below: spins with PortPause, then PortYield. */

@@ -245,16 +245,22 @@ static FORCEINLINE BOOLEAN ExpFreePlainBlock(EX_POOL *Pool, ULONG Paged, PVOID A
     return TRUE;
 }
 
-/* The same where everything is at hand: nonpaged, below DISPATCH_LEVEL, room in the bin, a row of the tag. Calls nothing. */
+/* The same where everything is at hand: nonpaged, room in the bin, a row of the tag. Calls nothing. */
 static FORCEINLINE BOOLEAN ExpFreeFast(EX_POOL *Pool, PVOID Address, ULONG Tag)
 {
     EX_PLAIN_BLOCK Block;
     EX_POOL_PROCESSOR *Processor;
     EX_POOL_BIN *Bin;
     EX_TAG_ROW *Row;
+    KI_ENTRY Entry;
     ULONG Number;
 
-    if (!ExpIsPlainBlock(Pool, 0, Address, Tag, &Block) || !KiTryEnterProcessor(&Number))
+    if (!ExpIsPlainBlock(Pool, 0, Address, Tag, &Block))
+    {
+        return FALSE;
+    }
+    Entry = KiTryEnterProcessor(&Number);
+    if (__builtin_expect(Entry == KiNotEntered, 0))
     {
         return FALSE;
     }
@@ -263,14 +269,14 @@ static FORCEINLINE BOOLEAN ExpFreeFast(EX_POOL *Pool, PVOID Address, ULONG Tag)
     Row = ExpLikelyTagRow(Processor, Block.Tag);
     if (__builtin_expect(Bin->Count >= Bin->Depth || Row->Tag != Block.Tag, 0))
     {
-        KiLeaveProcessor();
+        KiLeaveProcessor(Entry);
         return FALSE;
     }
     ExpWriteQuad(Block.Header, Block.Quad & ~EX_HEADER_TYPE);
     ExpPoison(Block.Header, Pool->Facts[Block.Number].Size);
     ExpCountFree(Row, 0, Pool->Facts[Block.Number].Size);
     Bin->Blocks[Bin->Count++] = (PUCHAR)Block.Header;
-    KiLeaveProcessor();
+    KiLeaveProcessor(Entry);
     return TRUE;
 }
 

@@ -2,8 +2,7 @@
 /*
  * ExAllocatePool and its family: what the parameters mean, the fast path, and the checks of what is freed.
  * The fast path works on data of the current processor at DISPATCH_LEVEL: a bin of free blocks of the size
- * class and the tag's row of sums, without a locked instruction besides the one that raising the IRQL costs
- * on the host. Blocks are touched (header, zeroing) only afterwards, at the caller's IRQL.
+ * class and the tag's row of sums, without a locked instruction. Blocks are touched (header, zeroing) only afterwards, at the caller's IRQL.
  */
 #include "pool/special.h"
 #include "pool/verifier.h"
@@ -44,14 +43,28 @@ static FORCEINLINE PUCHAR ExpPopBlock(EX_POOL *Pool, ULONG Paged, ULONG Number, 
     return Block;
 }
 
-/* No free block at hand: new slabs, as long as somebody else takes them away before us. */
+/*
+ * No free block at hand: new slabs, as long as somebody else takes them away before us; without pages for them, what other
+ * processors have free.
+ */
 static DECLSPEC_NOINLINE PUCHAR ExpPopNewBlock(EX_POOL *Pool, ULONG Paged, ULONG Number, ULONG Tag)
 {
+    PEX_POOL_SOURCE Source = &Pool->Sources[Paged];
     PUCHAR Block = NULL;
+    BOOLEAN Found = TRUE;
 
-    while (Block == NULL && ExpGrowClass(&Pool->Sources[Paged], Number))
+    while (Block == NULL && Found)
     {
-        Block = ExpPopBlock(Pool, Paged, Number, Tag);
+        Found = ExpGrowClass(Source, Number);
+        if (!Found && Source->Homes > 1)
+        {
+            KIRQL OldIrql = KiRaiseIrqlToDispatch();
+
+            Found = ExpRefillBinFromOthers(Source, Number,
+                                           &Pool->Processors[KiCurrentProcessor()].Bins[Paged][Number]);
+            KiLowerIrqlFromDispatch(OldIrql);
+        }
+        Block = Found ? ExpPopBlock(Pool, Paged, Number, Tag) : NULL;
     }
     return Block;
 }
@@ -423,7 +436,7 @@ static FORCEINLINE BOOLEAN ExpIsPlain(const EX_POOL *Pool, ULONG Paged, SIZE_T B
 }
 
 /*
- * The shortest way: nonpaged, below DISPATCH_LEVEL, a block in the bin, a row of the tag. Calls nothing; NULL: any of it is not so. (The tag
+ * The shortest way: nonpaged, a block in the bin, a row of the tag. Calls nothing; NULL: any of it is not so. (The tag
  * 'BIG ' never has a row.)
  */
 static FORCEINLINE PVOID ExpAllocateFast(EX_POOL *Pool, SIZE_T Bytes, ULONG Tag)
@@ -432,15 +445,20 @@ static FORCEINLINE PVOID ExpAllocateFast(EX_POOL *Pool, SIZE_T Bytes, ULONG Tag)
     EX_POOL_BIN *Bin;
     EX_TAG_ROW *Row;
     PPOOL_HEADER Header;
+    KI_ENTRY Entry;
     ULONG64 Quad;
     ULONG Class;
     ULONG Number;
 
     if (__builtin_expect(Bytes > EX_POOL_LARGEST || Tag == 0 ||
                              __atomic_load_n(&Pool->Watch, __ATOMIC_RELAXED) != 0 ||
-                             __atomic_load_n(&MiState.Ke->Injection, __ATOMIC_RELAXED) != NULL ||
-                             !KiTryEnterProcessor(&Number),
+                             __atomic_load_n(&MiState.Ke->Injection, __ATOMIC_RELAXED) != NULL,
                          0))
+    {
+        return NULL;
+    }
+    Entry = KiTryEnterProcessor(&Number);
+    if (__builtin_expect(Entry == KiNotEntered, 0))
     {
         return NULL;
     }
@@ -450,12 +468,12 @@ static FORCEINLINE PVOID ExpAllocateFast(EX_POOL *Pool, SIZE_T Bytes, ULONG Tag)
     Row = ExpLikelyTagRow(Processor, Tag);
     if (__builtin_expect(Bin->Count == 0 || Row->Tag != Tag, 0))
     {
-        KiLeaveProcessor();
+        KiLeaveProcessor(Entry);
         return NULL;
     }
     Header = (PPOOL_HEADER)(PVOID)Bin->Blocks[--Bin->Count];
     ExpCountAllocation(Row, 0, Pool->Facts[Class].Size);
-    KiLeaveProcessor();
+    KiLeaveProcessor(Entry);
     Quad = ExpReadQuad(Header);
     if (__builtin_expect((ULONG)Quad >> 16 != Pool->Facts[Class].Sizes >> 16 ||
                              ExpReadBilled(Header) != ExpSeal(Pool, Header, Quad, 0),

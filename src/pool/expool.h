@@ -5,8 +5,8 @@
  * stands in descriptors beside the pages, so that nothing pageable is touched while a lock is held. Theory:
  * docs/pool.md.
  *
- * Locks: [C] the class's lock, [R] the source's RunLock, [D] at DISPATCH_LEVEL on the processor that it
- * belongs to.
+ * Locks: [C] EX_POOL_SLABS.Lock of the slab's home, [R] the source's RunLock, [D] at DISPATCH_LEVEL on the processor
+ * that it belongs to.
  */
 #ifndef NTMM_POOL_EXPOOL_H
 #define NTMM_POOL_EXPOOL_H
@@ -100,30 +100,43 @@ typedef struct _EX_POOL_PAGE
     } u;
     volatile UCHAR Kind; /* EX_PAGE_KIND */
     UCHAR Class;
-    UCHAR InUse;        /* [C] slab: blocks that are not free */
-    UCHAR PoolType;     /* run, special: EX_HEADER_*; slab: offset of its first block, in cache lines */
-    volatile ULONG Tag; /* run, special */
+    UCHAR InUse;    /* [C] slab: blocks that are not free */
+    UCHAR PoolType; /* run, special: EX_HEADER_*; slab: offset of its first block, in cache lines */
+    union
+    {
+        volatile ULONG Tag; /* run, special */
+        ULONG Home;         /* slab: whose lists it is on, as long as it is a slab */
+    };
 } EX_POOL_PAGE;
 
 C_ASSERT(sizeof(EX_POOL_PAGE) == 32);
 
+/* A size of blocks in a source. Written once. */
 typedef struct _EX_POOL_CLASS
 {
+    ULONG Size;       /* of a block with its header */
+    ULONG Blocks;     /* in a page */
+    ULONG Reciprocal; /* 2^32 / Size, rounded up */
+    ULONG Depth;      /* of a processor's bin */
+    ULONG EmptyLimit; /* slabs without a used block that a home keeps */
+    ULONG Colours;    /* how many offsets of the first block there are, a cache line apart */
+} EX_POOL_CLASS;
+
+/*
+ * The slabs of one class and one home. Each processor is the home of the slabs that it made: it fills its bin from them, and blocks return to them whoever
+ * frees them. So two processors have no block in the same page, and write no line of memory in turns, unless one frees what the other allocated.
+ */
+typedef struct _EX_POOL_SLABS
+{
     KSPIN_LOCK Lock;
-    ULONG Size;            /* of a block with its header */
-    ULONG Blocks;          /* in a page */
-    ULONG Reciprocal;      /* 2^32 / Size, rounded up */
-    ULONG Depth;           /* of a processor's bin */
     ULONG Partial;         /* [C] slabs with free blocks */
     ULONG Full;            /* [C] */
     volatile SIZE_T Slabs; /* [C], read anywhere */
     ULONG Empty;           /* [C] slabs of Partial without a used block: kept for the next allocations */
-    ULONG EmptyLimit;
-    ULONG Colours; /* how many offsets of the first block there are, a cache line apart */
-    UCHAR Padding[64 - 52];
-} EX_POOL_CLASS;
+    UCHAR Padding[64 - 28];
+} EX_POOL_SLABS;
 
-C_ASSERT(sizeof(EX_POOL_CLASS) == 64);
+C_ASSERT(sizeof(EX_POOL_SLABS) == 64);
 
 /* What the fast paths must know of a class, of whatever source. */
 typedef struct _EX_CLASS_FACTS
@@ -185,8 +198,15 @@ struct _EX_POOL_SOURCE
     ULONG FirstFreed;             /* [R] through Flink */
     ULONG LastFreed;              /* [R] */
     volatile ULONG FreedCount;    /* [R] */
+    ULONG Homes;                  /* processors; 1 of a session; 0: no slabs */
+    EX_POOL_SLABS *Slabs;         /* [home][class] */
     EX_POOL_CLASS Classes[EX_POOL_CLASSES];
 };
+
+static FORCEINLINE EX_POOL_SLABS *ExpSlabsOf(const EX_POOL_SOURCE *Source, ULONG Home, ULONG Class)
+{
+    return &Source->Slabs[Home * EX_POOL_CLASSES + Class];
+}
 
 static FORCEINLINE PUCHAR ExpPageAddress(const EX_POOL_SOURCE *Source, ULONG Page)
 {
@@ -271,6 +291,7 @@ typedef struct _EX_SESSION_TAG
 typedef struct _EX_SESSION_POOL
 {
     EX_POOL_SOURCE Source; /* Operations NULL: not attached */
+    EX_POOL_SLABS Slabs[EX_POOL_CLASSES];
     KSPIN_LOCK TagLock;
     EX_SESSION_TAG Tags[EX_SESSION_TAGS + 1]; /* [T] the last: EX_TAG_OVERFLOW */
 } EX_SESSION_POOL;
@@ -428,9 +449,11 @@ VOID ExReportSessionLeaks(EX_SESSION_POOL *Pool); /* prints them */
 
 /* ---- slabs.c ------------------------------------------------------------------------------------------ */
 
-/* Fills the bin of the current processor from slabs that exist. [D] TRUE: it has a block now. */
+/* Fills the bin of the current processor from its slabs. [D] TRUE: it has a block now. */
 BOOLEAN ExpRefillBin(PEX_POOL_SOURCE Source, ULONG Class, EX_POOL_BIN *Bin);
-/* New slabs of the class. Caller's IRQL. FALSE: no pages. */
+/* The same from the slabs of all others, for want of pages. */
+BOOLEAN ExpRefillBinFromOthers(PEX_POOL_SOURCE Source, ULONG Class, EX_POOL_BIN *Bin);
+/* New slabs of the class for the current processor. Caller's IRQL. FALSE: no pages. */
 BOOLEAN ExpGrowClass(PEX_POOL_SOURCE Source, ULONG Class);
 /* Gives Count blocks of a bin back to their slabs. [D] Pages that became empty are in Empty (at most Count).
  */

@@ -128,7 +128,7 @@ VOID ExpReportBadBlock(PEX_POOL_SOURCE Source, ULONG Page, PVOID Address, PVOID 
 
 /* ---- Looking at everything ---------------------------------------------------------------------------- */
 
-static VOID ExpCheckSlab(PEX_POOL_SOURCE Source, ULONG Number, ULONG Page)
+static VOID ExpCheckSlab(PEX_POOL_SOURCE Source, ULONG Home, ULONG Number, ULONG Page)
 {
     const EX_POOL *Pool = ExpPool();
     const EX_POOL_CLASS *Class = &Source->Classes[Number];
@@ -136,7 +136,7 @@ static VOID ExpCheckSlab(PEX_POOL_SOURCE Source, ULONG Number, ULONG Page)
     ULONG Free =
         RtlNumberOfSetBitsUlongPtr(Descriptor->u.Free[0]) + RtlNumberOfSetBitsUlongPtr(Descriptor->u.Free[1]);
 
-    if (Descriptor->Kind != ExPageSlab || Descriptor->Class != Number ||
+    if (Descriptor->Kind != ExPageSlab || Descriptor->Class != Number || Descriptor->Home != Home ||
         Free + Descriptor->InUse != Class->Blocks)
     {
         KiBugCheckMessage(BAD_POOL_HEADER, 0x3, Page, Descriptor->InUse, Free,
@@ -159,30 +159,42 @@ static VOID ExpCheckSlab(PEX_POOL_SOURCE Source, ULONG Number, ULONG Page)
     }
 }
 
+/* Returns how many there are. */
+static SIZE_T ExpCheckSlabs(PEX_POOL_SOURCE Source, ULONG Home, ULONG Number)
+{
+    const EX_POOL_SLABS *Slabs = ExpSlabsOf(Source, Home, Number);
+    ULONG Size = Source->Classes[Number].Size;
+    SIZE_T Count = 0;
+    SIZE_T Empty = 0;
+
+    for (ULONG Page = Slabs->Partial; Page != 0; Page = Source->Pages[Page].Flink, Count++)
+    {
+        ExpCheckSlab(Source, Home, Number, Page);
+        Empty += Source->Pages[Page].InUse == 0;
+    }
+    for (ULONG Page = Slabs->Full; Page != 0; Page = Source->Pages[Page].Flink, Count++)
+    {
+        ExpCheckSlab(Source, Home, Number, Page);
+    }
+    if (Count != Slabs->Slabs || Empty != Slabs->Empty)
+    {
+        KiBugCheckMessage(BAD_POOL_HEADER, 0x3, Size, Count, Slabs->Slabs,
+                          "%llu slabs of blocks of %u bytes, %llu empty; counted are %llu, %u empty",
+                          (ULONG64)Count, Size, (ULONG64)Empty, (ULONG64)Slabs->Slabs, Slabs->Empty);
+    }
+    return Count;
+}
+
 VOID ExpCheckSource(PEX_POOL_SOURCE Source)
 {
     SIZE_T Pages = 0;
 
-    for (ULONG Number = 0; Number < EX_POOL_CLASSES; Number++)
+    for (ULONG Home = 0; Home < Source->Homes; Home++)
     {
-        const EX_POOL_CLASS *Class = &Source->Classes[Number];
-        SIZE_T Slabs = 0;
-
-        for (ULONG Page = Class->Partial; Page != 0; Page = Source->Pages[Page].Flink, Slabs++)
+        for (ULONG Number = 0; Number < EX_POOL_CLASSES; Number++)
         {
-            ExpCheckSlab(Source, Number, Page);
+            Pages += ExpCheckSlabs(Source, Home, Number);
         }
-        for (ULONG Page = Class->Full; Page != 0; Page = Source->Pages[Page].Flink, Slabs++)
-        {
-            ExpCheckSlab(Source, Number, Page);
-        }
-        if (Slabs != Class->Slabs)
-        {
-            KiBugCheckMessage(BAD_POOL_HEADER, 0x3, Class->Size, Slabs, Class->Slabs,
-                              "%llu slabs of blocks of %u bytes, counted are %llu", (ULONG64)Slabs,
-                              Class->Size, (ULONG64)Class->Slabs);
-        }
-        Pages += Slabs;
     }
     ExpCheckRuns(Source);
     if (Source != &ExpPool()->Sources[ExSourceNonpaged])

@@ -4,7 +4,10 @@
  * sequenced lists. The entries of paged ones may be anywhere, so those lists are changed under a push lock,
  * which lies in the reserved words of the public structure; their count takes the second half of the list
  * head. How many entries a list may keep follows its use (ExAdjustLookasideDepth). Lists do nothing for verified drivers.
+ *
+ * The short way of nonpaged lists calls nothing as long as nothing is verified and there is an entry, or room for one.
  */
+#include "ke/slist.h"
 #include "pool/verifier.h"
 
 #define EX_MINIMUM_DEPTH  4u
@@ -31,10 +34,15 @@ static FORCEINLINE PEX_PUSH_LOCK ExpListLock(GENERAL_LOOKASIDE_POOL *List)
     return (PEX_PUSH_LOCK)(PVOID)List->Future;
 }
 
+static FORCEINLINE USHORT ExpSListDepth(GENERAL_LOOKASIDE_POOL *List)
+{
+    return (USHORT)(__atomic_load_n(&List->ListHead.Alignment, __ATOMIC_RELAXED) & KI_SLIST_DEPTH);
+}
+
 static FORCEINLINE ULONG ExpListDepth(GENERAL_LOOKASIDE_POOL *List)
 {
     return ExpIsPagedList(List) ? (ULONG)__atomic_load_n(&List->ListHead.Region, __ATOMIC_RELAXED)
-                                : ExQueryDepthSList(&List->ListHead);
+                                : ExpSListDepth(List);
 }
 
 /* ---- Entries ------------------------------------------------------------------------------------------ */
@@ -67,7 +75,7 @@ static VOID ExpPushPaged(GENERAL_LOOKASIDE_POOL *List, PVOID Entry)
 
 static PVOID ExpPopEntry(GENERAL_LOOKASIDE_POOL *List)
 {
-    return ExpIsPagedList(List) ? ExpPopPaged(List) : (PVOID)InterlockedPopEntrySList(&List->ListHead);
+    return ExpIsPagedList(List) ? ExpPopPaged(List) : (PVOID)KiPopSList(&List->ListHead);
 }
 
 /*
@@ -110,8 +118,41 @@ static BOOLEAN ExpKeepEntry(GENERAL_LOOKASIDE_POOL *List, PVOID Entry, BOOLEAN B
     }
     else
     {
-        InterlockedPushEntrySList(&List->ListHead, (PSLIST_ENTRY)Entry);
+        KiPushSList(&List->ListHead, (PSLIST_ENTRY)Entry);
     }
+    return TRUE;
+}
+
+/* ---- The short way of nonpaged lists -------------------------------------------------------------------- */
+
+static FORCEINLINE BOOLEAN ExpIsAnybodyVerified(void)
+{
+    return __builtin_expect(__atomic_load_n(&ExpPool()->Verifier.On, __ATOMIC_RELAXED), 0) != 0;
+}
+
+/* NULL: the long way, which counts. */
+static FORCEINLINE PVOID ExpTakeShort(GENERAL_LOOKASIDE_POOL *List)
+{
+    PVOID Entry = ExpIsAnybodyVerified() ? NULL : (PVOID)KiTryPopSList(&List->ListHead);
+
+    if (__builtin_expect(Entry != NULL, 1))
+    {
+        ExpBump(&List->TotalAllocates);
+    }
+    return Entry;
+}
+
+/* FALSE: the long way, which counts. */
+static FORCEINLINE BOOLEAN ExpKeepShort(GENERAL_LOOKASIDE_POOL *List, PVOID Entry)
+{
+    if (__builtin_expect(ExpIsAnybodyVerified() ||
+                             ExpSListDepth(List) >= __atomic_load_n(&List->Depth, __ATOMIC_RELAXED) ||
+                             !KiTryPushSList(&List->ListHead, (PSLIST_ENTRY)Entry),
+                         0))
+    {
+        return FALSE;
+    }
+    ExpBump(&List->TotalFrees);
     return TRUE;
 }
 
@@ -162,7 +203,7 @@ static VOID ExpDeleteOldList(GENERAL_LOOKASIDE_POOL *List)
     }
 }
 
-static FORCEINLINE PVOID ExpAllocateFromOldList(GENERAL_LOOKASIDE_POOL *List, PVOID Caller)
+static DECLSPEC_NOINLINE PVOID ExpAllocateFromOldList(GENERAL_LOOKASIDE_POOL *List, PVOID Caller)
 {
     BOOLEAN Bypassed = ExpIsBypassed(Caller);
     PVOID Entry = ExpTakeEntry(List, Bypassed);
@@ -176,7 +217,7 @@ static FORCEINLINE PVOID ExpAllocateFromOldList(GENERAL_LOOKASIDE_POOL *List, PV
                : List->Allocate(List->Type, List->Size, List->Tag);
 }
 
-static FORCEINLINE VOID ExpFreeToOldList(GENERAL_LOOKASIDE_POOL *List, PVOID Entry, PVOID Caller)
+static DECLSPEC_NOINLINE VOID ExpFreeToOldList(GENERAL_LOOKASIDE_POOL *List, PVOID Entry, PVOID Caller)
 {
     BOOLEAN Bypassed = ExpIsBypassed(Caller);
 
@@ -209,12 +250,19 @@ VOID NTAPI ExDeleteNPagedLookasideList(PNPAGED_LOOKASIDE_LIST Lookaside)
 
 PVOID NTAPI ExAllocateFromNPagedLookasideList(PNPAGED_LOOKASIDE_LIST Lookaside)
 {
-    return ExpAllocateFromOldList(&Lookaside->L, __builtin_return_address(0));
+    PVOID Entry = ExpTakeShort(&Lookaside->L);
+
+    return __builtin_expect(Entry != NULL, 1)
+               ? Entry
+               : ExpAllocateFromOldList(&Lookaside->L, __builtin_return_address(0));
 }
 
 VOID NTAPI ExFreeToNPagedLookasideList(PNPAGED_LOOKASIDE_LIST Lookaside, PVOID Entry)
 {
-    ExpFreeToOldList(&Lookaside->L, Entry, __builtin_return_address(0));
+    if (__builtin_expect(!ExpKeepShort(&Lookaside->L, Entry), 0))
+    {
+        ExpFreeToOldList(&Lookaside->L, Entry, __builtin_return_address(0));
+    }
 }
 
 VOID NTAPI ExInitializePagedLookasideList(PPAGED_LOOKASIDE_LIST Lookaside, PALLOCATE_FUNCTION Allocate,
@@ -303,10 +351,9 @@ VOID NTAPI ExDeleteLookasideListEx(PLOOKASIDE_LIST_EX Lookaside)
     ExFlushLookasideListEx(Lookaside);
 }
 
-PVOID NTAPI ExAllocateFromLookasideListEx(PLOOKASIDE_LIST_EX Lookaside)
+static DECLSPEC_NOINLINE PVOID ExpAllocateFromListEx(PLOOKASIDE_LIST_EX Lookaside, PVOID Caller)
 {
     GENERAL_LOOKASIDE_POOL *List = &Lookaside->L;
-    PVOID Caller = __builtin_return_address(0);
     BOOLEAN Bypassed = ExpIsBypassed(Caller);
     PVOID Entry = ExpTakeEntry(List, Bypassed);
 
@@ -320,10 +367,9 @@ PVOID NTAPI ExAllocateFromLookasideListEx(PLOOKASIDE_LIST_EX Lookaside)
                : List->AllocateEx(List->Type, List->Size, List->Tag, Lookaside);
 }
 
-VOID NTAPI ExFreeToLookasideListEx(PLOOKASIDE_LIST_EX Lookaside, PVOID Entry)
+static DECLSPEC_NOINLINE VOID ExpFreeToListEx(PLOOKASIDE_LIST_EX Lookaside, PVOID Entry, PVOID Caller)
 {
     GENERAL_LOOKASIDE_POOL *List = &Lookaside->L;
-    PVOID Caller = __builtin_return_address(0);
     BOOLEAN Bypassed = ExpIsBypassed(Caller);
 
     if (ExpKeepEntry(List, Entry, Bypassed))
@@ -337,6 +383,22 @@ VOID NTAPI ExFreeToLookasideListEx(PLOOKASIDE_LIST_EX Lookaside, PVOID Entry)
     else
     {
         List->FreeEx(Entry, Lookaside);
+    }
+}
+
+PVOID NTAPI ExAllocateFromLookasideListEx(PLOOKASIDE_LIST_EX Lookaside)
+{
+    PVOID Entry = ExpIsPagedList(&Lookaside->L) ? NULL : ExpTakeShort(&Lookaside->L);
+
+    return __builtin_expect(Entry != NULL, 1) ? Entry
+                                              : ExpAllocateFromListEx(Lookaside, __builtin_return_address(0));
+}
+
+VOID NTAPI ExFreeToLookasideListEx(PLOOKASIDE_LIST_EX Lookaside, PVOID Entry)
+{
+    if (ExpIsPagedList(&Lookaside->L) || !ExpKeepShort(&Lookaside->L, Entry))
+    {
+        ExpFreeToListEx(Lookaside, Entry, __builtin_return_address(0));
     }
 }
 

@@ -181,6 +181,8 @@ NTSTATUS ExpAttachSessionPool(EX_SESSION_POOL *Pool, const EX_POOL_SOURCE_OPERAT
     Source->Session = TRUE;
     Source->Region = Region;
     Source->PageLimit = Pages - 1;
+    Source->Homes = 1;
+    Source->Slabs = Pool->Slabs;
     ExpInitializeClasses(Source);
     Source->Span = Pages << PAGE_SHIFT;
     Source->Operations = Operations;
@@ -202,5 +204,6 @@ VOID ExpDetachSessionPool(EX_SESSION_POOL *Pool)
     PortFreeBootMemory(Source->Pages, (Source->Span >> PAGE_SHIFT) * sizeof(EX_POOL_PAGE));
     Source->Operations = NULL;
     Source->Pages = NULL;
+    Source->Homes = 0;
     Source->Span = 0;
 }

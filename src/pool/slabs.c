@@ -3,7 +3,7 @@
  * The middle of the pool: pages cut into blocks of one size. Which blocks of a slab are free stands in its
  * descriptor as bits, not in the blocks: so a lock never covers a touch of pageable memory, and a block that
  * its owner wrote to after freeing it cannot lead the allocator astray. Processors take blocks from here in
- * bulk and bring them back in bulk.
+ * bulk, each from slabs of its own, and bring them back in bulk, to whose they are.
  */
 #include "pool/expool.h"
 
@@ -17,12 +17,12 @@ static const USHORT ExpClassSizes[EX_POOL_CLASSES] = { 32,   48,   64,   80,   9
                                                        336,  368,  400,  448,  512,  576,  672,  816,
                                                        1024, 1360, 1856, 2048, 2720, 3264, 3760, 4080 };
 
-/* Free blocks at hand on each processor, in bytes of each class; and empty pages that a class keeps. Less
- * where memory is small. */
+/* Free blocks at hand on each processor, in bytes of each class; and empty pages that a class keeps for it. Less
+ * where memory is small, in pages for each processor. */
 #define EX_BIN_BYTES    0x20000u
 #define EX_KEPT_PAGES   8u
 #define EX_KEPT_SINGLES 128u /* of the class that has one block in a page */
-#define EX_SMALL_MEMORY 0x8000u
+#define EX_SMALL_MEMORY 0x4000u
 
 C_ASSERT(EX_POOL_LARGEST + sizeof(POOL_HEADER) == 4080);
 
@@ -30,7 +30,7 @@ VOID ExpInitializeClasses(PEX_POOL_SOURCE Source)
 {
     EX_POOL *Pool = ExpPool();
     ULONG Units = 0;
-    ULONG Share = MiState.Physical->NumberOfPages < EX_SMALL_MEMORY ? 8 : 1;
+    ULONG Share = MiState.Physical->NumberOfPages / Pool->ProcessorCount < EX_SMALL_MEMORY ? 8 : 1;
 
     for (ULONG Index = 0; Index < EX_POOL_CLASSES; Index++)
     {
@@ -109,16 +109,22 @@ VOID ExpUnlinkPage(PEX_POOL_SOURCE Source, PULONG Head, ULONG Page)
     Descriptor->Blink = 0;
 }
 
-static FORCEINLINE VOID ExpLockClass(EX_POOL_CLASS *Class)
+static FORCEINLINE VOID ExpLockSlabs(EX_POOL_SLABS *Slabs)
 {
-    KiAcquireSpinLockAtDispatch(&Class->Lock);
-    KiNoteLockAcquired(&Class->Lock, KiLockPool, FALSE);
+    KiAcquireSpinLockAtDispatch(&Slabs->Lock);
+    KiNoteLockAcquired(&Slabs->Lock, KiLockPool, FALSE);
 }
 
-static FORCEINLINE VOID ExpUnlockClass(EX_POOL_CLASS *Class)
+static FORCEINLINE VOID ExpUnlockSlabs(EX_POOL_SLABS *Slabs)
 {
-    KiNoteLockReleased(&Class->Lock);
-    KiReleaseSpinLockFromDispatch(&Class->Lock);
+    KiNoteLockReleased(&Slabs->Lock);
+    KiReleaseSpinLockFromDispatch(&Slabs->Lock);
+}
+
+/* At DISPATCH_LEVEL: the home of what is made here. */
+static FORCEINLINE ULONG ExpCurrentHome(const EX_POOL_SOURCE *Source)
+{
+    return Source->Homes == 1 ? 0 : KiCurrentProcessor();
 }
 
 /* ---- Slabs -------------------------------------------------------------------------------------------- */
@@ -169,9 +175,11 @@ static VOID ExpCutPage(PEX_POOL_SOURCE Source, ULONG Number, ULONG Page)
 
 BOOLEAN ExpGrowClass(PEX_POOL_SOURCE Source, ULONG Number)
 {
-    EX_POOL_CLASS *Class = &Source->Classes[Number];
+    const EX_POOL_CLASS *Class = &Source->Classes[Number];
+    EX_POOL_SLABS *Slabs;
     ULONG Pages[EX_BIN_DEPTH];
     ULONG Wanted = Class->Depth / 2 / Class->Blocks;
+    ULONG Home;
     ULONG Got;
     KIRQL OldIrql;
 
@@ -185,14 +193,17 @@ BOOLEAN ExpGrowClass(PEX_POOL_SOURCE Source, ULONG Number)
         return FALSE;
     }
     OldIrql = KiRaiseIrqlToDispatch();
-    ExpLockClass(Class);
+    Home = ExpCurrentHome(Source);
+    Slabs = ExpSlabsOf(Source, Home, Number);
+    ExpLockSlabs(Slabs);
     for (ULONG Index = Got; Index > 0; Index--)
     {
-        ExpLinkPage(Source, &Class->Partial, Pages[Index - 1]);
+        Source->Pages[Pages[Index - 1]].Home = Home;
+        ExpLinkPage(Source, &Slabs->Partial, Pages[Index - 1]);
     }
-    __atomic_store_n(&Class->Slabs, Class->Slabs + Got, __ATOMIC_RELAXED);
-    Class->Empty += Got;
-    ExpUnlockClass(Class);
+    __atomic_store_n(&Slabs->Slabs, Slabs->Slabs + Got, __ATOMIC_RELAXED);
+    Slabs->Empty += Got;
+    ExpUnlockSlabs(Slabs);
     KiLowerIrqlFromDispatch(OldIrql);
     return TRUE;
 }
@@ -223,40 +234,62 @@ static ULONG ExpTakeBlocks(PEX_POOL_SOURCE Source, const EX_POOL_CLASS *Class, U
     return Taken;
 }
 
-BOOLEAN ExpRefillBin(PEX_POOL_SOURCE Source, ULONG Number, EX_POOL_BIN *Bin)
+static VOID ExpRefillFrom(PEX_POOL_SOURCE Source, ULONG Home, ULONG Number, EX_POOL_BIN *Bin)
 {
-    EX_POOL_CLASS *Class = &Source->Classes[Number];
+    const EX_POOL_CLASS *Class = &Source->Classes[Number];
+    EX_POOL_SLABS *Slabs = ExpSlabsOf(Source, Home, Number);
     ULONG Wanted = Bin->Depth / 2;
     ULONG Page;
 
-    ExpLockClass(Class);
-    while (Bin->Count < Wanted && (Page = Class->Partial) != 0)
+    ExpLockSlabs(Slabs);
+    while (Bin->Count < Wanted && (Page = Slabs->Partial) != 0)
     {
-        Class->Empty -= Source->Pages[Page].InUse == 0;
+        Slabs->Empty -= Source->Pages[Page].InUse == 0;
         Bin->Count += ExpTakeBlocks(Source, Class, Page, &Bin->Blocks[Bin->Count], Wanted - Bin->Count);
         if (!ExpHasFree(&Source->Pages[Page]))
         {
-            ExpUnlinkPage(Source, &Class->Partial, Page);
-            ExpLinkPage(Source, &Class->Full, Page);
+            ExpUnlinkPage(Source, &Slabs->Partial, Page);
+            ExpLinkPage(Source, &Slabs->Full, Page);
         }
     }
-    ExpUnlockClass(Class);
+    ExpUnlockSlabs(Slabs);
+}
+
+BOOLEAN ExpRefillBin(PEX_POOL_SOURCE Source, ULONG Number, EX_POOL_BIN *Bin)
+{
+    ExpRefillFrom(Source, ExpCurrentHome(Source), Number, Bin);
     return Bin->Count != 0;
+}
+
+BOOLEAN ExpRefillBinFromOthers(PEX_POOL_SOURCE Source, ULONG Number, EX_POOL_BIN *Bin)
+{
+    for (ULONG Home = 0; Home < Source->Homes && Bin->Count == 0; Home++)
+    {
+        ExpRefillFrom(Source, Home, Number, Bin);
+    }
+    return Bin->Count != 0;
+}
+
+/* The home of a block's slab: it stays what it is while a block is in use. */
+static ULONG ExpHomeOf(const EX_POOL_SOURCE *Source, const EX_POOL_CLASS *Class, const VOID *Block)
+{
+    if (!ExpIsSlabBlock(Source, Class, Block))
+    {
+        ExpReportCorruptState(0x10, Class, Block);
+    }
+    return Source->Pages[((ULONG_PTR)Block - Source->Base) >> PAGE_SHIFT].Home;
 }
 
 /* One block comes back. Returns its page if that is empty now and enough empty ones are kept already, else 0.
  */
-static ULONG ExpReturnBlock(PEX_POOL_SOURCE Source, EX_POOL_CLASS *Class, PUCHAR Block)
+static ULONG ExpReturnBlock(PEX_POOL_SOURCE Source, const EX_POOL_CLASS *Class, EX_POOL_SLABS *Slabs,
+                            PUCHAR Block)
 {
     ULONG Page = (ULONG)(((ULONG_PTR)Block - Source->Base) >> PAGE_SHIFT);
     EX_POOL_PAGE *Descriptor = &Source->Pages[Page];
     ULONG Number = ExpBlockNumber(Source, Page, Block);
     ULONG64 Bit = 1ull << (Number & 63);
 
-    if (!ExpIsSlabBlock(Source, Class, Block))
-    {
-        ExpReportCorruptState(0x10, Class, Block);
-    }
     if ((Descriptor->u.Free[Number / 64] & Bit) != 0)
     {
         KiBugCheckMessage(BAD_POOL_CALLER, 0x07, 0, 0, (ULONG_PTR)Block + sizeof(POOL_HEADER),
@@ -265,8 +298,8 @@ static ULONG ExpReturnBlock(PEX_POOL_SOURCE Source, EX_POOL_CLASS *Class, PUCHAR
     }
     if (!ExpHasFree(Descriptor))
     {
-        ExpUnlinkPage(Source, &Class->Full, Page);
-        ExpLinkPage(Source, &Class->Partial, Page);
+        ExpUnlinkPage(Source, &Slabs->Full, Page);
+        ExpLinkPage(Source, &Slabs->Partial, Page);
     }
     Descriptor->u.Free[Number / 64] |= Bit;
     Descriptor->InUse--;
@@ -274,13 +307,13 @@ static ULONG ExpReturnBlock(PEX_POOL_SOURCE Source, EX_POOL_CLASS *Class, PUCHAR
     {
         return 0;
     }
-    if (Class->Empty < Class->EmptyLimit)
+    if (Slabs->Empty < Class->EmptyLimit)
     {
-        Class->Empty++;
+        Slabs->Empty++;
         return 0;
     }
-    ExpUnlinkPage(Source, &Class->Partial, Page);
-    __atomic_store_n(&Class->Slabs, Class->Slabs - 1, __ATOMIC_RELAXED);
+    ExpUnlinkPage(Source, &Slabs->Partial, Page);
+    __atomic_store_n(&Slabs->Slabs, Slabs->Slabs - 1, __ATOMIC_RELAXED);
     __atomic_store_n(&Descriptor->Kind, ExPageNone, __ATOMIC_RELAXED);
     ExpSetMap(Source, Page, 0);
     return Page;
@@ -288,20 +321,34 @@ static ULONG ExpReturnBlock(PEX_POOL_SOURCE Source, EX_POOL_CLASS *Class, PUCHAR
 
 ULONG ExpFlushBin(PEX_POOL_SOURCE Source, ULONG Number, EX_POOL_BIN *Bin, ULONG Count, PULONG Empty)
 {
-    EX_POOL_CLASS *Class = &Source->Classes[Number];
+    const EX_POOL_CLASS *Class = &Source->Classes[Number];
+    EX_POOL_SLABS *Slabs = NULL;
     ULONG Emptied = 0;
 
-    ExpLockClass(Class);
     for (ULONG Index = 0; Index < Count; Index++)
     {
-        ULONG Page = ExpReturnBlock(Source, Class, Bin->Blocks[Index]);
+        EX_POOL_SLABS *Home = ExpSlabsOf(Source, ExpHomeOf(Source, Class, Bin->Blocks[Index]), Number);
+        ULONG Page;
 
+        if (Home != Slabs)
+        {
+            if (Slabs != NULL)
+            {
+                ExpUnlockSlabs(Slabs);
+            }
+            Slabs = Home;
+            ExpLockSlabs(Slabs);
+        }
+        Page = ExpReturnBlock(Source, Class, Slabs, Bin->Blocks[Index]);
         if (Page != 0)
         {
             Empty[Emptied++] = Page;
         }
     }
-    ExpUnlockClass(Class);
+    if (Slabs != NULL)
+    {
+        ExpUnlockSlabs(Slabs);
+    }
     for (ULONG Index = Count; Index < Bin->Count; Index++) /* the oldest went */
     {
         Bin->Blocks[Index - Count] = Bin->Blocks[Index];
@@ -324,27 +371,27 @@ VOID ExpReleasePages(PEX_POOL_SOURCE Source, ULONG Count, const ULONG *Pages)
 
 /* ---- Trimming ----------------------------------------------------------------------------------------- */
 
-/* One of the slabs that a class keeps although they are empty. */
-static ULONG ExpTakeEmptySlab(PEX_POOL_SOURCE Source, EX_POOL_CLASS *Class)
+/* One of the slabs that are kept although they are empty. */
+static ULONG ExpTakeEmptySlab(PEX_POOL_SOURCE Source, EX_POOL_SLABS *Slabs)
 {
     KIRQL OldIrql = KiRaiseIrqlToDispatch();
     ULONG Page;
 
-    ExpLockClass(Class);
-    Page = Class->Partial;
+    ExpLockSlabs(Slabs);
+    Page = Slabs->Partial;
     while (Page != 0 && Source->Pages[Page].InUse != 0)
     {
         Page = Source->Pages[Page].Flink;
     }
     if (Page != 0)
     {
-        ExpUnlinkPage(Source, &Class->Partial, Page);
-        Class->Empty--;
-        __atomic_store_n(&Class->Slabs, Class->Slabs - 1, __ATOMIC_RELAXED);
+        ExpUnlinkPage(Source, &Slabs->Partial, Page);
+        Slabs->Empty--;
+        __atomic_store_n(&Slabs->Slabs, Slabs->Slabs - 1, __ATOMIC_RELAXED);
         __atomic_store_n(&Source->Pages[Page].Kind, ExPageNone, __ATOMIC_RELAXED);
         ExpSetMap(Source, Page, 0);
     }
-    ExpUnlockClass(Class);
+    ExpUnlockSlabs(Slabs);
     KiLowerIrqlFromDispatch(OldIrql);
     return Page;
 }
@@ -377,11 +424,11 @@ static VOID ExpTrimProcessor(PEX_POOL_SOURCE Source, ULONG Processor)
 
 VOID ExpReleaseEmptySlabs(PEX_POOL_SOURCE Source)
 {
-    for (ULONG Index = 0; Index < EX_POOL_CLASSES; Index++)
+    for (ULONG Index = 0; Index < Source->Homes * EX_POOL_CLASSES; Index++)
     {
         ULONG Page;
 
-        while ((Page = ExpTakeEmptySlab(Source, &Source->Classes[Index])) != 0)
+        while ((Page = ExpTakeEmptySlab(Source, &Source->Slabs[Index])) != 0)
         {
             ExpReleasePages(Source, 1, &Page);
         }

@@ -151,6 +151,11 @@ static const EX_POOL_SOURCE_OPERATIONS ExpNonpagedOperations = { .GetPages = Exp
 
 /* ---- Birth and death ---------------------------------------------------------------------------------- */
 
+static SIZE_T ExpSlabsBytes(void)
+{
+    return ExpPool()->ProcessorCount * EX_POOL_CLASSES * sizeof(EX_POOL_SLABS);
+}
+
 static VOID ExpDetachSource(EX_SOURCE Number)
 {
     PEX_POOL_SOURCE Source = &ExpPool()->Sources[Number];
@@ -163,7 +168,13 @@ static VOID ExpDetachSource(EX_SOURCE Number)
     {
         PortFreeBootMemory((PVOID)(ULONG_PTR)Source->Map, Source->Span >> PAGE_SHIFT);
     }
+    if (Source->Slabs != NULL)
+    {
+        PortFreeBootMemory(Source->Slabs, ExpSlabsBytes());
+    }
     Source->Map = NULL;
+    Source->Slabs = NULL;
+    Source->Homes = 0;
     Source->Operations = NULL;
     Source->Pages = NULL;
     Source->Span = 0;
@@ -177,8 +188,9 @@ NTSTATUS ExpAttachSource(EX_SOURCE Number, const EX_POOL_SOURCE_OPERATIONS *Oper
 
     Source->Pages = PortAllocateBootMemory(Pages * sizeof(EX_POOL_PAGE));
     Source->Map = PortAllocateBootMemory(Pages);
+    Source->Slabs = Number != ExSourceMapped ? PortAllocateBootMemory(ExpSlabsBytes()) : NULL;
     Source->Span = Pages << PAGE_SHIFT;
-    if (Source->Pages == NULL || Source->Map == NULL)
+    if (Source->Pages == NULL || Source->Map == NULL || (Source->Slabs == NULL && Number != ExSourceMapped))
     {
         ExpDetachSource(Number);
         return STATUS_INSUFFICIENT_RESOURCES;
@@ -188,6 +200,7 @@ NTSTATUS ExpAttachSource(EX_SOURCE Number, const EX_POOL_SOURCE_OPERATIONS *Oper
     Source->PageLimit = PageLimit;
     if (Number != ExSourceMapped)
     {
+        Source->Homes = ExpPool()->ProcessorCount;
         ExpInitializeClasses(Source);
     }
     Source->Operations = Operations;

@@ -305,7 +305,7 @@ static void a_list_of_slabs_that_names_no_slab_is_found(void)
     ULONG Number = Pool->ClassOf[(100 + 31) / 16];
 
     Free(ExAllocatePoolWithTag(NonPagedPoolNx, 100, TAG));
-    Pool->Sources[0].Classes[Number].Partial =
+    ExpSlabsOf(&Pool->Sources[0], KiCurrentThread()->Processor, Number)->Partial =
         (ULONG)PortDirectMapFrame(ExAllocatePoolWithTag(NonPagedPoolNx, 10000, TAG));
     TestExpectBugCheck(KERNEL_MODE_HEAP_CORRUPTION, AllocateMany, NULL);
     assert_int_equal(TestBugCheckParameters[0], 0xD);

@@ -2,30 +2,38 @@
 /*
  * What a block of nonpaged pool costs, tag tracking and header checks included, against the user-mode
  * allocators that people know: the same program, the same sizes, the same order. Each runs in a child of this program,
- * the allocators loaded before the C library's own, in turns; the best of the turns counts.
+ * the allocators loaded before the C library's own, in turns; the best of many short rounds counts.
  *
  * Memory is the same for both sides: pages of 4 KiB, which Linux has given before the rounds that count. The pool and
  * mimalloc run with pages of 2 MiB, too, as the direct map of a kernel has them.
  *
  * pairs: allocate and free at once. lifetimes: a table of blocks of 16 to 4000 bytes, one of which is
  * replaced at a time; overhead is what the allocator holds for each byte that is in use.
+ *
+ * Two workers, each bound to a processor of its own, do the same work one alone and both at once, in turns. "apart" is the control of that: the
+ * workers are two processes with a machine (a heap) each, which share nothing at all: what the second processor is worth to this very code and memory.
  */
+#define _GNU_SOURCE
 #include "support_machine.h"
 
 #include "pool/expool.h"
 
 #include <math.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define TAG       0x68636e42u /* 'Bnch' */
 #define SLOTS     8192u
 #define SIZES     65536u
-#define PAIRS     4000000u
-#define LIFETIMES 3000000u
-#define ROUNDS    3u
+#define FILLS     1000000u /* before anything is measured */
+#define PAIRS     200000u  /* of a round */
+#define LIFETIMES 100000u
+#define ROUNDS    100u
 #define TURNS     2u
 #define RAM_BYTES (512ull << 20)
 
@@ -38,18 +46,27 @@ typedef struct
     double Overhead; /* bytes held for each byte in use */
 } RESULT;
 
+/* What the workers share: threads, or processes. */
+typedef struct
+{
+    volatile ULONG Arrived;
+    double Nanoseconds[2]; /* of the last round */
+    RESULT Best;           /* the first worker's */
+} SHARED;
+
 typedef struct
 {
     pthread_t Thread;
-    ULONG Processor;
+    SHARED *Shared;
+    ULONG Number;    /* 0, 1 */
+    ULONG Processor; /* of its machine */
     BOOLEAN UsePool;
-    double Pair, Lifetime;
-    SIZE_T Live;
+    ULONG64 Random;
+    ULONG NextSize;
     void **Slots;
 } WORKER;
 
 static USHORT Sizes[SIZES];
-static pthread_barrier_t Barrier;
 
 static void MakeSizes(void)
 {
@@ -89,23 +106,24 @@ static inline void Give(BOOLEAN UsePool, void *Block)
     }
 }
 
-static double Pairs(BOOLEAN UsePool)
+/* ns for one of Count. */
+static double Pairs(WORKER *Worker, ULONG Count)
 {
     double Start = BenchNow();
 
-    for (ULONG Index = 0; Index < PAIRS; Index++)
+    for (ULONG Index = 0; Index < Count; Index++)
     {
-        Give(UsePool, Take(UsePool, Sizes[Index % SIZES]));
+        Give(Worker->UsePool, Take(Worker->UsePool, Sizes[Index % SIZES]));
     }
-    return (BenchNow() - Start) * 1e9 / PAIRS;
+    return (BenchNow() - Start) * 1e9 / Count;
 }
 
-static double Lifetimes(WORKER *Worker)
+static double Lifetimes(WORKER *Worker, ULONG Count)
 {
-    ULONG64 State = 0x9e3779b97f4a7c15ull * (Worker->Processor + 1);
+    ULONG64 State = Worker->Random;
     double Start = BenchNow();
 
-    for (ULONG Index = 0; Index < LIFETIMES; Index++)
+    for (ULONG Index = 0; Index < Count; Index++)
     {
         ULONG Slot;
 
@@ -117,36 +135,54 @@ static double Lifetimes(WORKER *Worker)
         {
             Give(Worker->UsePool, Worker->Slots[Slot]);
         }
-        Worker->Slots[Slot] = Take(Worker->UsePool, Sizes[Index % SIZES]);
+        Worker->Slots[Slot] = Take(Worker->UsePool, Sizes[Worker->NextSize++ % SIZES]);
     }
-    return (BenchNow() - Start) * 1e9 / LIFETIMES;
+    Worker->Random = State;
+    return (BenchNow() - Start) * 1e9 / Count;
 }
 
-static void *RunWorker(void *Context)
-{
-    WORKER *Worker = Context;
-    void *Thread = Worker->UsePool ? BenchEnter(Worker->Processor) : NULL;
+/* ---- Workers ------------------------------------------------------------------------------------------------- */
 
-    Worker->Slots = calloc(SLOTS, sizeof(*Worker->Slots));
-    pthread_barrier_wait(&Barrier);
-    Worker->Pair = Pairs(Worker->UsePool);
-    pthread_barrier_wait(&Barrier);
-    Worker->Lifetime = Lifetimes(Worker);
-    pthread_barrier_wait(&Barrier);
-    pthread_barrier_wait(&Barrier); /* the parent looks at the memory */
-    for (ULONG Slot = 0; Slot < SLOTS; Slot++)
+/* Both are here. Who waits does not sleep: that a processor has to wake up is no cost of an allocator. */
+static void Meet(SHARED *Shared)
+{
+    ULONG Goal = (__atomic_fetch_add(&Shared->Arrived, 1, __ATOMIC_ACQ_REL) | 1) + 1;
+
+    for (ULONG Spin = 0; (LONG)(__atomic_load_n(&Shared->Arrived, __ATOMIC_ACQUIRE) - Goal) < 0; Spin++)
     {
-        if (Worker->Slots[Slot] != NULL)
+        PortPause();
+        if (Spin % 1024 == 1023)
         {
-            Give(Worker->UsePool, Worker->Slots[Slot]);
+            sched_yield();
         }
     }
-    free(Worker->Slots);
-    if (Thread != NULL)
+}
+
+static void BindTo(ULONG Number)
+{
+    cpu_set_t Set;
+
+    CPU_ZERO(&Set);
+    CPU_SET(Number, &Set);
+    (void)sched_setaffinity(0, sizeof(Set), &Set); /* with one processor there is nothing to be seen anyway */
+}
+
+/* One round, of the first worker or of both. What the slower one took is what it took. */
+static void Round(WORKER *Worker, BOOLEAN Both, double (*Work)(WORKER *, ULONG), ULONG Count, double *Best)
+{
+    SHARED *Shared = Worker->Shared;
+
+    Meet(Shared);
+    if (Both || Worker->Number == 0)
     {
-        BenchLeave(Thread);
+        Shared->Nanoseconds[Worker->Number] = Work(Worker, Count);
     }
-    return NULL;
+    Meet(Shared);
+    if (Worker->Number == 0)
+    {
+        *Best =
+            fmin(*Best, Both ? fmax(Shared->Nanoseconds[0], Shared->Nanoseconds[1]) : Shared->Nanoseconds[0]);
+    }
 }
 
 /* Bytes that the allocator holds: pages of pool, or the process's own memory. */
@@ -169,52 +205,54 @@ static double HeldBytes(BOOLEAN UsePool)
     return (double)Resident * PAGE_SIZE;
 }
 
-static void RunWorkers(ULONG Count, BOOLEAN UsePool, double *Pair, double *Lifetime, double *Overhead)
+/* The first worker is alone until it has its blocks: the overhead is its. */
+static void Fill(WORKER *Worker)
 {
-    WORKER Workers[2] = { 0 };
-    double Before = HeldBytes(UsePool);
+    double Before = HeldBytes(Worker->UsePool);
 
-    pthread_barrier_init(&Barrier, NULL, Count + 1);
-    for (ULONG Index = 0; Index < Count; Index++)
+    if (Worker->Number != 0)
     {
-        Workers[Index].Processor = Index;
-        Workers[Index].UsePool = UsePool;
-        pthread_create(&Workers[Index].Thread, NULL, RunWorker, &Workers[Index]);
+        Meet(Worker->Shared);
     }
-    pthread_barrier_wait(&Barrier);
-    pthread_barrier_wait(&Barrier);
-    pthread_barrier_wait(&Barrier);
-    *Overhead = (HeldBytes(UsePool) - Before) / (Count * SLOTS * 2008.0);
-    pthread_barrier_wait(&Barrier);
-    *Pair = *Lifetime = 0;
-    for (ULONG Index = 0; Index < Count; Index++)
+    Lifetimes(Worker, FILLS);
+    if (Worker->Number == 0)
     {
-        pthread_join(Workers[Index].Thread, NULL);
-        *Pair = fmax(*Pair, Workers[Index].Pair);
-        *Lifetime = fmax(*Lifetime, Workers[Index].Lifetime);
+        Worker->Shared->Best.Overhead = (HeldBytes(Worker->UsePool) - Before) / (SLOTS * 2008.0);
+        Meet(Worker->Shared);
     }
-    pthread_barrier_destroy(&Barrier);
 }
 
-static RESULT Measure(BOOLEAN UsePool)
+static void *RunWorker(void *Context)
 {
-    RESULT Best = { 1e9, 1e9, 1e9, 1e9, 0 };
+    WORKER *Worker = Context;
+    RESULT *Best = &Worker->Shared->Best;
+    void *Thread;
 
-    for (ULONG Round = 0; Round < ROUNDS; Round++)
+    BindTo(Worker->Number);
+    Thread = Worker->UsePool ? BenchEnter(Worker->Processor) : NULL;
+    Worker->Random = 0x9e3779b97f4a7c15ull * (Worker->Number + 1);
+    Worker->Slots = calloc(SLOTS, sizeof(*Worker->Slots));
+    Fill(Worker);
+    for (ULONG Index = 0; Index < ROUNDS; Index++)
     {
-        double Pair;
-        double Lifetime;
-        double Overhead;
-
-        RunWorkers(1, UsePool, &Pair, &Lifetime, &Overhead);
-        Best.Overhead = Round == 0 ? Overhead : Best.Overhead;
-        Best.Pair = fmin(Best.Pair, Pair);
-        Best.Lifetime = fmin(Best.Lifetime, Lifetime);
-        RunWorkers(2, UsePool, &Pair, &Lifetime, &Overhead);
-        Best.Pair2 = fmin(Best.Pair2, Pair);
-        Best.Lifetime2 = fmin(Best.Lifetime2, Lifetime);
+        Round(Worker, FALSE, Pairs, PAIRS, &Best->Pair);
+        Round(Worker, TRUE, Pairs, PAIRS, &Best->Pair2);
+        Round(Worker, FALSE, Lifetimes, LIFETIMES, &Best->Lifetime);
+        Round(Worker, TRUE, Lifetimes, LIFETIMES, &Best->Lifetime2);
     }
-    return Best;
+    for (ULONG Slot = 0; Slot < SLOTS; Slot++)
+    {
+        if (Worker->Slots[Slot] != NULL)
+        {
+            Give(Worker->UsePool, Worker->Slots[Slot]);
+        }
+    }
+    free(Worker->Slots);
+    if (Thread != NULL)
+    {
+        BenchLeave(Thread);
+    }
+    return NULL;
 }
 
 /* RAM of a computer is there; that of the host comes into being page by page, at the first touch. */
@@ -226,21 +264,70 @@ static void TouchRam(void)
     }
 }
 
-static RESULT MeasurePool(BOOLEAN LargePages)
+typedef struct
 {
-    BENCH_MACHINE Machine = {
-        .RamBytes = RAM_BYTES, .Processors = 2, .NoWorkers = TRUE, .PopulateRam = LargePages
-    };
-    RESULT Result;
+    BOOLEAN UsePool;
+    BOOLEAN LargePages; /* of the pool's machine */
+    BOOLEAN Apart;
+} WAY;
 
-    BenchBoot(&Machine);
-    if (!LargePages)
+static void RunWorkers(const WAY *Way, SHARED *Shared, ULONG First, ULONG Count)
+{
+    static const ULONG Processors = 2;
+    BENCH_MACHINE Machine = {
+        .RamBytes = RAM_BYTES, .Processors = Processors, .NoWorkers = TRUE, .PopulateRam = Way->LargePages
+    };
+    WORKER Workers[2] = { 0 };
+
+    if (Way->UsePool)
     {
-        TouchRam();
+        BenchBoot(&Machine);
+        if (!Way->LargePages)
+        {
+            TouchRam();
+        }
     }
-    Result = Measure(TRUE);
-    BenchShutdown();
-    return Result;
+    for (ULONG Index = 0; Index < Count; Index++)
+    {
+        Workers[Index] = (WORKER){
+            .Shared = Shared, .Number = First + Index, .Processor = Index, .UsePool = Way->UsePool
+        };
+        pthread_create(&Workers[Index].Thread, NULL, RunWorker, &Workers[Index]);
+    }
+    for (ULONG Index = 0; Index < Count; Index++)
+    {
+        pthread_join(Workers[Index].Thread, NULL);
+    }
+    if (Way->UsePool)
+    {
+        BenchShutdown();
+    }
+}
+
+static RESULT Measure(const WAY *Way)
+{
+    SHARED *Shared = mmap(NULL, sizeof(*Shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    pid_t Child = -1;
+    int Status = 0;
+
+    if (Shared == MAP_FAILED || (Way->Apart && (Child = fork()) < 0))
+    {
+        perror("pool");
+        exit(1);
+    }
+    if (Child == 0)
+    {
+        RunWorkers(Way, Shared, 1, 1);
+        _exit(0);
+    }
+    Shared->Best = (RESULT){ 1e9, 1e9, 1e9, 1e9, 0 };
+    RunWorkers(Way, Shared, 0, Way->Apart ? 1 : 2);
+    if (Way->Apart && (waitpid(Child, &Status, 0) != Child || Status != 0))
+    {
+        fprintf(stderr, "pool: the second process failed\n");
+        exit(1);
+    }
+    return Shared->Best;
 }
 
 /* ---- Children ------------------------------------------------------------------------------------------------ */
@@ -257,9 +344,13 @@ typedef struct
 enum
 {
     PeerPool,
+    PeerPoolApart,
     PeerPoolLarge,
+    PeerPoolLargeApart,
     PeerMimalloc,
+    PeerMimallocApart,
     PeerMimallocLarge,
+    PeerMimallocLargeApart,
     PeerOthers
 };
 
@@ -304,10 +395,10 @@ static void PrintLine(FILE *Json, const PEER *Peer)
 
     if (Result->Pair == 0)
     {
-        printf("%-12s is not installed\n", Peer->Name);
+        printf("%-17s is not installed\n", Peer->Name);
         return;
     }
-    printf("%-12s %8.1f %10.1f %10.1f %14.1f %10.2f %9.2f %9.2f\n", Peer->Name, Result->Pair,
+    printf("%-17s %8.1f %10.1f %10.1f %14.1f %10.2f %9.2f %9.2f\n", Peer->Name, Result->Pair,
            Result->Lifetime, Result->Pair2, Result->Lifetime2, Result->Overhead,
            2 * Result->Pair / Result->Pair2, 2 * Result->Lifetime / Result->Lifetime2);
     fprintf(Json,
@@ -326,19 +417,74 @@ static void PrintRatios(const char *Name, const RESULT *Pool, const RESULT *Othe
     }
 }
 
+/* Two processors for one, and what two that share nothing get with the same code and memory. */
+static void PrintSpeedup(const PEER *Peer, const PEER *Apart)
+{
+    const RESULT *Result = &Peer->Best;
+    const RESULT *Control = &Apart->Best;
+
+    if (Result->Pair != 0 && Control->Pair != 0)
+    {
+        printf("%s, two processors: pairs %.2f x (apart %.2f x), lifetimes %.2f x (apart %.2f x)\n",
+               Peer->Name, 2 * Result->Pair / Result->Pair2, 2 * Control->Pair / Control->Pair2,
+               2 * Result->Lifetime / Result->Lifetime2, 2 * Control->Lifetime / Control->Lifetime2);
+    }
+}
+
+/* Runs one way in this process. FALSE: no such mode. */
+static BOOLEAN RunMode(const char *Mode)
+{
+    static const struct
+    {
+        const char *Mode;
+        WAY Way;
+    } Modes[] = { { "--pool", { .UsePool = TRUE } },
+                  { "--pool-large", { .UsePool = TRUE, .LargePages = TRUE } },
+                  { "--pool-apart", { .UsePool = TRUE, .Apart = TRUE } },
+                  { "--pool-large-apart", { .UsePool = TRUE, .LargePages = TRUE, .Apart = TRUE } },
+                  { "--malloc", { .UsePool = FALSE } },
+                  { "--malloc-apart", { .Apart = TRUE } } };
+
+    for (ULONG Index = 0; Index < RTL_NUMBER_OF(Modes); Index++)
+    {
+        if (strcmp(Modes[Index].Mode, Mode) == 0)
+        {
+            RESULT Result = Measure(&Modes[Index].Way);
+
+            printf("%f %f %f %f %f\n", Result.Pair, Result.Lifetime, Result.Pair2, Result.Lifetime2,
+                   Result.Overhead);
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
+#define MIMALLOC       "/usr/lib/x86_64-linux-gnu/libmimalloc.so.2.0"
+#define MIMALLOC_LARGE "MIMALLOC_LARGE_OS_PAGES=1 MIMALLOC_EAGER_COMMIT_DELAY=0"
+
 int main(int Count, char **Arguments)
 {
     static PEER Peers[] = {
         [PeerPool] = { .Name = "pool", .Library = "", .Environment = "", .Mode = "--pool" },
+        [PeerPoolApart] = { .Name = "pool_apart", .Library = "", .Environment = "", .Mode = "--pool-apart" },
         [PeerPoolLarge] = { .Name = "pool_2m", .Library = "", .Environment = "", .Mode = "--pool-large" },
-        [PeerMimalloc] = { .Name = "mimalloc",
-                           .Library = "/usr/lib/x86_64-linux-gnu/libmimalloc.so.2.0",
-                           .Environment = "",
-                           .Mode = "--malloc" },
+        [PeerPoolLargeApart] = { .Name = "pool_2m_apart",
+                                 .Library = "",
+                                 .Environment = "",
+                                 .Mode = "--pool-large-apart" },
+        [PeerMimalloc] = { .Name = "mimalloc", .Library = MIMALLOC, .Environment = "", .Mode = "--malloc" },
+        [PeerMimallocApart] = { .Name = "mimalloc_apart",
+                                .Library = MIMALLOC,
+                                .Environment = "",
+                                .Mode = "--malloc-apart" },
         [PeerMimallocLarge] = { .Name = "mimalloc_2m",
-                                .Library = "/usr/lib/x86_64-linux-gnu/libmimalloc.so.2.0",
-                                .Environment = "MIMALLOC_LARGE_OS_PAGES=1 MIMALLOC_EAGER_COMMIT_DELAY=0",
+                                .Library = MIMALLOC,
+                                .Environment = MIMALLOC_LARGE,
                                 .Mode = "--malloc" },
+        [PeerMimallocLargeApart] = { .Name = "mimalloc_2m_apart",
+                                     .Library = MIMALLOC,
+                                     .Environment = MIMALLOC_LARGE,
+                                     .Mode = "--malloc-apart" },
         [PeerOthers] = { .Name = "jemalloc",
                          .Library = "/usr/lib/x86_64-linux-gnu/libjemalloc.so.2",
                          .Environment = "",
@@ -354,13 +500,7 @@ int main(int Count, char **Arguments)
     MakeSizes();
     if (Count > 1)
     {
-        RESULT Result = strcmp(Arguments[1], "--malloc") == 0
-                            ? Measure(FALSE)
-                            : MeasurePool(strcmp(Arguments[1], "--pool-large") == 0);
-
-        printf("%f %f %f %f %f\n", Result.Pair, Result.Lifetime, Result.Pair2, Result.Lifetime2,
-               Result.Overhead);
-        return 0;
+        return RunMode(Arguments[1]) ? 0 : 2;
     }
     Json = BenchOpenJson("pool");
     for (ULONG Turn = 0; Turn < TURNS; Turn++)
@@ -372,7 +512,7 @@ int main(int Count, char **Arguments)
     }
     printf(
         "ns for one allocation and one free, blocks of 16 to 4000 bytes; work of two processors for that of one\n");
-    printf("%-12s %8s %10s %10s %14s %10s %9s %9s\n", "", "pair", "lifetime", "pair, two", "lifetime, two",
+    printf("%-17s %8s %10s %10s %14s %10s %9s %9s\n", "", "pair", "lifetime", "pair, two", "lifetime, two",
            "overhead", "pairs x", "lives x");
     for (ULONG Index = 0; Index < RTL_NUMBER_OF(Peers); Index++)
     {
@@ -380,6 +520,10 @@ int main(int Count, char **Arguments)
     }
     PrintRatios("4 KiB pages", &Peers[PeerPool].Best, &Peers[PeerMimalloc].Best);
     PrintRatios("2 MiB pages", &Peers[PeerPoolLarge].Best, &Peers[PeerMimallocLarge].Best);
+    PrintSpeedup(&Peers[PeerPool], &Peers[PeerPoolApart]);
+    PrintSpeedup(&Peers[PeerPoolLarge], &Peers[PeerPoolLargeApart]);
+    PrintSpeedup(&Peers[PeerMimalloc], &Peers[PeerMimallocApart]);
+    PrintSpeedup(&Peers[PeerMimallocLarge], &Peers[PeerMimallocLargeApart]);
     BenchCloseJson(Json);
     return 0;
 }

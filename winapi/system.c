@@ -55,10 +55,10 @@ VOID WINAPI GetNativeSystemInfo(LPSYSTEM_INFO lpSystemInfo)
     GetSystemInfo(lpSystemInfo);
 }
 
-/* 0, documented: large pages are not supported. They are not, so far. */
+/* That of x64. */
 SIZE_T WINAPI GetLargePageMinimum(VOID)
 {
-    return 0;
+    return (SIZE_T)2 << 20;
 }
 
 /* ---- How much memory it has ---------------------------------------------------------------------------- */

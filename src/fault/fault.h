@@ -129,6 +129,8 @@ VOID MiPrefetchAddress(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, ULONG Pages);
  * table is neither promised nor can be charged.
  */
 NTSTATUS MiMakePageTableResident(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PMMPTE *PointerPte, PBOOLEAN Dropped);
+/* The same without the leaf table. */
+NTSTATUS MiMakeUpperTables(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PBOOLEAN Dropped);
 /* The same for the tables above Va that exist; makes none. */
 NTSTATUS MiBringPageTableIn(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PBOOLEAN Dropped);
 

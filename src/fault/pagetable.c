@@ -130,8 +130,9 @@ static NTSTATUS MiWaitForPageTable(PMI_FAULT Fault, MI_FAULT_RESULT Result)
     return MiFinishInPage(Fault) ? STATUS_SUCCESS : Fault->Status;
 }
 
-static NTSTATUS MiMakeTable(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PMMPTE *PointerPte, PBOOLEAN Dropped,
-                            BOOLEAN Create)
+/* The tables above Va down to the one whose entries are of level Lowest. */
+static NTSTATUS MiMakeTable(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, ULONG Lowest, PMMPTE *PointerPte,
+                            PBOOLEAN Dropped, BOOLEAN Create)
 {
     MI_FAULT Fault = {
         .Space = Space, .Va = Va, .Access = MiAccessRead, .Mode = KernelMode, .Service = TRUE
@@ -147,7 +148,7 @@ static NTSTATUS MiMakeTable(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PMMPTE *Point
 
         Fault.HeldFrame = 0;
         Fault.Level = MiWalk(Space->TopLevel, Va, &Fault.PointerPte);
-        if (Fault.Level != 0 && (Create || MiReadPte(Fault.PointerPte).Long != 0))
+        if (Fault.Level > Lowest && (Create || MiReadPte(Fault.PointerPte).Long != 0))
         {
             Result = MiResolvePageTableFault(&Fault);
         }
@@ -182,12 +183,19 @@ static NTSTATUS MiMakeTable(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PMMPTE *Point
 
 NTSTATUS MiMakePageTableResident(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PMMPTE *PointerPte, PBOOLEAN Dropped)
 {
-    return MiMakeTable(Space, Va, PointerPte, Dropped, TRUE);
+    return MiMakeTable(Space, Va, 0, PointerPte, Dropped, TRUE);
+}
+
+NTSTATUS MiMakeUpperTables(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PBOOLEAN Dropped)
+{
+    PMMPTE Entry;
+
+    return MiMakeTable(Space, Va, 1, &Entry, Dropped, TRUE);
 }
 
 NTSTATUS MiBringPageTableIn(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PBOOLEAN Dropped)
 {
     PMMPTE Entry;
 
-    return MiMakeTable(Space, Va, &Entry, Dropped, FALSE);
+    return MiMakeTable(Space, Va, 0, &Entry, Dropped, FALSE);
 }

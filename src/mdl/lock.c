@@ -97,9 +97,11 @@ static SIZE_T MiLockValidRun(const MI_PAGE_LOCKING *Locking, ULONG_PTR Va, SIZE_
     SIZE_T Count = 0;
     PMMPTE PointerPte;
     PMMPFN Table;
+    ULONG Level;
     KIRQL OldIrql;
 
-    if (MiWalk(Locking->Space->TopLevel, Va, &PointerPte) != 0)
+    Level = MiWalk(Locking->Space->TopLevel, Va, &PointerPte);
+    if (Level != 0 && !(Level == 1 && MiIsLargePte(MiReadPte(PointerPte))))
     {
         return 0;
     }
@@ -110,8 +112,13 @@ static SIZE_T MiLockValidRun(const MI_PAGE_LOCKING *Locking, ULONG_PTR Va, SIZE_
     MiLockPageTable(Table);
     for (; Count < Wanted; Count++)
     {
-        MMPTE Pte = MiReadPte(&PointerPte[Count]);
+        PMMPTE Entry = Level == 0 ? &PointerPte[Count] : PointerPte;
+        MMPTE Pte = MiReadPte(Entry);
 
+        if (Level != 0)
+        {
+            Pte = MiSmallPteOf(Pte, Va + (Count << PAGE_SHIFT));
+        }
         if ((Pte.Long & Needed) != Needed)
         {
             break;
@@ -121,7 +128,7 @@ static SIZE_T MiLockValidRun(const MI_PAGE_LOCKING *Locking, ULONG_PTR Va, SIZE_
             *Status = STATUS_WORKING_SET_QUOTA; /* locked 65,000 times already */
             break;
         }
-        MiSetPteBits(&PointerPte[Count], MM_PTE_ACCESSED | (Locking->Write ? MM_PTE_DIRTY : 0));
+        MiSetPteBits(Entry, MM_PTE_ACCESSED | (Locking->Write ? MM_PTE_DIRTY : 0));
         Frames[Count] = Pte.Hard.PageFrameNumber;
     }
     MiUnlockPageTable(Table);

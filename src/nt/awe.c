@@ -88,6 +88,10 @@ static NTSTATUS NtpAllocateUserPhysicalPagesEx(HANDLE ProcessHandle, PULONG_PTR 
     {
         Status = STATUS_INVALID_PARAMETER; /* pages have no address */
     }
+    if (NT_SUCCESS(Status) && Parameters.Type != 0)
+    {
+        Status = STATUS_NOT_IMPLEMENTED; /* MEM_EXTENDED_PARAMETER_NONPAGED_LARGE */
+    }
     return NT_SUCCESS(Status)
                ? NtpAllocate(ProcessHandle, NumberOfPages, UserPfnArray, Parameters.PreferredNode)
                : Status;

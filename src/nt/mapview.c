@@ -130,6 +130,7 @@ static NTSTATUS NtpMapViewOfSectionEx(HANDLE SectionHandle, HANDLE ProcessHandle
     View.Lowest = Parameters.Lowest;
     View.Highest = Parameters.Highest;
     View.Alignment = Parameters.Alignment;
+    View.Type |= Parameters.Type; /* MEM_EXTENDED_PARAMETER_NONPAGED_LARGE */
     return NtpMapView(SectionHandle, ProcessHandle, &Caller, &View);
 }
 

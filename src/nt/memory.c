@@ -123,9 +123,14 @@ static NTSTATUS NtpApplyParameter(const MEM_EXTENDED_PARAMETER *Parameter, PMI_A
             return STATUS_INVALID_PARAMETER;
         }
         /* Permission not to zero is no duty; the others ask for pages that are not there yet. */
-        return (Parameter->ULong64 & ~(ULONG64)MEM_EXTENDED_PARAMETER_ZERO_PAGES_OPTIONAL) == 0
-                   ? STATUS_SUCCESS
-                   : STATUS_NOT_IMPLEMENTED;
+        if ((Parameter->ULong64 & ~(ULONG64)(MEM_EXTENDED_PARAMETER_ZERO_PAGES_OPTIONAL |
+                                             MEM_EXTENDED_PARAMETER_NONPAGED_LARGE)) != 0)
+        {
+            return STATUS_NOT_IMPLEMENTED;
+        }
+        Allocation->Type |=
+            (Parameter->ULong64 & MEM_EXTENDED_PARAMETER_NONPAGED_LARGE) != 0 ? MEM_LARGE_PAGES : 0;
+        return STATUS_SUCCESS;
     case MemExtendedParameterPartitionHandle:
     case MemExtendedParameterUserPhysicalHandle:
         return STATUS_NOT_IMPLEMENTED;

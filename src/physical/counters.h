@@ -54,6 +54,9 @@
     X(PrototypePagesTrimmed, "Prototype Pages Trimmed", "pages of prototype PTEs that left memory")          \
     X(ProcessOutSwaps, "Process Outswaps", "idle processes whose working set was taken as a whole")          \
     X(ProcessInSwaps, "Process Inswaps", "of these, processes that became active again")                     \
+    X(LargePagesMade, "Large Pages Allocated", "large pages that processes and sections were given")         \
+    X(LargePageFailures, "Large Page Failures",                                                              \
+      "requests for large pages that no memory could be found for")                                          \
     X(PageTablePagesTrimmed, "Page Table Pages Trimmed", "page-table pages that left memory")                \
     X(PageTablesLost, "Page Tables Lost",                                                                    \
       "page tables of ended processes that could not be read back; slots that they named stay taken")        \

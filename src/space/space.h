@@ -166,6 +166,7 @@ typedef struct _MI_ADDRESS_SPACE
     RTL_AVL_TREE AweRoot;                   /* [X] physical pages that the process owns, by frame (awe.c) */
     SIZE_T AwePages;                        /* [X] how many */
     ULONG64 AweStamp;                       /* [X] of the last call that named some */
+    SIZE_T LargePages;                      /* [X] mapped in it */
     struct _EPROCESS *Process;              /* NULL: system, session */
 } MI_ADDRESS_SPACE, *PMI_ADDRESS_SPACE;
 

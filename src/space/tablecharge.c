@@ -254,7 +254,7 @@ static BOOLEAN MiCountUnpromised(PMI_ADDRESS_SPACE Space, ULONG Level, ULONG_PTR
         ULONG_PTR Start = Space->LowestVpn >> MI_LEVEL_SHIFT(Level - 1);
         ULONG_PTR End = Space->HighestVpn >> MI_LEVEL_SHIFT(Level - 1);
 
-        if (Stopped != Level || Pte.Long == 0)
+        if (Stopped != Level || Pte.Long == 0 || (Level == 1 && MiIsLargePte(Pte)))
         {
             continue;
         }

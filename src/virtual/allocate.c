@@ -240,9 +240,7 @@ static PMMVAD MiPrepareVad(const MI_ALLOCATION *Allocation, SIZE_T Pages, ULONG 
     return Vad;
 }
 
-/* MI_CHOOSE_ADDRESS: finds or checks the addresses. */
-static NTSTATUS MiChooseAddress(PMI_ADDRESS_SPACE Space, const VOID *Context, SIZE_T Pages,
-                                ULONG_PTR *StartVpn)
+NTSTATUS MiChooseAddress(PMI_ADDRESS_SPACE Space, const VOID *Context, SIZE_T Pages, ULONG_PTR *StartVpn)
 {
     const MI_ALLOCATION *Allocation = Context;
 
@@ -333,7 +331,10 @@ NTSTATUS MiAllocateVirtualMemory(PMI_ADDRESS_SPACE Space, PMI_ALLOCATION Allocat
     }
     if ((Allocation->Type & MEM_LARGE_PAGES) != 0)
     {
-        return STATUS_NOT_IMPLEMENTED;
+        /* MEM_64K_PAGES of AWE; and whether a placeholder may become large pages is not documented. */
+        return (Allocation->Type & (MEM_PHYSICAL | MI_PLACEHOLDER_FLAGS)) != 0
+                   ? STATUS_NOT_IMPLEMENTED
+                   : MiAllocateLargePages(Space, Allocation, Protection);
     }
     if ((Allocation->Type & (MEM_RESET | MEM_RESET_UNDO)) != 0)
     {

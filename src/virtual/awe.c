@@ -83,7 +83,7 @@ static VOID MiDereferenceAweFrame(PFN_NUMBER Frame)
 }
 
 /* Nobody owns it any more: it goes with its last reference, which an MDL may have. */
-static VOID MiReleaseAweFrame(PFN_NUMBER Frame)
+VOID MiReleaseOwnedFrame(PFN_NUMBER Frame)
 {
     PMMPFN Pfn = MiPfn(Frame);
     KIRQL OldIrql = KiRaiseIrqlToDispatch();
@@ -147,7 +147,7 @@ VOID MiReleaseAwePages(PMI_AWE_PAGE Pages)
     {
         PMI_AWE_PAGE Next = Pages->Next;
 
-        MiReleaseAweFrame(Pages->Frame);
+        MiReleaseOwnedFrame(Pages->Frame);
         MiFreePool(Pages, MI_TAG_AWE);
         MiReturnResidentAvailable(1);
         MiReturnCommitment(1);

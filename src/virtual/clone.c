@@ -311,6 +311,10 @@ static NTSTATUS MiTryClone(MI_CLONE *Clone)
     {
         return STATUS_PROCESS_IS_TERMINATING;
     }
+    if (Clone->Parent->LargePages != 0)
+    {
+        return STATUS_NOT_SUPPORTED; /* there may be no memory for copies, and they cannot be shared until written */
+    }
     Status = MiMakeTablesResident(Clone->Parent, Clone->Parent->LowestVpn, Clone->Parent->HighestVpn,
                                   MI_EXISTING_TABLES, &Dropped);
     if (!NT_SUCCESS(Status) || Dropped)

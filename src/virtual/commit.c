@@ -94,6 +94,10 @@ static NTSTATUS MiCheckCommit(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG
     {
         return STATUS_CONFLICTING_ADDRESSES;
     }
+    if ((*Vad)->u.VadType == VadLargePages && !MiIsLargePageProtection(Protection))
+    {
+        return STATUS_INVALID_PAGE_PROTECTION;
+    }
     if (MiIsProtectionSecured(*Vad, StartVpn, EndVpn, Protection))
     {
         return STATUS_INVALID_PAGE_PROTECTION;
@@ -118,6 +122,12 @@ static NTSTATUS MiTryCommit(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_P
     if (!NT_SUCCESS(Status))
     {
         return Status;
+    }
+    if (Vad->u.VadType == VadLargePages)
+    {
+        MiWidenToLargePages(&StartVpn, &EndVpn);
+        MiProtectLargePages(Space, Vad, StartVpn, EndVpn, Protection);
+        return STATUS_SUCCESS; /* is committed */
     }
     Create =
         !MiIsWholeVad(Vad, StartVpn, EndVpn) && !(Vad->u.MemCommit && Vad->u.CommitProtection == Protection);

@@ -24,16 +24,18 @@ static BOOLEAN MiCopyInPage(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PVOID Buffer,
     PMMPTE PointerPte;
     KIRQL OldIrql;
     PMMPFN Table;
+    ULONG Level;
     MMPTE Pte;
 
-    if (MiWalk(Space->TopLevel, Va, &PointerPte) != 0)
+    Level = MiWalk(Space->TopLevel, Va, &PointerPte);
+    if (Level != 0 && !(Level == 1 && MiIsLargePte(MiReadPte(PointerPte))))
     {
         return FALSE;
     }
     Table = MiPtePage(PointerPte);
     OldIrql = KiRaiseIrqlToDispatch();
     MiLockPageTable(Table);
-    Pte = MiReadPte(PointerPte);
+    Pte = Level == 0 ? MiReadPte(PointerPte) : MiSmallPteOf(MiReadPte(PointerPte), Va);
     if ((Pte.Long & (MM_PTE_VALID | MM_PTE_PHYSICAL)) == (MM_PTE_VALID | MM_PTE_PHYSICAL) &&
         !MiIsRamFrame(Pte.Hard.PageFrameNumber))
     {

@@ -47,6 +47,10 @@ static VOID MiDeleteAllPages(PMI_ADDRESS_SPACE Space)
             Range.NextVpn = Range.Vpn; /* look again: nobody else changes a space that dies */
             continue;
         }
+        if (Chunk == MiChunkLarge)
+        {
+            MiDeleteLargePages(Space, Range.Vpn, EndVpn);
+        }
         if (Chunk == MiChunkTable)
         {
             MiDeletePages(Space, Range.Vpn, EndVpn);

@@ -126,9 +126,10 @@ static NTSTATUS MiTryDecommit(PMI_ADDRESS_SPACE Space, ULONG_PTR Base, SIZE_T Si
     {
         return STATUS_CONFLICTING_ADDRESSES;
     }
-    if (Vad->u.VadType == VadAwe)
+    if (Vad->u.VadType == VadAwe || Vad->u.VadType == VadLargePages)
     {
-        return STATUS_UNABLE_TO_FREE_VM; /* nothing is committed there */
+        /* nothing is committed there; / documented: reserved and committed at once, and so it goes */
+        return STATUS_UNABLE_TO_FREE_VM;
     }
     Whole = MiIsWholeVad(Vad, *StartVpn, *EndVpn);
     if (Vad->u.MemCommit && !Whole)
@@ -249,7 +250,8 @@ static NTSTATUS MiTryRelease(PMI_ADDRESS_SPACE Space, ULONG_PTR Base, SIZE_T Siz
     {
         return Status;
     }
-    if (Vad->u.VadType == VadAwe && !MiIsWholeVad(Vad, *StartVpn, *EndVpn))
+    if ((Vad->u.VadType == VadAwe || Vad->u.VadType == VadLargePages) &&
+        !MiIsWholeVad(Vad, *StartVpn, *EndVpn))
     {
         return STATUS_FREE_VM_NOT_AT_BASE;
     }
@@ -274,6 +276,10 @@ static NTSTATUS MiTryRelease(PMI_ADDRESS_SPACE Space, ULONG_PTR Base, SIZE_T Siz
     if (Vad->u.VadType == VadAwe)
     {
         MiUnmapAweRegion(Space, Vad); /* its pages stay the process's */
+    }
+    if (Vad->u.VadType == VadLargePages)
+    {
+        MiDeleteLargePages(Space, *StartVpn, *EndVpn);
     }
     *Returned = MiCountCommitted(Space, Vad, *StartVpn, *EndVpn);
     if (Split)

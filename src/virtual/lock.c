@@ -3,6 +3,7 @@
  * VirtualLock: pages stay in the working set (MAP_PROCESS) or in memory (MAP_SYSTEM) by bits in their valid
  * entries, which trimming respects. Locking faults page after page in, so it may have to wait in the middle;
  * what it has locked until then is remembered in a bitmap and undone if a later page cannot be locked.
+ * A large page is one page: it has the bits in its own entry, and costs no quota, because it is never in a working set and never leaves memory.
  */
 #include "virtual/range.h"
 
@@ -48,6 +49,7 @@ static SIZE_T MiCountUnlocked(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG
     {
         ULONG_PTR Count = Chunk == MiChunkTable ? Range.NextVpn - Range.Vpn : 0;
 
+        Unlocked -= Chunk == MiChunkLarge ? Range.NextVpn - Range.Vpn : 0;
         for (ULONG_PTR Index = 0; Index < Count; Index++)
         {
             MMPTE Pte = MiReadPte(&Range.PointerPte[Index]);
@@ -93,6 +95,24 @@ static NTSTATUS MiCheckLockQuota(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, UL
     return Status;
 }
 
+static VOID MiNoteNewLock(MI_LOCKING *Locking, ULONG_PTR Vpn, MMPTE Pte)
+{
+    SIZE_T Page = Vpn - Locking->StartVpn;
+
+    Locking->New[Page / MI_LOCK_PAGES] |= ((Locking->Bits & ~Pte.Long) >> MM_PTE_LOCKED_SHIFT)
+                                          << (Page % MI_LOCK_PAGES * 2);
+}
+
+/* Noted at the first page of the range that is a part of it. */
+static VOID MiLockLargePage(MI_LOCKING *Locking, PMMPTE Entry, ULONG_PTR Vpn)
+{
+    MMPTE Pte = MiReadPte(Entry);
+
+    Locking->WasLocked |= (Pte.Long & Locking->Bits) == Locking->Bits;
+    MiNoteNewLock(Locking, Vpn, Pte);
+    MiSetPteBits(Entry, Locking->Bits);
+}
+
 /*
  * Locks pages from *Vpn on that are valid, and moves *Vpn to the first that is not. Space locked exclusively,
  * because locks are counted.
@@ -103,16 +123,17 @@ static NTSTATUS MiLockValidPages(MI_LOCKING *Locking, ULONG_PTR *Vpn)
 
     for (; *Vpn <= Locking->EndVpn; (*Vpn)++)
     {
-        SIZE_T Page = *Vpn - Locking->StartVpn;
         PMMPTE PointerPte;
-        MMPTE Pte;
+        ULONG Level = MiWalk(Space->TopLevel, MiVaOf(*Vpn), &PointerPte);
+        MMPTE Pte = MiReadPte(PointerPte);
 
-        if (MiWalk(Space->TopLevel, MiVaOf(*Vpn), &PointerPte) != 0)
+        if (Level == 1 && MiIsLargePte(Pte))
         {
-            return STATUS_SUCCESS;
+            MiLockLargePage(Locking, PointerPte, *Vpn);
+            *Vpn |= MI_PTES_PER_PAGE - 1;
+            continue;
         }
-        Pte = MiReadPte(PointerPte);
-        if (!Pte.Hard.Valid)
+        if (Level != 0 || !Pte.Hard.Valid)
         {
             return STATUS_SUCCESS;
         }
@@ -131,8 +152,7 @@ static NTSTATUS MiLockValidPages(MI_LOCKING *Locking, ULONG_PTR *Vpn)
             Locking->WasLocked = TRUE;
             continue;
         }
-        Locking->New[Page / MI_LOCK_PAGES] |= ((Locking->Bits & ~Pte.Long) >> MM_PTE_LOCKED_SHIFT)
-                                              << (Page % MI_LOCK_PAGES * 2);
+        MiNoteNewLock(Locking, *Vpn, Pte);
         MiSetPteBits(PointerPte, Locking->Bits);
     }
     return STATUS_SUCCESS;
@@ -149,6 +169,23 @@ static VOID MiUnlockEntry(PMI_ADDRESS_SPACE Space, PMMPTE PointerPte, ULONG64 Bi
     }
 }
 
+/* If it is there. */
+static VOID MiUnlockPage(PMI_ADDRESS_SPACE Space, ULONG_PTR Vpn, ULONG64 Bits)
+{
+    PMMPTE PointerPte;
+    ULONG Level = MiWalk(Space->TopLevel, MiVaOf(Vpn), &PointerPte);
+    MMPTE Pte = MiReadPte(PointerPte);
+
+    if (Level == 0 && Pte.Hard.Valid)
+    {
+        MiUnlockEntry(Space, PointerPte, Bits);
+    }
+    else if (Level == 1 && MiIsLargePte(Pte))
+    {
+        MiClearPteBits(PointerPte, Bits);
+    }
+}
+
 /* What this call locked is unlocked again. */
 static VOID MiUndoLocking(MI_LOCKING *Locking)
 {
@@ -157,12 +194,10 @@ static VOID MiUndoLocking(MI_LOCKING *Locking)
     {
         SIZE_T Page = Vpn - Locking->StartVpn;
         ULONG64 New = (Locking->New[Page / MI_LOCK_PAGES] >> (Page % MI_LOCK_PAGES * 2)) & 3;
-        PMMPTE PointerPte;
 
-        if (New != 0 && MiWalk(Locking->Space->TopLevel, MiVaOf(Vpn), &PointerPte) == 0 &&
-            MiReadPte(PointerPte).Hard.Valid)
+        if (New != 0)
         {
-            MiUnlockEntry(Locking->Space, PointerPte, New << MM_PTE_LOCKED_SHIFT);
+            MiUnlockPage(Locking->Space, Vpn, New << MM_PTE_LOCKED_SHIFT);
         }
     }
     MiUnlockSpaceExclusive(Locking->Space);
@@ -238,10 +273,11 @@ static BOOLEAN MiIsRangeLocked(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULON
     {
         ULONG_PTR Count = Range.NextVpn - Range.Vpn;
 
-        if (Chunk != MiChunkTable)
+        if (Chunk != MiChunkTable && Chunk != MiChunkLarge)
         {
             return FALSE;
         }
+        Count = Chunk == MiChunkLarge ? 1 : Count;
         for (ULONG_PTR Index = 0; Index < Count; Index++)
         {
             MMPTE Pte = MiReadPte(&Range.PointerPte[Index]);
@@ -277,10 +313,7 @@ NTSTATUS MiUnlockVirtualMemory(PMI_ADDRESS_SPACE Space, PULONG_PTR Base, PSIZE_T
     }
     for (ULONG_PTR Vpn = StartVpn; NT_SUCCESS(Status) && Vpn <= EndVpn; Vpn++)
     {
-        PMMPTE PointerPte;
-
-        MiWalk(Space->TopLevel, MiVaOf(Vpn), &PointerPte);
-        MiUnlockEntry(Space, PointerPte, Bits);
+        MiUnlockPage(Space, Vpn, Bits);
     }
     MiUnlockSpaceExclusive(Space);
     if (NT_SUCCESS(Status))

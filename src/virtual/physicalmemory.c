@@ -6,7 +6,7 @@
  * without effect. Frames whose hardware is bad are driven out in the same way, but marking them never fails because somebody holds one.
  */
 #include "nt/mm.h"
-#include "virtual/virtual.h"
+#include "virtual/range.h"
 
 #define MI_REMOVAL_ROUNDS 12u
 
@@ -49,8 +49,7 @@ static BOOLEAN MiEmptyOneWorkingSet(PEPROCESS Process, PVOID Context)
     return TRUE;
 }
 
-/* What lives in memory leaves it as far as it can. */
-static VOID MiDriveOut(void)
+VOID MiDriveOut(void)
 {
     PsForEachProcess(MiEmptyOneWorkingSet, NULL);
     MiEmptyKernelWorkingSets();

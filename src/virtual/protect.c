@@ -72,11 +72,11 @@ static VOID MiPerformProtect(PMI_ADDRESS_SPACE Space, PMMVAD Vad, ULONG_PTR Star
     }
 }
 
-static NTSTATUS MiCheckProtectRange(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn,
+static NTSTATUS MiCheckProtectRange(PMI_ADDRESS_SPACE Space, PULONG_PTR StartVpn, PULONG_PTR EndVpn,
                                     PULONG Protection, PMMVAD *VadOut)
 {
     PMMVAD Vad;
-    NTSTATUS Status = MiLocateRange(Space, StartVpn, EndVpn, &Vad);
+    NTSTATUS Status = MiLocateRange(Space, *StartVpn, *EndVpn, &Vad);
 
     if (!NT_SUCCESS(Status))
     {
@@ -90,6 +90,10 @@ static NTSTATUS MiCheckProtectRange(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn,
     {
         return STATUS_INVALID_PAGE_PROTECTION; /* documented: read-write for ever */
     }
+    if (Vad->u.VadType == VadLargePages)
+    {
+        MiWidenToLargePages(StartVpn, EndVpn);
+    }
     if (!Vad->u.PrivateMemory && Vad->ControlArea == NULL)
     {
         return STATUS_NOT_IMPLEMENTED;
@@ -99,7 +103,8 @@ static NTSTATUS MiCheckProtectRange(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn,
         return STATUS_SECTION_PROTECTION;
     }
     if (Vad->u.NoChange || (Vad->ControlArea == NULL && MiIsCopyOnWrite(*Protection)) ||
-        MiIsProtectionSecured(Vad, StartVpn, EndVpn, *Protection))
+        (Vad->u.VadType == VadLargePages && !MiIsLargePageProtection(*Protection)) ||
+        MiIsProtectionSecured(Vad, *StartVpn, *EndVpn, *Protection))
     {
         return STATUS_INVALID_PAGE_PROTECTION;
     }
@@ -113,7 +118,7 @@ static ULONG MiProtectionOfPage(PMI_ADDRESS_SPACE Space, const MMVAD *Vad, ULONG
     PMMPTE PointerPte;
     ULONG Protection;
 
-    if (MiWalk(Space->TopLevel, MiVaOf(Vpn), &PointerPte) == 0)
+    if (MiWalk(Space->TopLevel, MiVaOf(Vpn), &PointerPte) == 0 || Vad->u.VadType == VadLargePages)
     {
         Pte = MiReadPte(PointerPte);
     }
@@ -157,19 +162,27 @@ static NTSTATUS MiChargeCopies(PMI_ADDRESS_SPACE Space, PMMVAD Vad, ULONG_PTR St
 /*
  * One attempt, space locked. STATUS_RETRY: it was unlocked meanwhile, or *Wanted pages of commitment must be found first.
  */
-static NTSTATUS MiTryProtect(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn, ULONG Protection,
-                             PULONG OldProtection, PSIZE_T Wanted)
+static NTSTATUS MiTryProtect(PMI_ADDRESS_SPACE Space, PULONG_PTR FirstVpn, PULONG_PTR LastVpn,
+                             ULONG Protection, PULONG OldProtection, PSIZE_T Wanted)
 {
     BOOLEAN Dropped;
     BOOLEAN ByVad;
     BOOLEAN Uniform;
     SIZE_T Returned;
     PMMVAD Vad;
-    NTSTATUS Status = MiCheckProtectRange(Space, StartVpn, EndVpn, &Protection, &Vad);
+    NTSTATUS Status = MiCheckProtectRange(Space, FirstVpn, LastVpn, &Protection, &Vad);
+    ULONG_PTR StartVpn = *FirstVpn;
+    ULONG_PTR EndVpn = *LastVpn;
 
     if (!NT_SUCCESS(Status))
     {
         return Status;
+    }
+    if (Vad->u.VadType == VadLargePages)
+    {
+        *OldProtection = MiProtectionOfPage(Space, Vad, StartVpn);
+        MiProtectLargePages(Space, Vad, StartVpn, EndVpn, Protection);
+        return STATUS_SUCCESS;
     }
     Status = MiMakeTablesResident(Space, StartVpn, EndVpn, MI_EXISTING_TABLES, &Dropped);
     if (!NT_SUCCESS(Status) || Dropped)
@@ -246,7 +259,7 @@ NTSTATUS MiProtectVirtualMemory(PMI_ADDRESS_SPACE Space, PULONG_PTR Base, PSIZE_
         SIZE_T Wanted = 0;
 
         MiLockSpaceExclusive(Space);
-        Status = MiTryProtect(Space, StartVpn, EndVpn, Protection, &OldProtection, &Wanted);
+        Status = MiTryProtect(Space, &StartVpn, &EndVpn, Protection, &OldProtection, &Wanted);
         if (!NT_SUCCESS(Status) && Status != STATUS_RETRY && !Space->Deleting)
         {
             MiFreeEmptyTables(Space, StartVpn, EndVpn); /* some may have been made in vain */

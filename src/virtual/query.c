@@ -70,9 +70,18 @@ static NTSTATUS MiMeasureRegion(PMI_ADDRESS_SPACE Space, const MMVAD *Vad, ULONG
         }
         while (Here < Range.NextVpn)
         {
-            PMMPTE PointerPte = Chunk == MiChunkHole ? NULL : &Range.PointerPte[Here - Range.Vpn];
-            MI_PAGE_STATE This;
-            ULONG_PTR Count = MiMeasureAlike(Vad, Here, Range.NextVpn - 1, PointerPte, &This);
+            PMMPTE PointerPte = Chunk == MiChunkTable ? &Range.PointerPte[Here - Range.Vpn] : NULL;
+            MI_PAGE_STATE This = { .Committed = TRUE };
+            ULONG_PTR Count = Range.NextVpn - Here;
+
+            if (Chunk == MiChunkLarge)
+            {
+                This.Protection = MiProtectionFromValidPte(MiReadPte(Range.PointerPte));
+            }
+            else
+            {
+                Count = MiMeasureAlike(Vad, Here, Range.NextVpn - 1, PointerPte, &This);
+            }
 
             if (First)
             {
@@ -194,6 +203,7 @@ static VOID MiDescribeRegionType(const MMVAD *Vad, PMEMORY_REGION_INFORMATION In
 
     Information->Private = (Vad->u.PrivateMemory || Vad->u.VadType == VadAwe) & 1u;
     Information->MappedPhysical = Vad->u.VadType == VadDevicePhysicalMemory;
+    Information->PageSizeLarge = Vad->u.VadType == VadLargePages;
     if (ControlArea != NULL)
     {
         Information->MappedDataFile = ControlArea->Backing == MiBackingDataFile;

@@ -123,6 +123,19 @@ static MEMORY_WORKING_SET_EX_BLOCK MiDescribeValid(PMMPTE PointerPte, MMPTE Pte)
     return Block;
 }
 
+/* In no working set, and always there. Fixed as long as the space is locked. */
+static MEMORY_WORKING_SET_EX_BLOCK MiDescribeLarge(MMPTE Pte)
+{
+    MEMORY_WORKING_SET_EX_BLOCK Block = { .Flags = 0 };
+
+    Block.Valid = 1;
+    Block.Win32Protection = MiWin32Protection(MiProtectionFromValidPte(Pte)) & 0x7ffu;
+    Block.Node = MiPfnNode(MiPfn(Pte.Hard.PageFrameNumber)) & 63u;
+    Block.Locked = 1;
+    Block.LargePage = 1;
+    return Block;
+}
+
 /* The frame of a transition entry may change hands at any time unless it is locked and looked at again. */
 static VOID MiDescribeTransition(PMMPTE PointerPte, MEMORY_WORKING_SET_EX_BLOCK *Block)
 {
@@ -150,13 +163,19 @@ MEMORY_WORKING_SET_EX_BLOCK MiQueryWorkingSetExBlock(PMI_ADDRESS_SPACE Space, UL
     MEMORY_WORKING_SET_EX_BLOCK Block = { .Flags = 0 };
     MI_SPACE_SLOT *Slot;
     PMMPTE PointerPte;
+    ULONG Level;
 
     if (!MiIsUserAddress(Va))
     {
         return Block;
     }
     Slot = MiLockSpaceShared(Space);
-    if (!Space->Deleting && MiWalk(Space->TopLevel, Va, &PointerPte) == 0)
+    Level = Space->Deleting ? MI_TOP_LEVEL : MiWalk(Space->TopLevel, Va, &PointerPte);
+    if (Level == 1 && MiIsLargePte(MiReadPte(PointerPte)))
+    {
+        Block = MiDescribeLarge(MiReadPte(PointerPte));
+    }
+    if (Level == 0)
     {
         MMPTE Pte = MiReadPte(PointerPte);
 

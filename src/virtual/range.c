@@ -12,6 +12,7 @@ MI_CHUNK MiNextChunk(PMI_RANGE Range)
     ULONG Level;
     ULONG_PTR Span;
     ULONG_PTR Next;
+    BOOLEAN Large;
     BOOLEAN Hole;
 
     Range->Vpn = Vpn;
@@ -23,6 +24,7 @@ MI_CHUNK MiNextChunk(PMI_RANGE Range)
     Span = (ULONG_PTR)1 << (9 * (Level == 0 ? 1 : Level));
     Next = (Vpn | (Span - 1)) + 1;
     Hole = Level != 0 && MiReadPte(Entry).Long == 0;
+    Large = Level == 1 && MiIsLargePte(MiReadPte(Entry));
     Range->PointerPte = Entry;
     Range->Level = Level;
     if (Hole)
@@ -35,7 +37,7 @@ MI_CHUNK MiNextChunk(PMI_RANGE Range)
         }
     }
     Range->NextVpn = Next <= Range->EndVpn ? Next : Range->EndVpn + 1;
-    return Hole ? MiChunkHole : (Level == 0 ? MiChunkTable : MiChunkAbsent);
+    return Hole ? MiChunkHole : Level == 0 ? MiChunkTable : Large ? MiChunkLarge : MiChunkAbsent;
 }
 
 static VOID MiVisitTable(PMI_VISITOR Visitor, PMMPTE First, ULONG_PTR Vpn, ULONG_PTR Count)
@@ -91,6 +93,45 @@ VOID MiVisitEntries(PMI_VISITOR Visitor, ULONG_PTR StartVpn, ULONG_PTR EndVpn)
     }
 }
 
+/* Whether a chunk has the tables that are asked for. */
+static BOOLEAN MiHasTables(MI_CHUNK Chunk, const MI_RANGE *Range, ULONG Which)
+{
+    switch (Chunk)
+    {
+    case MiChunkHole:
+        return Which == MI_LARGE_PAGE_TABLES ? Range->Level == 1 : Which != MI_CREATE_TABLES;
+    case MiChunkAbsent:
+        return Which == MI_UPPER_TABLES && Range->Level == 1;
+    default:
+        return TRUE;
+    }
+}
+
+/* One table more. */
+static NTSTATUS MiMakeTableResident(PMI_RANGE Range, MI_CHUNK Chunk, ULONG Which, PBOOLEAN Dropped)
+{
+    ULONG_PTR Va = MiVaOf(Range->Vpn);
+    ULONG_PTR Pages = MI_PTES_PER_PAGE;
+    NTSTATUS Status;
+    PMMPTE PointerPte;
+
+    if (Which == MI_CREATE_TABLES)
+    {
+        Status = MiMakePageTableResident(Range->Space, Va, &PointerPte, Dropped);
+    }
+    else if (Which == MI_LARGE_PAGE_TABLES && Chunk == MiChunkHole)
+    {
+        Status = MiMakeUpperTables(Range->Space, Va, Dropped);
+        Pages *= MI_PTES_PER_PAGE;
+    }
+    else
+    {
+        Status = MiBringPageTableIn(Range->Space, Va, Dropped);
+    }
+    Range->NextVpn = (Range->Vpn | (Pages - 1)) + 1;
+    return Status;
+}
+
 NTSTATUS MiMakeTablesResident(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn, ULONG Which,
                               PBOOLEAN Dropped)
 {
@@ -101,22 +142,17 @@ NTSTATUS MiMakeTablesResident(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG
     MiBeginRange(&Range, Space, StartVpn, EndVpn);
     while ((Chunk = MiNextChunk(&Range)) != MiChunkEnd)
     {
-        PMMPTE PointerPte;
         NTSTATUS Status;
 
-        if (Chunk == MiChunkTable || (Chunk == MiChunkHole && Which != MI_CREATE_TABLES) ||
-            (Chunk == MiChunkAbsent && Which == MI_UPPER_TABLES && Range.Level == 1))
+        if (MiHasTables(Chunk, &Range, Which))
         {
             continue;
         }
-        Status = Which == MI_CREATE_TABLES
-                     ? MiMakePageTableResident(Space, MiVaOf(Range.Vpn), &PointerPte, Dropped)
-                     : MiBringPageTableIn(Space, MiVaOf(Range.Vpn), Dropped);
+        Status = MiMakeTableResident(&Range, Chunk, Which, Dropped);
         if (!NT_SUCCESS(Status) || *Dropped)
         {
             return Status;
         }
-        Range.NextVpn = (Range.Vpn | (MI_PTES_PER_PAGE - 1)) + 1;
     }
     return STATUS_SUCCESS;
 }
@@ -245,6 +281,11 @@ SIZE_T MiCountCommitted(PMI_ADDRESS_SPACE Space, const MMVAD *Vad, ULONG_PTR Sta
         ULONG_PTR Count = Range.NextVpn - Range.Vpn;
 
         KiRequire(Chunk != MiChunkAbsent);
+        if (Chunk == MiChunkLarge)
+        {
+            Committed += Count;
+            continue;
+        }
         if (Chunk == MiChunkHole)
         {
             Committed += MiCountCommittedHole(Vad, Range.Vpn, Range.NextVpn - 1);
@@ -279,6 +320,10 @@ NTSTATUS MiLocateRange(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR En
 
 BOOLEAN MiDeservesTables(const MI_ADDRESS_SPACE *Space, const MMVAD *Vad)
 {
+    if (Vad->u.VadType == VadLargePages)
+    {
+        return FALSE; /* its tables exist from the beginning to the end */
+    }
     return Vad->u.MemCommit ||
            (Vad->ControlArea != NULL && (Space->Kernel || MiIsSegmentCommitted(Vad->ControlArea->Segment)));
 }

@@ -27,6 +27,7 @@ typedef enum _MI_CHUNK
     MiChunkEnd,
     MiChunkHole,  /* no page table: every entry is zero */
     MiChunkTable, /* PointerPte is the entry of Vpn; the chunk ends with the table */
+    MiChunkLarge, /* one large page, or a part of it: PointerPte is its entry, of level 1 */
     MiChunkAbsent /* the page table exists, but is not in memory */
 } MI_CHUNK;
 
@@ -70,12 +71,14 @@ VOID MiVisitEntries(PMI_VISITOR Visitor, ULONG_PTR StartVpn, ULONG_PTR EndVpn);
 
 /*
  * Brings the page tables of the range into memory, or only those above leaf tables (MI_UPPER_TABLES), and makes those that are missing
- * (MI_CREATE_TABLES; STATUS_COMMITMENT_LIMIT). Space locked exclusively; when it had to be unlocked meanwhile, *Dropped is TRUE and the
+ * (MI_CREATE_TABLES; STATUS_COMMITMENT_LIMIT), or only those above leaf tables, of which none is left in the range, where there is no VAD
+ * (MI_LARGE_PAGE_TABLES). Space locked exclusively; when it had to be unlocked meanwhile, *Dropped is TRUE and the
  * caller begins again.
  */
-#define MI_EXISTING_TABLES 0u
-#define MI_CREATE_TABLES   1u
-#define MI_UPPER_TABLES    2u
+#define MI_EXISTING_TABLES   0u
+#define MI_CREATE_TABLES     1u
+#define MI_UPPER_TABLES      2u
+#define MI_LARGE_PAGE_TABLES 3u
 NTSTATUS MiMakeTablesResident(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn, ULONG Which,
                               PBOOLEAN Dropped);
 
@@ -189,6 +192,8 @@ VOID MiDeletePages(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn
  */
 PMMVAD MiAllocateVadPatiently(SIZE_T Pages);
 NTSTATUS MiPlaceVad(PMI_ADDRESS_SPACE Space, const MI_ALLOCATION *Allocation, PMMVAD Vad);
+/* MI_CHOOSE_ADDRESS: Context is an MI_ALLOCATION. */
+NTSTATUS MiChooseAddress(PMI_ADDRESS_SPACE Space, const VOID *Context, SIZE_T Pages, ULONG_PTR *StartVpn);
 
 /*
  * viewcommit.c: whether a view may get this protection; writable becomes copy-on-write where the view is. And MEM_COMMIT in a view (*IsView):
@@ -206,6 +211,25 @@ MI_VIEW_COPIES MiCountViewCopies(PMI_ADDRESS_SPACE Space, const MMVAD *Vad, ULON
                                  ULONG_PTR EndVpn);
 NTSTATUS MiCommitView(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn, ULONG Protection,
                       PBOOLEAN IsView);
+
+/* physicalmemory.c: what lives in memory leaves it as far as it can. PASSIVE_LEVEL, no locks. */
+VOID MiDriveOut(void);
+
+/*
+ * largepages.c: a region of large pages comes into being as a whole. STATUS_INVALID_PARAMETER_2, _4 (no multiples of 2 MiB), STATUS_INVALID_PAGE_PROTECTION,
+ * STATUS_COMMITMENT_LIMIT, STATUS_INSUFFICIENT_RESOURCES (no consecutive frames, or no pool), what choosing addresses says. Space not locked. / The large
+ * pages of a range, whole ones, go with their frames; / get another protection. Space exclusive.
+ */
+NTSTATUS MiAllocateLargePages(PMI_ADDRESS_SPACE Space, PMI_ALLOCATION Allocation, ULONG Protection);
+VOID MiDeleteLargePages(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn);
+VOID MiProtectLargePages(PMI_ADDRESS_SPACE Space, PMMVAD Vad, ULONG_PTR StartVpn, ULONG_PTR EndVpn,
+                         ULONG Protection);
+/* The pages of a region of large pages that contain any byte of the range are whole large pages. */
+VOID MiWidenToLargePages(PULONG_PTR StartVpn, PULONG_PTR EndVpn);
+BOOLEAN MiIsLargePageProtection(ULONG Protection);
+
+/* awe.c: a frame of the kernel's kind that user mode owned goes with its last reference, which an MDL may have. */
+VOID MiReleaseOwnedFrame(PFN_NUMBER Frame);
 
 /* awe.c: nothing is mapped in the region any more; / all pages of a space that ends, to be released when it is unlocked. Space exclusive. */
 VOID MiUnmapAweRegion(PMI_ADDRESS_SPACE Space, const MMVAD *Vad);

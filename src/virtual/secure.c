@@ -63,6 +63,12 @@ static BOOLEAN MiIsRangeAsProbed(PMI_ADDRESS_SPACE Space, const MMVAD *Vad, cons
             {
                 Count = MiMeasureZeroEntries(Vad, Vpn, Range.NextVpn - 1, &Committed, &Protection);
             }
+            else if (Chunk == MiChunkLarge)
+            {
+                Count = Range.NextVpn - Vpn;
+                Committed = TRUE;
+                Protection = MiProtectionFromValidPte(MiReadPte(Range.PointerPte));
+            }
             else
             {
                 MMPTE Pte = MiReadPte(&Range.PointerPte[Vpn - Range.Vpn]);

@@ -57,6 +57,10 @@ NTSTATUS MiPrefetchRange(PMI_ADDRESS_SPACE Space, ULONG_PTR Base, SIZE_T Size)
             Chunk = MiNextChunk(&Range);
             End = Range.NextVpn;
         }
+        if (Chunk == MiChunkLarge)
+        {
+            Vpn = End; /* is always there */
+        }
         if (Chunk == MiChunkHole || Chunk == MiChunkAbsent)
         {
             Vpn = MiSkipToView(Space, Vpn, End);

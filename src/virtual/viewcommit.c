@@ -78,6 +78,10 @@ MI_VIEW_COPIES MiCountViewCopies(PMI_ADDRESS_SPACE Space, const MMVAD *Vad, ULON
     while ((Chunk = MiNextChunk(&Range)) != MiChunkEnd)
     {
         KiRequire(Chunk != MiChunkAbsent);
+        if (Chunk == MiChunkLarge)
+        {
+            continue; /* never copied */
+        }
         for (ULONG_PTR Vpn = Range.Vpn; Vpn < Range.NextVpn;)
         {
             BOOLEAN Committed;

@@ -249,12 +249,9 @@ static void illegal_addresses_and_sizes_are_refused(void **state)
                      FALSE);
 }
 
-static void large_pages_are_checked_and_then_not_implemented(void **state)
+static void physical_regions_are_read_write(void **state)
 {
     (void)state;
-    assert_int_equal(
-        TestVmTryAllocate(0, 2 << 20, MEM_RESERVE | MEM_COMMIT | MEM_LARGE_PAGES, PAGE_READWRITE),
-        STATUS_NOT_IMPLEMENTED);
     assert_int_equal(TestVmTryAllocate(0, 2 << 20, MEM_RESERVE | MEM_PHYSICAL, PAGE_READONLY),
                      STATUS_INVALID_PAGE_PROTECTION);
 }
@@ -328,7 +325,7 @@ int main(void)
         TEST_IN_PROCESS(illegal_types_are_refused),
         TEST_IN_PROCESS(illegal_protections_are_refused),
         TEST_IN_PROCESS(illegal_addresses_and_sizes_are_refused),
-        TEST_IN_PROCESS(large_pages_are_checked_and_then_not_implemented),
+        TEST_IN_PROCESS(physical_regions_are_read_write),
         TEST_IN_PROCESS(commit_beyond_the_limit_fails_and_changes_nothing),
         TEST_IN_PROCESS(a_process_limit_is_a_limit),
         TEST_IN_PROCESS(every_failure_leaves_nothing_behind),

@@ -58,6 +58,10 @@ static void the_services_do_what_the_model_says(void **State)
     (void)State;
     assert_non_null(Model);
     Booted.Seed = RoundSeed;
+    if (RoundSeed % 5 == 4)
+    {
+        Booted.RamMegabytes = 13; /* in 3 MiB no page of 2 MiB is ever to be had */
+    }
     TestBootMachine(&Booted);
     assert_int_equal(HostSetThreadSimulated(TRUE), STATUS_SUCCESS);
     assert_int_equal(PsCreateProcessObject("owner", &Owner), STATUS_SUCCESS);
@@ -67,6 +71,7 @@ static void the_services_do_what_the_model_says(void **State)
     Model->Trace = Trace;
     Model->MaximumRegions = 4u << (RoundSeed % 6);
     Model->PagingFiles = Machine.PagingFiles;
+    Model->LargePages = Booted.RamMegabytes != Machine.RamMegabytes;
     for (ULONG Index = 0; Index < Machine.PagingFiles; Index++)
     {
         Model->PagingMaximum[Index] = (ULONG64)Machine.PagingMaximum << 20;
@@ -84,6 +89,10 @@ static void the_services_do_what_the_model_says(void **State)
         }
     }
     ModelCheck(Model, TRUE);
+    if (Model->LargePages && ChosenCount > 2000)
+    {
+        assert_true(MiQueryCounter(MiCounterLargePagesMade) != 0);
+    }
     if (getenv("NTMM_MODEL_STATISTICS") != NULL)
     {
         PrintCounters();

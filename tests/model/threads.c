@@ -29,6 +29,7 @@ static struct
     PEPROCESS Owner; /* of the handles */
     PEPROCESS Body[PROCESSES];
     HANDLE Handle[PROCESSES];
+    BOOLEAN LargePages;
     volatile ULONG Running;
 } Run;
 
@@ -43,6 +44,7 @@ static MODEL *MakeModel(ULONG Index)
         abort();
     }
     Model->Native = TRUE;
+    Model->LargePages = Run.LargePages;
     Model->Seed = Run.Seed;
     Model->MaximumRegions = 12;
     for (ULONG Slot = 0; Slot < Run.Processes; Slot++)
@@ -116,7 +118,8 @@ static void CloneAndEnd(ULONG Index)
             abort();
         }
     }
-    else if (Status != STATUS_INSUFFICIENT_RESOURCES && Status != STATUS_COMMITMENT_LIMIT)
+    else if (Status != STATUS_INSUFFICIENT_RESOURCES && Status != STATUS_COMMITMENT_LIMIT &&
+             !(Run.LargePages && Status == STATUS_NOT_SUPPORTED))
     {
         fprintf(stderr, "a clone fails with 0x%08x\n", (ULONG)Status);
         abort();
@@ -187,16 +190,20 @@ static void RunThread(ULONG Index, void *Context)
 
 /* ---- The test -------------------------------------------------------------------------------------------------------------------------- */
 
-static void RunAll(ULONG Processes, BOOLEAN Pointers, ULONG64 Operations, const char *Name)
+/* Large: pages of 2 MiB among the others, in a machine that has room for some. */
+static void RunAll(ULONG Processes, BOOLEAN Pointers, BOOLEAN Large, ULONG64 Operations, const char *Name)
 {
-    static const TEST_MACHINE Machine = {
-        .RamMegabytes = 5, .Processors = 2, .PagingFiles = 2, .PagingMegabytes = 192, .Workers = TRUE
-    };
+    const TEST_MACHINE Machine = { .RamMegabytes = Large ? 14 : 5,
+                                   .Processors = 2,
+                                   .PagingFiles = 2,
+                                   .PagingMegabytes = 192,
+                                   .Workers = TRUE };
 
     Run.Seed = TestSeed(Name).State;
     Run.Operations = TestIterations(Operations);
     Run.Processes = Processes;
     Run.Pointers = Pointers;
+    Run.LargePages = Large;
     Run.Running = WORKERS;
     TestBootMachine(&Machine);
     for (ULONG Index = 0; Index < Processes; Index++)
@@ -219,6 +226,7 @@ static void RunAll(ULONG Processes, BOOLEAN Pointers, ULONG64 Operations, const 
     }
     TestRunThreads(WORKERS + 1, RunThread, NULL);
     TestStopWorkers();
+    assert_true(!Large || MiQueryCounter(MiCounterLargePagesMade) != 0);
     MmCheckSystem(3);
     for (ULONG Index = 0; Index < Processes; Index++)
     {
@@ -241,13 +249,25 @@ static void RunAll(ULONG Processes, BOOLEAN Pointers, ULONG64 Operations, const 
 static void threads_on_simulated_processors(void **State)
 {
     (void)State;
-    RunAll(PROCESSES, FALSE, OPERATIONS, "model.threads (simulated)");
+    RunAll(PROCESSES, FALSE, FALSE, OPERATIONS, "model.threads (simulated)");
 }
 
 static void threads_with_pointers(void **State)
 {
     (void)State;
-    RunAll(1, TRUE, OPERATIONS / 2, "model.threads (native)");
+    RunAll(1, TRUE, FALSE, OPERATIONS / 2, "model.threads (native)");
+}
+
+static void threads_with_large_pages(void **State)
+{
+    (void)State;
+    RunAll(PROCESSES, FALSE, TRUE, OPERATIONS / 4, "model.threads (large pages, simulated)");
+}
+
+static void threads_with_pointers_to_large_pages(void **State)
+{
+    (void)State;
+    RunAll(1, TRUE, TRUE, OPERATIONS / 4, "model.threads (large pages, native)");
 }
 
 int main(void)
@@ -255,6 +275,8 @@ int main(void)
     const struct CMUnitTest Tests[] = {
         cmocka_unit_test(threads_on_simulated_processors),
         cmocka_unit_test(threads_with_pointers),
+        cmocka_unit_test(threads_with_large_pages),
+        cmocka_unit_test(threads_with_pointers_to_large_pages),
     };
 
     alarm(500);

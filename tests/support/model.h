@@ -37,6 +37,7 @@ typedef struct _MODEL_REGION
     BOOLEAN Placeholder;
     BOOLEAN WasPlaceholder;
     BOOLEAN Watch;
+    BOOLEAN Large; /* pages of 2 MiB */
     MODEL_PAGE *Page;
 } MODEL_REGION;
 
@@ -89,6 +90,11 @@ typedef struct _MODEL_ALLOCATION
     BOOLEAN Extended;
     MEM_ADDRESS_REQUIREMENTS Requirements;
 } MODEL_ALLOCATION;
+
+/* "Large-Page Support": always read/write; the whole pages of a region of them that have any byte of [*Start, *End]. */
+#define MODEL_LARGE ((SIZE_T)2 << 20)
+BOOLEAN ModelIsLargeProtection(ULONG Protect);
+VOID ModelWiden(const MODEL_REGION *Region, ULONG_PTR *Start, ULONG_PTR *End);
 
 MODEL_REGION *ModelRegionAt(const MODEL_SPACE *Space, ULONG_PTR Va);
 MODEL_PAGE *ModelPageAt(const MODEL_SPACE *Space, ULONG_PTR Va); /* NULL: free */
@@ -159,9 +165,10 @@ typedef struct _MODEL
     MODEL_SPACE *Space[MODEL_SPACES]; /* NULL: no such process */
     MODEL_JOB Job[MODEL_JOBS];
     ULONG64 Seed;
-    ULONG64 Number; /* of the running operation */
-    BOOLEAN Trace;  /* print every operation */
-    BOOLEAN Native; /* threads with their own regions: no whole-space operations */
+    ULONG64 Number;     /* of the running operation */
+    BOOLEAN Trace;      /* print every operation */
+    BOOLEAN LargePages; /* the machine is large enough for some */
+    BOOLEAN Native;     /* threads with their own regions: no whole-space operations */
     ULONG PagingFiles;
     ULONG64 PagingMaximum[4]; /* bytes; fixed when a file is created */
     ULONG MaximumRegions;     /* of a process; few are touched more often, many collide more often */
@@ -222,6 +229,6 @@ NTSTATUS ModelAccess(MODEL_SPACE *Space, ULONG_PTR Va, SIZE_T Length, MI_ACCESS 
 MODEL_ROUTINE ModelRunJob, ModelRunAllocate, ModelRunCommit, ModelRunPlaceholder, ModelRunFree,
     ModelRunProtect, ModelRunLock, ModelRunReset, ModelRunTouch, ModelRunTransfer, ModelRunCopy,
     ModelRunQuery, ModelRunWalk, ModelRunWatch, ModelRunBadCall, ModelRunFork, ModelRunEnd, ModelRunLimits,
-    ModelRunCommand, ModelRunAdvice, ModelRunTime, ModelRunPagingFile, ModelRunQueryWs;
+    ModelRunCommand, ModelRunAdvice, ModelRunTime, ModelRunPagingFile, ModelRunQueryWs, ModelRunLarge;
 
 #endif

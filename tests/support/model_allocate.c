@@ -180,6 +180,36 @@ static NTSTATUS ModelReserve(MODEL_SPACE *Space, MODEL_ALLOCATION *Allocation, c
     return STATUS_SUCCESS;
 }
 
+/* "Large-Page Support": one operation, multiples of the minimum, always read/write, no job limits; memory that lies together is hard to have. */
+static NTSTATUS ModelReserveLarge(MODEL_SPACE *Space, MODEL_ALLOCATION *Allocation,
+                                  const MODEL_MACHINE *Machine)
+{
+    MEM_ADDRESS_REQUIREMENTS Wanted = Allocation->Requirements;
+    MODEL_ALLOCATION Plain = *Allocation;
+    NTSTATUS Status;
+
+    if (Allocation->Base % MODEL_LARGE != 0 || Allocation->Size % MODEL_LARGE != 0)
+    {
+        return Allocation->Base % MODEL_LARGE != 0 ? STATUS_INVALID_PARAMETER_2 : STATUS_INVALID_PARAMETER_4;
+    }
+    if (!ModelIsLargeProtection(Allocation->Protect))
+    {
+        return STATUS_INVALID_PAGE_PROTECTION;
+    }
+    if (Machine->Actual == STATUS_INSUFFICIENT_RESOURCES)
+    {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    Plain.Requirements.Alignment = Wanted.Alignment < MODEL_LARGE ? MODEL_LARGE : Wanted.Alignment;
+    Status = ModelReserve(Space, &Plain, Machine);
+    if (NT_SUCCESS(Status))
+    {
+        ModelRegionAt(Space, Plain.Base)->Large = TRUE;
+        Allocation->Base = Plain.Base;
+    }
+    return Status;
+}
+
 static NTSTATUS ModelReplace(MODEL_SPACE *Space, MODEL_ALLOCATION *Allocation, const MODEL_MACHINE *Machine)
 {
     MODEL_REGION *Region = ModelRegionAt(Space, Allocation->Base);
@@ -224,22 +254,27 @@ static NTSTATUS ModelCommit(MODEL_SPACE *Space, MODEL_ALLOCATION *Allocation, co
     {
         Missing += !ModelPageAt(Space, Va)->Committed;
     }
+    if (Region->Large && !ModelIsLargeProtection(Allocation->Protect))
+    {
+        return STATUS_INVALID_PAGE_PROTECTION;
+    }
     if (ModelIsShort(Missing, Machine))
     {
         return STATUS_COMMITMENT_LIMIT;
     }
+    Allocation->Base = Start;
+    Allocation->Size = End + 1 - Start;
+    ModelWiden(Region, &Start, &End);
     for (ULONG_PTR Va = Start; Va < End; Va += PAGE_SIZE)
     {
         ModelCommitPage(ModelPageAt(Space, Va), Allocation->Protect);
     }
-    Allocation->Base = Start;
-    Allocation->Size = End + 1 - Start;
     return STATUS_SUCCESS;
 }
 
 NTSTATUS ModelAllocate(MODEL_SPACE *Space, MODEL_ALLOCATION *Allocation, const MODEL_MACHINE *Machine)
 {
-    if (ModelIsRefused(Machine, Allocation->Size / PAGE_SIZE))
+    if ((Allocation->Type & MEM_LARGE_PAGES) == 0 && ModelIsRefused(Machine, Allocation->Size / PAGE_SIZE))
     {
         return STATUS_INSUFFICIENT_RESOURCES;
     }
@@ -251,6 +286,10 @@ NTSTATUS ModelAllocate(MODEL_SPACE *Space, MODEL_ALLOCATION *Allocation, const M
     if (!ModelIsProtection(Allocation->Protect))
     {
         return STATUS_INVALID_PAGE_PROTECTION;
+    }
+    if ((Allocation->Type & MEM_LARGE_PAGES) != 0)
+    {
+        return ModelReserveLarge(Space, Allocation, Machine);
     }
     if ((Allocation->Type & MEM_REPLACE_PLACEHOLDER) != 0)
     {
@@ -393,6 +432,10 @@ static NTSTATUS ModelFreePlain(MODEL_SPACE *Space, ULONG_PTR *Base, SIZE_T *Size
     }
     *Base = Start;
     *Size = (Last + 1 - First) * PAGE_SIZE;
+    if (Region->Large && (Type == MEM_DECOMMIT || First != 0 || Last != Region->Pages - 1))
+    {
+        return Type == MEM_DECOMMIT ? STATUS_UNABLE_TO_FREE_VM : STATUS_FREE_VM_NOT_AT_BASE;
+    }
     if (Type == MEM_RELEASE)
     {
         ModelSplit(Space, Region, First, Last, FALSE);

@@ -157,6 +157,48 @@ VOID ModelRunAllocate(MODEL *Model, TEST_RANDOM *Random)
     ModelDoAllocate(Model, Space, &Allocation);
 }
 
+VOID ModelRunLarge(MODEL *Model, TEST_RANDOM *Random)
+{
+    MODEL_SPACE *Space = ModelPickSpace(Model, Random);
+    MODEL_ALLOCATION Allocation = { .Type = MEM_RESERVE | MEM_COMMIT | MEM_LARGE_PAGES,
+                                    .Protect = ModelPickProtection(Random),
+                                    .Size = (1 + TestBelow(Random, 3) / 2) * MODEL_LARGE };
+
+    if (!Model->LargePages || ModelIsFull(Model, Space))
+    {
+        return;
+    }
+    if (TestBelow(Random, 4) != 0)
+    {
+        Allocation.Protect = TestBelow(Random, 3) == 0 ? PAGE_EXECUTE_READWRITE : PAGE_READWRITE;
+    }
+    if (TestBelow(Random, 16) == 0)
+    {
+        Allocation.Size -= PAGE_SIZE;
+    }
+    Allocation.Extended = Space->Shared || TestBelow(Random, 3) == 0;
+    if (TestBelow(Random, 3) == 0)
+    {
+        /* Often in the way of something. */
+        Allocation.Base = ModelPickAddress(Space, Random) & ~(ULONG_PTR)(MODEL_LARGE - 1);
+        Allocation.Base += TestBelow(Random, 8) == 0 ? 0x10000 : TestBelow(Random, 4) * MODEL_LARGE;
+        if (Allocation.Base > Space->High - 0x1000000)
+        {
+            Allocation.Base = (Space->High - 0x1000000) & ~(ULONG_PTR)(MODEL_LARGE - 1);
+        }
+        if (Allocation.Base < 0x10000)
+        {
+            Allocation.Base = MODEL_LARGE;
+        }
+    }
+    else
+    {
+        Allocation.Type |= TestBelow(Random, 3) == 0 ? MEM_TOP_DOWN : 0;
+        ModelPickRequirements(Space, &Allocation, Random);
+    }
+    ModelDoAllocate(Model, Space, &Allocation);
+}
+
 VOID ModelRunCommit(MODEL *Model, TEST_RANDOM *Random)
 {
     MODEL_SPACE *Space = ModelPickSpace(Model, Random);

@@ -55,6 +55,16 @@ NTSTATUS ModelProtect(MODEL_SPACE *Space, ULONG_PTR *Base, SIZE_T *Size, ULONG P
             return STATUS_NOT_COMMITTED;
         }
     }
+    if (Region->Large)
+    {
+        if (!ModelIsLargeProtection(Protect))
+        {
+            return STATUS_INVALID_PAGE_PROTECTION;
+        }
+        ModelWiden(Region, &Start, &End);
+        *Base = Start;
+        *Size = End + 1 - Start;
+    }
     if (Machine->Actual == STATUS_COMMITMENT_LIMIT && Machine->Room < MODEL_COMMIT_SLACK)
     {
         return STATUS_COMMITMENT_LIMIT; /* a page table for pages that never had one */
@@ -91,13 +101,28 @@ static NTSTATUS ModelCheckLock(const MODEL_SPACE *Space, ULONG_PTR Start, ULONG_
         {
             return STATUS_ACCESS_VIOLATION;
         }
-        Unlocked += ModelPageAt(Space, Va)->Lock == 0;
+        Unlocked += ModelPageAt(Space, Va)->Lock == 0 && !Region->Large; /* never in the working set */
     }
     if (ModelLockedInSpace(Space) + Unlocked + MODEL_LOCK_OVERHEAD > Space->Minimum)
     {
         return STATUS_WORKING_SET_QUOTA;
     }
     return STATUS_SUCCESS;
+}
+
+/* A large page is one page. */
+static VOID ModelSetLock(MODEL_SPACE *Space, ULONG_PTR Va, UCHAR Set, UCHAR Clear)
+{
+    ULONG_PTR Start = Va;
+    ULONG_PTR End = Va | (PAGE_SIZE - 1);
+
+    ModelWiden(ModelRegionAt(Space, Va), &Start, &End);
+    for (ULONG_PTR At = Start; At < End; At += PAGE_SIZE)
+    {
+        MODEL_PAGE *Page = ModelPageAt(Space, At);
+
+        Page->Lock = (UCHAR)((Page->Lock | Set) & ~Clear);
+    }
 }
 
 NTSTATUS ModelLock(MODEL_SPACE *Space, ULONG_PTR *Base, SIZE_T *Size, ULONG MapType)
@@ -116,10 +141,11 @@ NTSTATUS ModelLock(MODEL_SPACE *Space, ULONG_PTR *Base, SIZE_T *Size, ULONG MapT
     }
     for (ULONG_PTR Va = Start; Va < End && NT_SUCCESS(Status); Va += PAGE_SIZE)
     {
-        MODEL_PAGE *Page = ModelPageAt(Space, Va);
-
-        WasLocked = WasLocked || (Page->Lock & MapType) == MapType;
-        Page->Lock |= (UCHAR)MapType;
+        WasLocked = WasLocked || (ModelPageAt(Space, Va)->Lock & MapType) == MapType;
+    }
+    for (ULONG_PTR Va = Start; Va < End && NT_SUCCESS(Status); Va += PAGE_SIZE)
+    {
+        ModelSetLock(Space, Va, (UCHAR)MapType, 0);
     }
     if (!NT_SUCCESS(Status))
     {
@@ -145,7 +171,7 @@ NTSTATUS ModelUnlock(MODEL_SPACE *Space, ULONG_PTR *Base, SIZE_T *Size, ULONG Ma
     }
     for (ULONG_PTR Va = Start; Va < End; Va += PAGE_SIZE)
     {
-        ModelPageAt(Space, Va)->Lock &= (UCHAR)~MapType;
+        ModelSetLock(Space, Va, 0, (UCHAR)MapType);
     }
     ModelRoundRange(Base, Size);
     return STATUS_SUCCESS;
@@ -197,7 +223,7 @@ NTSTATUS ModelReset(MODEL_SPACE *Space, ULONG_PTR *Base, SIZE_T *Size, BOOLEAN U
             MayBeLost = MayBeLost || Page->MayDrop;
             ModelUndoPage(Page, NT_SUCCESS(Actual));
         }
-        else if (Page->Committed)
+        else if (Page->Committed && !Region->Large) /* these never leave memory */
         {
             Page->MayDrop = TRUE;
             Page->Touched = FALSE;

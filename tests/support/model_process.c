@@ -60,6 +60,18 @@ VOID ModelDeleteSpace(MODEL *Model, ULONG Slot)
     Model->Space[Slot] = NULL;
 }
 
+static BOOLEAN ModelHasLargePages(const MODEL_SPACE *Space)
+{
+    for (ULONG Index = 0; Index < Space->Count; Index++)
+    {
+        if (Space->Region[Index]->Large)
+        {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
 VOID ModelRunFork(MODEL *Model, TEST_RANDOM *Random)
 {
     MODEL_SPACE *Parent = ModelPickSpace(Model, Random);
@@ -78,6 +90,12 @@ VOID ModelRunFork(MODEL *Model, TEST_RANDOM *Random)
     ModelLog(Model, "process %llu is cloned", Parent->Process->UniqueProcessId);
     Machine.Actual =
         ZwCreateProcessEx(&Handle, PROCESS_ALL_ACCESS, NULL, Parent->Handle, 0, NULL, NULL, NULL, 0);
+    if (ModelHasLargePages(Parent))
+    {
+        /* Our own: they are not shared until written, and copies need memory that may not be there. */
+        ModelExpect(Model, "the status", (ULONG)STATUS_NOT_SUPPORTED, (ULONG)Machine.Actual);
+        return;
+    }
     if (Needed > Machine.Room ||
         (Machine.Actual == STATUS_COMMITMENT_LIMIT && Needed + 4 * MODEL_COMMIT_SLACK > Machine.Room))
     {

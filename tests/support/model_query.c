@@ -54,6 +54,7 @@ static VOID ModelQueryAllocation(MODEL *Model, MODEL_SPACE *Space, ULONG_PTR Va)
     ModelExpect(Model, "PlaceholderReservation", Region->Placeholder, Actual.PlaceholderReservation);
     ModelExpect(Model, "MappedWriteWatch", Region->Watch, Actual.MappedWriteWatch);
     ModelExpect(Model, "Private", 1, Actual.Private);
+    ModelExpect(Model, "PageSizeLarge", Region->Large, Actual.PageSizeLarge);
 }
 
 VOID ModelRunQuery(MODEL *Model, TEST_RANDOM *Random)
@@ -117,6 +118,7 @@ VOID ModelRunQueryWs(MODEL *Model, TEST_RANDOM *Random)
         ULONG_PTR Va = (ULONG_PTR)Entries[Index].VirtualAddress;
         MODEL_PAGE *Page = ModelPageAt(Space, Va);
         MEMORY_WORKING_SET_EX_BLOCK Block = Entries[Index].u1.VirtualAttributes;
+        BOOLEAN Large;
 
         if (Page == NULL)
         {
@@ -126,6 +128,7 @@ VOID ModelRunQueryWs(MODEL *Model, TEST_RANDOM *Random)
             }
             continue;
         }
+        Large = ModelRegionAt(Space, Va)->Large;
         if (Page->Lock != 0)
         {
             ModelExpect(Model, "Valid of a locked page", 1, Block.Valid);
@@ -134,7 +137,13 @@ VOID ModelRunQueryWs(MODEL *Model, TEST_RANDOM *Random)
         if (Block.Valid)
         {
             ModelExpect(Model, "whether a valid page is committed", 1, Page->Committed);
-            ModelExpect(Model, "Locked", Page->Lock != 0, Block.Locked);
+            ModelExpect(Model, "Locked", Page->Lock != 0 || Large, Block.Locked);
+            ModelExpect(Model, "LargePage", Large, Block.LargePage);
+        }
+        if (Large)
+        {
+            ModelExpect(Model, "Valid of a large page", 1, Block.Valid);
+            ModelExpect(Model, "the protection of a large page", Page->Protect, Block.Win32Protection);
         }
     }
 }

@@ -17,6 +17,7 @@
 const MODEL_KIND ModelKinds[] = {
     { "allocate", 10, ModelRunAllocate, TRUE },
     { "commit", 8, ModelRunCommit, TRUE },
+    { "large", 4, ModelRunLarge, TRUE },
     { "placeholder", 6, ModelRunPlaceholder, TRUE },
     { "free", 12, ModelRunFree, TRUE },
     { "protect", 10, ModelRunProtect, TRUE },

@@ -165,12 +165,26 @@ SIZE_T ModelLockedInSpace(const MODEL_SPACE *Space)
 
     for (ULONG Index = 0; Index < Space->Count; Index++)
     {
-        for (SIZE_T Page = 0; Page < Space->Region[Index]->Pages; Page++)
+        for (SIZE_T Page = 0; Page < Space->Region[Index]->Pages && !Space->Region[Index]->Large; Page++)
         {
             Locked += Space->Region[Index]->Page[Page].Lock != 0;
         }
     }
     return Locked;
+}
+
+BOOLEAN ModelIsLargeProtection(ULONG Protect)
+{
+    return Protect == PAGE_READWRITE || Protect == PAGE_EXECUTE_READWRITE;
+}
+
+VOID ModelWiden(const MODEL_REGION *Region, ULONG_PTR *Start, ULONG_PTR *End)
+{
+    if (Region->Large)
+    {
+        *Start &= ~(ULONG_PTR)(MODEL_LARGE - 1);
+        *End |= MODEL_LARGE - 1;
+    }
 }
 
 /* "Memory Protection Constants": one access, at most one modifier, none with PAGE_NOACCESS; write-copy is for sections. */

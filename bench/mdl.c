@@ -138,7 +138,7 @@ typedef struct _FRAGMENTED
     double Microseconds; /* of one that succeeded */
 } FRAGMENTED;
 
-#define RAM_BYTES  (128ull << 20)
+#define RAM_BYTES  (256ull << 20)
 #define RUN_BYTES  (2ull << 20)
 #define RUNS_TRIED 8u
 

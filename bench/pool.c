@@ -120,7 +120,8 @@ static double Pairs(WORKER *Worker, ULONG Count)
 
 static double Lifetimes(WORKER *Worker, ULONG Count)
 {
-    ULONG64 State = Worker->Random;
+    ULONG64 State = Worker->Random; /* not written in the loop: the other worker's is beside it */
+    ULONG NextSize = Worker->NextSize;
     double Start = BenchNow();
 
     for (ULONG Index = 0; Index < Count; Index++)
@@ -135,9 +136,10 @@ static double Lifetimes(WORKER *Worker, ULONG Count)
         {
             Give(Worker->UsePool, Worker->Slots[Slot]);
         }
-        Worker->Slots[Slot] = Take(Worker->UsePool, Sizes[Worker->NextSize++ % SIZES]);
+        Worker->Slots[Slot] = Take(Worker->UsePool, Sizes[NextSize++ % SIZES]);
     }
     Worker->Random = State;
+    Worker->NextSize = NextSize;
     return (BenchNow() - Start) * 1e9 / Count;
 }
 

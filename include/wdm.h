@@ -8,6 +8,7 @@
 
 #include "nt/ntdef.h"
 
+#include "nt/bitmap.h"
 #include "nt/bugcodes.h"
 #include "nt/exception.h"
 #include "nt/irp.h"
@@ -18,6 +19,15 @@
 #include "nt/seh.h"
 #include "nt/wdm_ke.h"
 #include "nt/zwapi.h"
+
+#if !defined(NOMINMAX)
+#ifndef min
+#define min(a, b) (((a) < (b)) ? (a) : (b))
+#endif
+#ifndef max
+#define max(a, b) (((a) > (b)) ? (a) : (b))
+#endif
+#endif
 
 #if defined(DBG) && DBG
 #define NT_ASSERT(Expression)                                                                                \

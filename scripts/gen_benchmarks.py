@@ -156,7 +156,7 @@ def mdl(lines):
     for what, time, count in rows:
         if time in result or count in counts:
             lines.append(f"| {what} | {format(result[time], '.0f') if time in result else ''} | {counts.get(count, '')} |")
-    lines += ["", "Contiguous 2 MiB in 128 MiB fragmented by random traffic, no paging file:", "", "| in use | made | time of one |", "| --- | --- | --- |"]
+    lines += ["", "Contiguous 2 MiB in 256 MiB fragmented by random traffic, no paging file:", "", "| in use | made | time of one |", "| --- | --- | --- |"]
     for row in result["contiguous"]:
         lines.append(f"| {row['percent']} % | {row['made']} of {row['wanted']} | {row['us'] / 1000:.1f} ms |")
     lines.append("")

@@ -13,7 +13,7 @@ import sys
 
 ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 LIST = "src/nt/routines.def"
-HEADERS = ["avltable", "ex", "expool", "io", "mdl", "mm", "ntmmapi", "ntobapi", "ps", "rtl", "wdm_ke", "wdm_mm", "zwapi"]
+HEADERS = ["avltable", "bitmap", "ex", "expool", "io", "mdl", "mm", "ntmmapi", "ntobapi", "ps", "rtl", "wdm_ke", "wdm_mm", "zwapi"]
 
 
 def text(path):

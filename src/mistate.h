@@ -23,6 +23,12 @@ struct _MI_MAPPING_STATE;
 struct _MI_MDL_STATE;
 struct _MI_NT_STATE;
 
+/* The object types that drivers name; room nt fills the table. */
+typedef struct _MI_OBJECT_TYPES
+{
+    struct _OBJECT_TYPE *Process, *Thread, *Job, *Event, *File, *Section;
+} MI_OBJECT_TYPES;
+
 typedef struct _MI_STATE
 {
     struct _KI_STATE *Ke;
@@ -40,6 +46,7 @@ typedef struct _MI_STATE
     struct _MI_MAPPING_STATE *Mapping;
     struct _MI_MDL_STATE *Mdl;
     struct _MI_NT_STATE *Nt;
+    MI_OBJECT_TYPES Types;
 } MI_STATE;
 
 extern MI_STATE MiState; /* defined in src/mistate.c */

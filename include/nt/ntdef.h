@@ -403,6 +403,8 @@ typedef struct _EPROCESS *PEPROCESS;
 typedef struct _EPARTITION *PEPARTITION;
 typedef struct _OBJECT_TYPE *POBJECT_TYPE;
 
+#define ARGUMENT_PRESENT(ArgumentPointer) ((CHAR *)((ULONG_PTR)(ArgumentPointer)) != (CHAR *)NULL)
+
 /* ---- object attributes ---- */
 
 typedef struct _OBJECT_ATTRIBUTES

@@ -55,6 +55,17 @@ typedef struct _OBJECT_HANDLE_INFORMATION
 } OBJECT_HANDLE_INFORMATION, *POBJECT_HANDLE_INFORMATION;
 
 /*
+ * The types of objects, for the functions below, which take what these point at: valid while the machine is up, NULL
+ * otherwise. Compilers for Windows import them.
+ */
+extern NTKERNELAPI POBJECT_TYPE *const PsProcessType;
+extern NTKERNELAPI POBJECT_TYPE *const PsThreadType;
+extern NTKERNELAPI POBJECT_TYPE *const PsJobType;
+extern NTKERNELAPI POBJECT_TYPE *const ExEventObjectType;
+extern NTKERNELAPI POBJECT_TYPE *const IoFileObjectType;
+extern NTKERNELAPI POBJECT_TYPE *const MmSectionObjectType;
+
+/*
  * The object behind a handle, referenced. PASSIVE_LEVEL.   STATUS_INVALID_HANDLE, _OBJECT_TYPE_MISMATCH,
  * _ACCESS_DENIED
  */

@@ -174,6 +174,13 @@ NTSTATUS NtOpenNamed(const OB_TYPE *Type, const NT_ATTRIBUTES *Attributes, ACCES
 
 /* ---- For drivers --------------------------------------------------------------------------------------- */
 
+POBJECT_TYPE *const PsProcessType = &MiState.Types.Process;
+POBJECT_TYPE *const PsThreadType = &MiState.Types.Thread;
+POBJECT_TYPE *const PsJobType = &MiState.Types.Job;
+POBJECT_TYPE *const ExEventObjectType = &MiState.Types.Event;
+POBJECT_TYPE *const IoFileObjectType = &MiState.Types.File;
+POBJECT_TYPE *const MmSectionObjectType = &MiState.Types.Section;
+
 NTSTATUS NTAPI ObReferenceObjectByHandle(HANDLE Handle, ACCESS_MASK DesiredAccess, POBJECT_TYPE ObjectType,
                                          KPROCESSOR_MODE AccessMode, PVOID *Object,
                                          POBJECT_HANDLE_INFORMATION HandleInformation)
@@ -185,6 +192,10 @@ NTSTATUS NTAPI ObReferenceObjectByHandle(HANDLE Handle, ACCESS_MASK DesiredAcces
     *Object = NULL;
     if (Handle == NtCurrentProcess())
     {
+        if (ObjectType != NULL && ObjectType != *PsProcessType)
+        {
+            return STATUS_OBJECT_TYPE_MISMATCH;
+        }
         *Object = PsGetCurrentProcess();
         ObReferenceObjectBody(*Object);
         return STATUS_SUCCESS;

@@ -3,6 +3,7 @@
  * The room's own beginning and end: the memory manager's notification events get their documented names. They
  * stay the memory manager's; the named objects only point at them.
  */
+#include "io/io.h"
 #include "nt/nt.h"
 
 static PKEVENT NtMemoryEvent(NT_MEMORY_EVENT Event)
@@ -67,6 +68,21 @@ static NTSTATUS NtNameMemoryEvent(NT_MEMORY_EVENT Event)
     return Status;
 }
 
+static POBJECT_TYPE NtTypeForDrivers(OB_TYPE *Type)
+{
+    return (POBJECT_TYPE)(PVOID)Type;
+}
+
+static VOID NtPublishTypes(void)
+{
+    MiState.Types = (MI_OBJECT_TYPES){ .Process = NtTypeForDrivers(&MiState.Space->ProcessType),
+                                       .Thread = NtTypeForDrivers(&MiState.Nt->ThreadType),
+                                       .Job = NtTypeForDrivers(&MiState.Space->JobType),
+                                       .Event = NtTypeForDrivers(&MiState.Ob->EventType),
+                                       .File = NtTypeForDrivers(&MiState.Io->FileType),
+                                       .Section = NtTypeForDrivers(&MiState.Section->SectionType) };
+}
+
 NTSTATUS NtInitializeServices(void)
 {
     NTSTATUS Status = STATUS_SUCCESS;
@@ -77,6 +93,7 @@ NTSTATUS NtInitializeServices(void)
         return STATUS_INSUFFICIENT_RESOURCES;
     }
     NtInitializeThreads();
+    NtPublishTypes();
     for (ULONG Event = 0; Event < NtMemoryEventMaximum && NT_SUCCESS(Status); Event++)
     {
         Status = NtNameMemoryEvent((NT_MEMORY_EVENT)Event);
@@ -106,6 +123,7 @@ VOID NtShutdownServices(void)
             ObDereferenceObjectBody(Object);
         }
     }
+    MiState.Types = (MI_OBJECT_TYPES){ .Process = NULL };
     PortFreeBootMemory(MiState.Nt, sizeof(MI_NT_STATE));
     MiState.Nt = NULL;
 }

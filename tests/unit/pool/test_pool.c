@@ -183,7 +183,8 @@ static void blocks_left_at_the_end_are_reported(void **state)
 static void a_failed_allocation_changes_nothing(void **state)
 {
     static const KI_INJECT kinds[] = { KiInjectPool, KiInjectCommit, KiInjectFrame };
-    static const SIZE_T sizes[] = { 24, 600, PAGE_SIZE, 6 * PAGE_SIZE };
+    /* Small ones of classes in which no structure of the kernel has left a free block. */
+    static const SIZE_T sizes[] = { 24, 1800, PAGE_SIZE, 6 * PAGE_SIZE };
 
     (void)state;
     for (ULONG kind = 0; kind < 3; kind++)

@@ -34,7 +34,7 @@
 #define PAIRS     200000u  /* of a round */
 #define LIFETIMES 100000u
 #define ROUNDS    100u
-#define TURNS     2u
+#define TURNS     4u
 #define RAM_BYTES (512ull << 20)
 
 typedef struct

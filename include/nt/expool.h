@@ -320,6 +320,17 @@ NTKERNELAPI VOID NTAPI ExFlushLookasideListEx(_Inout_ PLOOKASIDE_LIST_EX Lookasi
 NTKERNELAPI PVOID NTAPI ExAllocateFromLookasideListEx(_Inout_ PLOOKASIDE_LIST_EX Lookaside);
 NTKERNELAPI VOID NTAPI ExFreeToLookasideListEx(_Inout_ PLOOKASIDE_LIST_EX Lookaside, _In_ PVOID Entry);
 
+/*
+ * Pool quota of a process, in bytes, for what was not allocated with quota. The first raises what the second returns. More returned than charged: bug
+ * check QUOTA_UNDERFLOW.   STATUS_QUOTA_EXCEEDED, STATUS_INSUFFICIENT_RESOURCES. IRQL <= APC_LEVEL; returning: DISPATCH_LEVEL
+ */
+NTKERNELAPI VOID NTAPI PsChargePoolQuota(_In_ PEPROCESS Process, _In_ POOL_TYPE PoolType,
+                                         _In_ ULONG_PTR Amount);
+NTKERNELAPI NTSTATUS NTAPI PsChargeProcessPoolQuota(_In_ PEPROCESS Process, _In_ POOL_TYPE PoolType,
+                                                    _In_ ULONG_PTR Amount);
+NTKERNELAPI VOID NTAPI PsReturnPoolQuota(_In_ PEPROCESS Process, _In_ POOL_TYPE PoolType,
+                                         _In_ ULONG_PTR Amount);
+
 EXTERN_C_END
 
 #endif

@@ -41,11 +41,6 @@ NTKERNELAPI NTSTATUS NTAPI PsCreateSystemThread(_Out_ PHANDLE ThreadHandle, _In_
 /* Ends the calling system thread and does not return. */
 NTKERNELAPI NTSTATUS NTAPI PsTerminateSystemThread(_In_ NTSTATUS ExitStatus);
 
-/* Pool quota of a process, in bytes.   STATUS_QUOTA_EXCEEDED. IRQL <= APC_LEVEL */
-NTKERNELAPI NTSTATUS NTAPI PsChargeProcessPoolQuota(_In_ PEPROCESS Process, _In_ ULONG PoolType,
-                                                    _In_ ULONG_PTR Amount);
-NTKERNELAPI VOID NTAPI PsReturnPoolQuota(_In_ PEPROCESS Process, _In_ ULONG PoolType, _In_ ULONG_PTR Amount);
-
 /* ---- objects ---- */
 
 typedef struct _OBJECT_HANDLE_INFORMATION

@@ -545,6 +545,9 @@ SIZE_T ExpQuotaOf(SIZE_T Bytes, ULONG HeaderType);
 NTSTATUS ExpChargeQuota(ULONG Paged, SIZE_T Bytes, EX_QUOTA_BLOCK **Billed);
 VOID ExpReturnQuota(EX_QUOTA_BLOCK *Billed, ULONG Paged, SIZE_T Bytes);
 BOOLEAN ExpIsQuotaBlock(const VOID *Address);
+/* The same for any process, without a block of pool. Returning more than was charged is bug check QUOTA_UNDERFLOW. */
+NTSTATUS ExChargeProcessQuota(ULONG64 ProcessId, BOOLEAN Paged, SIZE_T Bytes);
+VOID ExReturnProcessQuota(ULONG64 ProcessId, BOOLEAN Paged, SIZE_T Bytes);
 /* Bytes of pool that a process is charged now and was at most. */
 VOID ExQueryPoolQuota(ULONG64 ProcessId, SIZE_T Usage[2], SIZE_T Peak[2]);
 NTSTATUS ExSetPoolQuotaLimit(ULONG64 ProcessId, BOOLEAN Paged, SIZE_T Limit);

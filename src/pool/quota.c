@@ -57,7 +57,8 @@ static EX_QUOTA_BLOCK *ExpLockQuotaBlock(EX_POOL *Pool, ULONG64 ProcessId, PKIRQ
 /* QuotaLock held; it is released. */
 static VOID ExpUnlockQuotaBlock(EX_POOL *Pool, EX_QUOTA_BLOCK *Block, KIRQL OldIrql)
 {
-    BOOLEAN Unused = Block->Charges == 0 && Block->Limit[0] == 0 && Block->Limit[1] == 0;
+    BOOLEAN Unused =
+        Block->Charges == 0 && (Block->Usage[0] | Block->Usage[1] | Block->Limit[0] | Block->Limit[1]) == 0;
 
     if (Unused)
     {
@@ -70,11 +71,44 @@ static VOID ExpUnlockQuotaBlock(EX_POOL *Pool, EX_QUOTA_BLOCK *Block, KIRQL OldI
     }
 }
 
+/* QuotaLock held. */
+static NTSTATUS ExpAddUsage(EX_QUOTA_BLOCK *Block, ULONG Paged, SIZE_T Bytes)
+{
+    if (Bytes > MAXULONG_PTR - Block->Usage[Paged] ||
+        (Block->Limit[Paged] != 0 &&
+         (Bytes > Block->Limit[Paged] || Block->Usage[Paged] > Block->Limit[Paged] - Bytes)))
+    {
+        return STATUS_QUOTA_EXCEEDED;
+    }
+    Block->Usage[Paged] += Bytes;
+    Block->Peak[Paged] = Block->Usage[Paged] > Block->Peak[Paged] ? Block->Usage[Paged] : Block->Peak[Paged];
+    return STATUS_SUCCESS;
+}
+
+/* QuotaLock held; it is released where that is the end of the machine. */
+static VOID ExpTakeUsage(EX_POOL *Pool, EX_QUOTA_BLOCK *Block, ULONG64 ProcessId, ULONG Paged, SIZE_T Bytes,
+                         KIRQL OldIrql)
+{
+    SIZE_T Usage = Block != NULL ? Block->Usage[Paged] : 0;
+
+    if (Usage < Bytes)
+    {
+        KiReleaseSpinLock(&Pool->QuotaLock, OldIrql);
+        KiBugCheckMessage(QUOTA_UNDERFLOW, (ULONG_PTR)ProcessId, Paged, Usage, Bytes,
+                          "process %llu is charged %llu bytes of pool and gets %llu back", ProcessId,
+                          (ULONG64)Usage, (ULONG64)Bytes);
+    }
+    if (Bytes != 0)
+    {
+        Block->Usage[Paged] -= Bytes;
+    }
+}
+
 NTSTATUS ExpChargeQuota(ULONG Paged, SIZE_T Bytes, EX_QUOTA_BLOCK **Billed)
 {
     EX_POOL *Pool = ExpPool();
     ULONG64 ProcessId = Pool->CurrentProcessId != NULL ? Pool->CurrentProcessId() : 0;
-    NTSTATUS Status = STATUS_SUCCESS;
+    NTSTATUS Status;
     KIRQL OldIrql;
     EX_QUOTA_BLOCK *Block = ExpLockQuotaBlock(Pool, ProcessId, &OldIrql);
 
@@ -83,16 +117,9 @@ NTSTATUS ExpChargeQuota(ULONG Paged, SIZE_T Bytes, EX_QUOTA_BLOCK **Billed)
     {
         return STATUS_INSUFFICIENT_RESOURCES;
     }
-    if (Block->Limit[Paged] != 0 &&
-        (Bytes > Block->Limit[Paged] || Block->Usage[Paged] > Block->Limit[Paged] - Bytes))
+    Status = ExpAddUsage(Block, Paged, Bytes);
+    if (NT_SUCCESS(Status))
     {
-        Status = STATUS_QUOTA_EXCEEDED;
-    }
-    else
-    {
-        Block->Usage[Paged] += Bytes;
-        Block->Peak[Paged] =
-            Block->Usage[Paged] > Block->Peak[Paged] ? Block->Usage[Paged] : Block->Peak[Paged];
         Block->Charges++;
         *Billed = Block;
     }
@@ -105,15 +132,42 @@ VOID ExpReturnQuota(EX_QUOTA_BLOCK *Billed, ULONG Paged, SIZE_T Bytes)
     EX_POOL *Pool = ExpPool();
     KIRQL OldIrql = KiAcquireSpinLock(&Pool->QuotaLock);
 
-    if (Billed->Usage[Paged] < Bytes)
-    {
-        KiBugCheckMessage(QUOTA_UNDERFLOW, (ULONG_PTR)Billed->ProcessId, Paged, Billed->Usage[Paged], Bytes,
-                          "process %llu is charged %llu bytes of pool and gets %llu back", Billed->ProcessId,
-                          (ULONG64)Billed->Usage[Paged], (ULONG64)Bytes);
-    }
-    Billed->Usage[Paged] -= Bytes;
+    ExpTakeUsage(Pool, Billed, Billed->ProcessId, Paged, Bytes, OldIrql);
     Billed->Charges--;
     ExpUnlockQuotaBlock(Pool, Billed, OldIrql);
+}
+
+NTSTATUS ExChargeProcessQuota(ULONG64 ProcessId, BOOLEAN Paged, SIZE_T Bytes)
+{
+    EX_POOL *Pool = ExpPool();
+    NTSTATUS Status;
+    KIRQL OldIrql;
+    EX_QUOTA_BLOCK *Block = ExpLockQuotaBlock(Pool, ProcessId, &OldIrql);
+
+    if (Block == NULL)
+    {
+        return STATUS_INSUFFICIENT_RESOURCES;
+    }
+    Status = ExpAddUsage(Block, Paged, Bytes);
+    ExpUnlockQuotaBlock(Pool, Block, OldIrql);
+    return Status;
+}
+
+VOID ExReturnProcessQuota(ULONG64 ProcessId, BOOLEAN Paged, SIZE_T Bytes)
+{
+    EX_POOL *Pool = ExpPool();
+    KIRQL OldIrql = KiAcquireSpinLock(&Pool->QuotaLock);
+    EX_QUOTA_BLOCK *Block = ExpFindQuotaBlock(Pool, ProcessId);
+
+    ExpTakeUsage(Pool, Block, ProcessId, Paged, Bytes, OldIrql);
+    if (Block != NULL)
+    {
+        ExpUnlockQuotaBlock(Pool, Block, OldIrql);
+    }
+    else
+    {
+        KiReleaseSpinLock(&Pool->QuotaLock, OldIrql);
+    }
 }
 
 BOOLEAN ExpIsQuotaBlock(const VOID *Address)

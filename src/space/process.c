@@ -6,6 +6,7 @@
  */
 #include "space/space.h"
 #include "nt/psinfo.h"
+#include "pool/expool.h"
 #include "rtl/memory.h"
 #include "space/job.h"
 #include "space/session.h"
@@ -366,4 +367,26 @@ HANDLE NTAPI PsGetProcessId(PEPROCESS Process)
 NTSTATUS NTAPI PsGetProcessExitStatus(PEPROCESS Process)
 {
     return __atomic_load_n(&Process->ExitStatus, __ATOMIC_ACQUIRE);
+}
+
+/* ---- Quota of pool ------------------------------------------------------------------------------------- */
+
+NTSTATUS NTAPI PsChargeProcessPoolQuota(PEPROCESS Process, POOL_TYPE PoolType, ULONG_PTR Amount)
+{
+    return ExChargeProcessQuota(Process->UniqueProcessId, ((ULONG)PoolType & 1) != 0, Amount);
+}
+
+VOID NTAPI PsChargePoolQuota(PEPROCESS Process, POOL_TYPE PoolType, ULONG_PTR Amount)
+{
+    NTSTATUS Status = PsChargeProcessPoolQuota(Process, PoolType, Amount);
+
+    if (!NT_SUCCESS(Status))
+    {
+        ExRaiseStatus(Status);
+    }
+}
+
+VOID NTAPI PsReturnPoolQuota(PEPROCESS Process, POOL_TYPE PoolType, ULONG_PTR Amount)
+{
+    ExReturnProcessQuota(Process->UniqueProcessId, ((ULONG)PoolType & 1) != 0, Amount);
 }

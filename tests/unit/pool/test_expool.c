@@ -301,6 +301,49 @@ static void quota_is_charged_until_the_block_is_freed(void **State)
     assert_int_equal(ExSetPoolQuotaLimit(Id, TRUE, 0), STATUS_SUCCESS);
 }
 
+static void return_too_much(void *Unused)
+{
+    (void)Unused;
+    PsReturnPoolQuota(PsGetCurrentProcess(), PagedPool, 61);
+}
+
+static void quota_is_charged_without_a_block(void **State)
+{
+    PEPROCESS Process = PsGetCurrentProcess();
+    ULONG64 Id = (ULONG64)(ULONG_PTR)PsGetProcessId(Process);
+    SIZE_T Blocks = MiPoolBlocksInUse();
+    SIZE_T Usage[2];
+    SIZE_T Peak[2];
+    KI_EXCEPTION_FRAME Frame;
+    volatile NTSTATUS Raised = STATUS_SUCCESS;
+
+    (void)State;
+    assert_int_equal(PsChargeProcessPoolQuota(Process, PagedPool, 100), STATUS_SUCCESS);
+    assert_int_equal(PsChargeProcessPoolQuota(Process, NonPagedPoolNx, 7), STATUS_SUCCESS);
+    ExQueryPoolQuota(Id, Usage, Peak);
+    assert_int_equal(Usage[0], 7);
+    assert_int_equal(Usage[1], 100);
+    assert_int_equal(ExSetPoolQuotaLimit(Id, TRUE, 150), STATUS_SUCCESS);
+    assert_int_equal(PsChargeProcessPoolQuota(Process, PagedPool, 51), STATUS_QUOTA_EXCEEDED);
+    if (KiTry(&Frame))
+    {
+        PsChargePoolQuota(Process, PagedPool, ~(ULONG_PTR)0);
+        KiEndTry(&Frame);
+    }
+    else
+    {
+        Raised = Frame.Record.ExceptionCode;
+    }
+    assert_int_equal(Raised, STATUS_QUOTA_EXCEEDED);
+    PsReturnPoolQuota(Process, PagedPool, 40); /* not as it was charged */
+    TestExpectBugCheck(QUOTA_UNDERFLOW, return_too_much, NULL);
+    assert_int_equal(TestBugCheckParameters[0], Id);
+    PsReturnPoolQuota(Process, PagedPool, 60);
+    PsReturnPoolQuota(Process, NonPagedPool, 7);
+    assert_int_equal(ExSetPoolQuotaLimit(Id, TRUE, 0), STATUS_SUCCESS);
+    assert_int_equal(MiPoolBlocksInUse(), Blocks);
+}
+
 static void low_priority_fails_before_high_priority(void **State)
 {
     PVOID Blocks[4096];
@@ -481,6 +524,7 @@ NATIVE(every_tag_is_counted)
 NATIVE(more_tags_than_rows_are_counted_together)
 NATIVE(big_blocks_are_in_their_table)
 NATIVE(quota_is_charged_until_the_block_is_freed)
+NATIVE(quota_is_charged_without_a_block)
 NATIVE(low_priority_fails_before_high_priority)
 NATIVE(paged_pool_goes_to_the_paging_file_and_comes_back)
 NATIVE(every_failure_leaves_nothing_behind)
@@ -500,6 +544,7 @@ int main(void)
         TEST(more_tags_than_rows_are_counted_together),
         TEST(big_blocks_are_in_their_table),
         TEST(quota_is_charged_until_the_block_is_freed),
+        TEST(quota_is_charged_without_a_block),
         TEST(low_priority_fails_before_high_priority),
         TEST(paged_pool_goes_to_the_paging_file_and_comes_back),
         TEST(every_failure_leaves_nothing_behind),

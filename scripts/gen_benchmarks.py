@@ -172,7 +172,7 @@ def pool(lines):
               "pair: allocate, touch and free at once. lifetime: one of 8192 blocks is replaced. ns for one allocation and one free; the best of 400 short rounds, in four turns.",
               "Overhead: bytes held for each byte in use at the peak. Two processors: work done for that of one; each worker is bound to a processor, and works alone and with the other in turns.",
               "Apart: the control of that. The two workers are processes with a machine (a heap) each, which share nothing: what this computer's second processor is worth to that code and memory.", "",
-              "What makes it fair: each allocator runs in a process of its own, one after the other, twice; the machine's RAM is touched before the clock runs, as mimalloc's",
+              "What makes it fair: each allocator runs in a process of its own, one after the other, four times; the machine's RAM is touched before the clock runs, as mimalloc's",
               "memory is after its first round; pages are of one size on both sides. Linux gives mimalloc 4 KiB unless told otherwise, so that is the comparison of the marks; the",
               "direct map of a kernel has large pages, so both are measured with 2 MiB, too (`PopulateRam`; `MIMALLOC_LARGE_OS_PAGES`).", "",
               "| | pair | lifetime | pair, two | lifetime, two | overhead | two processors: pairs | lifetimes | apart: pairs, lifetimes |",

@@ -8,6 +8,7 @@
 #ifndef NTMM_NT_CCAPI_H
 #define NTMM_NT_CCAPI_H
 
+#include "nt/ex.h"
 #include "nt/mdl.h"
 #include "nt/ntioapi.h"
 
@@ -92,6 +93,95 @@ NTKERNELAPI VOID NTAPI CcPrepareMdlWrite(_In_ PFILE_OBJECT FileObject, _In_ PLAR
 NTKERNELAPI VOID NTAPI CcMdlWriteComplete(_In_ PFILE_OBJECT FileObject, _In_ PLARGE_INTEGER FileOffset,
                                           _In_ PMDL MdlChain);
 NTKERNELAPI VOID NTAPI CcMdlWriteAbort(_In_ PFILE_OBJECT FileObject, _In_ PMDL MdlChain);
+
+/*
+ * Mapping and pinning: data of a cached file where it lies in the cache. *Bcb stands for the range until it is given back; *Buffer is where FileOffset is.
+ * A range lies inside the file's section and in one aligned view of VACB_MAPPING_GRANULARITY. Pages stay pageable; the address stays.
+ *
+ * FALSE: PIN_WAIT (MAP_WAIT) is not set and it would have to wait for the disk or for another owner; or PIN_IF_BCB is set and there is no BCB yet (*Bcb is NULL then).
+ * Raised: STATUS_INSUFFICIENT_RESOURCES, the I/O status of the disk, STATUS_END_OF_FILE (behind the section), STATUS_INVALID_PARAMETER (no range, or more than one view).
+ * Nothing is mapped or pinned then. Docs: docs/cache.md, section 2.
+ */
+#define MAP_WAIT          1
+#define MAP_NO_READ       16 /* read nothing now */
+#define MAP_HIGH_PRIORITY 64
+
+#define PIN_WAIT                     1
+#define PIN_EXCLUSIVE                2 /* nobody else has it pinned meanwhile */
+#define PIN_NO_READ                  4 /* read nothing now */
+#define PIN_IF_BCB                   8 /* only if it is pinned or dirty already */
+#define PIN_CALLER_TRACKS_DIRTY_DATA 32
+#define PIN_HIGH_PRIORITY            64
+#define PIN_VERIFY_REQUIRED          128
+
+/* What a pinned Bcb points to. Read only. */
+typedef struct _PUBLIC_BCB
+{
+    CSHORT NodeTypeCode;
+    CSHORT NodeByteSize;
+    ULONG MappedLength;             /* whole pages: the range, and what it adjoins */
+    LARGE_INTEGER MappedFileOffset; /* of the first of them */
+} PUBLIC_BCB, *PPUBLIC_BCB;
+
+/* For reading. The lowest bit of *Bcb is set. < DISPATCH_LEVEL. */
+NTKERNELAPI BOOLEAN NTAPI CcMapData(_In_ PFILE_OBJECT FileObject, _In_ PLARGE_INTEGER FileOffset,
+                                    _In_ ULONG Length, _In_ ULONG Flags, _Outptr_ PVOID *Bcb,
+                                    _Outptr_ PVOID *Buffer);
+/* *Bcb of CcMapData becomes a pinned one, with one CcUnpinData for both; one that is pinned already stays what it is. */
+NTKERNELAPI BOOLEAN NTAPI CcPinMappedData(_In_ PFILE_OBJECT FileObject, _In_ PLARGE_INTEGER FileOffset,
+                                          _In_ ULONG Length, _In_ ULONG Flags, _Inout_ PVOID *Bcb);
+NTKERNELAPI BOOLEAN NTAPI CcPinRead(_In_ PFILE_OBJECT FileObject, _In_ PLARGE_INTEGER FileOffset,
+                                    _In_ ULONG Length, _In_ ULONG Flags, _Outptr_ PVOID *Bcb,
+                                    _Outptr_ PVOID *Buffer);
+/* Dirty from the beginning; with Zero the range is zeroed. PIN_CALLER_TRACKS_DIRTY_DATA: neither, and all other flags are ignored. */
+NTKERNELAPI BOOLEAN NTAPI CcPreparePinWrite(_In_ PFILE_OBJECT FileObject, _In_ PLARGE_INTEGER FileOffset,
+                                            _In_ ULONG Length, _In_ BOOLEAN Zero, _In_ ULONG Flags,
+                                            _Outptr_ PVOID *Bcb, _Outptr_ PVOID *Buffer);
+
+/* Has been modified, and the log up to *Lsn speaks of it. Not for what is only mapped. <= APC_LEVEL. */
+NTKERNELAPI VOID NTAPI CcSetDirtyPinnedData(_In_ PVOID BcbVoid, _In_opt_ PLARGE_INTEGER Lsn);
+
+/* For each of the four above; by the thread that called it, but for: */
+NTKERNELAPI VOID NTAPI CcUnpinData(_In_ PVOID Bcb);
+/* OwnerPointer, with the two lowest bits set, takes the current thread's place, for all pins that it has of the BCB; CcUnpinDataForThread gives them back. */
+NTKERNELAPI VOID NTAPI CcSetBcbOwnerPointer(_In_ PVOID Bcb, _In_ PVOID OwnerPointer);
+NTKERNELAPI VOID NTAPI CcUnpinDataForThread(_In_ PVOID Bcb, _In_ ERESOURCE_THREAD ResourceThreadId);
+
+/* Mapped once more; the result has the read-only indicator and is given back by CcUnpinData. */
+NTKERNELAPI PVOID NTAPI CcRemapBcb(_In_ PVOID Bcb);
+/* Kept beyond CcUnpinData, until CcUnpinRepinnedBcb; that takes it exclusively and writes it, if WriteThrough. Information: bytes written. */
+NTKERNELAPI VOID NTAPI CcRepinBcb(_In_ PVOID Bcb);
+NTKERNELAPI VOID NTAPI CcUnpinRepinnedBcb(_In_ PVOID Bcb, _In_ BOOLEAN WriteThrough,
+                                          _Out_ PIO_STATUS_BLOCK IoStatus);
+NTKERNELAPI PFILE_OBJECT NTAPI CcGetFileObjectFromBcb(_In_ PVOID Bcb);
+
+/*
+ * Logs. FlushToLsnRoutine is called at PASSIVE_LEVEL, without locks, before BCBs of the file are written that have LSNs; when it returns the log up to Lsn
+ * is on the disk. The file is cached. Any IRQL.
+ */
+typedef VOID NTAPI FLUSH_TO_LSN(_In_ PVOID LogHandle, _In_ LARGE_INTEGER Lsn);
+typedef FLUSH_TO_LSN *PFLUSH_TO_LSN;
+NTKERNELAPI VOID NTAPI CcSetLogHandleForFile(_In_ PFILE_OBJECT FileObject, _In_ PVOID LogHandle,
+                                             _In_ PFLUSH_TO_LSN FlushToLsnRoutine);
+/*
+ * Calls the routine for each dirty BCB of files with this log, at the caller's IRQL and without locks. Returns the oldest LSN of them; 0: none. <= DISPATCH_LEVEL.
+ */
+typedef VOID NTAPI DIRTY_PAGE_ROUTINE(_In_ PFILE_OBJECT FileObject, _In_ PLARGE_INTEGER FileOffset,
+                                      _In_ ULONG Length, _In_ PLARGE_INTEGER OldestLsn,
+                                      _In_ PLARGE_INTEGER NewestLsn, _In_ PVOID Context1,
+                                      _In_ PVOID Context2);
+typedef DIRTY_PAGE_ROUTINE *PDIRTY_PAGE_ROUTINE;
+NTKERNELAPI LARGE_INTEGER NTAPI CcGetDirtyPages(_In_ PVOID LogHandle,
+                                                _In_ PDIRTY_PAGE_ROUTINE DirtyPageRoutine,
+                                                _In_ PVOID Context1, _In_ PVOID Context2);
+
+/* Reading ahead and the lazy writer for the file, on at first. <= APC_LEVEL. */
+NTKERNELAPI VOID NTAPI CcSetAdditionalCacheAttributes(_In_ PFILE_OBJECT FileObject,
+                                                      _In_ BOOLEAN DisableReadAhead,
+                                                      _In_ BOOLEAN DisableWriteBehind);
+
+/* Valid pages of the range, which lies in the cache, are modified from now on. TRUE: there was one. < DISPATCH_LEVEL. */
+NTKERNELAPI BOOLEAN NTAPI MmSetAddressRangeModified(_In_ PVOID Address, _In_ SIZE_T Length);
 
 EXTERN_C_END
 

@@ -107,6 +107,7 @@ typedef struct _ERESOURCE
     ULONG_PTR Reserved[11];
 } ERESOURCE, *PERESOURCE;
 typedef ULONG_PTR ERESOURCE_THREAD, *PERESOURCE_THREAD;
+#define ExGetCurrentResourceThread() ((ERESOURCE_THREAD)KeGetCurrentThread())
 
 NTKERNELAPI NTSTATUS NTAPI ExInitializeResourceLite(_Out_ PERESOURCE Resource);
 NTKERNELAPI NTSTATUS NTAPI ExDeleteResourceLite(_Inout_ PERESOURCE Resource);

@@ -335,6 +335,7 @@
 #define STATUS_NOT_SAME_DEVICE                        ((NTSTATUS)0xC00000D4)
 #define STATUS_FILE_RENAMED                           ((NTSTATUS)0xC00000D5)
 #define STATUS_VIRTUAL_CIRCUIT_CLOSED                 ((NTSTATUS)0xC00000D6)
+#define STATUS_CANT_WAIT                              ((NTSTATUS)0xC00000D8)
 #define STATUS_INTERNAL_ERROR                         ((NTSTATUS)0xC00000E5)
 #define STATUS_GENERIC_NOT_MAPPED                     ((NTSTATUS)0xC00000E6)
 #define STATUS_INVALID_USER_BUFFER                    ((NTSTATUS)0xC00000E8)

@@ -9,9 +9,9 @@
 
 VOID MiActivateTransitionFrame(PMMPFN Pfn)
 {
-    if (Pfn->e1.PageLocation == StandbyPageList || Pfn->e1.PageLocation == ModifiedPageList)
+    if (Pfn->e1.PageLocation == StandbyPageList || MiIsOnModifiedList(Pfn->e1))
     {
-        if (Pfn->e1.PageLocation == ModifiedPageList)
+        if (Pfn->e1.PageLocation != StandbyPageList)
         {
             MiCount(TransitionModified);
         }

@@ -10,8 +10,7 @@
 
 /* ---- Reading ahead ------------------------------------------------------------------------------------- */
 
-/* Starts reading what of the range is not in memory. */
-static VOID CcpStartReads(PSHARED_CACHE_MAP CacheMap, ULONG64 Offset, ULONG64 Length)
+VOID CcpStartReads(PSHARED_CACHE_MAP CacheMap, ULONG64 Offset, ULONG64 Length)
 {
     ULONG64 Page = Offset >> PAGE_SHIFT;
     ULONG64 End = BYTES_TO_PAGES(Offset + Length);
@@ -42,7 +41,8 @@ static VOID CcpReadAhead(PFILE_OBJECT FileObject, PSHARED_CACHE_MAP CacheMap, UL
     {
         CcpStartReads(CacheMap, Offset, Length);
     }
-    if (!InOrder || (FileObject->Flags & FO_RANDOM_ACCESS) != 0)
+    if (!InOrder || (FileObject->Flags & FO_RANDOM_ACCESS) != 0 ||
+        __atomic_load_n(&CacheMap->NoReadAhead, __ATOMIC_RELAXED) != 0)
     {
         __atomic_store_n(&Private->Window, 0, __ATOMIC_RELAXED);
         __atomic_store_n(&Private->AheadOffset, 0, __ATOMIC_RELAXED);
@@ -58,6 +58,19 @@ static VOID CcpReadAhead(PFILE_OBJECT FileObject, PSHARED_CACHE_MAP CacheMap, UL
     CcpStartReads(CacheMap, Ahead, (ULONG64)Window << PAGE_SHIFT);
     __atomic_store_n(&Private->Window, Window, __ATOMIC_RELAXED);
     __atomic_store_n(&Private->AheadOffset, Ahead + ((ULONG64)Window << PAGE_SHIFT), __ATOMIC_RELAXED);
+}
+
+VOID NTAPI CcSetAdditionalCacheAttributes(PFILE_OBJECT FileObject, BOOLEAN DisableReadAhead,
+                                          BOOLEAN DisableWriteBehind)
+{
+    PSHARED_CACHE_MAP CacheMap = FileObject->SectionObjectPointer->SharedCacheMap;
+
+    if (CacheMap == NULL)
+    {
+        KeBugCheckEx(CACHE_MANAGER, (ULONG_PTR)FileObject, 0, 0, 0);
+    }
+    __atomic_store_n(&CacheMap->NoReadAhead, DisableReadAhead != FALSE, __ATOMIC_RELAXED);
+    __atomic_store_n(&CacheMap->NoWriteBehind, DisableWriteBehind != FALSE, __ATOMIC_RELAXED);
 }
 
 /* ---- Copying ------------------------------------------------------------------------------------------- */
@@ -109,7 +122,7 @@ static NTSTATUS CcpCopy(PSHARED_CACHE_MAP CacheMap, ULONG64 Offset, PVOID Buffer
         PVACB View;
 
         Piece = Piece < Length - *Done ? Piece : Length - *Done;
-        Status = CcpGetView(CacheMap, Position, &View);
+        Status = CcpGetView(CacheMap, Position, TRUE, &View);
         if (NT_SUCCESS(Status))
         {
             Status = CcpCopyPiece(View, Position, (PVOID)((ULONG_PTR)Buffer + *Done), Piece, Write, &Copied);
@@ -163,10 +176,28 @@ NTSTATUS CcpWrite(PFILE_OBJECT FileObject, ULONG64 Offset, const VOID *Buffer, S
     return Status;
 }
 
+/* The pages are brought in by faults, because those say what the disk says. */
+NTSTATUS CcpTouch(ULONG_PTR Va, SIZE_T Length, BOOLEAN Write)
+{
+    ULONG_PTR Last = (Va + Length - 1) & ~(ULONG_PTR)(PAGE_SIZE - 1);
+
+    for (ULONG_PTR Page = Va & ~(ULONG_PTR)(PAGE_SIZE - 1); Page <= Last; Page += PAGE_SIZE)
+    {
+        NTSTATUS IoStatus = STATUS_SUCCESS;
+        NTSTATUS Status = MiFaultAddress(&MiState.Space->System, Page, Write ? MiAccessWrite : MiAccessRead,
+                                         KernelMode, &IoStatus);
+
+        if (!NT_SUCCESS(Status))
+        {
+            return Status == STATUS_IN_PAGE_ERROR ? IoStatus : Status;
+        }
+    }
+    return STATUS_SUCCESS;
+}
+
 /* ---- The public functions ------------------------------------------------------------------------------ */
 
-/* Whether a copy of the range would not wait for the disk. A moment's truth. */
-static BOOLEAN CcpIsResident(PSHARED_CACHE_MAP CacheMap, ULONG64 Offset, ULONG64 Length)
+BOOLEAN CcpIsResident(PSHARED_CACHE_MAP CacheMap, ULONG64 Offset, ULONG64 Length)
 {
     ULONG64 Page = Offset >> PAGE_SHIFT;
     ULONG64 End = BYTES_TO_PAGES(Offset + Length);
@@ -182,8 +213,14 @@ static BOOLEAN CcpIsResident(PSHARED_CACHE_MAP CacheMap, ULONG64 Offset, ULONG64
         {
             MMPTE Pte = MiReadPte(Prototype);
 
-            Resident = (Pte.Hard.Valid || MiIsTransition(Pte)) &&
-                       !MiReadPfnEntry(MiPfn(Pte.Hard.PageFrameNumber)).ReadInProgress;
+            if (Pte.Hard.Valid || MiIsTransition(Pte))
+            {
+                PMMPFN Pfn = MiPfn(Pte.Hard.PageFrameNumber);
+
+                MiLockPfn(Pfn);
+                Resident = MiReadPte(Prototype).Long == Pte.Long && !Pfn->e1.ReadInProgress;
+                MiUnlockPfn(Pfn);
+            }
             MiUnlockPrototype(Prototype);
         }
     }

@@ -38,6 +38,18 @@ PSHARED_CACHE_MAP CcpReferenceMap(PSECTION_OBJECT_POINTERS Pointers)
     return CacheMap;
 }
 
+/* Lock held. */
+static VOID CcpSignalUninitialized(PSHARED_CACHE_MAP CacheMap)
+{
+    while (CacheMap->UninitializeEvents != NULL)
+    {
+        PCACHE_UNINITIALIZE_EVENT Event = CacheMap->UninitializeEvents;
+
+        CacheMap->UninitializeEvents = Event->Next;
+        KeSetEvent(&Event->Event, 0, FALSE);
+    }
+}
+
 VOID CcpDereferenceMap(PSHARED_CACHE_MAP CacheMap)
 {
     BOOLEAN Last;
@@ -46,6 +58,7 @@ VOID CcpDereferenceMap(PSHARED_CACHE_MAP CacheMap)
     Last = --CacheMap->OpenCount == 0;
     if (Last)
     {
+        KiRequire(RtlAvlIsEmpty(&CacheMap->Bcbs) && IsListEmpty(&CacheMap->Mappings));
         RemoveEntryList(&CacheMap->Links);
         __atomic_store_n(&CacheMap->File->SectionObjectPointers.SharedCacheMap, NULL, __ATOMIC_RELEASE);
     }
@@ -55,10 +68,17 @@ VOID CcpDereferenceMap(PSHARED_CACHE_MAP CacheMap)
         return;
     }
     CcpUnmapViews(CacheMap, 0, ~0ull);
+    if (__atomic_load_n(&CacheMap->LogHandle, __ATOMIC_RELAXED) != NULL)
+    {
+        MiPermitMappedWrites(CacheMap->ControlArea); /* nothing is left that its log speaks of */
+    }
     if (CacheMap->Dirty != 0)
     {
         MiHurryMappedWriter();
     }
+    CcpLock();
+    CcpSignalUninitialized(CacheMap);
+    CcpUnlock();
     MiDereferenceControlArea(CacheMap->ControlArea, MiSectionReference, FALSE, FALSE);
     ObDereferenceObjectBody(CacheMap->FileObject);
     MiFreePool(CacheMap, CC_TAG_SHARED);
@@ -84,6 +104,7 @@ static NTSTATUS CcpMakeMap(PFILE_OBJECT FileObject, PSHARED_CACHE_MAP *CacheMap)
     New->FileObject = FileObject;
     New->File = IoFileOf(FileObject);
     New->OpenCount = 1;
+    InitializeListHead(&New->Mappings);
     CcpLock();
     InsertTailList(&MiState.Mapping->CacheMaps, &New->Links);
     __atomic_store_n(&FileObject->SectionObjectPointer->SharedCacheMap, New, __ATOMIC_RELEASE);
@@ -121,6 +142,10 @@ static NTSTATUS CcpInitializeLocked(PFILE_OBJECT FileObject, PCACHE_MANAGER_CALL
         CacheMap->Callbacks = Callbacks;
         CacheMap->LazyWriteContext = Context;
     }
+    CcpLock();
+    CacheMap->FileObjects++;
+    CcpSignalUninitialized(CacheMap); /* it is not going any more */
+    CcpUnlock();
     __atomic_store_n(&FileObject->PrivateCacheMap, Private, __ATOMIC_RELEASE);
     return STATUS_SUCCESS;
 }
@@ -175,13 +200,24 @@ BOOLEAN NTAPI CcUninitializeCacheMap(PFILE_OBJECT FileObject, PLARGE_INTEGER Tru
         CacheMap = FileObject->SectionObjectPointer->SharedCacheMap;
         if (TruncateSize != NULL)
         {
-            (VOID) CcPurgeCacheSection(FileObject->SectionObjectPointer, TruncateSize, 0, 0);
+            LARGE_INTEGER Pages = { .QuadPart = (LONGLONG)ROUND_TO_PAGES((ULONG64)TruncateSize->QuadPart) };
+
+            (VOID) CcPurgeCacheSection(FileObject->SectionObjectPointer, &Pages, 0, 0);
         }
+        CcpLock();
+        /* Dirty BCBs and what others hold keep the map when its last file object lets go of it. */
+        if (--CacheMap->FileObjects == 0 && CacheMap->OpenCount > 1 && UninitializeEvent != NULL)
+        {
+            UninitializeEvent->Next = CacheMap->UninitializeEvents;
+            CacheMap->UninitializeEvents = UninitializeEvent;
+            UninitializeEvent = NULL;
+        }
+        CcpUnlock();
         CcpDereferenceMap(CacheMap);
     }
     if (UninitializeEvent != NULL)
     {
-        KeSetEvent(&UninitializeEvent->Event, 0, FALSE); /* nothing is put off here */
+        KeSetEvent(&UninitializeEvent->Event, 0, FALSE);
     }
     return !CcIsFileCached(FileObject);
 }
@@ -208,6 +244,7 @@ VOID CcpForgetBeyond(PIO_FCB File, ULONG64 Size)
 
     if (CacheMap != NULL)
     {
+        CcpForgetBcbs(CacheMap, ROUND_TO_PAGES(Size), ~0ull);
         CcpUnmapViews(CacheMap, Size, ~0ull - Size);
         CcpDereferenceMap(CacheMap);
     }
@@ -228,88 +265,12 @@ VOID NTAPI CcSetFileSizes(PFILE_OBJECT FileObject, PCC_FILE_SIZES FileSizes)
     }
     else if (Size < CacheMap->ControlArea->Segment->SizeOfSegment)
     {
+        CcpForgetBcbs(CacheMap, ROUND_TO_PAGES(Size), ~0ull);
         CcpUnmapViews(CacheMap, Size, ~0ull - Size);
         (VOID) MiPurgeSegmentPages(CacheMap->ControlArea, BYTES_TO_PAGES(Size), ~0ull - BYTES_TO_PAGES(Size));
         MiResizeDataFileMap(CacheMap->ControlArea, Size);
     }
     CcpDereferenceMap(CacheMap);
-}
-
-/* ---- Flushing and purging ------------------------------------------------------------------------------ */
-
-static VOID CcpRange(PLARGE_INTEGER FileOffset, ULONG Length, PULONG64 Offset, PULONG64 Bytes)
-{
-    *Offset = FileOffset != NULL ? (ULONG64)FileOffset->QuadPart : 0;
-    *Bytes = FileOffset != NULL && Length != 0 ? Length : ~0ull - *Offset;
-}
-
-VOID NTAPI CcFlushCache(PSECTION_OBJECT_POINTERS SectionObjectPointer, PLARGE_INTEGER FileOffset,
-                        ULONG Length, PIO_STATUS_BLOCK IoStatus)
-{
-    PVOID volatile *Anchor = (PVOID volatile *)&SectionObjectPointer->DataSectionObject;
-    PSHARED_CACHE_MAP CacheMap = CcpReferenceMap(SectionObjectPointer);
-    NTSTATUS Status = STATUS_SUCCESS;
-    PCONTROL_AREA ControlArea;
-    ULONG64 Offset;
-    ULONG64 Bytes;
-
-    CcpRange(FileOffset, Length, &Offset, &Bytes);
-    if (CacheMap != NULL)
-    {
-        if (Offset == 0 && Bytes == ~0ull)
-        {
-            __atomic_store_n(&CacheMap->Dirty, 0, __ATOMIC_SEQ_CST);
-        }
-        CcpCollectDirty(CacheMap, Offset, Bytes);
-    }
-    ControlArea = MiReferenceAnchoredControlArea(Anchor);
-    if (ControlArea != NULL)
-    {
-        ULONG64 First = Offset >> PAGE_SHIFT;
-
-        Status = MiFlushSegmentPages(ControlArea, First, ((Offset + Bytes - 1) >> PAGE_SHIFT) - First + 1);
-        MiDereferenceControlArea(ControlArea, MiSectionReference, FALSE, FALSE);
-    }
-    if (CacheMap != NULL)
-    {
-        CcpDereferenceMap(CacheMap);
-    }
-    if (IoStatus != NULL)
-    {
-        IoStatus->Status = Status;
-        IoStatus->Information = 0;
-    }
-}
-
-BOOLEAN NTAPI CcPurgeCacheSection(PSECTION_OBJECT_POINTERS SectionObjectPointer, PLARGE_INTEGER FileOffset,
-                                  ULONG Length, ULONG Flags)
-{
-    PVOID volatile *Anchor = (PVOID volatile *)&SectionObjectPointer->DataSectionObject;
-    PSHARED_CACHE_MAP CacheMap = CcpReferenceMap(SectionObjectPointer);
-    PCONTROL_AREA ControlArea;
-    BOOLEAN Purged = TRUE;
-    ULONG64 Offset;
-    ULONG64 Bytes;
-
-    UNREFERENCED_PARAMETER(Flags); /* maps stay until their file objects let go; their views are gone */
-    CcpRange(FileOffset, Length, &Offset, &Bytes);
-    if (CacheMap != NULL)
-    {
-        CcpUnmapViews(CacheMap, Offset, Bytes);
-    }
-    ControlArea = MiReferenceAnchoredControlArea(Anchor);
-    if (ControlArea != NULL)
-    {
-        ULONG64 First = Offset >> PAGE_SHIFT;
-
-        Purged = MiPurgeSegmentPages(ControlArea, First, ((Offset + Bytes - 1) >> PAGE_SHIFT) - First + 1);
-        MiDereferenceControlArea(ControlArea, MiSectionReference, FALSE, FALSE);
-    }
-    if (CacheMap != NULL)
-    {
-        CcpDereferenceMap(CacheMap);
-    }
-    return Purged;
 }
 
 /* ---- The lazy writer ----------------------------------------------------------------------------------- */
@@ -327,7 +288,9 @@ static PSHARED_CACHE_MAP CcpNextDirty(PULONG Turns)
             CONTAINING_RECORD(RemoveHeadList(&State->CacheMaps), SHARED_CACHE_MAP, Links);
 
         InsertTailList(&State->CacheMaps, &CacheMap->Links);
-        if (__atomic_load_n(&CacheMap->Dirty, __ATOMIC_RELAXED) != 0)
+        if (__atomic_load_n(&CacheMap->NoWriteBehind, __ATOMIC_RELAXED) == 0 &&
+            (__atomic_load_n(&CacheMap->Dirty, __ATOMIC_RELAXED) != 0 ||
+             __atomic_load_n(&CacheMap->ControlArea->NoWritePages, __ATOMIC_RELAXED) != 0))
         {
             CacheMap->OpenCount++;
             Found = CacheMap;
@@ -360,7 +323,13 @@ static VOID CcpWriteLazily(PSHARED_CACHE_MAP CacheMap)
         return; /* the next round tries again */
     }
     __atomic_fetch_add(&MiState.Mapping->LazyWrites, 1, __ATOMIC_RELAXED);
-    CcFlushCache(&CacheMap->File->SectionObjectPointers, NULL, 0, NULL);
+    __atomic_store_n(&CacheMap->Dirty, 0, __ATOMIC_SEQ_CST);
+    __atomic_store_n(&CacheMap->ControlArea->NoWritePages, 0, __ATOMIC_SEQ_CST);
+    CcpCollectDirty(CacheMap, 0, ~0ull);
+    if (CcpFlushSegment(CacheMap->ControlArea, 0, ~0ull, FALSE) == STATUS_CANT_WAIT)
+    {
+        __atomic_store_n(&CacheMap->Dirty, 1, __ATOMIC_SEQ_CST); /* somebody is changing it: the next round */
+    }
     if (Callbacks != NULL)
     {
         Callbacks->ReleaseFromLazyWrite(CacheMap->LazyWriteContext);
@@ -409,20 +378,31 @@ NTSTATUS CcpInitialize(void)
         InsertTailList(&State->Unused, &State->Views[Index].Links);
     }
     KeInitializeEvent(&State->ViewFreed, NotificationEvent, FALSE);
+    KeInitializeEvent(&State->BcbReleased, NotificationEvent, FALSE);
+    InitializeListHead(&State->DirtyBcbs);
     MiState.Mapping = State;
     MiState.Io->Operations.Cleanup = CcpCleanup;
     return STATUS_SUCCESS;
 }
 
+static VOID CcpHurryLazyWriter(void)
+{
+    KiWakeWorker(&MiState.Mapping->LazyWriter);
+}
+
 NTSTATUS CcpStartWorkers(void)
 {
+    __atomic_store_n(&MiState.Paging->NoWritePagesShort, CcpHurryLazyWriter, __ATOMIC_RELAXED);
     return KiStartWorker(&MiState.Mapping->LazyWriter, "lazy writer", CcpLazyWriterStep, NULL,
                          CC_LAZY_PERIOD);
 }
 
 VOID CcpStopWorkers(void)
 {
+    __atomic_store_n(&MiState.Paging->NoWritePagesShort, NULL,
+                     __ATOMIC_RELAXED); /* the mapped page writer may be at work */
     KiStopWorker(&MiState.Mapping->LazyWriter);
+    CcpGiveUpBcbs();
 }
 
 VOID CcpShutdown(void)
@@ -433,7 +413,7 @@ VOID CcpShutdown(void)
     {
         return;
     }
-    KiRequire(IsListEmpty(&State->CacheMaps));
+    KiRequire(IsListEmpty(&State->CacheMaps) && IsListEmpty(&State->DirtyBcbs));
     MiState.Io->Operations.Cleanup = NULL;
     PortFreeBootMemory(State->Views, CC_VIEWS * sizeof(VACB));
     PortFreeBootMemory(State, sizeof(*State));

@@ -142,7 +142,7 @@ static NTSTATUS CcpFindOrMapView(PSHARED_CACHE_MAP CacheMap, ULONG64 Offset, PVA
     return STATUS_SUCCESS;
 }
 
-NTSTATUS CcpGetView(PSHARED_CACHE_MAP CacheMap, ULONG64 Offset, PVACB *View)
+NTSTATUS CcpGetView(PSHARED_CACHE_MAP CacheMap, ULONG64 Offset, BOOLEAN Wait, PVACB *View)
 {
     Offset &= ~(ULONG64)(VACB_MAPPING_GRANULARITY - 1);
     for (;;)
@@ -157,25 +157,62 @@ NTSTATUS CcpGetView(PSHARED_CACHE_MAP CacheMap, ULONG64 Offset, PVACB *View)
         {
             return Status;
         }
+        if (!Wait)
+        {
+            return STATUS_CANT_WAIT;
+        }
         KeWaitForSingleObject(&MiState.Mapping->ViewFreed, Executive, KernelMode, FALSE, &Timeout);
+    }
+}
+
+/* Lock held. */
+static VOID CcpLeaveView(PVACB View)
+{
+    if (--View->ActiveCount == 0)
+    {
+        InsertTailList(&MiState.Mapping->Unused, &View->Links);
+        KeSetEvent(&MiState.Mapping->ViewFreed, 0, FALSE);
     }
 }
 
 VOID CcpReleaseView(PVACB View)
 {
     CcpLock();
-    if (--View->ActiveCount == 0)
-    {
-        InsertTailList(&MiState.Mapping->Unused, &View->Links);
-        KeSetEvent(&MiState.Mapping->ViewFreed, 0, FALSE);
-    }
+    CcpLeaveView(View);
     CcpUnlock();
+}
+
+VOID CcpHoldView(PVACB View)
+{
+    View->Holds++;
+}
+
+VOID CcpUnholdView(PVACB View)
+{
+    View->Holds--;
+    CcpLeaveView(View);
 }
 
 static BOOLEAN CcpIsInRange(PVACB View, PSHARED_CACHE_MAP CacheMap, ULONG64 Offset, ULONG64 Length)
 {
     return View->CacheMap == CacheMap && View->Offset + VACB_MAPPING_GRANULARITY > Offset &&
            (View->Offset < Offset || View->Offset - Offset < Length);
+}
+
+/* The view stays; its pages of the range are not mapped any more, until somebody touches them. */
+static VOID CcpUnmapPart(PVACB View, ULONG64 Offset, ULONG64 Length)
+{
+    ULONG_PTR Vpn = View->Base >> PAGE_SHIFT;
+    ULONG64 First = Offset > View->Offset ? (Offset - View->Offset) >> PAGE_SHIFT : 0;
+    ULONG64 End = CC_VIEW_PAGES;
+
+    if (Length < ~0ull - Offset && Offset + Length < View->Offset + VACB_MAPPING_GRANULARITY)
+    {
+        End = BYTES_TO_PAGES(Offset + Length - View->Offset);
+    }
+    MiLockSpaceExclusive(CcpSpace());
+    MiDeletePages(CcpSpace(), Vpn + First, Vpn + End - 1);
+    MiUnlockSpaceExclusive(CcpSpace());
 }
 
 /* Lock held. FALSE: some of them are in use. */
@@ -189,6 +226,11 @@ static BOOLEAN CcpTryUnmapViews(PSHARED_CACHE_MAP CacheMap, ULONG64 Offset, ULON
 
         if (!CcpIsInRange(View, CacheMap, Offset, Length))
         {
+            continue;
+        }
+        if (View->Holds != 0)
+        {
+            CcpUnmapPart(View, Offset, Length);
             continue;
         }
         if (View->ActiveCount != 0)

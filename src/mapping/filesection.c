@@ -94,7 +94,7 @@ static BOOLEAN MiForceDataClosed(PSECTION_OBJECT_POINTERS Pointers)
 
     if (ControlArea != NULL)
     {
-        NTSTATUS Status = MiFlushSegmentPages(ControlArea, 0, ~0ull);
+        NTSTATUS Status = CcpFlushSegment(ControlArea, 0, ~0ull, TRUE);
 
         MiDereferenceControlArea(ControlArea, MiSectionReference, FALSE, FALSE);
         if (!NT_SUCCESS(Status))
@@ -223,7 +223,8 @@ NTSTATUS MiSetMappedFileSize(PFILE_OBJECT FileObject, ULONG64 Size)
         }
         return Status;
     }
-    if (!MmCanFileBeTruncated(FileObject->SectionObjectPointer, &NewSize))
+    if (!MmCanFileBeTruncated(FileObject->SectionObjectPointer, &NewSize) ||
+        CcpIsHeld(FileObject->SectionObjectPointer, ROUND_TO_PAGES(Size), ~0ull))
     {
         return STATUS_USER_MAPPED_FILE;
     }

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Flushing views: what the view's entries know to be dirty is told to the frames, and then written to the file. */
 #include "mapping/cache.h"
-#include "paging/mapped.h"
 
 /* The view at Va; its control area gets a section reference. Space locked shared. */
 static NTSTATUS MiFindViewToFlush(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PSIZE_T Size,
@@ -50,7 +49,7 @@ NTSTATUS MiFlushView(PMI_ADDRESS_SPACE Space, PULONG_PTR Base, PSIZE_T Size, NTS
     }
     if (ControlArea->Backing == MiBackingDataFile)
     {
-        *IoStatus = MiFlushSegmentPages(ControlArea, FirstPage, Length >> PAGE_SHIFT);
+        *IoStatus = CcpFlushSegment(ControlArea, FirstPage << PAGE_SHIFT, Length, TRUE);
     }
     MiDereferenceControlArea(ControlArea, MiSectionReference, FALSE, FALSE);
     if (NT_SUCCESS(*IoStatus))
@@ -59,4 +58,34 @@ NTSTATUS MiFlushView(PMI_ADDRESS_SPACE Space, PULONG_PTR Base, PSIZE_T Size, NTS
         *Size = Length;
     }
     return *IoStatus;
+}
+
+/* What is not in the cache is not touched. */
+BOOLEAN NTAPI MmSetAddressRangeModified(PVOID Address, SIZE_T Length)
+{
+    PMI_ADDRESS_SPACE Space = &MiState.Space->System;
+    ULONG_PTR Vpn = (ULONG_PTR)Address >> PAGE_SHIFT;
+    ULONG_PTR Last = ((ULONG_PTR)Address + Length - 1) >> PAGE_SHIFT;
+    MI_SPACE_SLOT *Slot;
+    SIZE_T Marked = 0;
+
+    if (Length == 0)
+    {
+        return FALSE;
+    }
+    Slot = MiLockSpaceShared(Space);
+    while (Vpn <= Last)
+    {
+        PMMVAD Vad = MiLocateVad(Space, Vpn);
+        ULONG_PTR End = Vad != NULL && Vad->EndingVpn < Last ? Vad->EndingVpn : Last;
+
+        if (Vad == NULL || !Vad->u.CacheView)
+        {
+            break;
+        }
+        Marked += MiMarkModified(Space, Vpn, End);
+        Vpn = End + 1;
+    }
+    MiUnlockSpaceShared(Space, Slot);
+    return Marked != 0;
 }

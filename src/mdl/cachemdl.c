@@ -20,28 +20,9 @@ static VOID CcpLockPiece(PVOID Context)
     MmProbeAndLockPages(Piece->Mdl, KernelMode, Piece->Write ? IoWriteAccess : IoReadAccess);
 }
 
-/* The pages of the piece are brought in first, because that says what the disk says. */
-static NTSTATUS CcpTouchPiece(ULONG_PTR Va, SIZE_T Length, BOOLEAN Write)
-{
-    ULONG_PTR Last = (Va + Length - 1) & ~(ULONG_PTR)(PAGE_SIZE - 1);
-
-    for (ULONG_PTR Page = Va & ~(ULONG_PTR)(PAGE_SIZE - 1); Page <= Last; Page += PAGE_SIZE)
-    {
-        NTSTATUS IoStatus = STATUS_SUCCESS;
-        NTSTATUS Status = MiFaultAddress(&MiState.Space->System, Page, Write ? MiAccessWrite : MiAccessRead,
-                                         KernelMode, &IoStatus);
-
-        if (!NT_SUCCESS(Status))
-        {
-            return Status == STATUS_IN_PAGE_ERROR ? IoStatus : Status;
-        }
-    }
-    return STATUS_SUCCESS;
-}
-
 static NTSTATUS CcpDescribePiece(ULONG_PTR Va, SIZE_T Length, BOOLEAN Write, PMDL *Mdl)
 {
-    NTSTATUS Status = CcpTouchPiece(Va, Length, Write);
+    NTSTATUS Status = CcpTouch(Va, Length, Write); /* first, because that says what the disk says */
     CC_PIECE Piece = { .Write = Write };
 
     if (!NT_SUCCESS(Status))
@@ -90,7 +71,7 @@ static NTSTATUS CcpDescribe(PSHARED_CACHE_MAP CacheMap, ULONG64 Offset, SIZE_T L
             VACB_MAPPING_GRANULARITY - InView < Length ? VACB_MAPPING_GRANULARITY - InView : Length;
         PVACB View;
 
-        Status = CcpGetView(CacheMap, Offset, &View);
+        Status = CcpGetView(CacheMap, Offset, TRUE, &View);
         if (NT_SUCCESS(Status))
         {
             Status = CcpDescribePiece(View->Base + InView, Piece, Write, Link);

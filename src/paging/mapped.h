@@ -47,6 +47,9 @@ ULONG64 MiCountModifiedPages(PSEGMENT Segment);
 BOOLEAN MiCleanControlArea(PCONTROL_AREA ControlArea, BOOLEAN Last);
 VOID MiAwaitMappedWrites(PCONTROL_AREA ControlArea);
 
+/* The mapped page writer may write its pages again (NoModifiedWriting): those on the modified no-write list go back. PASSIVE_LEVEL, no locks. */
+VOID MiPermitMappedWrites(PCONTROL_AREA ControlArea);
+
 /* Between the two files: a cluster for the writer (FALSE: none may be written now); starts the write of a block; a writer's block is free again. */
 BOOLEAN MiGatherForWriter(PMI_MAPPED_WRITE Write);
 VOID MiStartMappedWrite(PMI_MAPPED_WRITE Write);

@@ -203,12 +203,18 @@ VOID MiStartMappedWrite(PMI_MAPPED_WRITE Write)
 
 /* ---- The writer's clusters ----------------------------------------------------------------------------- */
 
-/* Called with the frame and its list locked: counts the write if the file may be written now. */
+/* Called with the frame and its list locked: counts the write if the file may be written now. A file that nobody but the cache may write: NULL. */
 static BOOLEAN MiMayWriteFrame(PMMPFN Pfn, PVOID Context)
 {
     PCONTROL_AREA ControlArea = MiChunkOfPrototype(Pfn->PteAddress)->Segment->ControlArea;
     BOOLEAN May;
 
+    if (__atomic_load_n(&ControlArea->NoModifiedWriting, __ATOMIC_SEQ_CST) != 0)
+    {
+        __atomic_store_n(&ControlArea->NoWritePages, 1, __ATOMIC_SEQ_CST);
+        *(PCONTROL_AREA *)Context = NULL;
+        return TRUE;
+    }
     KiAcquireSpinLockAtDispatch(&MiState.Section->Lock);
     May = !ControlArea->u.BeingDeleted &&
           KiQueryTime() >= __atomic_load_n(&ControlArea->WriteRetryTime, __ATOMIC_RELAXED);
@@ -257,14 +263,24 @@ static VOID MiWidenCluster(PMI_MAPPED_WRITE Write, ULONG64 Page)
 BOOLEAN MiGatherForWriter(PMI_MAPPED_WRITE Write)
 {
     KIRQL OldIrql = KiRaiseIrqlToDispatch();
-    PMMPFN Pfn =
-        MiRemoveSuitableLocked(&MiState.Physical->ModifiedMappedList, MiMayWriteFrame, &Write->ControlArea);
+    PMMPFN Pfn;
     ULONG64 Page;
 
-    if (Pfn == NULL)
+    for (;;)
     {
-        KiLowerIrqlFromDispatch(OldIrql);
-        return FALSE;
+        Pfn = MiRemoveSuitableLocked(&MiState.Physical->ModifiedMappedList, MiMayWriteFrame,
+                                     &Write->ControlArea);
+        if (Pfn == NULL)
+        {
+            KiLowerIrqlFromDispatch(OldIrql);
+            return FALSE;
+        }
+        if (Write->ControlArea != NULL)
+        {
+            break;
+        }
+        MiInsertNoWritePage(Pfn);
+        MiUnlockPfn(Pfn);
     }
     Page = MiPageOfPrototype(Pfn->PteAddress);
     MiIncrementReferenceCount(Pfn);
@@ -431,6 +447,45 @@ ULONG64 MiCountModifiedPages(PSEGMENT Segment)
 
     MiForEachChunk(Segment, MiCountModifiedInChunk, &Count);
     return Count;
+}
+
+/* Pages on the modified no-write list become ordinary modified ones. */
+static BOOLEAN MiRelistChunk(PMI_PROTOTYPE_CHUNK Chunk, PVOID Context)
+{
+    KIRQL OldIrql = KiRaiseIrqlToDispatch();
+    PMMPTE Prototype = MiLockPrototype(Chunk->Segment, Chunk->FirstPage);
+
+    UNREFERENCED_PARAMETER(Context);
+    for (ULONG Index = 0; Prototype != NULL && Index < MI_CHUNK_PAGES; Index++)
+    {
+        MMPTE Pte = MiReadPte(&Prototype[Index]);
+
+        if (MiIsTransition(Pte))
+        {
+            PMMPFN Pfn = MiPfn(Pte.Trans.PageFrameNumber);
+
+            MiLockPfn(Pfn);
+            if (MiReadPte(&Prototype[Index]).Long == Pte.Long &&
+                Pfn->e1.PageLocation == ModifiedNoWritePageList)
+            {
+                MiUnlinkPage(Pfn);
+                MiInsertPageInList(Pfn);
+            }
+            MiUnlockPfn(Pfn);
+        }
+    }
+    if (Prototype != NULL)
+    {
+        MiUnlockPrototype(Prototype);
+    }
+    KiLowerIrqlFromDispatch(OldIrql);
+    return TRUE;
+}
+
+VOID MiPermitMappedWrites(PCONTROL_AREA ControlArea)
+{
+    __atomic_store_n(&ControlArea->NoModifiedWriting, 0, __ATOMIC_SEQ_CST);
+    MiForEachChunk(ControlArea->Segment, MiRelistChunk, NULL);
 }
 
 VOID MiAwaitMappedWrites(PCONTROL_AREA ControlArea)

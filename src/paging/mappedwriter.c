@@ -73,12 +73,25 @@ VOID MiReturnMappedWrite(PMI_MAPPED_WRITE Write)
     __atomic_fetch_sub(&MiState.Paging->WritesInFlight, 1, __ATOMIC_RELEASE);
 }
 
+/* Pages that are not this writer's, when memory is short. */
+static VOID MiHurryNoWritePages(void)
+{
+    VOID (*Short)(void) = __atomic_load_n(&MiState.Paging->NoWritePagesShort, __ATOMIC_RELAXED);
+
+    if (Short != NULL && MiListTotal(&MiState.Physical->ModifiedNoWriteList) != 0 &&
+        MiAvailablePages() < 4 * MiState.Physical->LowThreshold)
+    {
+        Short();
+    }
+}
+
 BOOLEAN MiMappedWriterStep(PVOID Context)
 {
     MI_PAGING_STATE *Paging = MiState.Paging;
     PMI_MAPPED_WRITE Write;
 
     UNREFERENCED_PARAMETER(Context);
+    MiHurryNoWritePages();
     if (!MiIsMappedWritingWanted())
     {
         return FALSE;

@@ -104,6 +104,8 @@ typedef struct _MI_PAGING_STATE
     ULONG64 MappedLazyTime;     /* when what is modified then will be written; the mapped writer's */
     ULONG64 MappedBudget;       /* pages that it shall still write for that; the mapped writer's */
     volatile ULONG MappedHurry; /* [C] all of it, now */
+    /* Handed in by room mapping: memory is short, and there are pages that only the lazy writer may write, because a log precedes them. <= APC_LEVEL, no locks. */
+    VOID (*volatile NoWritePagesShort)(void);
 } MI_PAGING_STATE;
 
 /*

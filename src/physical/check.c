@@ -113,7 +113,8 @@ static VOID MiCheckFrames(void)
     if (Counts[ZeroedPageList] + Counts[FreePageList] + Fresh != MiZeroedPages() + MiFreePages() ||
         Counts[StandbyPageList] != MiStandbyPages() ||
         Counts[ModifiedPageList] !=
-            MiQueueTotal(&Physical->ModifiedList) + Physical->ModifiedMappedList.Total)
+            MiQueueTotal(&Physical->ModifiedList) + Physical->ModifiedMappedList.Total ||
+        Counts[ModifiedNoWritePageList] != Physical->ModifiedNoWriteList.Total)
     {
         KiBugCheckMessage(
             PFN_LIST_CORRUPT, 0x6, Counts[ZeroedPageList] + Counts[FreePageList] + Fresh,

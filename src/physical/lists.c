@@ -248,6 +248,11 @@ VOID MiInsertPageInList(PMMPFN Pfn)
     MiInsertStandby(Pfn, FALSE);
 }
 
+VOID MiInsertNoWritePage(PMMPFN Pfn)
+{
+    MiInsert(Pfn, ModifiedNoWritePageList, FALSE);
+}
+
 VOID MiInsertStandbyAtFront(PMMPFN Pfn)
 {
     MiInsertStandby(Pfn, TRUE);

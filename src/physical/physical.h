@@ -304,6 +304,12 @@ static FORCEINLINE MMPFNENTRY MiReadPfnEntry(const MMPFN *Pfn)
     return u.Entry;
 }
 
+/* Modified, and nobody uses it: on the list of a writer, or on the one that no writer may touch. */
+static FORCEINLINE BOOLEAN MiIsOnModifiedList(MMPFNENTRY Entry)
+{
+    return Entry.PageLocation == ModifiedPageList || Entry.PageLocation == ModifiedNoWritePageList;
+}
+
 static FORCEINLINE VOID MiWritePfnEntry(PMMPFN Pfn, MMPFNENTRY Entry)
 {
     union
@@ -456,6 +462,7 @@ PFN_NUMBER MiNodeFreePages(ULONG Node);
 
 /* Puts a frame whose ReferenceCount is 0 on the list of its state: modified, or standby by priority. */
 VOID MiInsertPageInList(PMMPFN Pfn);
+VOID MiInsertNoWritePage(PMMPFN Pfn);    /* modified, and not the mapped page writer's to write */
 VOID MiInsertZeroedPage(PMMPFN Pfn);     /* contents are zero, nobody owns it: onto its node's zeroed list */
 VOID MiInsertStandbyAtFront(PMMPFN Pfn); /* to be reused first within its priority */
 VOID MiUnlinkPage(PMMPFN Pfn);           /* from standby / modified / modified-no-write */

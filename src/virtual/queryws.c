@@ -151,7 +151,7 @@ static VOID MiDescribeTransition(PMMPTE PointerPte, MEMORY_WORKING_SET_EX_BLOCK 
         {
             Block->Invalid.Location = MemoryLocationResident;
             Block->Invalid.Priority = Pfn->e1.Priority & 7u;
-            Block->Invalid.ModifiedList = Pfn->e1.PageLocation == ModifiedPageList;
+            Block->Invalid.ModifiedList = MiIsOnModifiedList(Pfn->e1);
         }
         MiUnlockPfn(Pfn);
     }

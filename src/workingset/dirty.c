@@ -79,3 +79,37 @@ SIZE_T MiCollectDirtyBits(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR
     MiVisitTables(Space, StartVpn, EndVpn, MiCollectFromTable, &Batch);
     return Batch.Found;
 }
+
+static BOOLEAN MiMarkTable(PVOID Context, PMMPTE First, ULONG_PTR Va, ULONG Count)
+{
+    PMMPFN Table = MiPtePage(First);
+    KIRQL OldIrql = KiRaiseIrqlToDispatch();
+
+    UNREFERENCED_PARAMETER(Va);
+    MiLockPageTable(Table);
+    for (ULONG Index = 0; Index < Count; Index++)
+    {
+        MMPTE Pte = MiReadPte(&First[Index]);
+
+        if ((Pte.Long & (MM_PTE_VALID | MM_PTE_SHARED)) == (MM_PTE_VALID | MM_PTE_SHARED))
+        {
+            PMMPFN Pfn = MiPfn(Pte.Hard.PageFrameNumber);
+
+            MiLockPfn(Pfn);
+            MiSetFrameModified(Pfn);
+            MiUnlockPfn(Pfn);
+            *(PSIZE_T)Context += 1;
+        }
+    }
+    MiUnlockPageTable(Table);
+    KiLowerIrqlFromDispatch(OldIrql);
+    return TRUE;
+}
+
+SIZE_T MiMarkModified(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn)
+{
+    SIZE_T Marked = 0;
+
+    MiVisitTables(Space, StartVpn, EndVpn, MiMarkTable, &Marked);
+    return Marked;
+}

@@ -84,7 +84,7 @@ static BOOLEAN MiMoveListedPage(MI_VACATION *Vacation, PMMPFN From, PMMPFN To)
     MMPTE Pte;
 
     if (From->ReferenceCount != 0 || Entry.PageTable || PointerPte == NULL ||
-        (Entry.PageLocation != ModifiedPageList && Entry.PageLocation != StandbyPageList) ||
+        (!MiIsOnModifiedList(Entry) && Entry.PageLocation != StandbyPageList) ||
         !MiTryLockPfn(To))
     {
         return FALSE;
@@ -108,7 +108,7 @@ static DECLSPEC_NOINLINE BOOLEAN MiMayBeModified(const MMPFN *Pfn)
 {
     MMPFNENTRY Entry = *(const volatile MMPFNENTRY *)&Pfn->e1;
 
-    return Entry.PageLocation == ModifiedPageList;
+    return Entry.PageLocation == ModifiedPageList || Entry.PageLocation == ModifiedNoWritePageList;
 }
 
 /* Claims every frame that nobody uses, and moves what is on the modified list. */
@@ -284,6 +284,7 @@ static DECLSPEC_NOINLINE BOOLEAN MiMayMove(const MMPFN *Pfn)
     case FreePageList:
     case StandbyPageList:
     case ModifiedPageList:
+    case ModifiedNoWritePageList:
         return !Entry.PageTable;
     case ActiveAndValid:
         return !Entry.Kernel && !Entry.PageTable && *(const volatile USHORT *)&Pfn->ReferenceCount == 1;

@@ -67,6 +67,8 @@ VOID MiSetFrameModified(PMMPFN Pfn);
  * Tells frames that pages of views are dirty, and takes the dirty bits of their entries away. Returns how many. Inclusive vpns; space locked. dirty.c
  */
 SIZE_T MiCollectDirtyBits(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn);
+/* Frames of shared pages that are valid are modified from now on, whatever their entries say. The same parameters and result. */
+SIZE_T MiMarkModified(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn);
 
 /*
  * Removes every unlocked valid entry of the range (inclusive vpns). Space locked shared or exclusive

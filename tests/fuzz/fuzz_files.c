@@ -550,6 +550,8 @@ static void CallCopy(void)
     IoUnlockSizeShared(File);
 }
 
+#include "fuzz_pin.h"
+
 static void CallCache(void)
 {
     PFILE_OBJECT File = Files[Byte() % FILES];
@@ -744,9 +746,9 @@ static void (*const Calls[])(void) = { CallCreateSection, CallMapView,    CallMa
                                        CallFlushView,     CallUnmapView,  CallSection,   CallFileInformation,
                                        CallCreateFile,    CallChangeView, CallFlushFile, CallPrivate,
                                        CallClose,         CallTransfer,   CallMapView,   CallCreateSection };
-static void (*const KernelCalls[])(void) = { CallCopy,     CallPressure,   CallCache,
-                                             CallPressure, CallPressure,   CallCopy,
-                                             CallFailure,  CallSystemView, CallCompare };
+static void (*const KernelCalls[])(void) = { CallPin,     CallPin,        CallCopy,     CallPressure,
+                                             CallCache,   CallPressure,   CallPressure, CallCopy,
+                                             CallFailure, CallSystemView, CallCompare };
 
 /* ---- The program and its machine ---------------------------------------------------------------------------------------------------------- */
 
@@ -908,6 +910,7 @@ static void RunProgram(void)
     PrepareView((HANDLE)Known[KnownFile].Values[2]);
     RunCalls();
     EndFailures();
+    LetAllGo();
     KeUnstackDetachProcess(&State);
     while (KiStepWorkers())
     {
@@ -933,6 +936,7 @@ static void RunProgram(void)
         (VOID) CcUninitializeCacheMap(Files[Index], NULL, NULL);
         ObDereferenceObjectBody(Files[Index]);
     }
+    CcpGiveUpBcbs(); /* there is no lazy writer here; as at the end of every machine */
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *Data, size_t Size)

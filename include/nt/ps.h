@@ -75,7 +75,7 @@ NTKERNELAPI NTSTATUS NTAPI ObReferenceObjectByPointer(_In_ PVOID Object, _In_ AC
 /*
  * A new handle of an object that the caller has a reference of: of the current process, or with OBJ_KERNEL_HANDLE and KernelMode of the kernel. ObjectType
  * may be NULL with KernelMode only. PASSIVE_LEVEL.   STATUS_OBJECT_TYPE_MISMATCH, STATUS_INVALID_PARAMETER (attributes that
- * exclude one another or do not exist), STATUS_INSUFFICIENT_RESOURCES; STATUS_NOT_IMPLEMENTED: OBJ_EXCLUSIVE, PassedAccessState
+ * exclude one another or do not exist), STATUS_INSUFFICIENT_RESOURCES, STATUS_ACCESS_DENIED (another process has the object exclusively); STATUS_NOT_IMPLEMENTED: PassedAccessState
  */
 NTKERNELAPI NTSTATUS NTAPI ObOpenObjectByPointer(_In_ PVOID Object, _In_ ULONG HandleAttributes,
                                                  _In_opt_ PVOID PassedAccessState,

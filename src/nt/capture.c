@@ -135,9 +135,9 @@ NTSTATUS NtCaptureAttributes(const OBJECT_ATTRIBUTES *Source, PNT_ATTRIBUTES Tar
     {
         return STATUS_INVALID_PARAMETER; /* documented: what only one process has is not passed on */
     }
-    if (Attributes.RootDirectory != NULL || (Attributes.Attributes & OBJ_EXCLUSIVE) != 0)
+    if (Attributes.RootDirectory != NULL)
     {
-        return STATUS_NOT_IMPLEMENTED; /* directories; objects of one process */
+        return STATUS_NOT_IMPLEMENTED; /* directories */
     }
     Target->Attributes = Attributes.Attributes;
     return Attributes.ObjectName != NULL ? NtCaptureString(Attributes.ObjectName, &Target->Name)

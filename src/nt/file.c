@@ -101,7 +101,7 @@ static NTSTATUS NtpOpenAndInsert(PIO_OPEN Open, ULONG Attributes, PHANDLE FileHa
     Status = NtpPrepareContents(FileObject, Open);
     if (NT_SUCCESS(Status))
     {
-        Status = NtInsertHandle(FileObject, Open->Access, Attributes, FileHandle);
+        Status = NtInsertNewHandle(FileObject, Open->Access, Attributes, FileHandle);
     }
     if (!NT_SUCCESS(Status) && Open->Information == FILE_CREATED)
     {

@@ -142,12 +142,25 @@ NTSTATUS NtInsertHandle(PVOID Object, ACCESS_MASK Access, ULONG Attributes, PHAN
     return Status;
 }
 
+NTSTATUS NtInsertNewHandle(PVOID Object, ACCESS_MASK Access, ULONG Attributes, PHANDLE Handle)
+{
+    if ((Attributes & OBJ_EXCLUSIVE) != 0)
+    {
+        ObMakeExclusive(Object);
+    }
+    return NtInsertHandle(Object, Access, Attributes, Handle);
+}
+
 NTSTATUS NtPublishObject(PVOID Object, const NT_ATTRIBUTES *Attributes, ACCESS_MASK Access, PHANDLE Handle)
 {
     BOOLEAN Named = Attributes->Name.Length != 0;
-    NTSTATUS Status =
-        Named ? ObInsertName(Object, &Attributes->Name, Attributes->Attributes) : STATUS_SUCCESS;
+    NTSTATUS Status;
 
+    if ((Attributes->Attributes & OBJ_EXCLUSIVE) != 0)
+    {
+        ObMakeExclusive(Object); /* before somebody finds it by its name */
+    }
+    Status = Named ? ObInsertName(Object, &Attributes->Name, Attributes->Attributes) : STATUS_SUCCESS;
     if (NT_SUCCESS(Status))
     {
         Status = NtInsertHandle(Object, Access, Attributes->Attributes, Handle);
@@ -241,9 +254,9 @@ NTSTATUS NTAPI ObOpenObjectByPointer(PVOID Object, ULONG HandleAttributes, PVOID
     {
         return STATUS_INVALID_PARAMETER;
     }
-    if (PassedAccessState != NULL || (HandleAttributes & OBJ_EXCLUSIVE) != 0)
+    if (PassedAccessState != NULL)
     {
-        return STATUS_NOT_IMPLEMENTED; /* there are no tokens, and no objects of one process alone */
+        return STATUS_NOT_IMPLEMENTED; /* there are no tokens */
     }
     if (ObjectType == NULL ? AccessMode != KernelMode
                            : ObGetType(Object) != (const OB_TYPE *)(PVOID)ObjectType)

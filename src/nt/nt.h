@@ -186,5 +186,7 @@ NTSTATUS NtOpenNamed(const OB_TYPE *Type, const NT_ATTRIBUTES *Attributes, ACCES
  * keeps the caller's reference.
  */
 NTSTATUS NtInsertHandle(PVOID Object, ACCESS_MASK Access, ULONG Attributes, PHANDLE Handle);
+/* The same of an object that was created just now and that nobody can find: it is exclusive if Attributes say so. */
+NTSTATUS NtInsertNewHandle(PVOID Object, ACCESS_MASK Access, ULONG Attributes, PHANDLE Handle);
 
 #endif

@@ -88,6 +88,10 @@ static NTSTATUS NtpCreateProcessEx(PHANDLE ProcessHandle, ACCESS_MASK DesiredAcc
     Status =
         Attributes.Name.Length != 0 ? STATUS_INVALID_PARAMETER : NtProbeOutput(ProcessHandle, sizeof(HANDLE));
     NtFreeString(&Attributes.Name);
+    if (NT_SUCCESS(Status) && (Attributes.Attributes & OBJ_EXCLUSIVE) != 0)
+    {
+        return STATUS_NOT_IMPLEMENTED; /* a process is found by its number as soon as it exists */
+    }
     if (NT_SUCCESS(Status))
     {
         Status = NtReferenceProcess(ParentProcess, PROCESS_CREATE_PROCESS, &Parent);

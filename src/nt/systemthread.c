@@ -172,7 +172,7 @@ static NTSTATUS PspCreateSystemThread(PHANDLE ThreadHandle, ULONG DesiredAccess,
         return Status;
     }
     Cid = Thread->Cid;
-    Status = NtInsertHandle(Thread, DesiredAccess, Attributes, &Handle);
+    Status = NtInsertNewHandle(Thread, DesiredAccess, Attributes, &Handle);
     if (NT_SUCCESS(Status))
     {
         Status = PspStartSystemThread(Thread);

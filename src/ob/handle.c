@@ -191,10 +191,65 @@ static PVOID ObpFreeEntry(OB_HANDLE_TABLE *Table, OB_HANDLE_ENTRY *Entry, ULONG 
     return Object;
 }
 
+/* ---- Exclusive objects ----------------------------------------------------------------------------------- */
+
+VOID ObMakeExclusive(PVOID Object)
+{
+    ObHeader(Object)->Exclusive = TRUE;
+}
+
+/* The object gets one handle more, in Table. */
+static NTSTATUS ObpCountHandle(PVOID Object, OB_HANDLE_TABLE *Table, ULONG Attributes)
+{
+    OBJECT_HEADER *Header = ObHeader(Object);
+    NTSTATUS Status = STATUS_SUCCESS;
+    KIRQL OldIrql;
+
+    if (__builtin_expect(!Header->Exclusive, 1))
+    {
+        __atomic_fetch_add(&Header->HandleCount, 1, __ATOMIC_RELAXED);
+        return STATUS_SUCCESS;
+    }
+    if ((Attributes & OBJ_INHERIT) != 0)
+    {
+        return STATUS_INVALID_PARAMETER;
+    }
+    OldIrql = KiAcquireSpinLock(&MiState.Ob->ExclusiveLock);
+    if (Header->Owner == NULL || Header->Owner == Table)
+    {
+        Header->Owner = Table;
+        __atomic_fetch_add(&Header->HandleCount, 1, __ATOMIC_RELAXED);
+    }
+    else
+    {
+        Status = STATUS_ACCESS_DENIED;
+    }
+    KiReleaseSpinLock(&MiState.Ob->ExclusiveLock, OldIrql);
+    return Status;
+}
+
+/* One less; TRUE: it was the last one. */
+static BOOLEAN ObpUncountHandle(PVOID Object)
+{
+    OBJECT_HEADER *Header = ObHeader(Object);
+    BOOLEAN Last;
+    KIRQL OldIrql;
+
+    if (__builtin_expect(!Header->Exclusive, 1))
+    {
+        return __atomic_sub_fetch(&Header->HandleCount, 1, __ATOMIC_ACQ_REL) == 0;
+    }
+    OldIrql = KiAcquireSpinLock(&MiState.Ob->ExclusiveLock);
+    Last = __atomic_sub_fetch(&Header->HandleCount, 1, __ATOMIC_ACQ_REL) == 0;
+    Header->Owner = Last ? NULL : Header->Owner;
+    KiReleaseSpinLock(&MiState.Ob->ExclusiveLock, OldIrql);
+    return Last;
+}
+
 /* What a handle held is let go; no table locked. */
 static VOID ObpReleaseHandle(PVOID Object)
 {
-    if (__atomic_sub_fetch(&ObHeader(Object)->HandleCount, 1, __ATOMIC_ACQ_REL) == 0)
+    if (ObpUncountHandle(Object))
     {
         ObRemoveUnusedName(Object);
         if (ObGetType(Object)->Close != NULL)
@@ -209,17 +264,20 @@ NTSTATUS ObInsertHandleEx(OB_HANDLE_TABLE *Table, PVOID Object, ACCESS_MASK Acce
                           PHANDLE Handle)
 {
     ULONG Index = 0;
-    NTSTATUS Status;
+    NTSTATUS Status = ObpCountHandle(Object, Table, Attributes);
 
+    if (!NT_SUCCESS(Status))
+    {
+        return Status;
+    }
     ObReferenceObjectBody(Object);
-    __atomic_fetch_add(&ObHeader(Object)->HandleCount, 1, __ATOMIC_RELAXED);
     ObpLockTable(Table);
     Status = ObpTakeEntry(Table, Object, Access, Attributes, &Index);
     ObpUnlockTable(Table);
     if (!NT_SUCCESS(Status))
     {
         /* Not through ObpReleaseHandle: a failed call must not cost a new object its name. */
-        __atomic_fetch_sub(&ObHeader(Object)->HandleCount, 1, __ATOMIC_RELAXED);
+        (VOID) ObpUncountHandle(Object);
         ObDereferenceObjectBody(Object);
         return Status;
     }
@@ -305,17 +363,26 @@ NTSTATUS ObQueryHandleAttributes(OB_HANDLE_TABLE *Table, HANDLE Handle, PULONG A
 
 NTSTATUS ObSetHandleAttributes(OB_HANDLE_TABLE *Table, HANDLE Handle, ULONG Attributes)
 {
+    NTSTATUS Status = STATUS_SUCCESS;
     OB_HANDLE_ENTRY *Entry;
     ULONG Index;
 
     ObpLockTable(Table);
     Entry = ObpLookup(Table, Handle, &Index);
-    if (Entry != NULL)
+    if (Entry == NULL)
+    {
+        Status = STATUS_INVALID_HANDLE;
+    }
+    else if ((Attributes & OBJ_INHERIT) != 0 && ObHeader(Entry->Object)->Exclusive)
+    {
+        Status = STATUS_INVALID_PARAMETER;
+    }
+    else
     {
         Entry->Attributes = Attributes & OB_HANDLE_ATTRIBUTES;
     }
     ObpUnlockTable(Table);
-    return Entry != NULL ? STATUS_SUCCESS : STATUS_INVALID_HANDLE;
+    return Status;
 }
 
 VOID ObCloseAllHandles(OB_HANDLE_TABLE *Table)

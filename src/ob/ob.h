@@ -25,10 +25,12 @@ typedef struct _OBJECT_HEADER
     volatile LONG64 PointerCount; /* [C] handles included */
     volatile LONG HandleCount;    /* [C] */
     BOOLEAN Permanent;   /* [N] keeps itself and its name without a handle: one reference is its own */
+    BOOLEAN Exclusive;   /* fixed when others learn of it: handles in one table only, Owner */
     const OB_TYPE *Type; /* fixed */
     union
     {
-        SIZE_T BodySize;                   /* fixed */
+        struct _OB_HANDLE_TABLE
+            *Owner; /* ExclusiveLock: of an exclusive object that has handles; else NULL */
         struct _OBJECT_HEADER *NextToFree; /* no reference is left, and its deletion was put off */
     };
     UNICODE_STRING Name;  /* [N] Buffer from pool; empty: unnamed */
@@ -45,6 +47,7 @@ typedef struct _OB_STATE
 {
     EX_PUSH_LOCK NameLock;
     LIST_ENTRY Names[OB_NAME_BUCKETS]; /* [N] by hash of the name */
+    KSPIN_LOCK ExclusiveLock;          /* owners and handle counts of exclusive objects */
     OB_HANDLE_TABLE *KernelTable;      /* fixed */
     OB_TYPE EventType;                 /* fixed; bodies are KEVENTs */
     BOOLEAN CaseSensitive;             /* fixed: names without OBJ_CASE_INSENSITIVE are compared with case */
@@ -122,8 +125,14 @@ VOID ObCloseAllHandles(OB_HANDLE_TABLE *Table);
 #define OB_HANDLE_ATTRIBUTES (OBJ_INHERIT | OBJ_PROTECT_CLOSE)
 
 /*
+ * OBJ_EXCLUSIVE: as long as the object has a handle in one table it can have none in another one (STATUS_ACCESS_DENIED), and none that is inherited
+ * (STATUS_INVALID_PARAMETER). Nobody else knows the object yet.
+ */
+VOID ObMakeExclusive(PVOID Object);
+
+/*
  * Handles are multiples of 4, never 0. The handle holds its own reference. Of Attributes those of OB_HANDLE_ATTRIBUTES matter.
- * STATUS_INSUFFICIENT_RESOURCES.
+ * STATUS_INSUFFICIENT_RESOURCES; those of exclusive objects.
  */
 NTSTATUS ObInsertHandleEx(OB_HANDLE_TABLE *Table, PVOID Object, ACCESS_MASK Access, ULONG Attributes,
                           PHANDLE Handle);

@@ -24,7 +24,6 @@ NTSTATUS ObCreateObjectBody(const OB_TYPE *Type, SIZE_T Size, PVOID *Object)
     }
     Header->PointerCount = 1;
     Header->Type = Type;
-    Header->BodySize = Size;
     __atomic_fetch_add(&MiState.Ob->ObjectCount, 1, __ATOMIC_RELAXED);
     *Object = Header + 1;
     return STATUS_SUCCESS;

@@ -121,8 +121,9 @@ typedef struct _CONTROL_AREA
     volatile ULONG WriteErrors;         /* [C] in a row */
     volatile ULONG64
         WriteRetryTime; /* [C] after an error: the writer leaves the file alone before (KiQueryTime) */
-    volatile ULONG NoModifiedWriting; /* [C] the mapped page writer leaves the pages alone: a log must be written before them */
-    volatile ULONG NoWritePages;      /* [C] it met some since the lazy writer looked */
+    volatile ULONG
+        NoModifiedWriting; /* [C] the mapped page writer leaves the pages alone: a log must be written before them */
+    volatile ULONG NoWritePages; /* [C] it met some since the lazy writer looked */
     MMSECTION_FLAGS u;
     MI_BACKING_KIND Backing; /* fixed */
     PVOID FilePointer;       /* FILE_OBJECT, referenced; NULL: none. Fixed while there are references */

@@ -84,8 +84,7 @@ static BOOLEAN MiMoveListedPage(MI_VACATION *Vacation, PMMPFN From, PMMPFN To)
     MMPTE Pte;
 
     if (From->ReferenceCount != 0 || Entry.PageTable || PointerPte == NULL ||
-        (!MiIsOnModifiedList(Entry) && Entry.PageLocation != StandbyPageList) ||
-        !MiTryLockPfn(To))
+        (!MiIsOnModifiedList(Entry) && Entry.PageLocation != StandbyPageList) || !MiTryLockPfn(To))
     {
         return FALSE;
     }

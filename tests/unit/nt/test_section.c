@@ -256,23 +256,67 @@ static void a_driver_opens_objects_by_pointer(void **State)
     ObFinishDeletions();
 }
 
-/* Objects that only one process may have a handle on are not there, and nobody is told that they are. */
-static void exclusive_objects_are_refused(void **State)
+/* "Once a process opens such a handle to the object, no other processes can open handles to this object" (Learn, InitializeObjectAttributes). */
+static void exclusive_objects_belong_to_one_process(void **State)
 {
-    OBJECT_ATTRIBUTES Attributes;
+    PEPROCESS Other = TestNewProcess("other");
+    UNICODE_STRING Name = RTL_CONSTANT_STRING(u"\\BaseNamedObjects\\alone");
+    OBJECT_HANDLE_FLAG_INFORMATION Flags = { .Inherit = TRUE };
     LARGE_INTEGER Size = { .QuadPart = 0x1000 };
-    HANDLE Handle = NULL;
+    OBJECT_ATTRIBUTES Attributes;
+    HANDLE Section = NULL, Second = NULL, Copy = NULL, Process = NULL;
+    KAPC_STATE Apc;
+    PVOID Object;
 
     (void)State;
-    InitializeObjectAttributes(&Attributes, NULL, OBJ_EXCLUSIVE, NULL, NULL);
+    InitializeObjectAttributes(&Attributes, &Name, OBJ_EXCLUSIVE | OBJ_INHERIT, NULL, NULL);
     assert_int_equal(
-        NtCreateSection(&Handle, SECTION_ALL_ACCESS, &Attributes, &Size, PAGE_READWRITE, SEC_COMMIT, NULL),
-        STATUS_NOT_IMPLEMENTED);
-    Attributes.Attributes = OBJ_EXCLUSIVE | OBJ_INHERIT;
-    assert_int_equal(
-        NtCreateSection(&Handle, SECTION_ALL_ACCESS, &Attributes, &Size, PAGE_READWRITE, SEC_COMMIT, NULL),
+        NtCreateSection(&Section, SECTION_ALL_ACCESS, &Attributes, &Size, PAGE_READWRITE, SEC_COMMIT, NULL),
         STATUS_INVALID_PARAMETER);
-    assert_null(Handle);
+    assert_null(Section);
+    Attributes.Attributes = OBJ_EXCLUSIVE;
+    assert_int_equal(
+        NtCreateSection(&Section, SECTION_ALL_ACCESS, &Attributes, &Size, PAGE_READWRITE, SEC_COMMIT, NULL),
+        STATUS_SUCCESS);
+    /* The process itself may have as many as it likes, but none that a child gets. */
+    Attributes.Attributes = 0;
+    assert_int_equal(NtOpenSection(&Second, SECTION_ALL_ACCESS, &Attributes), STATUS_SUCCESS);
+    Attributes.Attributes = OBJ_INHERIT;
+    assert_int_equal(NtOpenSection(&Copy, SECTION_ALL_ACCESS, &Attributes), STATUS_INVALID_PARAMETER);
+    assert_int_equal(NtSetInformationObject(Section, ObjectHandleFlagInformation, &Flags, sizeof(Flags)),
+                     STATUS_INVALID_PARAMETER);
+    assert_int_equal(NtDuplicateObject(NtCurrentProcess(), Section, NtCurrentProcess(), &Copy, 0, OBJ_INHERIT,
+                                       DUPLICATE_SAME_ACCESS),
+                     STATUS_INVALID_PARAMETER);
+    /* Another process: by name, by duplication, by pointer; and the kernel's table is another one. */
+    assert_int_equal(ObReferenceObjectByHandle(Section, 0, NULL, KernelMode, &Object, NULL), STATUS_SUCCESS);
+    assert_int_equal(ObOpenObjectByPointer(Other, 0, NULL, PROCESS_ALL_ACCESS, NULL, KernelMode, &Process),
+                     STATUS_SUCCESS);
+    assert_int_equal(
+        NtDuplicateObject(NtCurrentProcess(), Section, Process, &Copy, 0, 0, DUPLICATE_SAME_ACCESS),
+        STATUS_ACCESS_DENIED);
+    assert_int_equal(
+        ObOpenObjectByPointer(Object, OBJ_KERNEL_HANDLE, NULL, SECTION_MAP_READ, NULL, KernelMode, &Copy),
+        STATUS_ACCESS_DENIED);
+    Attributes.Attributes = 0;
+    KeStackAttachProcess((PRKPROCESS)(PVOID)Other, &Apc);
+    assert_int_equal(NtOpenSection(&Copy, SECTION_ALL_ACCESS, &Attributes), STATUS_ACCESS_DENIED);
+    KeUnstackDetachProcess(&Apc);
+    assert_null(Copy);
+    /* It is a process's, not the creator's: with the last handle it is free again. */
+    ObSetPermanent(Object, TRUE);
+    NtClose(Second);
+    NtClose(Section);
+    KeStackAttachProcess((PRKPROCESS)(PVOID)Other, &Apc);
+    assert_int_equal(NtOpenSection(&Copy, SECTION_ALL_ACCESS, &Attributes), STATUS_SUCCESS);
+    KeUnstackDetachProcess(&Apc);
+    assert_int_equal(NtOpenSection(&Second, SECTION_ALL_ACCESS, &Attributes), STATUS_ACCESS_DENIED);
+    TestEndProcess(Other); /* and with it its handle */
+    NtClose(Process);
+    assert_int_equal(NtOpenSection(&Second, SECTION_ALL_ACCESS, &Attributes), STATUS_SUCCESS);
+    ObSetPermanent(Object, FALSE);
+    NtClose(Second);
+    ObDereferenceObjectBody(Object);
 }
 
 static void a_query_says_what_was_created(void **State)
@@ -531,7 +575,7 @@ int main(void)
         TEST_IN_PROCESS(a_name_finds_the_section_until_its_last_handle),
         TEST_IN_PROCESS(a_permanent_section_keeps_its_pages_and_its_name),
         TEST_IN_PROCESS(a_driver_opens_objects_by_pointer),
-        TEST_IN_PROCESS(exclusive_objects_are_refused),
+        TEST_IN_PROCESS(exclusive_objects_belong_to_one_process),
         TEST_IN_PROCESS(a_query_says_what_was_created),
         TEST_IN_PROCESS(based_sections_are_at_one_address_everywhere),
         TEST_IN_PROCESS(no_change_forbids_protection),

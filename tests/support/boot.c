@@ -177,8 +177,23 @@ static void TakeBooks(void)
     TestBooted.Processes = MiState.Space != NULL ? MiState.Space->ProcessCount : 0;
 }
 
+void TestFinishReads(void)
+{
+    time_t Start = time(NULL);
+
+    while (MiState.Paging != NULL && __atomic_load_n(&MiState.Paging->InPageInUse, __ATOMIC_ACQUIRE) != 0 &&
+           time(NULL) - Start < 60)
+    {
+        if (!PortPollIo())
+        {
+            PortYield();
+        }
+    }
+}
+
 void TestAssertNothingLeft(void)
 {
+    TestFinishReads();
     if (MiState.Section != NULL)
     {
         MiTrimUnusedSegments(~0ull); /* files are kept in memory after their last use */

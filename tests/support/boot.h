@@ -72,6 +72,12 @@ void TestShutdownMachine(void);
 /* After a bug check that left locks held or structures damaged: ends the machine without a look at what is left. */
 void TestAbandonMachine(void);
 
+/*
+ * Waits until no read holds its block any more: read-ahead that nobody waits for may be under way, and who waits for a read is woken before its block
+ * is given back. A block that never comes back is left to the look at what is left.
+ */
+void TestFinishReads(void);
+
 /* The counts of TestBootMachine still (or again) hold; pool slabs kept for later are given back first. No workers run. */
 void TestAssertNothingLeft(void);
 

@@ -36,18 +36,6 @@ void TestEnterProcess(const TEST_MACHINE *Machine)
     TestRunInProcess(TestUserProcess);
 }
 
-/* Read-ahead that nobody waits for may still be under way. */
-static void FinishReads(void)
-{
-    while (MiState.Paging != NULL && __atomic_load_n(&MiState.Paging->InPageInUse, __ATOMIC_ACQUIRE) != 0)
-    {
-        if (!PortPollIo())
-        {
-            PortYield();
-        }
-    }
-}
-
 void TestLeaveProcess(void)
 {
     TestRunInProcess(NULL);
@@ -56,7 +44,7 @@ void TestLeaveProcess(void)
     MiCheckWorkingSet(&TestUserProcess->Space);
     TestEndProcess(TestUserProcess);
     TestUserProcess = NULL;
-    FinishReads();
+    TestFinishReads();
     assert_int_equal(HostSetThreadSimulated(FALSE), STATUS_SUCCESS);
     TestShutdownMachine();
 }

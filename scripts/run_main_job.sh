@@ -82,6 +82,7 @@ make_expected() {
 [ -s "$sorted" ] && [ -s "$counts" ] || make_expected
 
 echo "run: $(stat -c %s "$input") bytes of text, a machine with 64 MiB of RAM and 2 processors"
+rm -f "$run/pagefile" # of a run that was killed
 command=("$ntmm" run --ram 64M --pagefile "$run/pagefile:256M-1G" --processors 2 "$@" sort "$input" -o "$output" --words "$run/counts.txt")
 echo "run: ${command[*]}"
 start=$(now)
@@ -123,6 +124,7 @@ if [ ! -s "$index" ] || [ ! -s "$parts-4" ]; then
     elapsed "$start" >"$index.time"
     mv "$index.part" "$index"
 fi
+rm -f "$run/pagefile"
 command=("$ntmm" run --ram 32M --pagefile "$run/pagefile:128M-1G" --processors 2 "$@" index "$parts"-[1-4] -o "$output")
 echo
 echo "run: ${command[*]}"

@@ -2,6 +2,8 @@
 /* The ntmm command: which command it is, and help. */
 #include "tool.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -54,11 +56,32 @@ static int ToolWithoutArguments(int Count, const char **Arguments, int (*Command
                : Command();
 }
 
+/*
+ * Standard streams that our caller closed get a descriptor that cannot be used, so that no file of ours gets their numbers and
+ * messages for its contents. FALSE: there is no such descriptor.
+ */
+static BOOLEAN ToolOccupyStreams(VOID)
+{
+    for (int Stream = 0; Stream <= 2; Stream++)
+    {
+        if (fcntl(Stream, F_GETFD) < 0 && errno == EBADF &&
+            open("/dev/null", Stream == 0 ? O_WRONLY : O_RDONLY) != Stream)
+        {
+            return FALSE;
+        }
+    }
+    return TRUE;
+}
+
 int main(int Count, char **Given)
 {
     const char **Arguments = (const char **)(PVOID)Given;
     PCSTR Command = Count > 1 ? Arguments[1] : "";
 
+    if (!ToolOccupyStreams())
+    {
+        return TOOL_FAILED;
+    }
     if (Count < 2)
     {
         return ToolFail(TOOL_MISUSED,

@@ -120,6 +120,15 @@ static PSTR ToolTemporaryName(PCSTR Path)
     return Temporary;
 }
 
+/* What the name stands for: a link stays, its file is replaced. NULL: a link to nothing, or no memory. */
+static PSTR ToolFollowLink(PCSTR Path)
+{
+    struct stat Information;
+
+    return lstat(Path, &Information) == 0 && S_ISLNK(Information.st_mode) ? realpath(Path, NULL)
+                                                                          : strdup(Path);
+}
+
 /* Those of a file that is replaced, else what the umask leaves. */
 static mode_t ToolModeFor(PCSTR Path)
 {
@@ -133,6 +142,14 @@ static mode_t ToolModeFor(PCSTR Path)
     Mask = umask(0);
     umask(Mask);
     return 0666 & ~Mask;
+}
+
+static VOID ToolFreeNames(PTOOL_OUTPUT Output)
+{
+    free(Output->Target);
+    free(Output->Temporary);
+    Output->Target = NULL;
+    Output->Temporary = NULL;
 }
 
 int ToolOpenOutput(PTOOL_OUTPUT Output, PCSTR Path)
@@ -149,9 +166,15 @@ int ToolOpenOutput(PTOOL_OUTPUT Output, PCSTR Path)
     {
         return ToolFail(TOOL_FAILED, "%s: is no regular file; give another name", Path);
     }
-    Output->Temporary = ToolTemporaryName(Path);
+    Output->Target = ToolFollowLink(Path);
+    if (Output->Target == NULL)
+    {
+        return ToolFail(TOOL_FAILED, "%s: is a link to a file that does not exist; remove it", Path);
+    }
+    Output->Temporary = ToolTemporaryName(Output->Target);
     if (Output->Temporary == NULL)
     {
+        ToolFreeNames(Output);
         return ToolFail(TOOL_FAILED, "out of memory");
     }
     Output->File = mkstemp(Output->Temporary);
@@ -159,8 +182,7 @@ int ToolOpenOutput(PTOOL_OUTPUT Output, PCSTR Path)
     {
         int Error = errno;
 
-        free(Output->Temporary);
-        Output->Temporary = NULL;
+        ToolFreeNames(Output);
         return ToolFail(TOOL_FAILED, "%s: cannot be written: %s", Path, ToolExplainOpen(Error));
     }
     Output->Slot = ToolRemoveOnSignal(Output->Temporary);
@@ -175,23 +197,35 @@ VOID ToolDiscardOutput(PTOOL_OUTPUT Output)
         close(Output->File);
         unlink(Output->Temporary);
         ToolKeepOnSignal(Output->Slot);
-        free(Output->Temporary);
-        Output->Temporary = NULL;
+        ToolFreeNames(Output);
     }
+}
+
+static int ToolFailOutput(PTOOL_OUTPUT Output, int Error)
+{
+    ToolDiscardOutput(Output);
+    return ToolFail(TOOL_FAILED, "%s: cannot be written: %s", Output->Path, ToolExplainOpen(Error));
+}
+
+int ToolSettleOutput(PTOOL_OUTPUT Output)
+{
+    return fsync(Output->File) == 0 ? TOOL_OK : ToolFailOutput(Output, errno);
 }
 
 int ToolCommitOutput(PTOOL_OUTPUT Output)
 {
-    if (fsync(Output->File) != 0 || rename(Output->Temporary, Output->Path) != 0)
-    {
-        int Error = errno;
+    int Code = ToolSettleOutput(Output);
 
-        ToolDiscardOutput(Output);
-        return ToolFail(TOOL_FAILED, "%s: cannot be written: %s", Output->Path, ToolExplainOpen(Error));
+    if (Code != TOOL_OK)
+    {
+        return Code;
+    }
+    if (rename(Output->Temporary, Output->Target) != 0)
+    {
+        return ToolFailOutput(Output, errno);
     }
     ToolKeepOnSignal(Output->Slot);
     close(Output->File);
-    free(Output->Temporary);
-    Output->Temporary = NULL;
+    ToolFreeNames(Output);
     return TOOL_OK;
 }

@@ -100,6 +100,10 @@ int ToolRun(int ArgumentCount, const char **Arguments)
 
     if (Code == TOOL_OK)
     {
+        Code = ToolCheckFiles(&Options);
+    }
+    if (Code == TOOL_OK)
+    {
         ToolCatchSignals();
         Code = Options.Job == ToolJobSort    ? ToolRunSort(&Options)
                : Options.Job == ToolJobIndex ? ToolRunIndex(&Options)

@@ -22,12 +22,27 @@ static int ToolWriteCounts(PTOOL_SORT Run)
     int Length = snprintf(Text, sizeof(Text), "lines %llu\nwords %llu\ndistinct %llu\n", Run->Job.Lines,
                           Run->Job.Words, Run->Job.DistinctWords);
 
-    if (write(Run->Words.File, Text, (size_t)Length) != Length)
+    ssize_t Written = write(Run->Words.File, Text, (size_t)Length);
+
+    if (Written != Length)
     {
-        ToolDiscardOutput(&Run->Words);
-        return ToolFail(TOOL_FAILED, "%s: cannot be written: %s", Run->Words.Path, strerror(errno));
+        return ToolFail(TOOL_FAILED, "%s: cannot be written: %s", Run->Words.Path,
+                        strerror(Written < 0 ? errno : ENOSPC));
     }
-    return ToolCommitOutput(&Run->Words);
+    return ToolSettleOutput(&Run->Words);
+}
+
+/* Both results are on the disk before the first one appears. */
+static int ToolCommitSort(PTOOL_SORT Run)
+{
+    BOOLEAN Words = Run->Options->Words != NULL;
+    int Code = Words ? ToolWriteCounts(Run) : TOOL_OK;
+
+    if (Code == TOOL_OK)
+    {
+        Code = ToolCommitOutput(&Run->Output);
+    }
+    return Code == TOOL_OK && Words ? ToolCommitOutput(&Run->Words) : Code;
 }
 
 static VOID ToolDescribeSort(const SORT_JOB *Job, PTOOL_RESULT Result)
@@ -64,11 +79,7 @@ static int ToolFinishSort(PTOOL_SORT Run, PEPROCESS Process, NTSTATUS Status, NT
     }
     Run->Statistics.Size = sizeof(Run->Statistics);
     NtmmQueryStatistics(&Run->Statistics);
-    Code = ToolCommitOutput(&Run->Output);
-    if (Code == TOOL_OK && Run->Options->Words != NULL)
-    {
-        Code = ToolWriteCounts(Run);
-    }
+    Code = ToolCommitSort(Run);
     if (Code == TOOL_OK)
     {
         ToolDescribeSort(&Run->Job, &Result);

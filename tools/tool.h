@@ -55,6 +55,9 @@ BOOLEAN ToolParseSize(PCSTR Text, ULONG64 *Bytes);
 int ToolParseRun(int ArgumentCount, const char **Arguments, PTOOL_OPTIONS Options);
 VOID ToolFreeOptions(PTOOL_OPTIONS Options);
 
+/* Whether a paging file is a file that somebody needs, or two results are one file (samefile.c). */
+int ToolCheckFiles(const TOOL_OPTIONS *Options);
+
 /* ---- Driver Verifier and special pool (watch.c) ------------------------------------------------------------------ */
 
 /* Values of options: TOOL_OK, or TOOL_MISUSED after a message. */
@@ -76,13 +79,17 @@ VOID ToolStopWatch(VOID);
  */
 typedef struct _TOOL_OUTPUT
 {
-    PCSTR Path;
-    PSTR Temporary;
+    PCSTR Path;     /* as the user knows it */
+    PSTR Target;    /* the file: Path, or what it links to */
+    PSTR Temporary; /* NULL: the structure owns nothing */
     int File;
     ULONG Slot;
 } TOOL_OUTPUT, *PTOOL_OUTPUT;
 
 int ToolOpenOutput(PTOOL_OUTPUT Output, PCSTR Path); /* TOOL_OK or TOOL_FAILED after a message */
+/* All that can fail for lack of room: brings the file to the disk. It disappears with a failure. */
+int ToolSettleOutput(PTOOL_OUTPUT Output);
+/* Settles it, too, and gives it its name. */
 int ToolCommitOutput(PTOOL_OUTPUT Output);
 VOID ToolDiscardOutput(PTOOL_OUTPUT Output);
 

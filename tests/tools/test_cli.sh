@@ -175,6 +175,25 @@ timeout 200 "$ntmm" run -q --ram 4M --pagefile keep:2M sort small -o sorted >rep
 timeout 200 "$ntmm" run -q --ram 4M --pagefile keep:2M sort small -o sorted >report
 [ -e keep ] || failed "a paging file that was there before was removed"
 
+echo precious >file
+ln -s file link
+timeout 200 "$ntmm" run -q --ram 4M sort small -o link >report || failed "through a link"
+[ -L link ] && sort small | cmp - file || failed "a link was replaced instead of its file"
+rm -f link file
+cp small same
+timeout 200 "$ntmm" run -q --ram 4M sort same -o same >report || failed "onto the input"
+sort small | cmp - same || failed "onto the input: not sorted"
+rm -f same
+name="closed standard streams"
+timeout 200 "$ntmm" run --ram 4M sort small -o sorted >/dev/null 2>&- <&- || failed "$name"
+sort small | cmp - sorted || failed "$name: something else is in the output"
+rm -f sorted
+timeout 200 "$ntmm" run -q --ram 4M sort small -o sorted >&- 2>err.log && failed "$name: the report went nowhere"
+sort small | cmp - sorted || failed "$name: no output without a report"
+grep -q '^ntmm: the report cannot be written' err.log || failed "$name: $(cat err.log)"
+timeout 200 "$ntmm" run -q --ram 4M sort small -o sorted >/dev/full 2>err.log && failed "the report went to a full device"
+rm -f sorted err.log
+
 name=tables
 "$ntmm" --help | grep -q 'ntmm COMMAND' || failed "--help"
 "$ntmm" --version | grep -q '^ntmm [0-9]' || failed "--version"
@@ -216,6 +235,12 @@ refuse "index without files" 2 'name the files to index' run index -o out
 refuse "index without output" 2 'say where the result goes' run index input
 refuse "index with counts" 2 'leave --words away' run index input -o out --words counts
 refuse "index of a file without a name" 2 'path is empty' run index input '' -o out
+refuse "paging file is the input" 2 'is the input' run --pagefile ./input:2M sort input -o out
+refuse "paging file is an indexed file" 2 'is the input' run --pagefile "$PWD/input:2M" index input -o out
+refuse "paging file is the output" 2 'where a result goes' run --pagefile out:2M sort input -o ./out
+refuse "paging file is the output of counts" 2 'where a result goes' run --pagefile c:2M sort input -o out --words ./c
+refuse "one paging file twice" 2 'stands twice' run --pagefile a:2M --pagefile ./a:2M sort input -o out
+refuse "results are one file" 2 'choose another file' run sort input -o out --words ./out
 refuse "empty output" 2 'path is empty' run sort input -o ''
 
 # --- What cannot be done: exit code 1 -------------------------------------------------------------------------
@@ -231,6 +256,15 @@ refuse "output to a device" 1 'no regular file' run sort input -o /dev/null
 refuse "words in no folder" 1 'does not exist' run sort input -o out --words none/out
 refuse "paging file in no folder" 1 'folder does not exist' run --pagefile none/swap:2M sort input -o out
 refuse "paging file is a folder" 1 'no regular file' run --pagefile .:2M sort input -o out
+cp input before
+cp input old
+name="a paging file with contents"
+timeout 200 "$ntmm" run --pagefile old:2M sort input -o out 2>&1 | grep -q '^ntmm: paging file old: .*not empty' || failed "$name"
+cmp old before || failed "$name: was changed"
+ln -s nothing link
+timeout 200 "$ntmm" run sort input -o link 2>&1 | grep -q '^ntmm: link: is a link to a file that does not exist' || failed "a link to nothing"
+rm -f link before old
+only input
 refuse "disk too small for the paging file" 1 'no room' run --pagefile swap:15T sort input -o out
 make_text 60000 >more
 mv more input
@@ -250,6 +284,9 @@ fi
 disk=$(mktemp -d "${TMPDIR:-/tmp}/ntmm-disk-XXXXXX")
 if mount -t tmpfs -o size=1m none "$disk" 2>/dev/null; then
     refuse "output on a full disk" 1 'cannot be written: No space left' run -q --ram 8M sort input -o "$disk/out"
+    head -c 2m /dev/zero >"$disk/filler" 2>/dev/null
+    refuse "counts on a full disk" 1 'cannot be written: No space left' run -q --ram 8M --pagefile swap:16M sort input -o out --words "$disk/full"
+    rm -f "$disk/filler"
     refuse "paging file on a full disk" 1 'no room for 64 MiB' run -q --ram 8M --pagefile "$disk/swap:64M" sort input -o out
     [ "$(ls -A "$disk")" = "" ] || failed "$name: left on the full disk: $(ls -A "$disk")"
     umount "$disk"

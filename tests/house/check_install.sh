@@ -23,6 +23,9 @@ read -ra libs <<<"$("$pkg_config" --libs ntmm)"
 read -ra static_libs <<<"$("$pkg_config" --static --libs ntmm)"
 "$compiler" -std=c17 "${cflags[@]}" "$here/client/main.c" -o "$work/shared" "${libs[@]}"
 LD_LIBRARY_PATH=$(dirname "$folder") "$work/shared"
+# README.md's example, as it stands there, with the command that stands there.
+awk '/^```c$/ { inside = 1; next } /^```$/ { inside = 0 } inside' "$here/../../README.md" >"$work/example.c"
+(cd "$work" && "$compiler" example.c -o example "${cflags[@]}" "${libs[@]}" && LD_LIBRARY_PATH=$(dirname "$folder") ./example && [ ! -s page.file ])
 mkdir "$work/static-only"
 cp "$(dirname "$folder")/libntmm.a" "$work/static-only/"
 # A folder with the archive alone, in front of the installed one, makes -lntmm mean the archive.

@@ -128,6 +128,16 @@ def introductions():
     tree_case("introductions: says nothing", check, {"tools/main.c": HEAD.split("\n")[0] + "\n/* main.c */\n"}, "tools/main.c:2")
 
 
+def links():
+    check = "check_links.py"
+    good = {"README.md": "# R\n[a](docs/a.md#two-words) and `src/rtl/tree.c`\n", "docs/a.md": "## Two words\n[b](../README.md)\n"}
+    tree_case("links: good tree", check, good, "no violation", 0)
+    tree_case("links: no such page", check, {**good, "docs/a.md": "## Two words\n\n[b](b.md)\n"}, "docs/a.md:3: there is no docs/b.md")
+    tree_case("links: no such heading", check, {**good, "docs/a.md": "# Two\n"}, "README.md:2: docs/a.md has no heading")
+    tree_case("links: no such source", check, {**good, "docs/a.md": "# Two words\n`src/nt/gone.c`\n"}, "docs/a.md:2: there is no src/nt/gone.c")
+    tree_case("links: a page that nobody finds", check, {**good, "docs/b.md": "text\n"}, "docs/b.md:1: no page leads here")
+
+
 def form():
     check = "check_format.py"
     if shutil.which("clang-format") is None:
@@ -189,7 +199,7 @@ def writable_globals():
                 "MiStateOther")
 
 
-for group in (headers, include_order, sizes, introductions, form, features, symbols, writable_globals):
+for group in (headers, include_order, sizes, introductions, links, form, features, symbols, writable_globals):
     group()
 if failures:
     print(f"FAILED: {len(failures)} of {cases} cases: " + "; ".join(failures))

@@ -150,7 +150,9 @@ LPVOID WINAPI MapViewOfFileEx(HANDLE hFileMappingObject, DWORD dwDesiredAccess, 
 {
     return WinapiMapView(hFileMappingObject, NtCurrentProcess(),
                          ((ULONG64)dwFileOffsetHigh << 32) | dwFileOffsetLow, lpBaseAddress,
-                         dwNumberOfBytesToMap, 0, WinapiViewProtection(dwDesiredAccess));
+                         dwNumberOfBytesToMap,
+                         (dwDesiredAccess & FILE_MAP_LARGE_PAGES) != 0 ? MEM_LARGE_PAGES : 0,
+                         WinapiViewProtection(dwDesiredAccess));
 }
 
 LPVOID WINAPI MapViewOfFile(HANDLE hFileMappingObject, DWORD dwDesiredAccess, DWORD dwFileOffsetHigh,

@@ -552,6 +552,7 @@ NTSTATUS MiInitializeFault(void)
     MiState.Section->Backings[MiBackingImage] = &MiImageBacking;
     MiState.Section->Backings[MiBackingDataFile] = &MiDataFileBacking;
     MiState.Section->DeletePages = MiDeleteSegmentPages;
+    MiState.Section->FillLargePages = MiFillLargeSegment;
     MiState.Section->ReleaseBacking = MiReleaseBacking;
     return STATUS_SUCCESS;
 }

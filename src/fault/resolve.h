@@ -105,6 +105,10 @@ ULONG MiPagePriority(PMI_FAULT Fault); /* pagefile.c */
 /* MiAllocatePage's flags for the node that the region prefers; 0: that of the processor. pagefile.c */
 ULONG MiPreferredNode(PMI_FAULT Fault);
 
+/* largesection.c: all pages of a new segment (MI_SECTION_STATE.FillLargePages); / those of a chunk that nothing finds any more go. PASSIVE_LEVEL */
+NTSTATUS MiFillLargeSegment(PSEGMENT Segment);
+VOID MiReleaseLargeChunk(PMI_PROTOTYPE_CHUNK Chunk);
+
 /*
  * The owner lets go of a frame that is not mapped: its slot goes, and the frame with its last reference.
  * Frame locked. entries.c

@@ -109,6 +109,10 @@ static BOOLEAN MiDeleteChunk(PMI_PROTOTYPE_CHUNK Chunk, PVOID Context)
     {
         MiDeleteChunkPages(Chunk);
         MiUnpinPrototype(Prototype);
+        if (Chunk->LargeFrame != 0)
+        {
+            MiReleaseLargeChunk(Chunk);
+        }
         MiFreeChunkFrame(Chunk);
     }
     else

@@ -149,7 +149,7 @@ static NTSTATUS MiCheckView(PMI_VIEW View, PULONG Protection)
     Status = NT_SUCCESS(Status) ? MiCheckViewType(View) : Status;
     if (NT_SUCCESS(Status) && (View->Type & MEM_LARGE_PAGES) != 0)
     {
-        return STATUS_INVALID_PARAMETER_9; /* the section has none (SEC_LARGE_PAGES) */
+        return MiCheckLargeView(View, *Protection);
     }
     return Status;
 }
@@ -262,30 +262,46 @@ static NTSTATUS MiPlaceViewVad(PMI_ADDRESS_SPACE Space, const MI_ALLOCATION *Req
     return MiPlaceVad(Space, Request, Vad);
 }
 
-static NTSTATUS MiPlaceView(PMI_ADDRESS_SPACE Space, PMI_VIEW View, SIZE_T Pages, ULONG Protection,
-                            SIZE_T Charge)
+MI_ALLOCATION MiRequestOfView(const MI_VIEW *View, SIZE_T Bytes)
 {
     MI_ALLOCATION Request = { .Base = View->Base,
-                              .Size = Pages << PAGE_SHIFT,
+                              .Size = Bytes,
                               .ZeroBits = View->ZeroBits,
                               .Type = View->Type & MEM_TOP_DOWN,
                               .Lowest = View->Lowest,
                               .Highest = View->Highest,
                               .Alignment = View->Alignment };
-    PMMVAD Vad;
-    NTSTATUS Status;
 
     if (View->Section->BasedVpn != 0)
     {
         Request.Base = MiVaOf(View->Section->BasedVpn) + View->Offset;
     }
-    Vad = MiAllocateVadPatiently(Pages);
+    return Request;
+}
+
+PMMVAD MiAllocateViewVad(const MI_VIEW *View, SIZE_T Pages, ULONG Protection, SIZE_T Charge)
+{
+    PMMVAD Vad = MiAllocateVadPatiently(Pages);
+
+    if (Vad != NULL)
+    {
+        MiReferenceForView(View, Protection);
+        MiMakeViewVad(Vad, View, Protection, Charge);
+    }
+    return Vad;
+}
+
+static NTSTATUS MiPlaceView(PMI_ADDRESS_SPACE Space, PMI_VIEW View, SIZE_T Pages, ULONG Protection,
+                            SIZE_T Charge)
+{
+    MI_ALLOCATION Request = MiRequestOfView(View, Pages << PAGE_SHIFT);
+    PMMVAD Vad = MiAllocateViewVad(View, Pages, Protection, Charge);
+    NTSTATUS Status;
+
     if (Vad == NULL)
     {
         return STATUS_INSUFFICIENT_RESOURCES;
     }
-    MiReferenceForView(View, Protection);
-    MiMakeViewVad(Vad, View, Protection, Charge);
     Status = MiPlaceViewVad(Space, &Request, Vad);
     if (!NT_SUCCESS(Status))
     {
@@ -345,7 +361,11 @@ NTSTATUS MiMapView(PMI_ADDRESS_SPACE Space, PMI_VIEW View)
     else
     {
         Status = MiCheckViewSize(&Work);
-        Status = NT_SUCCESS(Status) ? MiMapDataView(Space, &Work, Protection) : Status;
+        if (NT_SUCCESS(Status))
+        {
+            Status = (Work.Type & MEM_LARGE_PAGES) != 0 ? MiMapLargeView(Space, &Work, Protection)
+                                                        : MiMapDataView(Space, &Work, Protection);
+        }
     }
     if (NT_SUCCESS(Status))
     {

@@ -61,6 +61,10 @@ static NTSTATUS MiTryUnmap(PMI_ADDRESS_SPACE Space, ULONG_PTR Vpn, ULONG Flags, 
     {
         return NT_SUCCESS(Status) ? STATUS_RETRY : Status;
     }
+    if (Vad->u.VadType == VadLargePageSection)
+    {
+        MiDeleteLargePages(Space, Vad->StartingVpn, Vad->EndingVpn);
+    }
     MiDeletePages(Space, Vad->StartingVpn, Vad->EndingVpn);
     Unmap->Returned = Vad->CommitCharge;
     if ((Flags & MEM_PRESERVE_PLACEHOLDER) != 0)

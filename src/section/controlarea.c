@@ -135,6 +135,16 @@ VOID MiEndCreation(PCONTROL_AREA ControlArea)
     MiSignalSettled();
 }
 
+ULONG64 MiCountMappedViews(PCONTROL_AREA ControlArea)
+{
+    MI_SECTION_STATE *State = MiState.Section;
+    KIRQL OldIrql = KiAcquireSpinLock(&State->Lock);
+    ULONG64 Views = ControlArea->NumberOfMappedViews;
+
+    KiReleaseSpinLock(&State->Lock, OldIrql);
+    return Views;
+}
+
 /* ---- The end ---------------------------------------------------------------------------------------------------- */
 
 /* BeingDeleted: the control area is ours alone. The file goes last: the anchor is part of it. */

@@ -6,8 +6,7 @@
 #include "section/section.h"
 #include "io/io.h"
 
-#define MI_LARGE_PAGE 0x200000ull
-#define MI_LARGEST    (1ull << 51) /* bytes: what the tree of chunks spans */
+#define MI_LARGEST (1ull << 51) /* bytes: what the tree of chunks spans */
 /* vpn: an eighth below the end of user addresses, where nothing else grows to; a multiple of 64 KiB. */
 #define MI_BASED_HIGHEST                                                                                     \
     (((PORT_USER_HIGHEST - (PORT_USER_HIGHEST - PORT_USER_LOWEST) / 8) >> PAGE_SHIFT) & ~15ull)
@@ -31,7 +30,8 @@ static BOOLEAN MiAreAttributesLegal(ULONG Attributes, BOOLEAN File)
         /* SEC_IMAGE | SEC_NOCACHE is SEC_IMAGE_NO_EXECUTE. */
         return (Attributes & ~(ULONG)(SEC_IMAGE_NO_EXECUTE | SEC_BASED | SEC_NO_CHANGE)) == 0;
     }
-    if ((Attributes & SEC_LARGE_PAGES) != 0 && (Kind != SEC_COMMIT || File))
+    if ((Attributes & SEC_LARGE_PAGES) != 0 &&
+        (Kind != SEC_COMMIT || File || (Attributes & (SEC_NOCACHE | SEC_WRITECOMBINE)) != 0))
     {
         return FALSE;
     }
@@ -76,10 +76,9 @@ static NTSTATUS MiCheckSectionRequest(const MI_SECTION_REQUEST *Request, PULONG 
     {
         return STATUS_SECTION_TOO_BIG;
     }
-    if ((Request->Attributes & SEC_LARGE_PAGES) != 0)
+    if ((Request->Attributes & SEC_LARGE_PAGES) != 0 && (Request->Size & (MI_LEVEL_BYTES(1) - 1)) != 0)
     {
-        return (Request->Size & (MI_LARGE_PAGE - 1)) != 0 ? STATUS_INVALID_PARAMETER_4
-                                                          : STATUS_NOT_IMPLEMENTED;
+        return STATUS_INVALID_PARAMETER_4;
     }
     return STATUS_SUCCESS;
 }
@@ -111,6 +110,10 @@ NTSTATUS MiCreatePagingFileMap(ULONG64 Size, ULONG Protection, ULONG Attributes,
     {
         NTSTATUS Status = MiPromiseChunks(New->Segment);
 
+        if (NT_SUCCESS(Status) && (Attributes & SEC_LARGE_PAGES) != 0)
+        {
+            Status = MiState.Section->FillLargePages(New->Segment);
+        }
         if (!NT_SUCCESS(Status))
         {
             MiDereferenceControlArea(New, MiSectionReference, FALSE, FALSE);

@@ -25,9 +25,10 @@ struct _MI_BACKING;
  */
 typedef struct _MI_PROTOTYPE_CHUNK
 {
-    MMPTE Pte;                    /* [T] of the pool page that holds it, for what is not valid */
-    struct _SEGMENT *Segment;     /* fixed */
-    ULONG64 FirstPage;            /* fixed: of the segment */
+    MMPTE Pte;                /* [T] of the pool page that holds it, for what is not valid */
+    struct _SEGMENT *Segment; /* fixed */
+    ULONG64 FirstPage;        /* fixed: of the segment */
+    PFN_NUMBER LargeFrame;    /* fixed: SEC_LARGE_PAGES: the first of its 512 frames; 0: not such a section */
     volatile ULONG64 Committed[]; /* [C] SEC_RESERVE only: one bit a page. [G] to set */
 } MI_PROTOTYPE_CHUNK, *PMI_PROTOTYPE_CHUNK;
 
@@ -161,6 +162,8 @@ typedef struct _MI_SECTION_STATE
     const struct _MI_BACKING *Backings[MiBackingMaximum]; /* handed in by room fault (fault.h) */
     /* Handed in by room fault: lets go of every page, slot and chunk frame of a segment that nobody uses. PASSIVE_LEVEL. */
     VOID (*DeletePages)(PSEGMENT Segment);
+    /* The same: all pages of a new segment, 2 MiB by 2 MiB. STATUS_INSUFFICIENT_RESOURCES: some may be there. PASSIVE_LEVEL. */
+    NTSTATUS (*FillLargePages)(PSEGMENT Segment);
     /* Handed in by room paging: writes to the file what is modified, and waits for writes in flight. FALSE: some of it could not be written. */
     BOOLEAN (*CleanPages)(PCONTROL_AREA ControlArea, BOOLEAN Last);
     VOID (*ReleaseBacking)(PCONTROL_AREA ControlArea); /* the same: calls MI_BACKING.Delete */
@@ -320,6 +323,9 @@ VOID MiDereferenceControlArea(PCONTROL_AREA ControlArea, MI_CONTROL_AREA_REFEREN
  * refers to it. Waits while it is being created or deleted. PASSIVE_LEVEL.
  */
 BOOLEAN MiDeleteAnchoredControlArea(PVOID volatile *Anchor);
+
+/* How many views of it there are. */
+ULONG64 MiCountMappedViews(PCONTROL_AREA ControlArea);
 
 /* Deletes unused control areas that have no page left, and the Force oldest in any case. Returns how many. PASSIVE_LEVEL. */
 ULONG64 MiTrimUnusedSegments(ULONG64 Force);

@@ -92,6 +92,18 @@ static BOOLEAN MiIsInherited(const MMVAD *Vad)
     return Vad->u.VadType != VadDevicePhysicalMemory && Vad->u.VadType != VadAwe && !Vad->u.NoInherit;
 }
 
+static BOOLEAN MiWouldInheritLargePages(PMI_ADDRESS_SPACE Parent)
+{
+    for (PMMVAD Vad = MiFirstVad(Parent); Vad != NULL; Vad = MiNextVad(Vad))
+    {
+        if (MiIsLargeVad(Vad) && MiIsInherited(Vad))
+        {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
 /* From here on the charge belongs to the child's VADs. */
 static NTSTATUS MiCopyVads(MI_CLONE *Clone)
 {
@@ -311,7 +323,7 @@ static NTSTATUS MiTryClone(MI_CLONE *Clone)
     {
         return STATUS_PROCESS_IS_TERMINATING;
     }
-    if (Clone->Parent->LargePages != 0)
+    if (Clone->Parent->LargePages != 0 && MiWouldInheritLargePages(Clone->Parent))
     {
         return STATUS_NOT_SUPPORTED; /* there may be no memory for copies, and they cannot be shared until written */
     }

@@ -94,7 +94,7 @@ static NTSTATUS MiCheckCommit(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG
     {
         return STATUS_CONFLICTING_ADDRESSES;
     }
-    if ((*Vad)->u.VadType == VadLargePages && !MiIsLargePageProtection(Protection))
+    if ((*Vad)->u.VadType == VadLargePages && !MiFitsLargeVad(*Vad, Protection))
     {
         return STATUS_INVALID_PAGE_PROTECTION;
     }

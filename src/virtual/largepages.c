@@ -7,10 +7,8 @@
  */
 #include "virtual/range.h"
 
-#define MI_TAG_LARGE    MI_TAG('M', 'm', 'L', 'p')
-#define MI_LARGE_BATCH  16u /* pages whose frames go after one flush */
-#define MI_LARGE_ROUNDS 3u  /* of driving out what is in the way */
-#define MI_LARGE_FRAMES MI_PTES_PER_PAGE
+#define MI_TAG_LARGE   MI_TAG('M', 'm', 'L', 'p')
+#define MI_LARGE_BATCH 16u /* pages whose frames go after one flush */
 
 typedef struct _MI_LARGE_REGION
 {
@@ -19,13 +17,33 @@ typedef struct _MI_LARGE_REGION
     SIZE_T Pages; /* large ones */
     SIZE_T Taken;
     PFN_NUMBER *Frames; /* the first of each page */
-    ULONG_PTR TriedVpn; /* tables were made for a region there; 0: nowhere */
 } MI_LARGE_REGION;
 
+typedef struct _MI_LARGE_PLACE
+{
+    const MI_ALLOCATION *Allocation;
+    PMMVAD Vad;
+    const PFN_NUMBER *Frames;
+    ULONG Protection;
+    ULONG_PTR TriedVpn; /* tables were made for it there; 0: nowhere */
+} MI_LARGE_PLACE;
+
 /* Documented: the memory is always read/write. */
-BOOLEAN MiIsLargePageProtection(ULONG Protection)
+static BOOLEAN MiIsLargePageProtection(ULONG Protection)
 {
     return Protection == MM_READWRITE || Protection == MM_EXECUTE_READWRITE;
+}
+
+/* A view may be for less, but it is never copied, and what is there can be reached. */
+BOOLEAN MiIsLargeViewProtection(ULONG Protection)
+{
+    return MiIsLargePageProtection(Protection) || Protection == MM_READONLY || Protection == MM_EXECUTE_READ;
+}
+
+BOOLEAN MiFitsLargeVad(const MMVAD *Vad, ULONG Protection)
+{
+    return Vad->u.VadType == VadLargePages ? MiIsLargePageProtection(Protection)
+                                           : MiIsLargeViewProtection(Protection);
 }
 
 /* ---- Frames -------------------------------------------------------------------------------------------------- */
@@ -39,44 +57,6 @@ static VOID MiReleaseLargeFrame(PFN_NUMBER First)
     MiReturnResidentAvailable(MI_LARGE_FRAMES);
 }
 
-/* Of a preferred node, of any, or of a window out of which pages can move. */
-static PFN_NUMBER MiFindLargeFrame(ULONG PreferredNode)
-{
-    const PFN_NUMBER Highest = MiState.Physical->HighestPage;
-    MI_VACATE_REQUEST Vacate = { .Count = MI_LARGE_FRAMES, .Highest = Highest, .Align = MI_LARGE_FRAMES };
-    PFN_NUMBER Frame = 0;
-
-    if (PreferredNode != 0)
-    {
-        Frame =
-            MiAllocateContiguousPagesOnNode(MI_LARGE_FRAMES, 0, Highest, MI_LARGE_FRAMES, PreferredNode - 1);
-    }
-    if (Frame == 0)
-    {
-        Frame = MiAllocateContiguousPages(MI_LARGE_FRAMES, 0, Highest, MI_LARGE_FRAMES);
-    }
-    return Frame != 0 ? Frame : MiVacateFrames(&Vacate);
-}
-
-/*
- * Whatever stands in the way and cannot move leaves memory. Pages first; page tables go when nothing below them is there, standby included. The documentation
- * says that it may affect the whole system, and so it does, rather than refuse. FALSE: it has been tried.
- */
-static BOOLEAN MiClearTheWay(PULONG Round)
-{
-    if (*Round == MI_LARGE_ROUNDS)
-    {
-        return FALSE;
-    }
-    if (*Round != 0)
-    {
-        MiPurgeStandby(MI_PRIORITIES - 1);
-    }
-    MiDriveOut();
-    *Round += 1;
-    return TRUE;
-}
-
 /* All of them, or none. */
 static NTSTATUS MiTakeLargeFrames(MI_LARGE_REGION *Region, ULONG PreferredNode)
 {
@@ -84,19 +64,10 @@ static NTSTATUS MiTakeLargeFrames(MI_LARGE_REGION *Region, ULONG PreferredNode)
 
     while (Region->Taken < Region->Pages)
     {
-        PFN_NUMBER Frame;
+        PFN_NUMBER Frame = MiTakeLargeFrame(PreferredNode, &Round);
 
-        if (!MiChargeResidentAvailable(MI_LARGE_FRAMES))
-        {
-            return STATUS_INSUFFICIENT_RESOURCES;
-        }
-        do
-        {
-            Frame = MiFindLargeFrame(PreferredNode);
-        } while (Frame == 0 && MiClearTheWay(&Round));
         if (Frame == 0)
         {
-            MiReturnResidentAvailable(MI_LARGE_FRAMES);
             return STATUS_INSUFFICIENT_RESOURCES;
         }
         Region->Frames[Region->Taken++] = Frame;
@@ -130,26 +101,28 @@ static NTSTATUS MiPrepareLargeRegion(MI_LARGE_REGION *Region, const MI_ALLOCATIO
                                   : STATUS_INSUFFICIENT_RESOURCES;
 }
 
-static VOID MiWriteLargeEntry(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PFN_NUMBER Frame, ULONG Protection)
+/* Bits: MM_PTE_SHARED: the frames are a section's. */
+static VOID MiWriteLargeEntry(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PFN_NUMBER Frame, ULONG Protection,
+                              ULONG64 Bits)
 {
     MMPTE Pte = MiMakeValidPte(Frame, Protection, TRUE);
     PMMPTE Entry;
     ULONG Level = MiWalk(Space->TopLevel, Va, &Entry);
 
     KiRequire(Level == 1 && MiReadPte(Entry).Long == 0);
-    Pte.Long |= MM_PTE_LARGE_PAGE | MM_PTE_DIRTY | MM_PTE_PHYSICAL;
+    Pte.Long |= MM_PTE_LARGE_PAGE | MM_PTE_DIRTY | MM_PTE_PHYSICAL | Bits;
     MiWritePte(Entry, Pte);
     MiAddUsedEntries(Entry, 1);
     MiIncrementPageTableShare(Entry);
 }
 
 /* Tables that an attempt made elsewhere, or in vain. Space exclusive. */
-static VOID MiForgetTriedTables(PMI_ADDRESS_SPACE Space, MI_LARGE_REGION *Region)
+static VOID MiForgetTriedTables(PMI_ADDRESS_SPACE Space, MI_LARGE_PLACE *Place)
 {
-    if (Region->TriedVpn != 0)
+    if (Place->TriedVpn != 0)
     {
-        MiFreeEmptyTables(Space, Region->TriedVpn, Region->TriedVpn + MiVadPages(Region->Vad) - 1);
-        Region->TriedVpn = 0;
+        MiFreeEmptyTables(Space, Place->TriedVpn, Place->TriedVpn + MiVadPages(Place->Vad) - 1);
+        Place->TriedVpn = 0;
     }
 }
 
@@ -170,25 +143,24 @@ static VOID MiFreeLeafTables(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_
 }
 
 /* One attempt, space locked. STATUS_RETRY: it was unlocked meanwhile. */
-static NTSTATUS MiTryPlaceLargeRegion(PMI_ADDRESS_SPACE Space, const MI_ALLOCATION *Allocation,
-                                      MI_LARGE_REGION *Region)
+static NTSTATUS MiTryPlaceLargeVad(PMI_ADDRESS_SPACE Space, MI_LARGE_PLACE *Place)
 {
-    PMMVAD Vad = Region->Vad;
+    PMMVAD Vad = Place->Vad;
     SIZE_T Pages = MiVadPages(Vad);
     ULONG_PTR StartVpn;
     BOOLEAN Dropped;
     NTSTATUS Status = Space->Deleting ? STATUS_PROCESS_IS_TERMINATING
-                                      : MiChooseAddress(Space, Allocation, Pages, &StartVpn);
+                                      : MiChooseAddress(Space, Place->Allocation, Pages, &StartVpn);
 
     if (!NT_SUCCESS(Status))
     {
         return Status;
     }
-    if (Region->TriedVpn != StartVpn)
+    if (Place->TriedVpn != StartVpn)
     {
-        MiForgetTriedTables(Space, Region);
+        MiForgetTriedTables(Space, Place);
     }
-    Region->TriedVpn = StartVpn;
+    Place->TriedVpn = StartVpn;
     MiFreeLeafTables(Space, StartVpn, StartVpn + Pages - 1);
     Status = MiMakeTablesResident(Space, StartVpn, StartVpn + Pages - 1, MI_LARGE_PAGE_TABLES, &Dropped);
     if (!NT_SUCCESS(Status) || Dropped)
@@ -198,27 +170,30 @@ static NTSTATUS MiTryPlaceLargeRegion(PMI_ADDRESS_SPACE Space, const MI_ALLOCATI
     Vad->StartingVpn = StartVpn;
     Vad->EndingVpn = StartVpn + Pages - 1;
     MiLinkVad(Space, Vad);
-    for (SIZE_T Index = 0; Index < Region->Pages; Index++)
+    for (SIZE_T Index = 0; Index < Pages / MI_PTES_PER_PAGE; Index++)
     {
-        MiWriteLargeEntry(Space, MiVaOf(StartVpn) + Index * MI_LEVEL_BYTES(1), Region->Frames[Index],
-                          Region->Protection);
+        MiWriteLargeEntry(Space, MiVaOf(StartVpn) + Index * MI_LEVEL_BYTES(1), Place->Frames[Index],
+                          Place->Protection, Vad->ControlArea != NULL ? MM_PTE_SHARED : 0);
     }
-    Space->LargePages += Region->Pages;
+    Space->LargePages += Pages / MI_PTES_PER_PAGE;
     return STATUS_SUCCESS;
 }
 
-static NTSTATUS MiPlaceLargeRegion(PMI_ADDRESS_SPACE Space, const MI_ALLOCATION *Allocation,
-                                   MI_LARGE_REGION *Region)
+NTSTATUS MiPlaceLargeVad(PMI_ADDRESS_SPACE Space, const MI_ALLOCATION *Allocation, PMMVAD Vad,
+                         const PFN_NUMBER *Frames, ULONG Protection)
 {
+    MI_LARGE_PLACE Place = {
+        .Allocation = Allocation, .Vad = Vad, .Frames = Frames, .Protection = Protection
+    };
     NTSTATUS Status = STATUS_RETRY;
 
     for (ULONG Round = 0; Round < MI_MAXIMUM_RESTARTS && Status == STATUS_RETRY; Round++)
     {
         MiLockSpaceExclusive(Space);
-        Status = MiTryPlaceLargeRegion(Space, Allocation, Region);
+        Status = MiTryPlaceLargeVad(Space, &Place);
         if (!NT_SUCCESS(Status) && Status != STATUS_RETRY && !Space->Deleting)
         {
-            MiForgetTriedTables(Space, Region);
+            MiForgetTriedTables(Space, &Place);
         }
         MiUnlockSpaceExclusive(Space);
     }
@@ -265,7 +240,9 @@ NTSTATUS MiAllocateLargePages(PMI_ADDRESS_SPACE Space, PMI_ALLOCATION Allocation
         return Status;
     }
     Status = MiPrepareLargeRegion(&Region, &Request);
-    Status = NT_SUCCESS(Status) ? MiPlaceLargeRegion(Space, &Request, &Region) : Status;
+    Status = NT_SUCCESS(Status)
+                 ? MiPlaceLargeVad(Space, &Request, Region.Vad, Region.Frames, Region.Protection)
+                 : Status;
     if (NT_SUCCESS(Status))
     {
         Allocation->Base = MiVaOf(Region.Vad->StartingVpn);
@@ -327,7 +304,10 @@ VOID MiDeleteLargePages(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR E
         MiDecrementPageTableShare(Range.PointerPte);
         MiAddToFlushList(&Flush, MiVaOf(Range.Vpn), MI_PTES_PER_PAGE);
         Space->LargePages--;
-        Frames[Count++] = Old.Hard.PageFrameNumber;
+        if ((Old.Long & MM_PTE_SHARED) == 0)
+        {
+            Frames[Count++] = Old.Hard.PageFrameNumber;
+        }
         if (Count == MI_LARGE_BATCH)
         {
             MiEndLargeBatch(&Flush, Frames, &Count);
@@ -357,7 +337,7 @@ VOID MiProtectLargePages(PMI_ADDRESS_SPACE Space, PMMVAD Vad, ULONG_PTR StartVpn
         MMPTE New = MiMakeValidPte(Old.Hard.PageFrameNumber, Protection, TRUE);
 
         KiRequire(Chunk == MiChunkLarge);
-        New.Long |= MM_PTE_LARGE_PAGE | MM_PTE_DIRTY | (Old.Long & MM_PTE_STAYS);
+        New.Long |= MM_PTE_LARGE_PAGE | MM_PTE_DIRTY | (Old.Long & (MM_PTE_STAYS | MM_PTE_SHARED));
         if (MiProtectionFromValidPte(Old) != Protection)
         {
             MiWritePte(Range.PointerPte, New);

@@ -6,7 +6,7 @@
  * without effect. Frames whose hardware is bad are driven out in the same way, but marking them never fails because somebody holds one.
  */
 #include "nt/mm.h"
-#include "virtual/range.h"
+#include "virtual/virtual.h"
 
 #define MI_REMOVAL_ROUNDS 12u
 
@@ -37,23 +37,6 @@ NTSTATUS NTAPI MmAddPhysicalMemory(PPHYSICAL_ADDRESS StartAddress, PLARGE_INTEGE
                             (PFN_NUMBER)(NumberOfBytes->QuadPart >> PAGE_SHIFT));
     MiUnlockRuns();
     return Status;
-}
-
-static BOOLEAN MiEmptyOneWorkingSet(PEPROCESS Process, PVOID Context)
-{
-    UNREFERENCED_PARAMETER(Context);
-    if (Process->Space.TopLevel != 0 && !Process->SpaceDeleted)
-    {
-        MiEmptyWorkingSet(&Process->Space);
-    }
-    return TRUE;
-}
-
-VOID MiDriveOut(void)
-{
-    PsForEachProcess(MiEmptyOneWorkingSet, NULL);
-    MiEmptyKernelWorkingSets();
-    MiFlushModifiedPages();
 }
 
 static NTSTATUS MiRemovePhysicalMemory(PFN_NUMBER BasePage, PFN_NUMBER PageCount)

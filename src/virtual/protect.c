@@ -90,7 +90,7 @@ static NTSTATUS MiCheckProtectRange(PMI_ADDRESS_SPACE Space, PULONG_PTR StartVpn
     {
         return STATUS_INVALID_PAGE_PROTECTION; /* documented: read-write for ever */
     }
-    if (Vad->u.VadType == VadLargePages)
+    if (MiIsLargeVad(Vad))
     {
         MiWidenToLargePages(StartVpn, EndVpn);
     }
@@ -103,7 +103,7 @@ static NTSTATUS MiCheckProtectRange(PMI_ADDRESS_SPACE Space, PULONG_PTR StartVpn
         return STATUS_SECTION_PROTECTION;
     }
     if (Vad->u.NoChange || (Vad->ControlArea == NULL && MiIsCopyOnWrite(*Protection)) ||
-        (Vad->u.VadType == VadLargePages && !MiIsLargePageProtection(*Protection)) ||
+        (MiIsLargeVad(Vad) && !MiFitsLargeVad(Vad, *Protection)) ||
         MiIsProtectionSecured(Vad, *StartVpn, *EndVpn, *Protection))
     {
         return STATUS_INVALID_PAGE_PROTECTION;
@@ -118,7 +118,7 @@ static ULONG MiProtectionOfPage(PMI_ADDRESS_SPACE Space, const MMVAD *Vad, ULONG
     PMMPTE PointerPte;
     ULONG Protection;
 
-    if (MiWalk(Space->TopLevel, MiVaOf(Vpn), &PointerPte) == 0 || Vad->u.VadType == VadLargePages)
+    if (MiWalk(Space->TopLevel, MiVaOf(Vpn), &PointerPte) == 0 || MiIsLargeVad(Vad))
     {
         Pte = MiReadPte(PointerPte);
     }
@@ -178,7 +178,7 @@ static NTSTATUS MiTryProtect(PMI_ADDRESS_SPACE Space, PULONG_PTR FirstVpn, PULON
     {
         return Status;
     }
-    if (Vad->u.VadType == VadLargePages)
+    if (MiIsLargeVad(Vad))
     {
         *OldProtection = MiProtectionOfPage(Space, Vad, StartVpn);
         MiProtectLargePages(Space, Vad, StartVpn, EndVpn, Protection);

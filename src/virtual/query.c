@@ -203,7 +203,7 @@ static VOID MiDescribeRegionType(const MMVAD *Vad, PMEMORY_REGION_INFORMATION In
 
     Information->Private = (Vad->u.PrivateMemory || Vad->u.VadType == VadAwe) & 1u;
     Information->MappedPhysical = Vad->u.VadType == VadDevicePhysicalMemory;
-    Information->PageSizeLarge = Vad->u.VadType == VadLargePages;
+    Information->PageSizeLarge = MiIsLargeVad(Vad);
     if (ControlArea != NULL)
     {
         Information->MappedDataFile = ControlArea->Backing == MiBackingDataFile;

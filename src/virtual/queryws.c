@@ -124,15 +124,23 @@ static MEMORY_WORKING_SET_EX_BLOCK MiDescribeValid(PMMPTE PointerPte, MMPTE Pte)
 }
 
 /* In no working set, and always there. Fixed as long as the space is locked. */
-static MEMORY_WORKING_SET_EX_BLOCK MiDescribeLarge(MMPTE Pte)
+static MEMORY_WORKING_SET_EX_BLOCK MiDescribeLarge(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, MMPTE Pte)
 {
     MEMORY_WORKING_SET_EX_BLOCK Block = { .Flags = 0 };
+    PMMVAD Vad = MiLocateVad(Space, MiVpnOf(Va));
 
     Block.Valid = 1;
     Block.Win32Protection = MiWin32Protection(MiProtectionFromValidPte(Pte)) & 0x7ffu;
     Block.Node = MiPfnNode(MiPfn(Pte.Hard.PageFrameNumber)) & 63u;
     Block.Locked = 1;
     Block.LargePage = 1;
+    if ((Pte.Long & MM_PTE_SHARED) != 0 && Vad != NULL)
+    {
+        ULONG64 Views = MiCountMappedViews(Vad->ControlArea);
+
+        Block.Shared = 1;
+        Block.ShareCount = (Views < 7 ? Views : 7) & 7u; /* as many as there are views of its section */
+    }
     return Block;
 }
 
@@ -173,7 +181,7 @@ MEMORY_WORKING_SET_EX_BLOCK MiQueryWorkingSetExBlock(PMI_ADDRESS_SPACE Space, UL
     Level = Space->Deleting ? MI_TOP_LEVEL : MiWalk(Space->TopLevel, Va, &PointerPte);
     if (Level == 1 && MiIsLargePte(MiReadPte(PointerPte)))
     {
-        Block = MiDescribeLarge(MiReadPte(PointerPte));
+        Block = MiDescribeLarge(Space, Va, MiReadPte(PointerPte));
     }
     if (Level == 0)
     {

@@ -320,7 +320,7 @@ NTSTATUS MiLocateRange(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR En
 
 BOOLEAN MiDeservesTables(const MI_ADDRESS_SPACE *Space, const MMVAD *Vad)
 {
-    if (Vad->u.VadType == VadLargePages)
+    if (MiIsLargeVad(Vad))
     {
         return FALSE; /* its tables exist from the beginning to the end */
     }

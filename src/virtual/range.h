@@ -212,9 +212,6 @@ MI_VIEW_COPIES MiCountViewCopies(PMI_ADDRESS_SPACE Space, const MMVAD *Vad, ULON
 NTSTATUS MiCommitView(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn, ULONG Protection,
                       PBOOLEAN IsView);
 
-/* physicalmemory.c: what lives in memory leaves it as far as it can. PASSIVE_LEVEL, no locks. */
-VOID MiDriveOut(void);
-
 /*
  * largepages.c: a region of large pages comes into being as a whole. STATUS_INVALID_PARAMETER_2, _4 (no multiples of 2 MiB), STATUS_INVALID_PAGE_PROTECTION,
  * STATUS_COMMITMENT_LIMIT, STATUS_INSUFFICIENT_RESOURCES (no consecutive frames, or no pool), what choosing addresses says. Space not locked. / The large
@@ -226,7 +223,20 @@ VOID MiProtectLargePages(PMI_ADDRESS_SPACE Space, PMMVAD Vad, ULONG_PTR StartVpn
                          ULONG Protection);
 /* The pages of a region of large pages that contain any byte of the range are whole large pages. */
 VOID MiWidenToLargePages(PULONG_PTR StartVpn, PULONG_PTR EndVpn);
-BOOLEAN MiIsLargePageProtection(ULONG Protection);
+/* Whether memory of large pages may have the protection: a view; / this region or view. */
+BOOLEAN MiIsLargeViewProtection(ULONG Protection);
+BOOLEAN MiFitsLargeVad(const MMVAD *Vad, ULONG Protection);
+/*
+ * A VAD of large pages, whose EndingVpn - StartingVpn is its size, comes into the tree with all its entries: Frames has the first frame of each. If it is a view, the frames
+ * are its section's. Allocation says where, and asks for alignment. Space not locked.
+ */
+NTSTATUS MiPlaceLargeVad(PMI_ADDRESS_SPACE Space, const MI_ALLOCATION *Allocation, PMMVAD Vad,
+                         const PFN_NUMBER *Frames, ULONG Protection);
+
+static FORCEINLINE BOOLEAN MiIsLargeVad(const MMVAD *Vad)
+{
+    return Vad->u.VadType == VadLargePages || Vad->u.VadType == VadLargePageSection;
+}
 
 /* awe.c: a frame of the kernel's kind that user mode owned goes with its last reference, which an MDL may have. */
 VOID MiReleaseOwnedFrame(PFN_NUMBER Frame);

@@ -104,6 +104,16 @@ typedef struct _MI_VACATE_REQUEST
 
 PFN_NUMBER MiVacateFrames(const MI_VACATE_REQUEST *Request);
 
+/* What lives in memory leaves it as far as it can. PASSIVE_LEVEL, no locks. */
+VOID MiDriveOut(void);
+
+/*
+ * The first of 512 frames that lie together on a border of 2 MiB; zeroed, the kernel's, charged as nonpageable. 0: none. PreferredNode: NUMA node + 1, or 0. *Round:
+ * how much was driven out of memory for this already, 0 for the first page that somebody wants. PASSIVE_LEVEL, no locks.
+ */
+#define MI_LARGE_FRAMES MI_PTES_PER_PAGE
+PFN_NUMBER MiTakeLargeFrame(ULONG PreferredNode, PULONG Round);
+
 /*
  * Takes page-table pages away under which nothing is in memory; only if the space's lock is free. Returns
  * pages removed. tables.c

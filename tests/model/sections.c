@@ -23,6 +23,7 @@ typedef struct _ORACLE_SECTION
     PSECTION Section; /* NULL: closed (or none) */
     BOOLEAN Exists;   /* a handle or a view is left */
     BOOLEAN Reserve;
+    BOOLEAN Large; /* SEC_LARGE_PAGES */
     ULONG Pages;
     ULONG Views;
     UCHAR Value[SECTION_PAGES];
@@ -38,6 +39,7 @@ typedef struct _ORACLE_VIEW
     ULONG Pages;
     ULONG Mapped; /* PAGE_* */
     BOOLEAN Inherited;
+    BOOLEAN Large; /* mapped by large pages */
     ULONG_PTR Base;
     ULONG Protect[SECTION_PAGES];
     BOOLEAN Copied[SECTION_PAGES];
@@ -51,6 +53,11 @@ static TEST_RANDOM Random;
 static BOOLEAN
     Native; /* accesses by pointers of this Linux process, through its page tables; else by the simulated processor */
 
+static BOOLEAN WithLargePages; /* the machine has room for some */
+
+#define PER_LARGE     512u
+#define MAXIMUM_LARGE 2u /* sections at a time */
+
 static ULONG Draw(ULONG Bound)
 {
     return (ULONG)TestBelow(&Random, Bound);
@@ -58,10 +65,29 @@ static ULONG Draw(ULONG Bound)
 
 /* ---- Sections -------------------------------------------------------------------------------------------------- */
 
+static BOOLEAN MakeLarge(ORACLE_SECTION *Oracle)
+{
+    ULONG Count = 0;
+
+    for (ULONG Index = 0; Index < SECTIONS; Index++)
+    {
+        Count += Sections[Index].Exists && Sections[Index].Large;
+    }
+    if (!WithLargePages || Count >= MAXIMUM_LARGE || Draw(2) != 0)
+    {
+        return FALSE;
+    }
+    Oracle->Large = TRUE;
+    Oracle->Reserve = FALSE;
+    Oracle->Pages = PER_LARGE * (1 + Draw(2));
+    return TRUE;
+}
+
 static void CreateOne(ULONG Index)
 {
     ORACLE_SECTION *Oracle = &Sections[Index];
     MI_SECTION_REQUEST Request = { .Protect = PAGE_READWRITE, .Mode = UserMode };
+    NTSTATUS Status;
 
     if (Oracle->Exists)
     {
@@ -73,11 +99,22 @@ static void CreateOne(ULONG Index)
     Oracle->Exists = TRUE;
     Request.Size = (ULONG64)Oracle->Pages * PAGE_SIZE - Draw(PAGE_SIZE);
     Request.Attributes = Oracle->Reserve ? SEC_RESERVE : SEC_COMMIT;
+    if (MakeLarge(Oracle))
+    {
+        Request.Size = (ULONG64)Oracle->Pages * PAGE_SIZE;
+        Request.Attributes = SEC_COMMIT | SEC_LARGE_PAGES;
+    }
     for (ULONG Page = 0; Page < Oracle->Pages; Page++)
     {
         Oracle->Committed[Page] = !Oracle->Reserve;
     }
-    assert_int_equal(MiCreateSection(&Request, &Oracle->Section), STATUS_SUCCESS);
+    Status = MiCreateSection(&Request, &Oracle->Section);
+    if (Oracle->Large && Status == STATUS_INSUFFICIENT_RESOURCES)
+    {
+        memset(Oracle, 0, sizeof(*Oracle)); /* no frames that lie together */
+        return;
+    }
+    assert_int_equal(Status, STATUS_SUCCESS);
 }
 
 static void LookWhetherGone(ORACLE_SECTION *Oracle)
@@ -136,12 +173,20 @@ static void MapOne(void)
     New->Pages = Draw(2) == 0 ? Oracle->Pages - New->FirstPage : 1 + Draw(Oracle->Pages - New->FirstPage);
     New->Mapped = Protections[Draw(RTL_NUMBER_OF(Protections))];
     New->Inherited = Draw(3) != 0;
+    if (Oracle->Large && Draw(2) == 0)
+    {
+        New->Large = TRUE;
+        New->FirstPage = Draw(Oracle->Pages / PER_LARGE) * PER_LARGE;
+        New->Pages = Oracle->Pages - New->FirstPage;
+        New->Mapped = Draw(3) == 0 ? PAGE_READONLY : PAGE_READWRITE;
+        New->Inherited = Draw(3) == 0;
+    }
     New->Process = Process;
     New->Section = Index;
     View.Offset = (ULONG64)New->FirstPage * PAGE_SIZE;
     View.Size = (SIZE_T)New->Pages * PAGE_SIZE;
     View.Protect = New->Mapped;
-    View.Type = Draw(4) == 0 ? MEM_TOP_DOWN : 0;
+    View.Type = (Draw(4) == 0 ? MEM_TOP_DOWN : 0) | (New->Large ? MEM_LARGE_PAGES : 0);
     View.Inherit = New->Inherited ? ViewShare : ViewUnmap;
     assert_int_equal(MiMapView(&Processes[Process]->Space, &View), STATUS_SUCCESS);
     assert_int_equal(View.Size, (SIZE_T)New->Pages * PAGE_SIZE);
@@ -271,6 +316,15 @@ static void ProtectSome(ORACLE_VIEW *View)
     {
         Expected = STATUS_SECTION_PROTECTION;
     }
+    if (View->Large)
+    {
+        /* Never copied, and read at least; by whole large pages. */
+        Expected =
+            Protect == PAGE_WRITECOPY || Protect == PAGE_NOACCESS ? STATUS_INVALID_PAGE_PROTECTION : Expected;
+        Count = (First + Count + PER_LARGE - 1) / PER_LARGE * PER_LARGE;
+        First = First / PER_LARGE * PER_LARGE;
+        Count -= First;
+    }
     assert_int_equal(MiProtectVirtualMemory(&Processes[View->Process]->Space, &Base, &Size, Protect, &Old),
                      Expected);
     for (ULONG Page = First; Expected == STATUS_SUCCESS && Page < First + Count; Page++)
@@ -362,6 +416,19 @@ static void EndOne(ULONG Index)
     Processes[Index] = NULL;
 }
 
+static BOOLEAN InheritsLarge(ULONG Process)
+{
+    for (ULONG Index = 0; Index < VIEWS; Index++)
+    {
+        if (Views[Index].Used && Views[Index].Process == Process && Views[Index].Large &&
+            Views[Index].Inherited)
+        {
+            return TRUE;
+        }
+    }
+    return FALSE;
+}
+
 static void CloneOne(void)
 {
     ULONG Parent = Draw(PROCESSES);
@@ -387,7 +454,11 @@ static void CloneOne(void)
     }
     Processes[Child] = TestNewProcess("child");
     assert_int_equal(MiCloneAddressSpace(&Processes[Parent]->Space, &Processes[Child]->Space),
-                     STATUS_SUCCESS);
+                     InheritsLarge(Parent) ? STATUS_NOT_SUPPORTED : STATUS_SUCCESS);
+    if (InheritsLarge(Parent))
+    {
+        return;
+    }
     for (ULONG Index = 0; Index < Last; Index++)
     {
         ORACLE_VIEW *View = &Views[Index];
@@ -501,12 +572,12 @@ static void OneOperation(void)
 
 static void Run(ULONG64 Operations)
 {
-    static const TEST_MACHINE Machine = { .RamMegabytes = 3,
-                                          .Deterministic = TRUE,
-                                          .PagingFiles = 1,
-                                          .PagingMegabytes = 8,
-                                          .PagingMaximum = 256,
-                                          .Workers = TRUE };
+    const TEST_MACHINE Machine = { .RamMegabytes = WithLargePages ? 16 : 3,
+                                   .Deterministic = TRUE,
+                                   .PagingFiles = 1,
+                                   .PagingMegabytes = 8,
+                                   .PagingMaximum = 256,
+                                   .Workers = TRUE };
 
     TestBootMachine(&Machine);
     if (!Native)
@@ -535,10 +606,17 @@ static void Run(ULONG64 Operations)
     }
     CheckAll();
     /* What was tested did happen. */
-    assert_true(MiQueryCounter(MiCounterPrototypeFaults) > Operations / 10);
-    assert_true(MiQueryCounter(MiCounterWriteCopies) > Operations / 100);
-    assert_true(MiQueryCounter(MiCounterPagingFileFaults) > Operations / 100);
-    assert_true(MiQueryCounter(MiCounterPrototypePagesTrimmed) > Operations / 500);
+    if (WithLargePages)
+    {
+        assert_true(MiQueryCounter(MiCounterLargePagesMade) != 0);
+    }
+    else
+    {
+        assert_true(MiQueryCounter(MiCounterPrototypeFaults) > Operations / 10);
+        assert_true(MiQueryCounter(MiCounterWriteCopies) > Operations / 100);
+        assert_true(MiQueryCounter(MiCounterPagingFileFaults) > Operations / 100);
+        assert_true(MiQueryCounter(MiCounterPrototypePagesTrimmed) > Operations / 500);
+    }
     for (ULONG Index = 0; Index < SECTIONS; Index++)
     {
         CloseOne(Index);
@@ -576,10 +654,23 @@ static void so_they_do_for_pointers(void **State)
     Run(TestIterations(OPERATIONS) / 3);
 }
 
+static void sections_of_large_pages_among_others(void **State)
+{
+    (void)State;
+    Random = TestSeed("sections of large pages");
+    Native = FALSE;
+    WithLargePages = TRUE;
+    Run(TestIterations(OPERATIONS) / 4);
+    Native = TRUE;
+    Run(TestIterations(OPERATIONS) / 8);
+    WithLargePages = FALSE;
+}
+
 int main(void)
 {
     const struct CMUnitTest Tests[] = { cmocka_unit_test(sections_and_views_do_what_the_oracle_says),
-                                        cmocka_unit_test(so_they_do_for_pointers) };
+                                        cmocka_unit_test(so_they_do_for_pointers),
+                                        cmocka_unit_test(sections_of_large_pages_among_others) };
 
     return cmocka_run_group_tests(Tests, NULL, NULL);
 }

@@ -304,6 +304,50 @@ static void LargePages(void)
     CHECK_ERROR(VirtualFree(Base, 0, MEM_RELEASE), ERROR_INVALID_ADDRESS);
 }
 
+/* CreateFileMapping (SEC_LARGE_PAGES), MapViewOfFile (FILE_MAP_LARGE_PAGES), "Creating a File Mapping Using Large Pages". */
+static void LargeMappings(void)
+{
+    SIZE_T Large = GetLargePageMinimum();
+    DWORD Kind = PAGE_READWRITE | SEC_COMMIT | SEC_LARGE_PAGES;
+    PSAPI_WORKING_SET_EX_INFORMATION Pages[2];
+    volatile unsigned char *Whole, *Small;
+    HANDLE Mapping;
+
+    CHECK_ERROR(CreateFileMappingA(INVALID_HANDLE_VALUE, NULL, Kind, 0, (DWORD)Large + 1, NULL),
+                ERROR_INVALID_PARAMETER);
+    CHECK_ERROR(CreateFileMappingA(INVALID_HANDLE_VALUE, NULL, PAGE_READWRITE | SEC_RESERVE | SEC_LARGE_PAGES,
+                                   0, (DWORD)Large, NULL),
+                ERROR_INVALID_PARAMETER);
+    Mapping = CreateFileMappingA(INVALID_HANDLE_VALUE, NULL, Kind, 0, 2 * (DWORD)Large, "LARGEPAGE");
+    CHECK(Mapping != NULL);
+    CHECK_ERROR(MapViewOfFile(Mapping, FILE_MAP_ALL_ACCESS | FILE_MAP_LARGE_PAGES, 0, 0x10000, Large),
+                ERROR_MAPPED_ALIGNMENT);
+    Whole = MapViewOfFile(Mapping, FILE_MAP_ALL_ACCESS | FILE_MAP_LARGE_PAGES, 0, 0, 0);
+    Small = MapViewOfFile(Mapping, FILE_MAP_READ | FILE_MAP_WRITE, 0, 0, 0);
+    CHECK(Whole != NULL && Small != NULL && (ULONG_PTR)Whole % Large == 0);
+    for (SIZE_T Offset = 0; Offset < 2 * Large; Offset += 0x7001)
+    {
+        CHECK(Whole[Offset] == 0);
+        Whole[Offset] = (unsigned char)(Offset >> 12);
+    }
+    for (SIZE_T Offset = 0; Offset < 2 * Large; Offset += 0x7001)
+    {
+        CHECK(Small[Offset] == (unsigned char)(Offset >> 12));
+    }
+    Small[5] = 99;
+    CHECK(Whole[5] == 99);
+    /* "Starting in Windows 10, version 1703, the MapViewOfFile function maps a view using small pages by default". */
+    Pages[0].VirtualAddress = (PVOID)(ULONG_PTR)Whole;
+    Pages[1].VirtualAddress = (PVOID)(ULONG_PTR)Small;
+    CHECK(QueryWorkingSetEx(GetCurrentProcess(), Pages, sizeof(Pages)));
+    CHECK(Pages[0].VirtualAttributes.LargePage && Pages[0].VirtualAttributes.Shared);
+    CHECK(Pages[1].VirtualAttributes.Valid && !Pages[1].VirtualAttributes.LargePage);
+    CHECK(CloseHandle(Mapping));
+    CHECK(UnmapViewOfFile((LPCVOID)(ULONG_PTR)Small));
+    CHECK(Whole[5] == 99);
+    CHECK(UnmapViewOfFile((LPCVOID)(ULONG_PTR)Whole));
+}
+
 /* No stub returns success: what ntmm does not have says so (docs/winapi.md, section 2). */
 static void Missing(void)
 {
@@ -319,6 +363,7 @@ static void Documented(void)
     FreeMemory();
     PhysicalPages();
     LargePages();
+    LargeMappings();
     RegionsMerge();
     PartialCopies();
     Locks();

@@ -147,36 +147,64 @@ HOST_FILL HostFillForFault(ULONG_PTR Address, ULONG Access, PFN_NUMBER *Frame)
     return Result;
 }
 
-/* Loads the run of pages from Address on that needs one system call; returns how many pages were dealt with. */
-static SIZE_T HostFillRun(HOST_WINDOW *Window, ULONG_PTR Address, SIZE_T Pages, ULONG Access)
+/* The pages from Address on, of one region, that one mapping can show: *First is the first one. 0: that one cannot be loaded. */
+static SIZE_T HostMeasureRun(const HOST_WINDOW *Window, ULONG_PTR Address, SIZE_T Pages, ULONG Access,
+                             HOST_TRANSLATION *First)
 {
-    HOST_TRANSLATION First, Next;
+    HOST_TRANSLATION Next;
     SIZE_T Page = HostPageOf(Window, Address);
     SIZE_T Limit = HOST_REGION_PAGES - Page % HOST_REGION_PAGES;
     SIZE_T Count;
 
     Limit = Limit < Pages ? Limit : Pages;
-    if (HostWalkTables(Window->Space, Address, Access, &First) != HostWalkGranted ||
-        !HostIsMemoryFrame(First.Frame) || (Window == &HostTb.System && HostIsHiddenByAlias(Address)))
+    if (HostWalkTables(Window->Space, Address, Access, First) != HostWalkGranted ||
+        !HostIsMemoryFrame(First->Frame) || (Window == &HostTb.System && HostIsHiddenByAlias(Address)))
     {
-        return 1;
+        return 0;
     }
-    Limit = HostIsDeviceFrame(First.Frame) || Window->Gigas[Page / HOST_GIGA_PAGES].Aliases != 0 ? 1 : Limit;
+    Limit = HostIsDeviceFrame(First->Frame) || Window->Gigas[Page / HOST_GIGA_PAGES].Aliases != 0 ? 1 : Limit;
     /* Most often the neighbours' bits are set already, and one look at each entry is enough. */
-    Count = 1 + HostCountNeighbours(&First, TRUE, (ULONG)(Limit - 1));
+    Count = 1 + HostCountNeighbours(First, TRUE, (ULONG)(Limit - 1));
     for (; Count < Limit; Count += 1)
     {
         if (HostWalkTables(Window->Space, Address + (Count << PAGE_SHIFT), Access, &Next) !=
                 HostWalkGranted ||
-            Next.Frame != First.Frame + Count || HostIsDeviceFrame(Next.Frame) ||
-            Next.Protection != First.Protection)
+            Next.Frame != First->Frame + Count || HostIsDeviceFrame(Next.Frame) ||
+            Next.Protection != First->Protection)
         {
             break;
         }
     }
-    HostLoadPages(Window, Page, Count, First.Frame, First.Protection, FALSE);
-    HostCount(&HostCounters()->PagesHinted, Count);
     return Count;
+}
+
+/* Loads the run of pages from Address on that needs one system call; returns how many pages were dealt with. */
+static SIZE_T HostFillRun(HOST_WINDOW *Window, ULONG_PTR Address, SIZE_T Pages, ULONG Access)
+{
+    HOST_TRANSLATION First, Next;
+    SIZE_T Page = HostPageOf(Window, Address);
+    SIZE_T Count = HostMeasureRun(Window, Address, Pages, Access, &First);
+    SIZE_T Dormant = Count;
+
+    /* Whole regions that are mapped already, and only dormant, share a call. */
+    while (Count == HOST_REGION_PAGES && Dormant < Pages && HostIsDormantRegion(Window, Page, First.Frame) &&
+           HostIsDormantRegion(Window, Page + Dormant, First.Frame + Dormant) &&
+           HostMeasureRun(Window, Address + (Dormant << PAGE_SHIFT), Pages - Dormant, Access, &Next) ==
+               HOST_REGION_PAGES &&
+           Next.Frame == First.Frame + Dormant && Next.Protection == First.Protection)
+    {
+        Dormant += HOST_REGION_PAGES;
+    }
+    if (Dormant > Count && HostRevivePages(Window, Page, Dormant, First.Frame, First.Protection))
+    {
+        Count = Dormant;
+    }
+    else if (Count != 0)
+    {
+        HostLoadPages(Window, Page, Count, First.Frame, First.Protection, FALSE);
+    }
+    HostCount(&HostCounters()->PagesHinted, Count);
+    return Count != 0 ? Count : 1;
 }
 
 VOID PortFillTb(PFN_NUMBER TopLevel, ULONG_PTR Start, SIZE_T Pages, BOOLEAN Write)

@@ -30,6 +30,8 @@ typedef struct _HOST_REGION
 {
     USHORT Loaded; /* pages with access */
     USHORT Mapped; /* pages with a host mapping: Loaded + dormant */
+    USHORT
+    Pieces; /* it was mapped, or changed, in parts: Linux has an entry for each page, also where one could do for all */
 } HOST_REGION;
 
 typedef struct _HOST_GIGA
@@ -114,6 +116,11 @@ VOID HostDeleteWindow(HOST_WINDOW *Window);
  */
 VOID HostLoadPages(HOST_WINDOW *Window, SIZE_T Page, SIZE_T Count, PFN_NUMBER Frame, ULONG Protection,
                    BOOLEAN Populate);
+
+/* The region that begins at Page is mapped onto consecutive frames from Frame on, as a whole, and was only made dormant. FALSE: it is not. */
+BOOLEAN HostIsDormantRegion(const HOST_WINDOW *Window, SIZE_T Page, PFN_NUMBER Frame);
+/* Count pages of such regions get access again, with one call. FALSE: Linux refused; then nothing is loaded at all. */
+BOOLEAN HostRevivePages(HOST_WINDOW *Window, SIZE_T Page, SIZE_T Count, PFN_NUMBER Frame, ULONG Protection);
 
 /* Takes the access to [Page, End) away; each of these pages has a mapping, which stays as a dormant one. */
 VOID HostUnloadPages(HOST_WINDOW *Window, SIZE_T Page, SIZE_T End);

@@ -11,7 +11,8 @@
 #include <errno.h>
 #include <sys/mman.h>
 
-#define HOST_POPULATE_PAGES 8 /* from here on populating at once is cheaper than Linux's own faults */
+#define HOST_POPULATE_PAGES 8  /* from here on populating at once is cheaper than Linux's own faults */
+#define HOST_JOIN_PAGES     64 /* from here on the rest of 2 MiB is mapped anew to be one entry */
 
 /* ---- Records -------------------------------------------------------------------------------------------------- */
 
@@ -21,42 +22,12 @@ static BOOLEAN HostBeginsMapping(HOST_RECORD Before, HOST_RECORD Record)
     return Record != 0 && (Before == 0 || Record != Before + PAGE_SIZE);
 }
 
-/* How many mappings begin at one of the pages [Page, End]; a change of [Page, End) changes no other. */
-static SIZE_T HostCountMappings(const HOST_WINDOW *Window, SIZE_T Page, SIZE_T End)
-{
-    HOST_RECORD Before = Page == 0 ? 0 : Window->Records[Page - 1];
-    SIZE_T Count = 0;
-
-    for (; Page <= End && Page < Window->PageCount; Page += 1)
-    {
-        HOST_RECORD Record = Window->Records[Page];
-
-        Count += HostBeginsMapping(Before, Record);
-        Before = Record;
-    }
-    return Count;
-}
-
 typedef enum _HOST_CHANGE
 {
     HostChangeLoad,
     HostChangeDormant,
     HostChangeRemove
 } HOST_CHANGE;
-
-static VOID HostAdjustCounts(HOST_WINDOW *Window, SIZE_T Page, HOST_RECORD Old, HOST_RECORD New)
-{
-    HOST_REGION *Region = &Window->Regions[Page / HOST_REGION_PAGES];
-    HOST_GIGA *Giga = &Window->Gigas[Page / HOST_GIGA_PAGES];
-    LONG Loaded = (LONG)(New & PORT_FAULT_PRESENT) - (LONG)(Old & PORT_FAULT_PRESENT);
-    LONG Mapped = (LONG)(New != 0) - (LONG)(Old != 0);
-
-    Region->Loaded = (USHORT)(Region->Loaded + Loaded);
-    Region->Mapped = (USHORT)(Region->Mapped + Mapped);
-    Giga->Loaded = (ULONG)((LONG)Giga->Loaded + Loaded);
-    Giga->Mapped = (ULONG)((LONG)Giga->Mapped + Mapped);
-    Window->Loaded = (SIZE_T)((SSIZE_T)Window->Loaded + Loaded);
-}
 
 static VOID HostMarkGiga(HOST_WINDOW *Window, SIZE_T Giga)
 {
@@ -72,33 +43,131 @@ static VOID HostMarkGiga(HOST_WINDOW *Window, SIZE_T Giga)
     }
 }
 
+/* What records look like that are changed together, nearly always. */
+typedef enum _HOST_SHAPE
+{
+    HostShapeEmpty,
+    HostShapeRun, /* one mapping of Linux, if it goes on in front of it: consecutive frames, the same access */
+    HostShapeMixed
+} HOST_SHAPE;
+
+static HOST_SHAPE HostShapeOf(const HOST_RECORD *Records, SIZE_T Count)
+{
+    HOST_RECORD Expected = Records[0];
+    HOST_RECORD Difference = 0;
+    HOST_RECORD Any = 0;
+    SIZE_T Index;
+
+    for (Index = 0; Index < Count; Index += 1, Expected += PAGE_SIZE)
+    {
+        Difference |= Records[Index] ^ Expected;
+        Any |= Records[Index];
+    }
+    return Any == 0 ? HostShapeEmpty : Difference == 0 && Records[0] != 0 ? HostShapeRun : HostShapeMixed;
+}
+
+/* What is added to the counts of a window and, for pages of one region, of that. */
+typedef struct _HOST_COUNTS
+{
+    LONG Loaded;
+    LONG Mapped;
+    LONG Lost; /* had access before, and have none */
+    LONG Mappings;
+} HOST_COUNTS;
+
+static HOST_RECORD HostChangeRecord(HOST_RECORD Old, HOST_CHANGE Change, HOST_RECORD Record)
+{
+    return Change == HostChangeRemove ? 0 : Change == HostChangeDormant ? Old & ~HOST_RECORD_ACCESS : Record;
+}
+
+static VOID HostCountChange(HOST_COUNTS *Counts, HOST_RECORD Old, HOST_RECORD New, LONG Pages)
+{
+    Counts->Loaded += Pages * ((LONG)(New & PORT_FAULT_PRESENT) - (LONG)(Old & PORT_FAULT_PRESENT));
+    Counts->Mapped += Pages * ((LONG)(New != 0) - (LONG)(Old != 0));
+    Counts->Lost += Pages * (LONG)(Old & ~New & PORT_FAULT_PRESENT);
+}
+
+/* The records before those that are changed next, as they were and as they are. */
+typedef struct _HOST_BEFORE
+{
+    HOST_RECORD Old;
+    HOST_RECORD New;
+} HOST_BEFORE;
+
+/* A mapping begins at a page or not because of its own record and the one before it. */
+static LONG HostCountMapping(const HOST_BEFORE *Before, HOST_RECORD Old, HOST_RECORD New)
+{
+    return (LONG)HostBeginsMapping(Before->New, New) - (LONG)HostBeginsMapping(Before->Old, Old);
+}
+
+/* Count records of one region. Load: consecutive ones from Record on. */
+static VOID HostChangePart(HOST_RECORD *Records, SIZE_T Count, HOST_CHANGE Change, HOST_RECORD Record,
+                           HOST_BEFORE *Before, HOST_COUNTS *Counts)
+{
+    HOST_SHAPE Shape = HostShapeOf(Records, Count);
+    HOST_RECORD Old = Records[0];
+    HOST_RECORD New = HostChangeRecord(Old, Change, Record);
+    SIZE_T Index;
+
+    if (Shape == HostShapeMixed || (Shape == HostShapeEmpty && Change != HostChangeLoad))
+    {
+        for (Index = 0; Index < Count; Index += 1, Record += PAGE_SIZE)
+        {
+            Old = Records[Index];
+            New = HostChangeRecord(Old, Change, Record);
+            Counts->Mappings += HostCountMapping(Before, Old, New);
+            HostCountChange(Counts, Old, New, 1);
+            if (Old != New) /* records that nobody ever wrote cost no memory */
+            {
+                Records[Index] = New;
+            }
+            *Before = (HOST_BEFORE){ Old, New };
+        }
+        return;
+    }
+    Counts->Mappings += HostCountMapping(Before, Old, New);
+    HostCountChange(Counts, Old, New, (LONG)Count);
+    *Before = (HOST_BEFORE){ Records[Count - 1], New == 0 ? 0 : New + ((Count - 1) << PAGE_SHIFT) };
+    for (Index = 0; Index < Count; Index += 1)
+    {
+        Records[Index] = New == 0 ? 0 : New + (Index << PAGE_SHIFT);
+    }
+}
+
 /* The records of [Page, End) change; returns how many had access before. Load: consecutive records from Record on. */
 static SIZE_T HostChangeRecords(HOST_WINDOW *Window, SIZE_T Page, SIZE_T End, HOST_CHANGE Change,
                                 HOST_RECORD Record)
 {
-    SIZE_T Before = HostCountMappings(Window, Page, End);
+    HOST_RECORD First = Page == 0 ? 0 : Window->Records[Page - 1];
+    HOST_BEFORE Before = { First, First };
     SIZE_T Lost = 0;
-    SIZE_T Index;
 
-    for (Index = Page; Index < End; Index += 1)
+    while (Page < End)
     {
-        HOST_RECORD Old = Window->Records[Index];
-        HOST_RECORD New = Change == HostChangeRemove    ? 0
-                          : Change == HostChangeDormant ? Old & ~HOST_RECORD_ACCESS
-                                                        : Record + ((Index - Page) << PAGE_SHIFT);
+        HOST_REGION *Region = &Window->Regions[Page / HOST_REGION_PAGES];
+        HOST_GIGA *Giga = &Window->Gigas[Page / HOST_GIGA_PAGES];
+        SIZE_T Stop = (Page / HOST_REGION_PAGES + 1) * HOST_REGION_PAGES;
+        HOST_COUNTS Counts = { 0 };
 
-        if (Old != New)
-        {
-            Lost += Old & ~New & PORT_FAULT_PRESENT;
-            HostAdjustCounts(Window, Index, Old, New);
-            Window->Records[Index] = New;
-        }
+        Stop = Stop < End ? Stop : End;
+        HostChangePart(&Window->Records[Page], Stop - Page, Change, Record, &Before, &Counts);
+        Region->Loaded = (USHORT)(Region->Loaded + Counts.Loaded);
+        Region->Mapped = (USHORT)(Region->Mapped + Counts.Mapped);
+        Region->Pieces = Region->Mapped != 0 && Region->Pieces;
+        Giga->Loaded = (ULONG)((LONG)Giga->Loaded + Counts.Loaded);
+        Giga->Mapped = (ULONG)((LONG)Giga->Mapped + Counts.Mapped);
+        HostMarkGiga(Window, Page / HOST_GIGA_PAGES);
+        Window->Loaded = (SIZE_T)((SSIZE_T)Window->Loaded + Counts.Loaded);
+        Window->Mappings = (SIZE_T)((SSIZE_T)Window->Mappings + Counts.Mappings);
+        Lost += (SIZE_T)Counts.Lost;
+        Record += (Stop - Page) << PAGE_SHIFT;
+        Page = Stop;
     }
-    for (Index = Page / HOST_GIGA_PAGES; Index <= (End - 1) / HOST_GIGA_PAGES; Index += 1)
+    if (End < Window->PageCount)
     {
-        HostMarkGiga(Window, Index);
+        Window->Mappings = (SIZE_T)((SSIZE_T)Window->Mappings +
+                                    HostCountMapping(&Before, Window->Records[End], Window->Records[End]));
     }
-    Window->Mappings = Window->Mappings + HostCountMappings(Window, Page, End) - Before;
     return Lost;
 }
 
@@ -130,6 +199,19 @@ SIZE_T HostFindLoaded(const HOST_WINDOW *Window, SIZE_T Page, SIZE_T End)
         }
     }
     return End;
+}
+
+/* A change of [Page, End) that is one for Linux: of which regions it is not the whole. */
+static VOID HostNotePieces(HOST_WINDOW *Window, SIZE_T Page, SIZE_T End)
+{
+    if (Page % HOST_REGION_PAGES != 0)
+    {
+        Window->Regions[Page / HOST_REGION_PAGES].Pieces = TRUE;
+    }
+    if (End % HOST_REGION_PAGES != 0)
+    {
+        Window->Regions[End / HOST_REGION_PAGES].Pieces = TRUE;
+    }
 }
 
 /* ---- Taking away ------------------------------------------------------------------------------------------------ */
@@ -195,7 +277,7 @@ static VOID HostEmptyGiga(HOST_WINDOW *Window, SIZE_T Giga)
 
         while (Region < End && Window->Regions[Region].Mapped != 0)
         {
-            Window->Regions[Region] = (HOST_REGION){ 0, 0 };
+            Window->Regions[Region] = (HOST_REGION){ 0 };
             Region += 1;
         }
         if (Region == First)
@@ -260,6 +342,7 @@ VOID HostUnloadPages(HOST_WINDOW *Window, SIZE_T Page, SIZE_T End)
     {
         HostFatal("taking a mapping away failed", Address, (ULONG64)-Result);
     }
+    HostNotePieces(Window, Page, End);
     HostCount(&HostCounters()->PagesFlushed, HostChangeRecords(Window, Page, End, HostChangeDormant, 0));
 }
 
@@ -277,6 +360,7 @@ VOID HostForgetPages(HOST_WINDOW *Window, SIZE_T Page, SIZE_T End)
                 HostUnloadTheHardWay(Window);
                 return;
             }
+            HostNotePieces(Window, Page, Next);
             HostCount(&HostCounters()->PagesFlushed,
                       HostChangeRecords(Window, Page, Next, HostChangeRemove, 0));
         }
@@ -330,8 +414,8 @@ static VOID HostOpenGiga(HOST_WINDOW *Window, SIZE_T Giga)
 }
 
 /*
- * Whether Linux should enter the pages that were just mapped into its page tables at once. A region of 2 MiB that is one page for Linux, and
- * wholly mapped, is one entry: its first access makes it, sooner than we could. Otherwise Linux would fault on every few pages.
+ * A region of 2 MiB that is one page for Linux, and wholly mapped with these pages, can be one entry of its page tables: its first access makes it, sooner
+ * than we could. Otherwise Linux would fault on every few pages, unless it enters them at once.
  */
 static BOOLEAN HostIsOneEntry(const HOST_WINDOW *Window, SIZE_T Page, SIZE_T Count, PFN_NUMBER Frame,
                               HOST_RECORD Record)
@@ -362,23 +446,62 @@ static int HostNativeProtection(ULONG Protection)
            ((Protection & PORT_FAULT_EXECUTE) != 0 ? PROT_EXEC : 0);
 }
 
+BOOLEAN HostIsDormantRegion(const HOST_WINDOW *Window, SIZE_T Page, PFN_NUMBER Frame)
+{
+    const HOST_REGION *Region = &Window->Regions[Page / HOST_REGION_PAGES];
+
+    return Page % HOST_REGION_PAGES == 0 && Page < Window->PageCount && Region->Mapped == HOST_REGION_PAGES &&
+           Region->Loaded == 0 && !Region->Pieces && Window->Records[Page] == HostMakeRecord(Frame, 0) &&
+           HostShapeOf(&Window->Records[Page], HOST_REGION_PAGES) == HostShapeRun;
+}
+
+BOOLEAN HostRevivePages(HOST_WINDOW *Window, SIZE_T Page, SIZE_T Count, PFN_NUMBER Frame, ULONG Protection)
+{
+    if (HostProtect(HostNativeAddressOf(Window, Page), Count << PAGE_SHIFT,
+                    HostNativeProtection(Protection)) != 0)
+    {
+        HostUnloadTheHardWay(Window);
+        return FALSE;
+    }
+    HostCount(&HostCounters()->FillsRevived, 1);
+    HostChangeRecords(Window, Page, Page + Count, HostChangeLoad, HostMakeRecord(Frame, Protection));
+    return TRUE;
+}
+
 VOID HostLoadPages(HOST_WINDOW *Window, SIZE_T Page, SIZE_T Count, PFN_NUMBER Frame, ULONG Protection,
                    BOOLEAN Populate)
 {
     ULONG_PTR Address = HostNativeAddressOf(Window, Page);
     HOST_RECORD Record = HostMakeRecord(Frame, Protection);
     HOST_GIGA *Giga = &Window->Gigas[Page / HOST_GIGA_PAGES];
-    BOOLEAN SameFrames = TRUE;
-    BOOLEAN AllHoles = TRUE;
+    HOST_REGION *Region = &Window->Regions[Page / HOST_REGION_PAGES];
+    HOST_SHAPE Shape = HostShapeOf(&Window->Records[Page], Count);
+    BOOLEAN SameFrames;
+    BOOLEAN AllHoles;
+    BOOLEAN OneEntry;
     long Result = -ENOMEM;
     SIZE_T Index;
 
-    for (Index = 0; Index < Count; Index += 1)
+    /* A run is of the same frames if its first page is. */
+    AllHoles = Shape == HostShapeEmpty;
+    SameFrames = Shape == HostShapeRun && Window->Records[Page] >> PAGE_SHIFT == Frame;
+    for (Index = 0; Index < Count && Shape == HostShapeMixed && Window->Records[Page + Index] != 0 &&
+                    Window->Records[Page + Index] >> PAGE_SHIFT == Frame + Index;
+         Index += 1)
     {
-        HOST_RECORD Old = Window->Records[Page + Index];
-
-        AllHoles = AllHoles && Old == 0;
-        SameFrames = SameFrames && Old != 0 && Old >> PAGE_SHIFT == Frame + Index;
+        SameFrames = Index == Count - 1;
+    }
+    OneEntry = HostIsOneEntry(Window, Page, Count, Frame, Record);
+    if (OneEntry && (Count == HOST_REGION_PAGES ? Region->Pieces : !SameFrames && Count >= HOST_JOIN_PAGES))
+    {
+        /* All of it at once; what was entered page by page goes, which must pay off. */
+        Frame -= Page % HOST_REGION_PAGES;
+        Page -= Page % HOST_REGION_PAGES;
+        Count = HOST_REGION_PAGES;
+        Address = HostNativeAddressOf(Window, Page);
+        Record = HostMakeRecord(Frame, Protection);
+        AllHoles = Region->Mapped == 0;
+        SameFrames = FALSE;
     }
     if (SameFrames)
     {
@@ -387,8 +510,7 @@ VOID HostLoadPages(HOST_WINDOW *Window, SIZE_T Page, SIZE_T Count, PFN_NUMBER Fr
     }
     if (Result != 0)
     {
-        BOOLEAN Enter =
-            Populate && Count >= HOST_POPULATE_PAGES && !HostIsOneEntry(Window, Page, Count, Frame, Record);
+        BOOLEAN Enter = Populate && Count >= HOST_POPULATE_PAGES && !OneEntry;
         int Flags = MAP_SHARED | (Enter ? MAP_POPULATE : 0);
 
         HostOpenGiga(Window, Page / HOST_GIGA_PAGES);
@@ -407,7 +529,9 @@ VOID HostLoadPages(HOST_WINDOW *Window, SIZE_T Page, SIZE_T Count, PFN_NUMBER Fr
                                         : "mmap of RAM failed",
                       Address, (ULONG64)-Result);
         }
+        Region->Pieces = FALSE;
     }
+    HostNotePieces(Window, Page, Page + Count);
     HostChangeRecords(Window, Page, Page + Count, HostChangeLoad, Record);
     if (HostCountAllMappings() > HostTb.Budget)
     {

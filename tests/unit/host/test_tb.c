@@ -319,6 +319,56 @@ static void a_refill_of_the_same_frame_revives_the_mapping(void **State)
     TestStopSpace();
 }
 
+/* Whole regions share a call; one that is not as it was, and parts of regions, are dealt with as ever. */
+static void whole_regions_are_revived_with_one_call(void **State)
+{
+    PFN_NUMBER Top = TestStartSpace(NULL);
+    PFN_NUMBER Frames = TestAllocateFrames(2048);
+    ULONG64 Revived;
+    ULONG Index;
+
+    (void)State;
+    for (Index = 0; Index < 2048; Index += 1)
+    {
+        *(ULONG64 *)PortDirectMap(Frames + Index) = Index + 1;
+        TestMap(Top, BASE + Index * PAGE_SIZE, Frames + Index, USER_DATA | ACCESSED);
+    }
+    PortFillTb(Top, BASE, 2048, FALSE);
+    TestFlush(Top, BASE, 2048);
+    Revived = Counters().FillsRevived;
+    PortFillTb(Top, BASE, 2048, FALSE);
+    assert_int_equal(Counters().FillsRevived - Revived, 1);
+    for (Index = 0; Index < 2048; Index += 1)
+    {
+        assert_int_equal(READ64(BASE + Index * PAGE_SIZE), Index + 1);
+    }
+    assert_int_equal(TestSignals(), 0);
+    assert_int_equal(Counters().Mappings, CountLinuxMappings());
+    /* One page of the third region has another frame now. */
+    TestFlush(Top, BASE, 2048);
+    TestMap(Top, BASE + 1100 * PAGE_SIZE, Frames + 5, USER_DATA | ACCESSED);
+    PortFillTb(Top, BASE + 3 * PAGE_SIZE, 2045, FALSE);
+    for (Index = 0; Index < 2048; Index += 1)
+    {
+        assert_int_equal(READ64(BASE + Index * PAGE_SIZE), (Index == 1100 ? 5 : Index) + 1);
+    }
+    assert_int_equal(Counters().Mappings, CountLinuxMappings());
+    /* Read-only while clean, after the whole was writable. */
+    PortFillTb(Top, BASE, 2048, TRUE);
+    TestFlush(Top, BASE, 2048);
+    for (Index = 0; Index < 2048; Index += 1)
+    {
+        *TestPte(Top, BASE + Index * PAGE_SIZE) &= ~DIRTY;
+    }
+    PortFillTb(Top, BASE, 2048, FALSE);
+    READ64(BASE + 700 * PAGE_SIZE) = 4711;
+    assert_true((*TestPte(Top, BASE + 700 * PAGE_SIZE) & DIRTY) != 0);
+    assert_true((*TestPte(Top, BASE + 701 * PAGE_SIZE) & DIRTY) == 0);
+    assert_int_equal(*(ULONG64 *)PortDirectMap(Frames + 700), 4711);
+    assert_int_equal(Counters().Mappings, CountLinuxMappings());
+    TestStopSpace();
+}
+
 static void ranges_of_a_batch_share_system_calls(void **State)
 {
     PFN_NUMBER Top = TestStartSpace(NULL);
@@ -392,6 +442,7 @@ int main(void)
         cmocka_unit_test(the_number_of_mappings_is_known_exactly),
         cmocka_unit_test(the_budget_of_mappings_is_kept),
         cmocka_unit_test(a_refill_of_the_same_frame_revives_the_mapping),
+        cmocka_unit_test(whole_regions_are_revived_with_one_call),
         cmocka_unit_test(ranges_of_a_batch_share_system_calls),
         cmocka_unit_test(code_in_a_page_runs),
         cmocka_unit_test(many_machines_follow_one_another),

@@ -12,12 +12,22 @@
 
 typedef enum _MI_TAKE
 {
+    MiPageUntouched, /* clean, and nobody was about to change that */
     MiPageClean,
     MiPageTaken,
     MiPageBeingWritten
 } MI_TAKE;
 
 /* ---- Taking pages -------------------------------------------------------------------------------------- */
+
+static VOID MiBeginWriteOfPage(PMMPFN Pfn)
+{
+    MMPFNENTRY Entry = MiReadPfnEntry(Pfn);
+
+    Entry.Modified = 0;
+    Entry.WriteInProgress = 1;
+    MiWritePfnEntry(Pfn, Entry);
+}
 
 /* Frame locked, and to be written: it is the write's, with a reference, and clean until somebody changes it. */
 static VOID MiClaimForWrite(PMMPFN Pfn)
@@ -27,8 +37,19 @@ static VOID MiClaimForWrite(PMMPFN Pfn)
         MiUnlinkPage(Pfn);
     }
     MiIncrementReferenceCount(Pfn);
-    Pfn->e1.Modified = 0;
-    Pfn->e1.WriteInProgress = 1;
+    MiBeginWriteOfPage(Pfn);
+}
+
+/*
+ * A look without the lock, for who goes through a whole file: one of the two bits is to be seen at any time until the page is clean. Unseen by TSan: the
+ * owner's writes are plain.
+ */
+PORT_UNSEEN_BY_TSAN
+static DECLSPEC_NOINLINE BOOLEAN MiMayBeModified(const MMPFN *Pfn)
+{
+    MMPFNENTRY Entry = MiReadPfnEntry(Pfn);
+
+    return Entry.Modified || Entry.WriteInProgress;
 }
 
 /* The page of Prototype, whose page is locked. ListedOnly: not what somebody maps. */
@@ -42,10 +63,14 @@ static MI_TAKE MiTakePage(PMMPTE Prototype, BOOLEAN ListedOnly, PFN_NUMBER *Fram
 
         if (!Pte.Hard.Valid && !MiIsTransition(Pte))
         {
-            return MiPageClean;
+            return MiPageUntouched;
         }
         *Frame = Pte.Hard.PageFrameNumber; /* the same bits in both formats */
         Pfn = MiPfn(*Frame);
+        if (!MiMayBeModified(Pfn) && MiReadPte(Prototype).Long == Pte.Long)
+        {
+            return MiPageUntouched;
+        }
         MiLockPfn(Pfn);
         if (MiReadPte(Prototype).Long != Pte.Long)
         {
@@ -74,12 +99,16 @@ static ULONG64 MiEndOfChunk(ULONG64 Page)
 
 /*
  * From *Page on, before End: the next run of modified pages of one chunk goes into Write (Count may be 0). *Page becomes the next one to look at;
- * TRUE: somebody else is writing it.
+ * TRUE: somebody else is writing it. A chunk that was found clean from its first page to its last is passed over from then on, until one of its frames
+ * becomes modified (MiNoteModified): the note is taken back before the look, because who sets it has marked his frame before.
  */
 static BOOLEAN MiGatherRun(PMI_MAPPED_WRITE Write, PSEGMENT Segment, PULONG64 Page, ULONG64 End)
 {
     ULONG64 ChunkEnd = MiEndOfChunk(*Page);
-    MI_TAKE Take = MiPageClean;
+    MI_TAKE Take = MiPageUntouched;
+    BOOLEAN Whole = *Page % MI_CHUNK_PAGES == 0 && End >= ChunkEnd;
+    BOOLEAN Clean = TRUE;
+    PMI_PROTOTYPE_CHUNK Chunk;
     PMMPTE Prototype;
     KIRQL OldIrql;
 
@@ -93,10 +122,23 @@ static BOOLEAN MiGatherRun(PMI_MAPPED_WRITE Write, PSEGMENT Segment, PULONG64 Pa
         *Page = End;
         return FALSE;
     }
+    Chunk = MiChunkOfPrototype(Prototype);
+    if (__atomic_load_n(&Chunk->Modified, __ATOMIC_ACQUIRE) == 0)
+    {
+        MiUnlockPrototype(Prototype);
+        KiLowerIrqlFromDispatch(OldIrql);
+        *Page = End;
+        return FALSE;
+    }
+    if (Whole)
+    {
+        __atomic_exchange_n(&Chunk->Modified, 0, __ATOMIC_SEQ_CST);
+    }
     Write->FirstPage = *Page;
     for (PMMPTE Current = Prototype; *Page < End && Write->Count < MI_MAPPED_CLUSTER; Current++)
     {
         Take = MiTakePage(Current, FALSE, &Write->Frames[Write->Count]);
+        Clean = Clean && Take == MiPageUntouched;
         if (Take == MiPageTaken)
         {
             Write->Count++;
@@ -106,7 +148,11 @@ static BOOLEAN MiGatherRun(PMI_MAPPED_WRITE Write, PSEGMENT Segment, PULONG64 Pa
             break;
         }
         *Page += 1;
-        Write->FirstPage += Take == MiPageClean;
+        Write->FirstPage += Take != MiPageTaken;
+    }
+    if (Whole && !Clean)
+    {
+        __atomic_store_n(&Chunk->Modified, 1, __ATOMIC_RELEASE);
     }
     MiUnlockPrototype(Prototype);
     KiLowerIrqlFromDispatch(OldIrql);
@@ -119,12 +165,16 @@ static VOID MiEndMappedPage(PFN_NUMBER Frame, BOOLEAN Success)
 {
     KIRQL OldIrql = KiRaiseIrqlToDispatch();
     PMMPFN Pfn = MiPfn(Frame);
+    MMPFNENTRY Entry;
 
     MiLockPfn(Pfn);
-    Pfn->e1.WriteInProgress = 0;
+    Entry = MiReadPfnEntry(Pfn);
+    Entry.WriteInProgress = 0;
+    Entry.Modified |= !Success;
+    MiWritePfnEntry(Pfn, Entry);
     if (!Success)
     {
-        Pfn->e1.Modified = 1;
+        MiNoteModified(Pfn);
     }
     MiDecrementReferenceCount(Pfn);
     MiUnlockPfn(Pfn);
@@ -284,8 +334,7 @@ BOOLEAN MiGatherForWriter(PMI_MAPPED_WRITE Write)
     }
     Page = MiPageOfPrototype(Pfn->PteAddress);
     MiIncrementReferenceCount(Pfn);
-    Pfn->e1.Modified = 0;
-    Pfn->e1.WriteInProgress = 1;
+    MiBeginWriteOfPage(Pfn);
     Write->Frames[0] = MiPfnFrame(Pfn);
     MiUnlockPfn(Pfn);
     MiWidenCluster(Write, Page);

@@ -450,6 +450,13 @@ static BOOLEAN MiCheckChunk(PMI_PROTOTYPE_CHUNK Chunk, PVOID Context)
         }
         Share++;
         Page = MiPfn(Prototype.Hard.PageFrameNumber);
+        if (Page->e1.Modified && Page->OriginalPte.Soft.Prototype &&
+            __atomic_load_n(&Chunk->Modified, __ATOMIC_RELAXED) == 0)
+        {
+            KiBugCheckMessage(MEMORY_MANAGEMENT, 0x405, (ULONG_PTR)&First[Index], Prototype.Long,
+                              (ULONG_PTR)Chunk,
+                              "a page of a file is modified, but its chunk says that none is");
+        }
         if (Page->PteAddress != &First[Index] || !Page->e1.PrototypePte ||
             (Prototype.Hard.Valid != 0) != (Page->e1.PageLocation == ActiveAndValid))
         {

@@ -47,6 +47,7 @@ static VOID MiZeroRestOfPage(PMMPFN Pfn, ULONG Offset)
         MiUnlinkPage(Pfn);
     }
     Pfn->e1.Modified = 1;
+    MiNoteModified(Pfn);
     if (Listed)
     {
         MiInsertPageInList(Pfn);

@@ -29,6 +29,8 @@ typedef struct _MI_PROTOTYPE_CHUNK
     struct _SEGMENT *Segment; /* fixed */
     ULONG64 FirstPage;        /* fixed: of the segment */
     PFN_NUMBER LargeFrame;    /* fixed: SEC_LARGE_PAGES: the first of its 512 frames; 0: not such a section */
+    volatile ULONG
+        Modified; /* [C] of a file: set after a frame of it became modified; 0: none is, nor is one being written */
     volatile ULONG64 Committed[]; /* [C] SEC_RESERVE only: one bit a page. [G] to set */
 } MI_PROTOTYPE_CHUNK, *PMI_PROTOTYPE_CHUNK;
 
@@ -240,6 +242,17 @@ static FORCEINLINE ULONG64 MiSegmentPagesEnd(const SEGMENT *Segment, ULONG64 Fir
 static FORCEINLINE BOOLEAN MiIsSectionPrototype(const volatile MMPTE *Prototype)
 {
     return MiCountsShares(Prototype);
+}
+
+static FORCEINLINE PMI_PROTOTYPE_CHUNK MiChunkOfPrototype(const volatile MMPTE *Prototype);
+
+/* The frame, locked, has become modified: if it is a page of a file, flushing that has to look at the chunk. */
+static FORCEINLINE VOID MiNoteModified(const MMPFN *Pfn)
+{
+    if (Pfn->e1.PrototypePte && Pfn->OriginalPte.Soft.Prototype)
+    {
+        __atomic_store_n(&MiChunkOfPrototype(Pfn->PteAddress)->Modified, 1, __ATOMIC_RELEASE);
+    }
 }
 
 /* Whose a prototype PTE of a section is, while a frame stands behind it or its page is locked. */

@@ -102,6 +102,7 @@ VOID MiEndTrimBatch(MI_TRIM_BATCH_LIST *Batch)
 VOID MiSetFrameModified(PMMPFN Pfn)
 {
     Pfn->e1.Modified = 1;
+    MiNoteModified(Pfn);
     if (MiIsPagedOut(Pfn->OriginalPte))
     {
         MMPTE Slot = Pfn->OriginalPte;

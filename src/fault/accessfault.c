@@ -208,10 +208,15 @@ static MI_FAULT_RESULT MiAttemptFault(PMI_FAULT Fault, BOOLEAN First)
         __atomic_fetch_add(&Slot->PageFaultCount, 1, __ATOMIC_RELAXED);
     }
     Fault->GoesOn = FALSE;
+    Fault->Further = 0;
     Result = MiTryFault(Fault);
     if (Fault->GoesOn)
     {
         MiContinueFileReadAhead(Fault);
+    }
+    if (Fault->Further != 0)
+    {
+        MiMapFileFurther(Fault);
     }
     if (Result == MiFaultNeedTable)
     {

@@ -6,26 +6,86 @@
  */
 #include "fault/resolve.h"
 
+/* ---- The batch: frames of entries that are gone, until the TB has forgotten them ------------------------ */
+
 VOID MiBeginDeleteBatch(MI_DELETE_BATCH *Batch, PMI_ADDRESS_SPACE Space)
 {
     Batch->Space = Space;
+    Batch->Pages = 0;
     Batch->Count = 0;
     MiInitializeFlushList(&Batch->Flush, Space->System ? 0 : Space->TopLevel);
 }
 
+/* A page of a section loses one mapping. Frame locked on entry, unlocked on exit. */
+static VOID MiDropShare(PMMPFN Pfn, PMI_LIST_RUN Run)
+{
+    MMPFNENTRY Entry;
+
+    if (MiAddShares(Pfn, -1) != 0)
+    {
+        MiUnlockPfn(Pfn);
+        return;
+    }
+    MiWritePte(Pfn->PteAddress,
+               MiMakeTransitionPte(MiPfnFrame(Pfn), (ULONG)Pfn->OriginalPte.Soft.Protection));
+    Entry = MiReadPfnEntry(Pfn);
+    Entry.PageLocation = TransitionPage;
+    MiWritePfnEntry(Pfn, Entry);
+    MiReleaseInRun(Pfn, Run);
+}
+
 VOID MiEndDeleteBatch(MI_DELETE_BATCH *Batch)
 {
+    MI_LIST_RUN Run = { .List = NULL };
+
     MiFlushTb(&Batch->Flush);
     for (ULONG Index = 0; Index < Batch->Count; Index++)
     {
-        PMMPFN Pfn = MiPfn(Batch->Frames[Index]);
+        PMMPFN Pfn = MiPfn(Batch->Runs[Index].Frame);
+        PMMPFN End = Pfn + Batch->Runs[Index].Count;
 
-        MiLockPfn(Pfn);
-        MiDecrementReferenceCount(Pfn);
-        MiUnlockPfn(Pfn);
+        for (; Pfn != End; Pfn++)
+        {
+            MiLockPfnInRun(Pfn, &Run);
+            if (Batch->Runs[Index].Shared)
+            {
+                MiDropShare(Pfn, &Run);
+            }
+            else
+            {
+                MiReleaseInRun(Pfn, &Run);
+            }
+        }
     }
+    MiEndListRun(&Run);
+    Batch->Pages = 0;
     Batch->Count = 0;
 }
+
+/* Before an entry is changed, so that its frame finds room. */
+static VOID MiMakeBatchRoom(MI_DELETE_BATCH *Batch)
+{
+    if (Batch->Pages == MI_DELETE_BATCH_PAGES || Batch->Count == MI_DELETE_BATCH_RUNS)
+    {
+        MiEndDeleteBatch(Batch);
+    }
+}
+
+static FORCEINLINE VOID MiAddToBatch(MI_DELETE_BATCH *Batch, PFN_NUMBER Frame, BOOLEAN Shared)
+{
+    MI_DELETE_RUN *Last = Batch->Count != 0 ? &Batch->Runs[Batch->Count - 1] : NULL;
+
+    C_ASSERT(MI_DELETE_BATCH_PAGES <= 0xffff);
+    Batch->Pages++;
+    if (Last != NULL && Last->Shared == Shared && Last->Frame + Last->Count == Frame)
+    {
+        Last->Count++;
+        return;
+    }
+    Batch->Runs[Batch->Count++] = (MI_DELETE_RUN){ .Frame = (ULONG)Frame, .Count = 1, .Shared = Shared };
+}
+
+/* ---- Deleting ------------------------------------------------------------------------------------------ */
 
 /*
  * The owner lets go of a frame that is not mapped: its slot goes, and the frame with its last reference.
@@ -56,16 +116,13 @@ static VOID MiDeletePhysical(MI_DELETE_BATCH *Batch, PMMPTE PointerPte, ULONG_PT
 {
     PFN_NUMBER Frame = MiReadPte(PointerPte).Hard.PageFrameNumber;
 
-    if (Batch->Count == MI_DELETE_BATCH_PAGES)
-    {
-        MiEndDeleteBatch(Batch);
-    }
+    MiMakeBatchRoom(Batch);
     MiWritePte(PointerPte, New);
     MiDecrementPageTableShare(PointerPte);
     MiAddToFlushList(&Batch->Flush, Va, 1);
     if (MiIsRamFrame(Frame))
     {
-        Batch->Frames[Batch->Count++] = Frame;
+        MiAddToBatch(Batch, Frame, FALSE);
     }
 }
 
@@ -76,10 +133,7 @@ static VOID MiDeleteValid(MI_DELETE_BATCH *Batch, PMMPTE PointerPte, ULONG_PTR V
     PMMPTE Prototype = NULL;
     BOOLEAN Clone = FALSE;
 
-    if (Batch->Count == MI_DELETE_BATCH_PAGES)
-    {
-        MiEndDeleteBatch(Batch);
-    }
+    MiMakeBatchRoom(Batch);
     MiLockPfn(Pfn);
     Old = MiExchangePte(PointerPte, New);
     if ((Old.Long & MM_PTE_SHARED) != 0)
@@ -114,12 +168,80 @@ static VOID MiDeleteValid(MI_DELETE_BATCH *Batch, PMMPTE PointerPte, ULONG_PTR V
         Batch->Space->Vm.LockedPages--;
         MiReturnResidentAvailable(1);
     }
-    Batch->Frames[Batch->Count++] = MiPfnFrame(Pfn);
+    MiAddToBatch(Batch, MiPfnFrame(Pfn), FALSE);
     MiAddToFlushList(&Batch->Flush, Va, 1);
     if (Clone)
     {
         MiDereferenceCloneBlock(Prototype);
     }
+}
+
+/*
+ * The entry's dirty bit must not be gone while the frame does not know of it: somebody may be flushing the file. Entries that the processor may not write
+ * through do not become dirty any more.
+ */
+static FORCEINLINE VOID MiDeleteSharedEntry(PMMPTE PointerPte, MMPTE Old, MMPTE New)
+{
+    PMMPFN Pfn;
+
+    if ((Old.Long & (MM_PTE_DIRTY | MM_PTE_DIRTY1)) == 0)
+    {
+        MiWritePte(PointerPte, New);
+        return;
+    }
+    Pfn = MiPfn(Old.Hard.PageFrameNumber);
+    MiLockPfn(Pfn);
+    Old = MiExchangePte(PointerPte, New);
+    if (Old.Hard.Dirty)
+    {
+        MiSetFrameModified(Pfn);
+    }
+    MiUnlockPfn(Pfn);
+}
+
+ULONG MiDeleteSharedEntries(MI_DELETE_BATCH *Batch, PMMPTE PointerPte, ULONG_PTR Va, ULONG Count, MMPTE New)
+{
+    const PMMPFN Database = MiState.Physical->PfnDatabase;
+    ULONG_PTR Section = 0; /* a page of prototype PTEs that is known to be one's */
+    ULONG Index;
+
+    for (Index = 0; Index < Count; Index++)
+    {
+        MMPTE Old = MiReadPte(&PointerPte[Index]);
+        PMMPTE Prototype;
+
+        if ((Old.Long & (MM_PTE_VALID | MM_PTE_SHARED | MM_PTE_STAYS)) != (MM_PTE_VALID | MM_PTE_SHARED))
+        {
+            break;
+        }
+        /* What a frame points back to stays while it is mapped. */
+        Prototype = Database[Old.Hard.PageFrameNumber].PteAddress;
+        if (((ULONG_PTR)Prototype & ~(ULONG_PTR)(PAGE_SIZE - 1)) != Section)
+        {
+            if (!MiIsSectionPrototype(Prototype))
+            {
+                break;
+            }
+            Section = (ULONG_PTR)Prototype & ~(ULONG_PTR)(PAGE_SIZE - 1);
+        }
+        if (Batch->Pages == MI_DELETE_BATCH_PAGES || Batch->Count == MI_DELETE_BATCH_RUNS)
+        {
+            break;
+        }
+        MiDeleteSharedEntry(&PointerPte[Index], Old, New);
+        MiAddToBatch(Batch, Old.Hard.PageFrameNumber, TRUE);
+    }
+    if (Index != 0)
+    {
+        MiAddToFlushList(&Batch->Flush, Va, Index);
+        MiTakePageTableShares(PointerPte, Index);
+        MiAddWorkingSetPages(Batch->Space, -(LONG64)Index);
+        if (New.Long == 0)
+        {
+            MiAddUsedEntries(PointerPte, -(LONG)Index);
+        }
+    }
+    return Index;
 }
 
 /* FALSE: the frame was taken meanwhile, look again. */

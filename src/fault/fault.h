@@ -47,6 +47,7 @@ typedef struct _MI_FAULT
     BOOLEAN Jumped;     /* with neighbours, for a reader that does not go in order */
     BOOLEAN Single;     /* a cluster could not be read: read the page alone */
     BOOLEAN GoesOn;     /* a file is read in order: read ahead once no table is locked */
+    ULONG Further;      /* pages of a file behind the table that are to be mapped then */
     NTSTATUS Status;    /* MiFaultFailed */
     NTSTATUS IoStatus;  /* STATUS_IN_PAGE_ERROR */
 } MI_FAULT, *PMI_FAULT;
@@ -140,17 +141,31 @@ NTSTATUS MiBringPageTableIn(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PBOOLEAN Drop
  * pages go through Batch: call MiEndDeleteBatch before the space is unlocked. UsedPageTableEntries is kept
  * right.
  */
-#define MI_DELETE_BATCH_PAGES 512u /* a page table: one flush for what lies together */
+#define MI_DELETE_BATCH_PAGES 2048u /* one flush for what lies together */
+#define MI_DELETE_BATCH_RUNS  256u
+typedef struct _MI_DELETE_RUN
+{
+    ULONG Frame; /* consecutive frames from this one on */
+    USHORT Count;
+    BOOLEAN Shared; /* the batch has a share of each, of a section's; otherwise a reference */
+} MI_DELETE_RUN;
+
 typedef struct _MI_DELETE_BATCH
 {
     PMI_ADDRESS_SPACE Space;
     MI_FLUSH_LIST Flush;
+    ULONG Pages;
     ULONG Count;
-    PFN_NUMBER Frames[MI_DELETE_BATCH_PAGES];
+    MI_DELETE_RUN Runs[MI_DELETE_BATCH_RUNS];
 } MI_DELETE_BATCH;
 
 VOID MiBeginDeleteBatch(MI_DELETE_BATCH *Batch, PMI_ADDRESS_SPACE Space);
 VOID MiDeleteEntry(MI_DELETE_BATCH *Batch, PMMPTE PointerPte, ULONG_PTR Va, MMPTE New);
+/*
+ * The same for those of Count entries of one table from PointerPte on that map pages of a section, up to the first that is something else (or locked
+ * in memory). Returns how many.
+ */
+ULONG MiDeleteSharedEntries(MI_DELETE_BATCH *Batch, PMMPTE PointerPte, ULONG_PTR Va, ULONG Count, MMPTE New);
 VOID MiEndDeleteBatch(MI_DELETE_BATCH *Batch);
 
 /*

@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Pages of data files: reading them in clusters, reading ahead for whoever goes through a file in order, and mapping what is in memory
- * already together with the page that was wanted. Pages that come along are transition pages on standby, as with the paging file; they belong to the
- * file, so every view finds them.
+ * Pages of data files: reading them in clusters, and reading ahead for whoever goes through a file in order. Pages that come along are
+ * transition pages on standby, as with the paging file; they belong to the file, so every view finds them. mapahead.c maps them.
  */
 #include "fault/resolve.h"
 #include "io/io.h"
 
-#define MI_FILE_AROUND     16u  /* pages mapped with one fault, if they are in memory */
-#define MI_FILE_AROUND_FAR 64u  /* at least for a reader that goes on in order */
-#define MI_FILE_AROUND_ALL 512u /* at most for one that does */
-#define MI_FILE_NEIGHBOURS 32u  /* pages read for a reader that jumps: an aligned block of the file */
+#define MI_FILE_NEIGHBOURS 32u /* pages read for a reader that jumps: an aligned block of the file */
 #define MI_FILE_JUMPS                                                                                        \
     8u /* then the block becomes twice as large, up to a chunk, while the view has room in memory */
 #define MI_NOBODY_ASKED (~0u)
@@ -106,7 +102,7 @@ static VOID MiStartFileRead(PMMINPAGE_SUPPORT InPage, PCONTROL_AREA ControlArea,
     MiStartStorageRead(InPage, File->Storage, Page << PAGE_SHIFT, Synchronous);
 }
 
-static VOID MiCreditNeighbours(PMMVAD Vad, ULONG Hits)
+VOID MiCreditNeighbours(PMMVAD Vad, ULONG Hits)
 {
     USHORT Misses = __atomic_load_n(&Vad->ReadMisses, __ATOMIC_RELAXED);
 
@@ -116,8 +112,7 @@ static VOID MiCreditNeighbours(PMMVAD Vad, ULONG Hits)
     }
 }
 
-/* All that the view shows has room in memory, and there is room now. */
-static BOOLEAN MiViewFits(PMMVAD Vad)
+BOOLEAN MiViewFits(PMMVAD Vad)
 {
     PFN_NUMBER Memory = MiState.Physical->NumberOfPages;
 
@@ -354,157 +349,6 @@ VOID MiContinueFileReadAhead(PMI_FAULT Fault)
         }
         __atomic_store_n(&Vad->ReadAheadWindow, (USHORT)Window, __ATOMIC_RELAXED);
         __atomic_store_n(&Vad->ReadAheadNext, Next + Started, __ATOMIC_RELAXED);
-    }
-}
-
-/* ---- Mapping around ------------------------------------------------------------------------------------ */
-
-/* One neighbour; its prototype's page and the page table are locked. FALSE: it cannot be mapped without work. */
-static BOOLEAN MiMapNeighbour(PMI_FAULT Fault, PMMPTE PointerPte, PMMPTE Prototype)
-{
-    MMPTE Template = Fault->Pte;
-    MMPTE Proto = MiReadPte(Prototype);
-    PMMPFN Pfn;
-    MMPTE Pte;
-
-    if ((!Proto.Hard.Valid && !MiIsTransition(Proto)) || MiReadPte(PointerPte).Long != Template.Long)
-    {
-        return FALSE;
-    }
-    Pfn = MiPfn(Proto.Hard.PageFrameNumber);
-    if (!MiTryLockPfn(Pfn))
-    {
-        return FALSE;
-    }
-    if (MiReadPte(Prototype).Long != Proto.Long || Pfn->e1.ReadInProgress)
-    {
-        MiUnlockPfn(Pfn);
-        return FALSE;
-    }
-    if (Proto.Hard.Valid)
-    {
-        MiAddShares(Pfn, 1);
-    }
-    else
-    {
-        MiActivateTransitionFrame(Pfn);
-        MiMakePrototypeValid(Prototype, Pfn);
-    }
-    Pte = MiMakeValidPte(MiPfnFrame(Pfn), Fault->Protection, !Fault->Space->Kernel);
-    Pte.Long |= MM_PTE_SHARED;
-    MiWritePte(PointerPte, Pte);
-    MiUnlockPfn(Pfn);
-    MiIncrementPageTableShare(PointerPte);
-    if (Template.Long == 0)
-    {
-        MiAddUsedEntries(PointerPte, 1);
-    }
-    return TRUE;
-}
-
-/* How many pages from the fault's own on lie in the same table, chunk and view. */
-static ULONG MiAroundLimit(PMI_FAULT Fault, ULONG Limit)
-{
-    ULONG_PTR Vpn = Fault->Va >> PAGE_SHIFT;
-    ULONG InTable = MI_PTES_PER_PAGE - (ULONG)(Vpn % MI_PTES_PER_PAGE);
-    ULONG InChunk = MI_CHUNK_PAGES - (ULONG)(Fault->SegmentPage % MI_CHUNK_PAGES);
-
-    Limit = Limit < InTable ? Limit : InTable;
-    Limit = Limit < InChunk ? Limit : InChunk;
-    return Fault->Vad->EndingVpn - Vpn < Limit ? (ULONG)(Fault->Vad->EndingVpn - Vpn) + 1 : Limit;
-}
-
-/* Who goes on in order gets as many as are read for him at once. */
-static ULONG MiOrderedWindow(PMI_FAULT Fault)
-{
-    ULONG Window = __atomic_load_n(&Fault->Vad->ReadAheadWindow, __ATOMIC_RELAXED);
-
-    return Window < MI_FILE_AROUND_FAR ? MI_FILE_AROUND_FAR : Window;
-}
-
-/* Who begins where the last pages that were mapped for him ended gets twice as many. The hints are those of reading: he may come to the end of what is in memory. */
-static ULONG MiResidentWindow(PMI_FAULT Fault)
-{
-    ULONG Last = __atomic_load_n(&Fault->Vad->ReadAheadWindow, __ATOMIC_RELAXED);
-
-    if (Fault->Va >> PAGE_SHIFT != __atomic_load_n(&Fault->Vad->ReadAheadNext, __ATOMIC_RELAXED) ||
-        Last < MI_FILE_AROUND)
-    {
-        return MI_FILE_AROUND;
-    }
-    return 2 * Last < MI_FILE_AROUND_ALL ? 2 * Last : MI_FILE_AROUND_ALL;
-}
-
-/* Pages before the fault's own that came in the block which was just read for it, or earlier: same table, view and chunk. */
-static ULONG MiMapBefore(PMI_FAULT Fault, PMMPTE Prototype)
-{
-    ULONG_PTR Vpn = Fault->Va >> PAGE_SHIFT;
-    ULONG Limit = (ULONG)(Fault->SegmentPage % MI_CHUNK_PAGES);
-    ULONG InTable = (ULONG)(Vpn % MI_PTES_PER_PAGE);
-    ULONG Count = 0;
-
-    Limit = Limit < InTable ? Limit : InTable;
-    Limit = Vpn - Fault->Vad->StartingVpn < Limit ? (ULONG)(Vpn - Fault->Vad->StartingVpn) : Limit;
-    while (Count < Limit && MiMapNeighbour(Fault, Fault->PointerPte - Count - 1, Prototype - Count - 1))
-    {
-        Count++;
-    }
-    return Count;
-}
-
-/* The port is told of the pages that were mapped: a writer who goes on in order is going to write to them. */
-static VOID MiLoadAround(PMI_FAULT Fault, ULONG_PTR First, ULONG Count, BOOLEAN GoesOn)
-{
-    if (GoesOn && Fault->Access == MiAccessWrite && !Fault->Space->Kernel &&
-        MiIsWritable(Fault->Protection) && !MiIsCopyOnWrite(Fault->Protection))
-    {
-        PortFillTbForWriter(Fault->Space->TopLevel, First, Count);
-    }
-    else
-    {
-        PortFillTb(Fault->Space->System ? 0 : Fault->Space->TopLevel, First, Count, FALSE);
-    }
-}
-
-VOID MiMapFileAround(PMI_FAULT Fault, PMMPTE Prototype, BOOLEAN InOrder)
-{
-    ULONG_PTR First = Fault->Va & ~(ULONG_PTR)(PAGE_SIZE - 1);
-    BOOLEAN Jumped = Fault->JustRead && Fault->Jumped;
-    ULONG Before = 0;
-    ULONG Count = 1;
-    ULONG Limit;
-
-    if (Fault->Vad == NULL || Fault->Space->WriteWatchCount != 0 ||
-        __atomic_load_n(&Fault->Space->Vm.MaximumHard, __ATOMIC_RELAXED) ||
-        MiAvailablePages() < MiState.Physical->LowThreshold)
-    {
-        return;
-    }
-    if (Jumped && !MiViewFits(Fault->Vad))
-    {
-        return; /* whether the neighbours are of use shows when they are used */
-    }
-    if (Fault->CameAlong)
-    {
-        MiCreditNeighbours(Fault->Vad, 1);
-    }
-    Fault->GoesOn = InOrder && !Jumped;
-    Limit = MiAroundLimit(Fault, InOrder ? MiOrderedWindow(Fault) : MiResidentWindow(Fault));
-    while (Count < Limit && MiMapNeighbour(Fault, &Fault->PointerPte[Count], &Prototype[Count]))
-    {
-        Count++;
-    }
-    Before = Jumped ? MiMapBefore(Fault, Prototype) : 0;
-    if (!InOrder)
-    {
-        MiNoteRead(Fault, Count);
-    }
-    if (Before + Count > 1)
-    {
-        MiAddWorkingSetPages(Fault->Space, (LONG)(Before + Count) - 1);
-        MiCountMany(PagesMappedAhead, Before + Count - 1);
-        MiLoadAround(Fault, First - ((ULONG_PTR)Before << PAGE_SHIFT), Before + Count,
-                     !Jumped && (InOrder || Limit > MI_FILE_AROUND));
     }
 }
 

@@ -40,6 +40,8 @@ VOID MiClearGuard(PMI_FAULT Fault);
  * transition.c
  */
 VOID MiActivateTransitionFrame(PMMPFN Pfn);
+/* The same of several, whose list's lock is kept. */
+VOID MiActivateFrameInRun(PMMPFN Pfn, PMI_LIST_RUN Lists);
 
 /*
  * Starts a read of the page that Paged (a paged-out software PTE) names into frames for PointerPte and as
@@ -78,11 +80,16 @@ VOID MiReleaseBacking(PCONTROL_AREA ControlArea);
 extern const MI_BACKING MiPagingFileBacking;
 extern const MI_BACKING MiImageBacking; /* imagepage.c */
 
-/* ---- Data files (mappedfile.c) ---------------------------------------------------------------------------- */
+/* ---- Data files (mappedfile.c, mapahead.c) ------------------------------------------------------------------------ */
 
 extern const MI_BACKING MiDataFileBacking;
 /* A page of a data file that was in memory is mapped: maps its neighbours. InOrder: it came along in a read, or was read for this fault. Same locks. */
 VOID MiMapFileAround(PMI_FAULT Fault, PMMPTE Prototype, BOOLEAN InOrder);
+/* And Fault->Further pages behind the end of the table, as far as they are in memory. Space locked shared, no table. */
+VOID MiMapFileFurther(PMI_FAULT Fault);
+/* mappedfile.c: that many of the pages that came along were used; all that the view shows has room in memory, and there is room now. */
+VOID MiCreditNeighbours(PMMVAD Vad, ULONG Hits);
+BOOLEAN MiViewFits(PMMVAD Vad);
 /* The reader goes on in order: puts the next clusters under way. Space locked shared, no table. */
 VOID MiContinueFileReadAhead(PMI_FAULT Fault);
 

@@ -7,25 +7,36 @@
 
 #define MI_MAP_AHEAD 32u
 
-VOID MiActivateTransitionFrame(PMMPFN Pfn)
+VOID MiActivateFrameInRun(PMMPFN Pfn, PMI_LIST_RUN Lists)
 {
-    if (Pfn->e1.PageLocation == StandbyPageList || MiIsOnModifiedList(Pfn->e1))
+    MMPFNENTRY Entry = MiReadPfnEntry(Pfn);
+
+    if (Entry.PageLocation == StandbyPageList || MiIsOnModifiedList(Entry))
     {
-        if (Pfn->e1.PageLocation != StandbyPageList)
+        if (Entry.PageLocation != StandbyPageList)
         {
             MiCount(TransitionModified);
         }
-        MiUnlinkPage(Pfn);
+        MiUnlinkPageInRun(Pfn, Lists);
     }
-    if (Pfn->e1.ReadAhead)
+    if (Entry.ReadAhead)
     {
-        Pfn->e1.ReadAhead = 0;
+        Entry.ReadAhead = 0;
         MiCount(ReadAheadHits);
     }
-    Pfn->e1.PageLocation = ActiveAndValid;
+    Entry.PageLocation = ActiveAndValid;
+    MiWritePfnEntry(Pfn, Entry);
     MiIncrementReferenceCount(Pfn);
     MiWriteShareCount(Pfn, 1);
     Pfn->u1.UsedPageTableEntries = 0;
+}
+
+VOID MiActivateTransitionFrame(PMMPFN Pfn)
+{
+    MI_LIST_RUN Lists = { .List = NULL };
+
+    MiActivateFrameInRun(Pfn, &Lists);
+    MiEndListRun(&Lists);
 }
 
 /*

@@ -7,6 +7,7 @@
 #include "physical/physical.h"
 
 #define MI_SUITABLE_LOOKS 512u
+#define MI_RUN_FRAMES     64u /* with one lock of a list */
 
 static ULONG MiPartOf(const MMPFN *Pfn)
 {
@@ -63,7 +64,7 @@ static PMMPFNLIST MiListOf(const MMPFN *Pfn)
     }
 }
 
-static VOID MiLinkTail(PMMPFNLIST List, PMMPFN Pfn)
+static FORCEINLINE VOID MiLinkTail(PMMPFNLIST List, PMMPFN Pfn)
 {
     ULONG Frame = (ULONG)MiPfnFrame(Pfn);
 
@@ -99,7 +100,7 @@ static VOID MiLinkHead(PMMPFNLIST List, PMMPFN Pfn)
     __atomic_store_n(&List->Total, List->Total + 1, __ATOMIC_RELAXED);
 }
 
-static VOID MiUnlink(PMMPFNLIST List, PMMPFN Pfn)
+static FORCEINLINE VOID MiUnlink(PMMPFNLIST List, PMMPFN Pfn)
 {
     ULONG Flink = Pfn->u1.Flink;
     ULONG Blink = Pfn->u1.Blink;
@@ -169,6 +170,22 @@ static ULONG MiOldestPart(const MI_QUEUE *Queue)
     return Part;
 }
 
+/* The list that is filled at present, locked. */
+static PMMPFNLIST MiLockNewestPart(PMI_QUEUE Queue)
+{
+    for (;;)
+    {
+        PMMPFNLIST List = &Queue->Parts[MiNewestPart(Queue)];
+
+        KiAcquireSpinLockAtDispatch(&List->Lock);
+        if (List->Part == MiNewestPart(Queue))
+        {
+            return List;
+        }
+        KiReleaseSpinLockFromDispatch(&List->Lock);
+    }
+}
+
 static VOID MiInsertInQueue(PMI_QUEUE Queue, PMMPFN Pfn, BOOLEAN Front)
 {
     PMMPFNLIST List;
@@ -182,16 +199,7 @@ static VOID MiInsertInQueue(PMI_QUEUE Queue, PMMPFN Pfn, BOOLEAN Front)
         KiReleaseSpinLockFromDispatch(&List->Lock);
         return;
     }
-    for (;;)
-    {
-        List = &Queue->Parts[MiNewestPart(Queue)];
-        KiAcquireSpinLockAtDispatch(&List->Lock);
-        if (List->Part == MiNewestPart(Queue))
-        {
-            break;
-        }
-        KiReleaseSpinLockFromDispatch(&List->Lock);
-    }
+    List = MiLockNewestPart(Queue);
     MiSetPart(Pfn, List->Part);
     MiLinkTail(List, Pfn);
     MiAdvanceQueue(Queue, List);
@@ -217,15 +225,20 @@ static VOID MiInsert(PMMPFN Pfn, MMLISTS Location, BOOLEAN Front)
     KiReleaseSpinLockFromDispatch(&List->Lock);
 }
 
-static VOID MiInsertStandby(PMMPFN Pfn, BOOLEAN Front)
+static VOID MiNotePriority(ULONG Priority)
 {
     volatile ULONG *Used = &MiState.Physical->StandbyUsed;
-    ULONG Bit = 1u << Pfn->e1.Priority;
+    ULONG Bit = 1u << Priority;
 
     if ((__atomic_load_n(Used, __ATOMIC_RELAXED) & Bit) == 0)
     {
         __atomic_fetch_or(Used, Bit, __ATOMIC_RELAXED);
     }
+}
+
+static VOID MiInsertStandby(PMMPFN Pfn, BOOLEAN Front)
+{
+    MiNotePriority(Pfn->e1.Priority);
     MiInsert(Pfn, StandbyPageList, Front);
     MiNoteAvailable();
 }
@@ -438,6 +451,87 @@ BOOLEAN MiDecrementReferenceCount(PMMPFN Pfn)
     }
     MiInsertPageInList(Pfn);
     return FALSE;
+}
+
+/* ---- Several frames with one lock ---------------------------------------------------------------------- */
+
+VOID MiEndListRun(PMI_LIST_RUN Run)
+{
+    PMMPFNLIST List = Run->List;
+
+    if (List == NULL)
+    {
+        return;
+    }
+    if (Run->Queue != NULL && List->Part == MiNewestPart(Run->Queue))
+    {
+        MiAdvanceQueue(Run->Queue, List);
+    }
+    KiReleaseSpinLockFromDispatch(&List->Lock);
+    if (Run->Inserted)
+    {
+        MiNoteAvailable();
+    }
+    *Run = (MI_LIST_RUN){ .List = NULL };
+}
+
+/* One more frame with the lock that is held. FALSE: others shall have it first. */
+static BOOLEAN MiGoesOn(PMI_LIST_RUN Run)
+{
+    return Run->Left-- != 0;
+}
+
+VOID MiUnlinkPageInRun(PMMPFN Pfn, PMI_LIST_RUN Run)
+{
+    PMMPFNLIST List = Pfn->e1.PageLocation == StandbyPageList
+                          ? &MiState.Physical->StandbyList[Pfn->e1.Priority].Parts[MiPartOf(Pfn)]
+                          : MiListOf(Pfn);
+
+    if (Run->List != List || !MiGoesOn(Run))
+    {
+        MiEndListRun(Run);
+        KiAcquireSpinLockAtDispatch(&List->Lock);
+        *Run = (MI_LIST_RUN){ .List = List, .Left = MI_RUN_FRAMES };
+    }
+    MiUnlink(List, Pfn);
+    Pfn->e1.PageLocation = TransitionPage;
+}
+
+/* The part that a frame, locked, is in from now on; and unlocks it, with the same atomic operation. */
+static VOID MiSetPartAndUnlock(PMMPFN Pfn, ULONG Part)
+{
+    C_ASSERT(MI_PFN_LOCK == 1);
+    KiNoteLockReleased(Pfn);
+    __atomic_fetch_xor(&Pfn->Lock, MI_PFN_LOCK | (MiPartOf(Pfn) ^ Part) << MI_PFN_PART_SHIFT,
+                       __ATOMIC_RELEASE);
+}
+
+VOID MiReleaseInRun(PMMPFN Pfn, PMI_LIST_RUN Run)
+{
+    MMPFNENTRY Entry = MiReadPfnEntry(Pfn);
+    PMI_QUEUE Queue = &MiState.Physical->StandbyList[Entry.Priority];
+
+    if (Pfn->ReferenceCount != 1 || Entry.Modified || Entry.Deleted || MiIsPfnBad(Pfn))
+    {
+        MiEndListRun(Run);
+        MiDecrementReferenceCount(Pfn);
+        MiUnlockPfn(Pfn);
+        return;
+    }
+    ASSERT(Entry.PageLocation == TransitionPage);
+    if (Run->List == NULL || Run->Queue != Queue || Run->List->Part != MiNewestPart(Queue) || !MiGoesOn(Run))
+    {
+        MiEndListRun(Run);
+        MiNotePriority(Entry.Priority);
+        *Run = (MI_LIST_RUN){
+            .List = MiLockNewestPart(Queue), .Queue = Queue, .Left = MI_RUN_FRAMES, .Inserted = TRUE
+        };
+    }
+    Pfn->ReferenceCount = 0;
+    Entry.PageLocation = StandbyPageList;
+    MiWritePfnEntry(Pfn, Entry);
+    MiLinkTail(Run->List, Pfn);
+    MiSetPartAndUnlock(Pfn, Run->List->Part);
 }
 
 BOOLEAN MiDecrementShareCount(PMMPFN Pfn)

@@ -497,6 +497,32 @@ BOOLEAN MiRemoveIfOldestLocked(PMI_QUEUE Queue, PMMPFN Pfn);
 ULONG MiRemoveHeadsLocked(PMMPFNLIST List, ULONG Wanted, PMMPFN *Pfns);
 
 /*
+ * The lock of one list, kept while several frames leave it or come to it: they are neighbours there most often. Frames are locked by MiLockPfnInRun or
+ * MiTryLockPfn, because who holds a list's lock may only try a frame's. Begins as { NULL }, ends with MiEndListRun; DISPATCH_LEVEL, no list locked otherwise.
+ */
+typedef struct _MI_LIST_RUN
+{
+    PMMPFNLIST List;  /* locked, or NULL */
+    PMI_QUEUE Queue;  /* to which frames were added: that of the list */
+    ULONG Left;       /* frames until others get a chance */
+    BOOLEAN Inserted; /* frames became available */
+} MI_LIST_RUN, *PMI_LIST_RUN;
+
+VOID MiEndListRun(PMI_LIST_RUN Run);
+VOID MiUnlinkPageInRun(PMMPFN Pfn, PMI_LIST_RUN Run);
+/* As MiDecrementReferenceCount; and unlocks the frame. */
+VOID MiReleaseInRun(PMMPFN Pfn, PMI_LIST_RUN Run);
+
+static FORCEINLINE VOID MiLockPfnInRun(PMMPFN Pfn, PMI_LIST_RUN Run)
+{
+    if (!MiTryLockPfn(Pfn))
+    {
+        MiEndListRun(Run);
+        MiLockPfn(Pfn);
+    }
+}
+
+/*
  * Drops one reference: with the last one the frame goes to its list, or, if Deleted, to the free list (its paging-file slot
  * must be gone by then). Frame lock held. TRUE when the frame was freed.
  */
@@ -551,6 +577,17 @@ static FORCEINLINE ULONG MiAddShares(PMMPFN Pfn, LONG Delta)
 
     MiWriteShareCount(Pfn, Count);
     return Count;
+}
+
+/* So many transition or valid entries came into the page that holds PointerPte, or left it. */
+static FORCEINLINE VOID MiAddPageTableShares(PMMPTE PointerPte, ULONG Count)
+{
+    __atomic_fetch_add(&MiPtePage(PointerPte)->u1.ShareCount, Count, __ATOMIC_RELAXED);
+}
+
+static FORCEINLINE VOID MiTakePageTableShares(PMMPTE PointerPte, ULONG Count)
+{
+    __atomic_fetch_sub(&MiPtePage(PointerPte)->u1.ShareCount, Count, __ATOMIC_RELEASE);
 }
 
 /* A transition or valid entry in the page that holds PointerPte came or went. */

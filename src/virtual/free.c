@@ -14,14 +14,17 @@ typedef struct _MI_DELETION
     MMPTE New; /* what deleted entries become */
 } MI_DELETION;
 
-static VOID MiDeletionBegin(PMI_VISITOR Visitor)
+/* Frames are let go, and the TB is flushed, when the batch is full: it may reach over many tables. */
+static VOID MiDeletionBracket(PMI_VISITOR Visitor)
 {
-    MiBeginDeleteBatch(&CONTAINING_RECORD(Visitor, MI_DELETION, Visitor)->Batch, Visitor->Space);
+    (VOID) Visitor;
 }
 
-static VOID MiDeletionEnd(PMI_VISITOR Visitor)
+static ULONG_PTR MiDeletionVisitRun(PMI_VISITOR Visitor, PMMPTE PointerPte, ULONG_PTR Vpn, ULONG_PTR Count)
 {
-    MiEndDeleteBatch(&CONTAINING_RECORD(Visitor, MI_DELETION, Visitor)->Batch);
+    MI_DELETION *Deletion = CONTAINING_RECORD(Visitor, MI_DELETION, Visitor);
+
+    return MiDeleteSharedEntries(&Deletion->Batch, PointerPte, MiVaOf(Vpn), (ULONG)Count, Deletion->New);
 }
 
 static VOID MiDeletionVisit(PMI_VISITOR Visitor, PMMPTE PointerPte, ULONG_PTR Vpn, MMPTE Pte)
@@ -51,14 +54,22 @@ static VOID MiDeletePagesAs(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_P
 {
     MI_DELETION Deletion; /* the batch is large, and begins itself */
 
+    KIRQL OldIrql;
+
     Deletion.New = New;
-    Deletion.Visitor = (MI_VISITOR){ .Begin = MiDeletionBegin,
+    Deletion.Visitor = (MI_VISITOR){ .Begin = MiDeletionBracket,
                                      .Visit = MiDeletionVisit,
-                                     .End = MiDeletionEnd,
+                                     .End = MiDeletionBracket,
+                                     .VisitRun = MiDeletionVisitRun,
                                      .Space = Space,
-                                     .SkipZero = New.Long == 0 };
+                                     .SkipZero = New.Long == 0,
+                                     .Batch = MI_PTES_PER_PAGE };
     MiUpdatePeakWorkingSet(Space);
+    MiBeginDeleteBatch(&Deletion.Batch, Space);
     MiVisitEntries(&Deletion.Visitor, StartVpn, EndVpn);
+    OldIrql = KiRaiseIrqlToDispatch();
+    MiEndDeleteBatch(&Deletion.Batch);
+    KiLowerIrqlFromDispatch(OldIrql);
 }
 
 VOID MiDeletePages(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn)

@@ -40,40 +40,53 @@ MI_CHUNK MiNextChunk(PMI_RANGE Range)
     return Hole ? MiChunkHole : Level == 0 ? MiChunkTable : Large ? MiChunkLarge : MiChunkAbsent;
 }
 
+static VOID MiVisitBatch(PMI_VISITOR Visitor, PMMPTE First, ULONG_PTR Vpn, ULONG_PTR Index, ULONG_PTR End)
+{
+    KIRQL OldIrql = KiRaiseIrqlToDispatch();
+
+    Visitor->Begin(Visitor);
+    while (Index < End)
+    {
+        MMPTE Pte;
+
+        if (Visitor->VisitRun != NULL)
+        {
+            Index += Visitor->VisitRun(Visitor, &First[Index], Vpn + Index, End - Index);
+            if (Index == End)
+            {
+                break;
+            }
+        }
+        Pte = MiReadPte(&First[Index]);
+        if (Pte.Long != 0 || !Visitor->SkipZero)
+        {
+            Visitor->Visit(Visitor, &First[Index], Vpn + Index, Pte);
+        }
+        Index++;
+    }
+    Visitor->End(Visitor);
+    KiLowerIrqlFromDispatch(OldIrql);
+}
+
 static VOID MiVisitTable(PMI_VISITOR Visitor, PMMPTE First, ULONG_PTR Vpn, ULONG_PTR Count)
 {
+    ULONG_PTR Batch = Visitor->Batch != 0 ? Visitor->Batch : MI_ENTRY_BATCH;
     ULONG_PTR Index = 0;
 
     while (Index < Count)
     {
-        ULONG_PTR End = Index + MI_ENTRY_BATCH < Count ? Index + MI_ENTRY_BATCH : Count;
-        KIRQL OldIrql;
+        ULONG_PTR End;
 
-        if (Visitor->SkipZero)
+        while (Visitor->SkipZero && Index < Count && MiReadPte(&First[Index]).Long == 0)
         {
-            while (Index < Count && MiReadPte(&First[Index]).Long == 0)
-            {
-                Index++;
-            }
-            if (Index == Count)
-            {
-                return;
-            }
-            End = Index + MI_ENTRY_BATCH < Count ? Index + MI_ENTRY_BATCH : Count;
+            Index++;
         }
-        OldIrql = KiRaiseIrqlToDispatch();
-        Visitor->Begin(Visitor);
-        for (; Index < End; Index++)
+        End = Index + Batch < Count ? Index + Batch : Count;
+        if (Index < End)
         {
-            MMPTE Pte = MiReadPte(&First[Index]);
-
-            if (Pte.Long != 0 || !Visitor->SkipZero)
-            {
-                Visitor->Visit(Visitor, &First[Index], Vpn + Index, Pte);
-            }
+            MiVisitBatch(Visitor, First, Vpn, Index, End);
         }
-        Visitor->End(Visitor);
-        KiLowerIrqlFromDispatch(OldIrql);
+        Index = End;
     }
 }
 

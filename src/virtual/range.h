@@ -63,8 +63,11 @@ typedef struct _MI_VISITOR
     VOID (*Begin)(struct _MI_VISITOR *Visitor);
     VOID (*Visit)(struct _MI_VISITOR *Visitor, PMMPTE PointerPte, ULONG_PTR Vpn, MMPTE Pte);
     VOID (*End)(struct _MI_VISITOR *Visitor);
+    /* Optional: deals with the first of Count entries, as many as it likes, and returns how many; Visit is called for the next one. */
+    ULONG_PTR (*VisitRun)(struct _MI_VISITOR *Visitor, PMMPTE PointerPte, ULONG_PTR Vpn, ULONG_PTR Count);
     PMI_ADDRESS_SPACE Space;
     BOOLEAN SkipZero;
+    ULONG Batch; /* 0: MI_ENTRY_BATCH */
 } MI_VISITOR, *PMI_VISITOR;
 
 VOID MiVisitEntries(PMI_VISITOR Visitor, ULONG_PTR StartVpn, ULONG_PTR EndVpn);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "mapping/view.h"
+#include "nt/boot.h"
 #include "nt/file.h"
 
 #define REGION ((ULONG64)2 << 20)
@@ -145,6 +146,68 @@ static void a_reader_in_order_gets_ever_more_at_once(void)
     unmap(base);
 }
 
+/* What is in memory is mapped over several tables with one fault, when he goes on in order; and stands by again afterwards, each page of it. */
+static void a_second_reader_in_order_gets_several_tables_at_once(void)
+{
+    ULONG64 reads, faults, ahead, first, second;
+    PFN_NUMBER standby;
+    ULONG_PTR base;
+
+    make_file(6144 + 100);
+    base = map(0, PAGE_READONLY, NULL);
+    for (ULONG64 page = 0; page < 6144 + 100; page++)
+    {
+        check_page(base, page);
+    }
+    unmap(base);
+    standby = MiStandbyPages();
+    reads = MiQueryCounter(MiCounterMappedFileReads);
+    faults = MiQueryCounter(MiCounterPageFaults);
+    ahead = MiQueryCounter(MiCounterPagesMappedAhead);
+    base = map(0, PAGE_READONLY, NULL);
+    for (ULONG64 page = 0; page < 6144 + 100; page++)
+    {
+        check_page(base, page);
+    }
+    first = MiQueryCounter(MiCounterPageFaults) - faults;
+    assert_true(first < 40); /* 12 tables and a piece; what is available bounds the window */
+    assert_int_equal(MiQueryCounter(MiCounterPagesMappedAhead) - ahead + first, 6144 + 100);
+    assert_int_equal(MiQueryCounter(MiCounterMappedFileReads), reads);
+    assert_true(MiStandbyPages() <= standby - 6144);
+    assert_true(MiWorkingSetPages(MiCurrentSpace()) >= 6144 + 100);
+    MmCheckSystem(3);
+    unmap(base);
+    assert_in_range(MiStandbyPages(), standby - 16, standby + 16); /* page tables come and go */
+    /* A page that is not like the others ends what comes along, and is not changed by it. */
+    base = map(0, PAGE_READONLY, NULL);
+    {
+        PVOID address = (PVOID)(base + 3000 * PAGE_SIZE);
+        SIZE_T size = PAGE_SIZE;
+        ULONG old;
+
+        assert_int_equal(NtProtectVirtualMemory(NtCurrentProcess(), &address, &size, PAGE_NOACCESS, &old),
+                         STATUS_SUCCESS);
+    }
+    faults = MiQueryCounter(MiCounterPageFaults);
+    for (ULONG64 page = 0; page < 6144; page++)
+    {
+        if (page != 3000)
+        {
+            check_page(base, page);
+        }
+    }
+    second = MiQueryCounter(MiCounterPageFaults) - faults;
+    assert_in_range(second, first, 64);
+    {
+        PMMPTE entry;
+
+        assert_int_equal(MiWalk(MiCurrentSpace()->TopLevel, base + 3000 * PAGE_SIZE, &entry), 0);
+        assert_int_equal(MiReadPte(entry).Hard.Valid, 0);
+    }
+    MmCheckSystem(3);
+    unmap(base);
+}
+
 static void who_goes_on_jumping_gets_ever_larger_blocks(void)
 {
     ULONG64 reads, pages;
@@ -176,6 +239,41 @@ static UCHAR byte_on_disk(int descriptor, ULONG64 offset)
 
     assert_int_equal(pread(descriptor, &byte, 1, (off_t)offset), 1);
     return byte;
+}
+
+/* Flushing passes over chunks in which nothing was modified since they were found clean; what was modified never waits for that. */
+static void what_is_written_after_a_flush_is_flushed_again(void)
+{
+    ULONG64 state = 99;
+    int descriptor;
+    ULONG_PTR base;
+
+    make_file(2048 + 7);
+    base = map(0, PAGE_READWRITE, NULL);
+    descriptor = open(Path, O_RDONLY);
+    for (ULONG round = 0; round < 400; round++)
+    {
+        ULONG64 page = (state = state * 6364136223846793005ull + 1442695040888963407ull, state >> 33) % 2055;
+        ULONG64 first = round % 3 == 0 ? 0 : round % 3 == 1 ? page : page & ~511ull;
+        PVOID address = (PVOID)(base + first * PAGE_SIZE);
+        SIZE_T size = round % 3 == 0 ? 0 : round % 3 == 1 ? PAGE_SIZE : (page % 512 + 1) * PAGE_SIZE;
+
+        TestVmPut(base + page * PAGE_SIZE + round, (UCHAR)(round + 1));
+        if (round % 5 == 0)
+        {
+            MiEmptyWorkingSet(MiCurrentSpace());
+        }
+        assert_int_equal(NtFlushVirtualMemory(NtCurrentProcess(), &address, &size, &Iosb), STATUS_SUCCESS);
+        assert_int_equal(byte_on_disk(descriptor, page * PAGE_SIZE + round), (UCHAR)(round + 1));
+        if (round % 50 == 0)
+        {
+            MmCheckSystem(3);
+        }
+    }
+    TestVmPut(base + 1000 * PAGE_SIZE + 3000, 0x77);
+    unmap(base); /* the last close */
+    assert_int_equal(byte_on_disk(descriptor, 1000 * PAGE_SIZE + 3000), 0x77);
+    close(descriptor);
 }
 
 /* More than the machine has memory: pages are trimmed and written behind the writer while he goes on. */
@@ -232,7 +330,9 @@ static void run_in_machine(void (*test)(void))
     X(large_views_lie_in_2_mib_as_their_files_do)                                                            \
     X(frames_of_a_file_lie_in_2_mib_as_its_pages_do)                                                         \
     X(a_reader_in_order_gets_ever_more_at_once)                                                              \
+    X(a_second_reader_in_order_gets_several_tables_at_once)                                                  \
     X(who_goes_on_jumping_gets_ever_larger_blocks)                                                           \
+    X(what_is_written_after_a_flush_is_flushed_again)                                                        \
     X(what_a_writer_in_order_writes_reaches_the_file)
 
 #define LARGE_WRAPPER(Name)                                                                                  \

@@ -148,6 +148,69 @@ static void a_queue_in_parts_keeps_its_order(void **state)
     free_table(table);
 }
 
+/* As trim and as a fault, but many with one lock of their list: the order is that in which they went, whichever list they are on. */
+static void many_frames_go_and_come_back_with_one_lock(void **state)
+{
+    MI_QUEUE *queue = &MiState.Physical->StandbyList[5];
+    PMMPTE table = make_table();
+    PMMPFN pfns[300];
+    MI_LIST_RUN run = { .List = NULL };
+    KIRQL irql;
+
+    (void)state;
+    for (ULONG index = 0; index < 300; index++)
+    {
+        pfns[index] = make_active(&table[index], index % 100 == 99 ? 3 : 5);
+        pfns[index]->e1.Modified = index % 50 == 20;
+        pfns[index]->ReferenceCount += index == 200; /* somebody else's */
+    }
+    irql = KiRaiseIrqlToDispatch();
+    for (ULONG index = 0; index < 300; index++)
+    {
+        MiLockPfnInRun(pfns[index], &run);
+        table[index] = MiMakeTransitionPte(MiPfnFrame(pfns[index]), MM_READWRITE);
+        MiWriteShareCount(pfns[index], 0);
+        pfns[index]->e1.PageLocation = TransitionPage;
+        MiReleaseInRun(pfns[index], &run);
+    }
+    MiEndListRun(&run);
+    assert_null(run.List);
+    assert_int_equal(MiQueueTotal(queue), 300 - 3 - 6 - 1);
+    assert_int_equal(MiQueueTotal(&MiState.Physical->StandbyList[3]), 3);
+    assert_int_equal(MiQueueTotal(&MiState.Physical->ModifiedList), 6);
+    MiLockPfn(pfns[200]);
+    MiDecrementReferenceCount(pfns[200]);
+    MiUnlockPfn(pfns[200]);
+    KiLowerIrqlFromDispatch(irql);
+    MiCheckPhysical(3);
+    irql = KiRaiseIrqlToDispatch();
+    assert_true(MiRemoveIfOldestLocked(queue, pfns[0]));
+    MiInsertPageInList(pfns[0]);
+    MiUnlockPfn(pfns[0]);
+    for (ULONG index = 0; index < 300; index++)
+    {
+        assert_true(MiTryLockPfn(pfns[index]));
+        MiUnlinkPageInRun(pfns[index], &run);
+        assert_int_equal(pfns[index]->e1.PageLocation, TransitionPage);
+        MiUnlockPfn(pfns[index]);
+    }
+    MiEndListRun(&run);
+    assert_int_equal(MiQueueTotal(queue), 0);
+    for (ULONG index = 0; index < 300; index++)
+    {
+        MiLockPfn(pfns[index]);
+        MiInsertPageInList(pfns[index]);
+        MiUnlockPfn(pfns[index]);
+    }
+    KiLowerIrqlFromDispatch(irql);
+    MiCheckPhysical(3);
+    for (ULONG index = 0; index < 300; index++)
+    {
+        discard(pfns[index]);
+    }
+    free_table(table);
+}
+
 /* All parts are in use: the newest one takes everything until the oldest has been used up. */
 static void a_queue_whose_parts_are_all_in_use_waits_for_the_oldest(void **state)
 {
@@ -367,6 +430,7 @@ int main(void)
         TEST(standby_is_repurposed_by_priority_and_the_owner_gets_its_entry_back),
         TEST(a_page_at_the_front_is_reused_first),
         TEST(a_queue_in_parts_keeps_its_order),
+        TEST(many_frames_go_and_come_back_with_one_lock),
         TEST(a_queue_whose_parts_are_all_in_use_waits_for_the_oldest),
         TEST(purging_frees_standby_up_to_a_priority),
         TEST(a_locked_frame_is_passed_over),

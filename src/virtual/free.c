@@ -53,7 +53,6 @@ static VOID MiDeletionVisit(PMI_VISITOR Visitor, PMMPTE PointerPte, ULONG_PTR Vp
 static VOID MiDeletePagesAs(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn, MMPTE New)
 {
     MI_DELETION Deletion; /* the batch is large, and begins itself */
-
     KIRQL OldIrql;
 
     Deletion.New = New;

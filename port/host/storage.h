@@ -72,6 +72,7 @@ typedef struct _HOST_STORAGE_COUNTERS
     ULONG64 ShortTransfers;          /* attempts that moved less than they were asked to */
     ULONG64 Errors;                  /* requests that ended with an error */
     ULONG64 Flushes, Grows;
+    ULONG64 Polled;   /* reads whose reader looked for the answer instead of sleeping at once */
     ULONG64 Injected; /* attempts that a fault rule changed */
 } HOST_STORAGE_COUNTERS;
 

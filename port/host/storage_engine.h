@@ -31,6 +31,8 @@ struct _PORT_STORAGE
     HOST_MEMORY_FILE *Memory; /* of a storage in memory: its name */
     PORT_STORAGE *Next;       /* HostStorages.List, under HostStorages.Lock */
     HOST_STORAGE_COUNTERS Counters; /* atomic, relaxed */
+    ULONG64 ReadTime;               /* atomic: nanoseconds of small reads that somebody waited for, a mean */
+    ULONG PollPause;                /* atomic: so many of them do not look for their answer */
     HOST_CIPHER *Cipher;            /* PORT_STORAGE_ENCRYPTED */
     char Path[];
 };
@@ -144,6 +146,15 @@ VOID HostIoDrain(PORT_STORAGE *Storage);
 
 /* All of it on the calling thread, up to the final status, without HostIoComplete. */
 VOID HostIoTransfer(PORT_IO *Io, BOOLEAN ObeyDelays);
+
+/* ---- Reads that are looked for (storage_poll.c) ---------------------------------------------------------- */
+
+/* With the io_uring engine. Nothing is in flight. */
+VOID HostStartPolling(void);
+VOID HostStopPolling(void);
+
+/* As preadv, but the result is bytes or -errno. The thread has nothing else to do. */
+LONG64 HostReadAndWait(PORT_STORAGE *Storage, const struct iovec *Vector, ULONG Pieces, off_t Offset);
 
 /* Deterministic mode: starts the generator over. */
 VOID HostSeedDeterministic(ULONG64 Seed);

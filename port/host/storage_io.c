@@ -394,10 +394,15 @@ VOID HostIoTransfer(PORT_IO *Io, BOOLEAN ObeyDelays)
              * A page may be changed while it is being written; the memory manager then drops what was written. A device would not be
              * called a data race for that, and is no client of TSan: the bare system call is not, either.
              */
-            Result = Io->Write
-                         ? syscall(SYS_pwritev, HostIoDescriptor(Io), Vector, (long)Pieces, (long)Offset, 0L)
-                         : preadv(Io->Storage->Descriptor, Vector, Pieces, Offset);
-            Result = Result < 0 ? -errno : Result;
+            if (Io->Write)
+            {
+                Result = syscall(SYS_pwritev, HostIoDescriptor(Io), Vector, (long)Pieces, (long)Offset, 0L);
+                Result = Result < 0 ? -errno : Result;
+            }
+            else
+            {
+                Result = HostReadAndWait(Io->Storage, Vector, (ULONG)Pieces, Offset);
+            }
         }
         if (Result == -EAGAIN)
         {

@@ -318,6 +318,7 @@ static VOID HostUringStop(void)
     HostJoinEngineThread(HostUring.Thread);
     close(HostUring.Event);
     HostUring.Event = -1;
+    HostStopPolling();
 }
 
 static NTSTATUS HostUringStart(void)
@@ -340,6 +341,7 @@ static NTSTATUS HostUringStart(void)
         }
         if (HostUring.StartError == 0)
         {
+            HostStartPolling();
             return STATUS_SUCCESS;
         }
         HostJoinEngineThread(HostUring.Thread);

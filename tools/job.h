@@ -29,8 +29,8 @@ typedef enum _JOB_PHASE
 /* How far a job is, for those who watch. */
 typedef struct _JOB_STATUS
 {
-    volatile JOB_PHASE Phase;
-    volatile ULONG64 Done, Total; /* bytes of the phase */
+    JOB_PHASE Phase;     /* atomic: the progress bar looks at all of it */
+    ULONG64 Done, Total; /* atomic: bytes of the phase */
 } JOB_STATUS, *PJOB_STATUS;
 
 /* What the main thread tells the job, and what it learns from it. Lives in ordinary (not NT) memory. */
@@ -53,6 +53,13 @@ typedef struct _SORT_JOB
 
 /* User-mode code of an NT process; its context is the SORT_JOB. What it allocates goes with the process. */
 NTMM_ROUTINE SortJobMain;
+
+static inline VOID JobBeginPhase(JOB_STATUS *Status, JOB_PHASE Phase, ULONG64 Total)
+{
+    __atomic_store_n(&Status->Done, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&Status->Total, Total, __ATOMIC_RELAXED);
+    __atomic_store_n(&Status->Phase, Phase, __ATOMIC_RELEASE);
+}
 
 PCSTR JobPhaseName(JOB_PHASE Phase);
 

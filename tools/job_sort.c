@@ -289,9 +289,7 @@ static VOID JobRunPhase(PJOB_STATE State, JOB_PHASE Phase, VOID (*Work)(PJOB_THR
     {
         return;
     }
-    State->Job->Status.Done = 0;
-    State->Job->Status.Total = State->Job->InputBytes;
-    State->Job->Status.Phase = Phase;
+    JobBeginPhase(&State->Job->Status, Phase, State->Job->InputBytes);
     JobRunOnAll(State, Work);
     State->Job->Seconds[Phase] = JobClock() - Start;
 }
@@ -333,7 +331,7 @@ NTSTATUS SortJobMain(PVOID Context)
     }
     Job->Lines = State.Lines;
     Job->Sorted = State.RunCount != 0 ? State.Runs[0].Sorted : NULL;
-    Job->Status.Phase = JobDone;
+    JobBeginPhase(&Job->Status, JobDone, 0);
     Job->Seconds[JobDone] = JobClock() - Job->Seconds[JobDone];
     if (State.Failed == STATUS_SUCCESS && __atomic_load_n(Job->Cancel, __ATOMIC_RELAXED) != 0)
     {

@@ -18,7 +18,7 @@ typedef struct _TOOL_PROGRESS
     pthread_t Thread;
     BOOLEAN Started;
     BOOLEAN Terminal;
-    volatile BOOLEAN Stop;
+    BOOLEAN Stop; /* atomic */
     JOB_PHASE Shown;
     double LastTime;
     ULONG64 LastFaults, LastInput, LastOutput;
@@ -41,9 +41,9 @@ static ULONG64 ToolCounter(PCSTR Identifier)
 
 static VOID ToolShowBar(JOB_PHASE Phase)
 {
-    ULONG64 Total = Progress.Status->Total;
-    ULONG64 Done = Progress.Status->Done < Total ? Progress.Status->Done : Total;
-    ULONG Percent = Total != 0 ? (ULONG)(Done * 100 / Total) : 0;
+    ULONG64 Total = __atomic_load_n(&Progress.Status->Total, __ATOMIC_RELAXED);
+    ULONG64 Done = __atomic_load_n(&Progress.Status->Done, __ATOMIC_RELAXED);
+    ULONG Percent = Total != 0 ? (ULONG)((Done < Total ? Done : Total) * 100 / Total) : 0;
     CHAR Bar[TOOL_BAR + 1];
     double Now = JobClock();
     double Elapsed = Now - Progress.LastTime;
@@ -87,9 +87,9 @@ static VOID ToolShowPhase(JOB_PHASE Phase)
 static void *ToolProgressMain(void *Context)
 {
     (void)Context;
-    while (!Progress.Stop)
+    while (!__atomic_load_n(&Progress.Stop, __ATOMIC_RELAXED))
     {
-        JOB_PHASE Phase = Progress.Status->Phase;
+        JOB_PHASE Phase = __atomic_load_n(&Progress.Status->Phase, __ATOMIC_ACQUIRE);
 
         ToolShowPhase(Phase);
         if (Progress.Terminal && Phase != JobNothing && Phase != JobDone)
@@ -119,7 +119,7 @@ VOID ToolStopProgress(VOID)
     {
         return;
     }
-    Progress.Stop = TRUE;
+    __atomic_store_n(&Progress.Stop, TRUE, __ATOMIC_RELAXED);
     pthread_join(Progress.Thread, NULL);
     Progress.Started = FALSE;
     if (Progress.Terminal)

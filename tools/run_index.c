@@ -78,16 +78,13 @@ static VOID ToolIndexPhases(PTOOL_INDEX Run)
     double Start = JobClock();
     double Middle;
 
-    Job->Status.Total = Job->InputBytes;
-    Job->Status.Phase = JobIndex;
+    JobBeginPhase(&Job->Status, JobIndex, Job->InputBytes);
     if (!NT_SUCCESS(ToolIndexOne(Run, IndexPrepare)) || !NT_SUCCESS(ToolIndexAll(Run, IndexScan)))
     {
         return;
     }
     Middle = JobClock();
-    Job->Status.Done = 0;
-    Job->Status.Total = Job->RunBytes;
-    Job->Status.Phase = JobMerge;
+    JobBeginPhase(&Job->Status, JobMerge, Job->RunBytes);
     ToolIndexOne(Run, IndexMerge);
     Job->Seconds[JobIndex] = Middle - Start;
     Job->Seconds[JobMerge] = JobClock() - Middle;
@@ -162,7 +159,7 @@ static int ToolIndexInMachine(PVOID Context)
     {
         ToolStartProgress(&Run->Job.Status, Run->Options->Quiet);
         ToolIndexPhases(Run);
-        Run->Job.Status.Phase = JobDone;
+        JobBeginPhase(&Run->Job.Status, JobDone, 0);
         ToolStopProgress();
         Code = ToolFinishIndex(Run);
     }

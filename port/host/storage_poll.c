@@ -12,33 +12,15 @@
 #define _GNU_SOURCE
 #endif
 #include "storage_engine.h"
+#include "storage_ring.h"
 
 #include <errno.h>
 #include <sched.h>
-#include <time.h>
-#include <unistd.h>
-
-#if !defined(NTMM_HAVE_LIBURING) || NTMM_HAVE_LIBURING
-#if defined(__has_include)
-#if __has_include(<liburing.h>)
-#define HOST_HAVE_URING 1
-#include <liburing.h>
-#endif
-#endif
-#endif
 
 #define HOST_POLL_BYTES   (64u << 10) /* larger reads take longer than a sleep costs */
 #define HOST_POLL_AVERAGE 200000u     /* nanoseconds that reads of this storage may take in the mean */
 #define HOST_POLL_LOOK    50000u /* nanoseconds of giving way from which on somebody else wants the processor */
 #define HOST_POLL_PAUSE   64u    /* reads after such a discovery that sleep at once */
-
-static ULONG64 HostPollNow(void)
-{
-    struct timespec Time;
-
-    clock_gettime(CLOCK_MONOTONIC, &Time);
-    return (ULONG64)Time.tv_sec * 1000000000u + (ULONG64)Time.tv_nsec;
-}
 
 #ifdef HOST_HAVE_URING
 
@@ -55,27 +37,13 @@ static struct
     } Rings[HOST_POLL_RINGS];
 } HostPoll;
 
-static BOOLEAN HostPollCreateRing(struct io_uring *Ring)
+VOID HostStartPolling(void)
 {
     static const unsigned Flags[] = { IORING_SETUP_COOP_TASKRUN | IORING_SETUP_TASKRUN_FLAG, 0 };
 
-    for (size_t Index = 0; Index < RTL_NUMBER_OF(Flags); Index += 1)
-    {
-        if (io_uring_queue_init(HOST_POLL_ENTRIES, Ring, Flags[Index]) == 0)
-        {
-            if ((Ring->features & IORING_FEAT_SUBMIT_STABLE) != 0)
-            {
-                return TRUE;
-            }
-            io_uring_queue_exit(Ring);
-        }
-    }
-    return FALSE;
-}
-
-VOID HostStartPolling(void)
-{
-    while (HostPoll.Count < HOST_POLL_RINGS && HostPollCreateRing(&HostPoll.Rings[HostPoll.Count].Ring))
+    while (HostPoll.Count < HOST_POLL_RINGS &&
+           HostCreateRing(&HostPoll.Rings[HostPoll.Count].Ring, HOST_POLL_ENTRIES, Flags,
+                          RTL_NUMBER_OF(Flags)) == 0)
     {
         HostPoll.Rings[HostPoll.Count].Busy = 0;
         HostPoll.Count += 1;
@@ -107,7 +75,7 @@ static struct io_uring *HostPollTakeRing(ULONG *Index)
 /* Returns when the answer is there, or when it is better to sleep. */
 static VOID HostPollLook(PORT_STORAGE *Storage, struct io_uring *Ring, ULONG64 Deadline)
 {
-    ULONG64 Time = HostPollNow();
+    ULONG64 Time = PortQueryClock();
 
     while (io_uring_cq_ready(Ring) == 0 && Time < Deadline)
     {
@@ -121,7 +89,7 @@ static VOID HostPollLook(PORT_STORAGE *Storage, struct io_uring *Ring, ULONG64 D
         {
             sched_yield();
         }
-        Time = HostPollNow();
+        Time = PortQueryClock();
         if (Time - Before > HOST_POLL_LOOK)
         {
             __atomic_store_n(&Storage->PollPause, HOST_POLL_PAUSE, __ATOMIC_RELAXED);
@@ -218,26 +186,23 @@ static VOID HostPollLearn(PORT_STORAGE *Storage, ULONG64 Time)
 
 LONG64 HostReadAndWait(PORT_STORAGE *Storage, const struct iovec *Vector, ULONG Pieces, off_t Offset)
 {
+    ULONG64 Start = PortQueryClock();
     SIZE_T Bytes = 0;
-    ULONG64 Start;
     LONG64 Result;
 
     for (ULONG Index = 0; Index < Pieces; Index += 1)
     {
         Bytes += Vector[Index].iov_len;
     }
-    if (Bytes > HOST_POLL_BYTES)
-    {
-        Result = preadv(Storage->Descriptor, Vector, (int)Pieces, Offset);
-        return Result < 0 ? -errno : Result;
-    }
-    Start = HostPollNow();
-    if (!HostPollIsWorthwhile(Storage) ||
+    if (Bytes > HOST_POLL_BYTES || !HostPollIsWorthwhile(Storage) ||
         !HostPollTry(Storage, Vector, Pieces, Offset, Start + HOST_POLL_AVERAGE, &Result))
     {
         Result = preadv(Storage->Descriptor, Vector, (int)Pieces, Offset);
         Result = Result < 0 ? -errno : Result;
     }
-    HostPollLearn(Storage, HostPollNow() - Start);
+    if (Bytes <= HOST_POLL_BYTES)
+    {
+        HostPollLearn(Storage, PortQueryClock() - Start);
+    }
     return Result;
 }

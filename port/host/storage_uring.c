@@ -12,20 +12,11 @@
 #define _GNU_SOURCE
 #endif
 #include "storage_engine.h"
-
-#ifndef NTMM_HAVE_LIBURING
-#define NTMM_HAVE_LIBURING 1
-#endif
-#if NTMM_HAVE_LIBURING && defined(__has_include)
-#if __has_include(<liburing.h>)
-#define HOST_HAVE_URING 1
-#endif
-#endif
+#include "storage_ring.h"
 
 #ifdef HOST_HAVE_URING
 
 #include <errno.h>
-#include <liburing.h>
 #include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -58,20 +49,17 @@ static struct
 
 /* ---- Setting up ---------------------------------------------------------------------------------------- */
 
-/* From the best to the plainest; old kernels know less. */
-static int HostUringCreateRing(void)
+int HostCreateRing(struct io_uring *Ring, unsigned Entries, const unsigned *Flags, size_t Count)
 {
-    static const unsigned Flags[] = { IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
-                                      IORING_SETUP_COOP_TASKRUN, 0 };
     int Error = -ENOSYS;
 
-    for (size_t Index = 0; Index < RTL_NUMBER_OF(Flags) && Error != 0; Index += 1)
+    for (size_t Index = 0; Index < Count && Error != 0; Index += 1)
     {
-        Error = io_uring_queue_init(HOST_URING_ENTRIES, &HostUring.Ring, Flags[Index]);
+        Error = io_uring_queue_init(Entries, Ring, Flags[Index]);
     }
-    if (Error == 0 && (HostUring.Ring.features & IORING_FEAT_SUBMIT_STABLE) == 0)
+    if (Error == 0 && (Ring->features & IORING_FEAT_SUBMIT_STABLE) == 0)
     {
-        io_uring_queue_exit(&HostUring.Ring);
+        io_uring_queue_exit(Ring);
         Error = -ENOSYS;
     }
     return -Error;
@@ -79,7 +67,9 @@ static int HostUringCreateRing(void)
 
 static int HostUringPrepare(void)
 {
-    int Error = HostUringCreateRing();
+    static const unsigned Flags[] = { IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
+                                      IORING_SETUP_COOP_TASKRUN, 0 };
+    int Error = HostCreateRing(&HostUring.Ring, HOST_URING_ENTRIES, Flags, RTL_NUMBER_OF(Flags));
 
     if (Error != 0)
     {

@@ -30,8 +30,7 @@ typedef struct _HOST_REGION
 {
     USHORT Loaded; /* pages with access */
     USHORT Mapped; /* pages with a host mapping: Loaded + dormant */
-    USHORT
-    Pieces; /* it was mapped, or changed, in parts: Linux has an entry for each page, also where one could do for all */
+    USHORT Pieces; /* mapped or changed in parts: Linux has an entry for each page, even where one could do */
 } HOST_REGION;
 
 typedef struct _HOST_GIGA

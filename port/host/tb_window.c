@@ -446,6 +446,20 @@ static int HostNativeProtection(ULONG Protection)
            ((Protection & PORT_FAULT_EXECUTE) != 0 ? PROT_EXEC : 0);
 }
 
+/* Whether records of this shape are of mappings of the frames from Frame on, with or without access. */
+static BOOLEAN HostShowsFrames(const HOST_RECORD *Records, SIZE_T Count, HOST_SHAPE Shape, PFN_NUMBER Frame)
+{
+    SIZE_T Compared = Shape == HostShapeRun ? 1 : Count; /* the others of a run follow its first one */
+    SIZE_T Index = 0;
+
+    while (Shape != HostShapeEmpty && Index < Compared && Records[Index] != 0 &&
+           Records[Index] >> PAGE_SHIFT == Frame + Index)
+    {
+        Index += 1;
+    }
+    return Index == Compared;
+}
+
 BOOLEAN HostIsDormantRegion(const HOST_WINDOW *Window, SIZE_T Page, PFN_NUMBER Frame)
 {
     const HOST_REGION *Region = &Window->Regions[Page / HOST_REGION_PAGES];
@@ -476,22 +490,11 @@ VOID HostLoadPages(HOST_WINDOW *Window, SIZE_T Page, SIZE_T Count, PFN_NUMBER Fr
     HOST_GIGA *Giga = &Window->Gigas[Page / HOST_GIGA_PAGES];
     HOST_REGION *Region = &Window->Regions[Page / HOST_REGION_PAGES];
     HOST_SHAPE Shape = HostShapeOf(&Window->Records[Page], Count);
-    BOOLEAN SameFrames;
-    BOOLEAN AllHoles;
-    BOOLEAN OneEntry;
+    BOOLEAN AllHoles = Shape == HostShapeEmpty;
+    BOOLEAN SameFrames = HostShowsFrames(&Window->Records[Page], Count, Shape, Frame);
+    BOOLEAN OneEntry = HostIsOneEntry(Window, Page, Count, Frame, Record);
     long Result = -ENOMEM;
-    SIZE_T Index;
 
-    /* A run is of the same frames if its first page is. */
-    AllHoles = Shape == HostShapeEmpty;
-    SameFrames = Shape == HostShapeRun && Window->Records[Page] >> PAGE_SHIFT == Frame;
-    for (Index = 0; Index < Count && Shape == HostShapeMixed && Window->Records[Page + Index] != 0 &&
-                    Window->Records[Page + Index] >> PAGE_SHIFT == Frame + Index;
-         Index += 1)
-    {
-        SameFrames = Index == Count - 1;
-    }
-    OneEntry = HostIsOneEntry(Window, Page, Count, Frame, Record);
     if (OneEntry && (Count == HOST_REGION_PAGES ? Region->Pieces : !SameFrames && Count >= HOST_JOIN_PAGES))
     {
         /* All of it at once; what was entered page by page goes, which must pay off. */

@@ -62,10 +62,15 @@ VOID MiEndDeleteBatch(MI_DELETE_BATCH *Batch)
     Batch->Count = 0;
 }
 
+static FORCEINLINE BOOLEAN MiIsBatchFull(const MI_DELETE_BATCH *Batch)
+{
+    return Batch->Pages == MI_DELETE_BATCH_PAGES || Batch->Count == MI_DELETE_BATCH_RUNS;
+}
+
 /* Before an entry is changed, so that its frame finds room. */
 static VOID MiMakeBatchRoom(MI_DELETE_BATCH *Batch)
 {
-    if (Batch->Pages == MI_DELETE_BATCH_PAGES || Batch->Count == MI_DELETE_BATCH_RUNS)
+    if (MiIsBatchFull(Batch))
     {
         MiEndDeleteBatch(Batch);
     }
@@ -224,7 +229,7 @@ ULONG MiDeleteSharedEntries(MI_DELETE_BATCH *Batch, PMMPTE PointerPte, ULONG_PTR
             }
             Section = (ULONG_PTR)Prototype & ~(ULONG_PTR)(PAGE_SIZE - 1);
         }
-        if (Batch->Pages == MI_DELETE_BATCH_PAGES || Batch->Count == MI_DELETE_BATCH_RUNS)
+        if (MiIsBatchFull(Batch))
         {
             break;
         }

@@ -221,7 +221,7 @@ BOOLEAN RtlpStealPartial(PHEAP_SLOT Slot, ULONG Bucket)
             RtlpReceive(Idle);
         }
 
-        /* One is enough for now: the next thread may go on with the rest. */
+        /* One is enough for this allocation; the rest is left to whoever takes the slot. */
         if (Idle->Buckets[Bucket].First != 0)
         {
             PHEAP_DESCRIPTOR Subsegment = HEAP_DESCRIPTOR_AT(Idle->Buckets[Bucket].First);

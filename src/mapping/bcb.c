@@ -82,16 +82,15 @@ static VOID CcpUnlinkDirty(PCC_BCB Bcb)
     }
 }
 
-PSHARED_CACHE_MAP CcpLeaveBcb(PCC_BCB Bcb)
+BOOLEAN CcpLeaveBcb(PCC_BCB Bcb)
 {
-    PSHARED_CACHE_MAP CacheMap = Bcb->CacheMap;
     BOOLEAN Visited;
     BOOLEAN Needed;
     KIRQL OldIrql;
 
     if (--Bcb->Users != 0 || Bcb->Pins + Bcb->Maps + Bcb->Repins != 0)
     {
-        return NULL;
+        return FALSE;
     }
     OldIrql = KiAcquireSpinLock(&MiState.Mapping->DirtyLock);
     Needed = Bcb->Dirty || Bcb->Writes != 0;
@@ -100,19 +99,19 @@ PSHARED_CACHE_MAP CcpLeaveBcb(PCC_BCB Bcb)
     {
         CcpUnlinkDirty(Bcb);
         Bcb->Forgotten = TRUE;
-        RtlAvlRemoveNode(&CacheMap->Bcbs, &Bcb->Node, NULL);
+        RtlAvlRemoveNode(&Bcb->CacheMap->Bcbs, &Bcb->Node, NULL);
     }
     KiReleaseSpinLock(&MiState.Mapping->DirtyLock, OldIrql);
     if (Needed)
     {
-        return NULL;
+        return FALSE;
     }
     KiRequire(Bcb->Owners == NULL && Bcb->View == NULL);
     if (!Visited)
     {
         MiFreePool(Bcb, CC_TAG_BCB);
     }
-    return CacheMap;
+    return TRUE;
 }
 
 VOID CcpForgetBcbs(PSHARED_CACHE_MAP CacheMap, ULONG64 Offset, ULONG64 Length)
@@ -139,13 +138,10 @@ VOID CcpForgetBcbs(PSHARED_CACHE_MAP CacheMap, ULONG64 Offset, ULONG64 Length)
         Bcb->Dirty = FALSE;
         KiReleaseSpinLock(&MiState.Mapping->DirtyLock, OldIrql);
         Bcb->Users = 1;
-        References += CcpLeaveBcb(Bcb) != NULL;
+        References += CcpLeaveBcb(Bcb);
     }
     CcpUnlock();
-    for (; References != 0; References--)
-    {
-        CcpDereferenceMap(CacheMap);
-    }
+    CcpDereferenceMaps(CacheMap, References);
 }
 
 static BOOLEAN CcpOverlaps(const PUBLIC_BCB *Public, ULONG64 Offset, ULONG64 End)

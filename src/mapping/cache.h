@@ -154,6 +154,7 @@ VOID CcpCollectDirty(PSHARED_CACHE_MAP CacheMap, ULONG64 Offset, ULONG64 Length)
 /* The file's cache map, kept from going away; NULL: it is not cached. */
 PSHARED_CACHE_MAP CcpReferenceMap(PSECTION_OBJECT_POINTERS Pointers);
 VOID CcpDereferenceMap(PSHARED_CACHE_MAP CacheMap);
+VOID CcpDereferenceMaps(PSHARED_CACHE_MAP CacheMap, ULONG Count); /* so often */
 VOID CcpLock(void);
 VOID CcpUnlock(void);
 
@@ -191,8 +192,8 @@ static FORCEINLINE ULONG64 CcpBcbEnd(const CC_BCB *Bcb)
 }
 /* A new one of pages that no other one has, with one user; referenced map. Lock held. NULL: no pool. */
 PCC_BCB CcpMakeBcb(PSHARED_CACHE_MAP CacheMap, ULONG64 Offset, ULONG Length);
-/* One user less. The map that is to be dereferenced without the lock, or NULL. Lock held. */
-PSHARED_CACHE_MAP CcpLeaveBcb(PCC_BCB Bcb);
+/* One user less. TRUE: it is gone, and its map is to be dereferenced without the lock. Lock held. */
+BOOLEAN CcpLeaveBcb(PCC_BCB Bcb);
 
 /*
  * Takes it for Owner. The caller is a user of it, and may lend a record for as long as it is taken. STATUS_CANT_WAIT, STATUS_INSUFFICIENT_RESOURCES (not with

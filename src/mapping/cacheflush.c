@@ -29,7 +29,7 @@ static BOOLEAN CcpAddToWrite(CC_WRITE *Write, PCC_BCB Bcb, BOOLEAN Exclusive, BO
     Bcb->Users++;
     if (!NT_SUCCESS(CcpOwnBcb(Bcb, Owner, Exclusive, Wait, Record)))
     {
-        *Maps += CcpLeaveBcb(Bcb) != NULL;
+        *Maps += CcpLeaveBcb(Bcb);
         return FALSE;
     }
     Write->Bcbs[Write->Count++] = Bcb;
@@ -97,7 +97,7 @@ static VOID CcpEndWrite(CC_WRITE *Write, PULONG Maps)
     {
         CcpDisownBcb(Write->Bcbs[Index], (ULONG_PTR)KiCurrentThread());
         KiRequire(Write->Records[Index].Count == 0); /* a log's routine has pinned it and kept it */
-        *Maps += CcpLeaveBcb(Write->Bcbs[Index]) != NULL;
+        *Maps += CcpLeaveBcb(Write->Bcbs[Index]);
     }
 }
 
@@ -185,10 +185,7 @@ static NTSTATUS CcpFlushMap(PSHARED_CACHE_MAP CacheMap, ULONG64 Offset, ULONG64 
         Status = CcpFirstError(Status, Now);
         Offset = Stop;
     }
-    for (; Maps != 0; Maps--)
-    {
-        CcpDereferenceMap(CacheMap);
-    }
+    CcpDereferenceMaps(CacheMap, Maps);
     return Status;
 }
 

@@ -84,6 +84,14 @@ VOID CcpDereferenceMap(PSHARED_CACHE_MAP CacheMap)
     MiFreePool(CacheMap, CC_TAG_SHARED);
 }
 
+VOID CcpDereferenceMaps(PSHARED_CACHE_MAP CacheMap, ULONG Count)
+{
+    for (; Count != 0; Count--)
+    {
+        CcpDereferenceMap(CacheMap);
+    }
+}
+
 /* Size lock of the file held exclusively, so only one makes it. */
 static NTSTATUS CcpMakeMap(PFILE_OBJECT FileObject, PSHARED_CACHE_MAP *CacheMap)
 {

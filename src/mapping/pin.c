@@ -84,8 +84,8 @@ static VOID CcpAddReference(PCC_BCB Bcb, CC_REFERENCE Kind)
     *CcpCounter(&Bcb->Pins, &Bcb->Maps, &Bcb->Repins, Kind) += 1;
 }
 
-/* A map that is to be dereferenced without the lock, or NULL. */
-static PSHARED_CACHE_MAP CcpDropReference(PCC_BCB Bcb, CC_REFERENCE Kind)
+/* TRUE: the map is to be dereferenced without the lock. */
+static BOOLEAN CcpDropReference(PCC_BCB Bcb, CC_REFERENCE Kind)
 {
     PULONG Counter = CcpCounter(&Bcb->Pins, &Bcb->Maps, &Bcb->Repins, Kind);
 
@@ -101,14 +101,6 @@ static PSHARED_CACHE_MAP CcpDropReference(PCC_BCB Bcb, CC_REFERENCE Kind)
     }
     Bcb->Users++;
     return CcpLeaveBcb(Bcb);
-}
-
-static VOID CcpDereferenceMaps(PSHARED_CACHE_MAP CacheMap, ULONG Count)
-{
-    for (; Count != 0; Count--)
-    {
-        CcpDereferenceMap(CacheMap);
-    }
 }
 
 /* Of all BCBs of the pointer, and of the chain if it is one. Disown: of the pin's owner. */
@@ -129,7 +121,7 @@ static VOID CcpDropAll(PVOID Bcb, CC_REFERENCE Kind, ULONG_PTR Owner)
         {
             CcpDisownBcb(Bcbs[Index], Owner);
         }
-        Maps += CcpDropReference(Bcbs[Index], Kind) != NULL;
+        Maps += CcpDropReference(Bcbs[Index], Kind);
     }
     if (Chain != NULL)
     {
@@ -352,7 +344,7 @@ static ULONG CcpLeaveAll(CC_RANGE *Range)
 
     for (ULONG Index = 0; Index < Range->Count; Index++)
     {
-        Maps += CcpLeaveBcb(Range->Bcbs[Index]) != NULL;
+        Maps += CcpLeaveBcb(Range->Bcbs[Index]);
     }
     Range->Count = 0;
     return Maps;

@@ -30,7 +30,7 @@ typedef struct _MI_PROTOTYPE_CHUNK
     ULONG64 FirstPage;        /* fixed: of the segment */
     PFN_NUMBER LargeFrame;    /* fixed: SEC_LARGE_PAGES: the first of its 512 frames; 0: not such a section */
     volatile ULONG
-        Modified; /* [C] of a file: set after a frame of it became modified; 0: none is, nor is one being written */
+        Modified; /* [C] of a file: 0: no frame of it is modified or being written (MiNoteModified) */
     volatile ULONG64 Committed[]; /* [C] SEC_RESERVE only: one bit a page. [G] to set */
 } MI_PROTOTYPE_CHUNK, *PMI_PROTOTYPE_CHUNK;
 
@@ -125,7 +125,7 @@ typedef struct _CONTROL_AREA
     volatile ULONG64
         WriteRetryTime; /* [C] after an error: the writer leaves the file alone before (KiQueryTime) */
     volatile ULONG
-        NoModifiedWriting; /* [C] the mapped page writer leaves the pages alone: a log must be written before them */
+        NoModifiedWriting;       /* [C] not the mapped page writer's: a log must be written before them */
     volatile ULONG NoWritePages; /* [C] it met some since the lazy writer looked */
     MMSECTION_FLAGS u;
     MI_BACKING_KIND Backing; /* fixed */

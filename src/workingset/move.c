@@ -103,11 +103,9 @@ static BOOLEAN MiMoveListedPage(MI_VACATION *Vacation, PMMPFN From, PMMPFN To)
 
 /* A look without the lock; whoever acts on it looks again. Plain, and unseen by TSan: the owner's writes are plain too. */
 PORT_UNSEEN_BY_TSAN
-static DECLSPEC_NOINLINE BOOLEAN MiMayBeModified(const MMPFN *Pfn)
+static DECLSPEC_NOINLINE BOOLEAN MiMayBeListedModified(const MMPFN *Pfn)
 {
-    MMPFNENTRY Entry = *(const volatile MMPFNENTRY *)&Pfn->e1;
-
-    return Entry.PageLocation == ModifiedPageList || Entry.PageLocation == ModifiedNoWritePageList;
+    return MiIsOnModifiedList(*(const volatile MMPFNENTRY *)&Pfn->e1);
 }
 
 /* Claims every frame that nobody uses, and moves what is on the modified list. */
@@ -130,7 +128,7 @@ static VOID MiClaimIdleFrames(MI_VACATION *Vacation)
             MiWritePfnEntry(Pfn, (MMPFNENTRY){ .PageLocation = ActiveAndValid, .Kernel = 1 });
             MiNoteOurs(Vacation, Frame);
         }
-        else if (MiMayBeModified(Pfn))
+        else if (MiMayBeListedModified(Pfn))
         {
             To = MiTakeDestination(Vacation);
             if (To != 0)

@@ -36,6 +36,30 @@ void TestEnterProcess(const TEST_MACHINE *Machine)
     TestRunInProcess(TestUserProcess);
 }
 
+MEMORY_WORKING_SET_EX_BLOCK TestWorkingSetBlock(ULONG_PTR Va)
+{
+    MEMORY_WORKING_SET_EX_INFORMATION Information = { .VirtualAddress = (PVOID)Va };
+
+    assert_int_equal(NtQueryVirtualMemory(NtCurrentProcess(), NULL, MemoryWorkingSetExInformation,
+                                          &Information, sizeof(Information), NULL),
+                     STATUS_SUCCESS);
+    return Information.u1.VirtualAttributes;
+}
+
+int TestEnterLarge(void **State)
+{
+    static const TEST_MACHINE Machine = { .RamMegabytes = 32,
+                                          .Deterministic = TRUE,
+                                          .Seed = 1,
+                                          .PagingFiles = 1,
+                                          .PagingMegabytes = 64,
+                                          .Workers = TRUE };
+
+    (void)State;
+    TestEnterProcess(&Machine);
+    return 0;
+}
+
 void TestLeaveProcess(void)
 {
     TestRunInProcess(NULL);

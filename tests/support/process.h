@@ -23,6 +23,10 @@ extern PEPROCESS TestUserProcess;
 /* cmocka fixtures around each test: deterministic machine, with a paging file in memory. */
 int TestEnterFixture(void **State);
 int TestLeaveFixture(void **State);
+/* MemoryWorkingSetExInformation of the current process, by the service. */
+MEMORY_WORKING_SET_EX_BLOCK TestWorkingSetBlock(ULONG_PTR Va);
+/* For large pages: 32 MiB, a paging file, workers. */
+int TestEnterLarge(void **State);
 #define TEST_IN_PROCESS(Name) cmocka_unit_test_setup_teardown(Name, TestEnterFixture, TestLeaveFixture)
 
 /*

@@ -18,11 +18,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "storage.h"
+#include "storage_test.h"
 
 #define FRAMES 64u
 
@@ -40,19 +39,6 @@ typedef struct
 } SETTING;
 
 static char Folder[64], FilePath[96];
-
-static NTSTATUS open_named(const char *name, ULONG flags, PORT_STORAGE **storage)
-{
-    static WCHAR text[256];
-    UNICODE_STRING unicode = { 0, 0, text };
-
-    for (size_t index = 0; name[index] != 0; index += 1)
-    {
-        text[index] = (UCHAR)name[index];
-        unicode.Length = (USHORT)((index + 1) * sizeof(WCHAR));
-    }
-    return PortOpenStorage(&unicode, flags, storage);
-}
 
 #define DATA (PORT_STORAGE_READ | PORT_STORAGE_WRITE | PORT_STORAGE_DATA)
 
@@ -120,7 +106,7 @@ static UCHAR *bytes_of(PFN_NUMBER frame)
     return PortDirectMap(frame);
 }
 
-static void fill(PFN_NUMBER frame, ULONG count, UCHAR seed)
+static void fill_bytes(PFN_NUMBER frame, ULONG count, UCHAR seed)
 {
     for (SIZE_T byte = 0; byte < (SIZE_T)count << PAGE_SHIFT; byte += 1)
     {
@@ -150,7 +136,7 @@ static void a_write_never_makes_the_file_longer(void **state)
 
         assert_int_equal(PortSetStorageSize(storage, 0), STATUS_SUCCESS);
         assert_int_equal(PortSetStorageSize(storage, end), STATUS_SUCCESS);
-        fill(10, 4, (UCHAR)index);
+        fill_bytes(10, 4, (UCHAR)index);
         assert_int_equal(transfer(storage, 0, 4, 10, TRUE, &bytes), STATUS_SUCCESS);
         assert_int_equal(bytes, end);
         assert_int_equal(size_of(storage), end);
@@ -184,7 +170,7 @@ static void short_writes_do_not_make_it_longer_either(void **state)
         };
 
         assert_int_equal(PortSetStorageSize(storage, 2 * PAGE_SIZE + 100), STATUS_SUCCESS);
-        fill(10, 4, (UCHAR)(50 + index));
+        fill_bytes(10, 4, (UCHAR)(50 + index));
         assert_true(HostStorageInject(&fault));
         assert_int_equal(transfer(storage, 0, 4, 10, TRUE, &bytes), STATUS_SUCCESS);
         HostStorageClearFaults();
@@ -205,7 +191,7 @@ static void a_file_that_somebody_made_shorter_is_not_made_longer_by_us(void **st
     if (setting->Medium != MEMORY)
     {
         assert_int_equal(PortSetStorageSize(storage, 4 * PAGE_SIZE), STATUS_SUCCESS);
-        fill(10, 4, 9);
+        fill_bytes(10, 4, 9);
         assert_int_equal(transfer(storage, 0, 4, 10, TRUE, &bytes), STATUS_SUCCESS);
         assert_int_equal(truncate(FilePath, PAGE_SIZE + 10), 0);
         assert_int_equal(transfer(storage, 0, 4, 10, TRUE, &bytes), STATUS_SUCCESS);
@@ -227,7 +213,7 @@ static void errors_leave_the_size_alone(void **state)
     SIZE_T bytes;
 
     assert_int_equal(PortSetStorageSize(storage, PAGE_SIZE + 100), STATUS_SUCCESS);
-    fill(10, 2, 3);
+    fill_bytes(10, 2, 3);
     assert_true(HostStorageInject(&fault)); /* the tail is the second attempt */
     assert_int_equal(transfer(storage, 0, 2, 10, TRUE, &bytes), STATUS_IO_DEVICE_ERROR);
     assert_int_equal(bytes, PAGE_SIZE);
@@ -313,7 +299,7 @@ static void a_deleted_file_in_memory_has_no_name_but_lives(void **state)
     assert_int_equal(PortQueryStorageInformation(storage, &first), STATUS_SUCCESS);
     assert_int_equal(PortQueryStorageInformation(again, &second), STATUS_SUCCESS);
     assert_true(first.File != second.File);
-    fill(10, 1, 1);
+    fill_bytes(10, 1, 1);
     assert_int_equal(transfer(storage, 0, 1, 10, TRUE, &bytes), STATUS_SUCCESS);
     assert_int_equal(bytes, PAGE_SIZE);
     PortCloseStorage(storage);
@@ -424,9 +410,7 @@ int main(void)
     int result;
 
     snprintf(Folder, sizeof(Folder), "%s/ntmm-data-XXXXXX", base != NULL ? base : "/tmp");
-    if (mkdtemp(Folder) == NULL ||
-        mmap((void *)PORT_DIRECT_MAP_BASE, (size_t)FRAMES << PAGE_SHIFT, PROT_READ | PROT_WRITE,
-             MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) == MAP_FAILED)
+    if (mkdtemp(Folder) == NULL || !map_frames(FRAMES))
     {
         perror("setup");
         return 1;

@@ -16,13 +16,12 @@
 #include <pthread.h>
 #include <sched.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "storage.h"
+#include "storage_test.h"
 
 #define ARENA_PAGES 8192u
 #define FILE_PAGES  2048u
@@ -59,19 +58,6 @@ static size_t entries_of(const char *path)
     }
     closedir(folder);
     return count;
-}
-
-static NTSTATUS open_named(const char *name, ULONG flags, PORT_STORAGE **storage)
-{
-    static WCHAR text[5000];
-    UNICODE_STRING unicode = { 0, 0, text };
-
-    for (size_t index = 0; name[index] != 0; index += 1)
-    {
-        text[index] = (UCHAR)name[index];
-        unicode.Length = (USHORT)((index + 1) * sizeof(WCHAR));
-    }
-    return PortOpenStorage(&unicode, flags, storage);
 }
 
 #define READ_WRITE (PORT_STORAGE_READ | PORT_STORAGE_WRITE)
@@ -139,36 +125,6 @@ static NTSTATUS run(REQUEST *request)
     PortStartIo(&request->Io);
     await(request);
     return request->Io.Status;
-}
-
-/* The contents of a page of the file in its given version. */
-static ULONG64 word_of(ULONG64 page, ULONG64 version, ULONG64 word)
-{
-    return (page * 0x9e3779b97f4a7c15ull) ^ (version * 0xbf58476d1ce4e5b9ull) ^ (word << 48);
-}
-
-static void fill(PFN_NUMBER frame, ULONG64 page, ULONG64 version)
-{
-    ULONG64 *words = PortDirectMap(frame);
-
-    for (ULONG64 word = 0; word < PAGE_SIZE / 8; word += 1)
-    {
-        words[word] = word_of(page, version, word);
-    }
-}
-
-static BOOLEAN holds(PFN_NUMBER frame, ULONG64 page, ULONG64 version)
-{
-    const ULONG64 *words = PortDirectMap(frame);
-
-    for (ULONG64 word = 0; word < PAGE_SIZE / 8; word += 1)
-    {
-        if (words[word] != (version == 0 ? 0 : word_of(page, version, word)))
-        {
-            return FALSE;
-        }
-    }
-    return TRUE;
 }
 
 /* Frames in every pattern between all consecutive and all scattered. */
@@ -1196,9 +1152,6 @@ int main(void)
         ALONE(errors_have_their_status),
     };
     const char *place = getenv("TMPDIR");
-    void *arena = mmap((void *)(uintptr_t)PORT_DIRECT_MAP_BASE, (size_t)ARENA_PAGES << PAGE_SHIFT,
-                       PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
     pthread_t first;
     int failures;
 
@@ -1208,7 +1161,7 @@ int main(void)
         pthread_join(first, NULL);
     }
     snprintf(Folder, sizeof(Folder), "%.40s/ntmm-storage-XXXXXX", place != NULL ? place : "/var/tmp");
-    if (arena == MAP_FAILED || mkdtemp(Folder) == NULL)
+    if (!map_frames(ARENA_PAGES) || mkdtemp(Folder) == NULL)
     {
         perror("test_storage");
         return 1;

@@ -12,10 +12,9 @@
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
-#include "storage.h"
+#include "storage_test.h"
 
 #define THREADS     12u
 #define READ_PAGES  16u
@@ -56,25 +55,6 @@ static NTSTATUS perform(REQUEST *request, PFN_NUMBER frame, ULONG64 page, ULONG 
     return request->Completions == 1 ? request->Io.Status : STATUS_UNSUCCESSFUL;
 }
 
-static ULONG64 word_of(ULONG64 page, ULONG64 word)
-{
-    return (page + 1) * 0x9e3779b97f4a7c15ull ^ word << 48;
-}
-
-static BOOLEAN holds(PFN_NUMBER frame, ULONG64 page)
-{
-    const ULONG64 *words = PortDirectMap(frame);
-
-    for (ULONG64 word = 0; word < PAGE_SIZE / 8; word += 1)
-    {
-        if (words[word] != word_of(page, word))
-        {
-            return FALSE;
-        }
-    }
-    return TRUE;
-}
-
 /* Reads of one to READ_PAGES pages into the thread's own frames. Returns the number of bad ones. */
 static void *read_at_random(void *argument)
 {
@@ -98,7 +78,7 @@ static void *read_at_random(void *argument)
                request.Io.Information != (SIZE_T)count << PAGE_SHIFT;
         for (ULONG each = 0; each < count; each += 1)
         {
-            bad += !holds(frame + each, page + each);
+            bad += !holds(frame + each, page + each, 1);
         }
     }
     return (void *)(uintptr_t)bad;
@@ -140,7 +120,7 @@ static void a_reader_looks_for_its_answer(void **state)
         skip();
     }
     assert_int_equal(perform(&request, FILE_PAGES, 7, 1, FALSE), STATUS_SUCCESS);
-    assert_true(holds(FILE_PAGES, 7));
+    assert_true(holds(FILE_PAGES, 7, 1));
     HostStorageQueryCounters(Storage, &counters);
     assert_int_equal(counters.Polled, 1);
     /* Large reads take longer than a sleep costs. */
@@ -164,16 +144,16 @@ static void cut_and_failing_reads_say_so(void **state)
     assert_int_equal(perform(&request, FILE_PAGES, 100, 8, FALSE), STATUS_SUCCESS);
     for (ULONG each = 0; each < 8; each += 1)
     {
-        assert_true(holds(FILE_PAGES + each, 100 + each));
+        assert_true(holds(FILE_PAGES + each, 100 + each, 1));
     }
     assert_true(HostStorageInject(&error));
     assert_int_equal(perform(&request, FILE_PAGES, 5, 1, FALSE), STATUS_IO_DEVICE_ERROR);
     assert_int_equal(perform(&request, FILE_PAGES, 5, 1, FALSE), STATUS_SUCCESS);
-    assert_true(holds(FILE_PAGES, 5));
+    assert_true(holds(FILE_PAGES, 5, 1));
     /* Behind the end: what is there, then zeros. */
     assert_int_equal(perform(&request, FILE_PAGES, FILE_PAGES - 1, 2, FALSE), STATUS_SUCCESS);
     assert_int_equal(request.Io.Information, PAGE_SIZE);
-    assert_true(holds(FILE_PAGES, FILE_PAGES - 1));
+    assert_true(holds(FILE_PAGES, FILE_PAGES - 1, 1));
     assert_int_equal(*(ULONG64 *)PortDirectMap(FILE_PAGES + 1), 0);
     assert_int_equal(perform(&request, FILE_PAGES, FILE_PAGES, 1, FALSE), STATUS_END_OF_FILE);
 }
@@ -182,33 +162,20 @@ static void cut_and_failing_reads_say_so(void **state)
 
 static int begin(void **state)
 {
-    WCHAR text[128];
-    UNICODE_STRING name = { 0, 0, text };
     char path[96];
     REQUEST request;
 
     (void)state;
     snprintf(path, sizeof(path), "%s/polled", Folder);
-    for (size_t index = 0; path[index] != 0; index += 1)
-    {
-        text[index] = (UCHAR)path[index];
-        name.Length = (USHORT)((index + 1) * sizeof(WCHAR));
-    }
-    if (PortOpenStorage(&name,
-                        PORT_STORAGE_READ | PORT_STORAGE_WRITE | PORT_STORAGE_CREATE | PORT_STORAGE_UNCACHED,
-                        &Storage) != STATUS_SUCCESS ||
+    if (open_named(path, PORT_STORAGE_READ | PORT_STORAGE_WRITE | PORT_STORAGE_CREATE | PORT_STORAGE_UNCACHED,
+                   &Storage) != STATUS_SUCCESS ||
         PortSetStorageSize(Storage, FILE_PAGES << PAGE_SHIFT) != STATUS_SUCCESS)
     {
         return -1;
     }
     for (ULONG64 page = 0; page < FILE_PAGES; page += 1)
     {
-        ULONG64 *words = PortDirectMap(page);
-
-        for (ULONG64 word = 0; word < PAGE_SIZE / 8; word += 1)
-        {
-            words[word] = word_of(page, word);
-        }
+        fill(page, page, 1);
     }
     for (ULONG64 page = 0; page < FILE_PAGES; page += 64)
     {
@@ -240,13 +207,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(cut_and_failing_reads_say_so, begin, end),
     };
     const char *place = getenv("TMPDIR");
-    void *arena = mmap((void *)(uintptr_t)PORT_DIRECT_MAP_BASE, (size_t)ARENA_PAGES << PAGE_SHIFT,
-                       PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
     int failures;
 
     snprintf(Folder, sizeof(Folder), "%.40s/ntmm-polled-XXXXXX", place != NULL ? place : "/var/tmp");
-    if (arena == MAP_FAILED || mkdtemp(Folder) == NULL)
+    if (!map_frames(ARENA_PAGES) || mkdtemp(Folder) == NULL)
     {
         perror("test_storagepoll");
         return 1;

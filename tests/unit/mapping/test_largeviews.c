@@ -13,20 +13,7 @@
 #define LARGE     MI_LEVEL_BYTES(1)
 #define PER_LARGE (LARGE / PAGE_SIZE)
 
-static int EnterLarge(void **State)
-{
-    static const TEST_MACHINE Machine = { .RamMegabytes = 32,
-                                          .Deterministic = TRUE,
-                                          .Seed = 1,
-                                          .PagingFiles = 1,
-                                          .PagingMegabytes = 64,
-                                          .Workers = TRUE };
-
-    (void)State;
-    TestEnterProcess(&Machine);
-    return 0;
-}
-#define LARGE_TEST(Name) cmocka_unit_test_setup_teardown(Name, EnterLarge, TestLeaveFixture)
+#define LARGE_TEST(Name) cmocka_unit_test_setup_teardown(Name, TestEnterLarge, TestLeaveFixture)
 
 static NTSTATUS TryCreate(SIZE_T Size, ULONG Protect, ULONG Attributes, HANDLE *Section)
 {
@@ -65,16 +52,6 @@ static ULONG_PTR Map(HANDLE Section, ULONG64 Offset, SIZE_T Size, ULONG Type, UL
 static void Unmap(ULONG_PTR Base)
 {
     assert_int_equal(NtUnmapViewOfSection(NtCurrentProcess(), (PVOID)Base), STATUS_SUCCESS);
-}
-
-static MEMORY_WORKING_SET_EX_BLOCK Block(ULONG_PTR Va)
-{
-    MEMORY_WORKING_SET_EX_INFORMATION Information = { .VirtualAddress = (PVOID)Va };
-
-    assert_int_equal(NtQueryVirtualMemory(NtCurrentProcess(), NULL, MemoryWorkingSetExInformation,
-                                          &Information, sizeof(Information), NULL),
-                     STATUS_SUCCESS);
-    return Information.u1.VirtualAttributes;
 }
 
 /* ---- What may be asked for --------------------------------------------------------------------------------------- */
@@ -154,10 +131,10 @@ static void views_of_both_kinds_show_the_same_bytes(void **State)
     TEST_EXPECT_REGION(Again, LARGE, MEM_COMMIT, PAGE_READONLY);
     assert_int_equal(TestVmQuery(Large).Type, MEM_MAPPED);
     assert_int_equal(TestVmTryPut(Again, 1), STATUS_ACCESS_VIOLATION);
-    assert_int_equal(Block(Large + PAGE_SIZE).LargePage, 1);
-    assert_int_equal(Block(Large + PAGE_SIZE).Shared, 1);
-    assert_int_equal(Block(Large + PAGE_SIZE).ShareCount, 3);
-    assert_int_equal(Block(Small + 34 * PAGE_SIZE).LargePage, 0);
+    assert_int_equal(TestWorkingSetBlock(Large + PAGE_SIZE).LargePage, 1);
+    assert_int_equal(TestWorkingSetBlock(Large + PAGE_SIZE).Shared, 1);
+    assert_int_equal(TestWorkingSetBlock(Large + PAGE_SIZE).ShareCount, 3);
+    assert_int_equal(TestWorkingSetBlock(Small + 34 * PAGE_SIZE).LargePage, 0);
     /* The views keep what the handle made. */
     NtClose(Section);
     Unmap(Small);

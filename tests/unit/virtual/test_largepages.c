@@ -11,34 +11,11 @@
 #define LARGE_TYPE (MEM_RESERVE | MEM_COMMIT | MEM_LARGE_PAGES)
 #define PER_LARGE  (LARGE / PAGE_SIZE)
 
-static int EnterLarge(void **State)
-{
-    static const TEST_MACHINE Machine = { .RamMegabytes = 32,
-                                          .Deterministic = TRUE,
-                                          .Seed = 1,
-                                          .PagingFiles = 1,
-                                          .PagingMegabytes = 64,
-                                          .Workers = TRUE };
-
-    (void)State;
-    TestEnterProcess(&Machine);
-    return 0;
-}
-#define LARGE_TEST(Name) cmocka_unit_test_setup_teardown(Name, EnterLarge, TestLeaveFixture)
+#define LARGE_TEST(Name) cmocka_unit_test_setup_teardown(Name, TestEnterLarge, TestLeaveFixture)
 
 static ULONG_PTR Allocate(SIZE_T Pages)
 {
     return TestVmAllocate(0, Pages * LARGE, LARGE_TYPE, PAGE_READWRITE);
-}
-
-static MEMORY_WORKING_SET_EX_BLOCK Block(ULONG_PTR Va)
-{
-    MEMORY_WORKING_SET_EX_INFORMATION Information = { .VirtualAddress = (PVOID)Va };
-
-    assert_int_equal(NtQueryVirtualMemory(NtCurrentProcess(), NULL, MemoryWorkingSetExInformation,
-                                          &Information, sizeof(Information), NULL),
-                     STATUS_SUCCESS);
-    return Information.u1.VirtualAttributes;
 }
 
 /* ---- What it is ------------------------------------------------------------------------------------------------------ */
@@ -98,7 +75,7 @@ static void queries_tell_large_pages(void **State)
     ULONG_PTR Small = TestVmAllocate(0, 0x10000, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
     MEMORY_REGION_INFORMATION Region;
     VM_COUNTERS_EX Counters;
-    MEMORY_WORKING_SET_EX_BLOCK Large = Block(Base + 77 * PAGE_SIZE);
+    MEMORY_WORKING_SET_EX_BLOCK Large = TestWorkingSetBlock(Base + 77 * PAGE_SIZE);
 
     (void)State;
     assert_int_equal(Large.Valid, 1);
@@ -107,7 +84,7 @@ static void queries_tell_large_pages(void **State)
     assert_int_equal(Large.Win32Protection, PAGE_READWRITE);
     assert_int_equal(Large.Shared, 0);
     TestVmPut(Small, 1);
-    assert_int_equal(Block(Small).LargePage, 0);
+    assert_int_equal(TestWorkingSetBlock(Small).LargePage, 0);
     assert_int_equal(NtQueryVirtualMemory(NtCurrentProcess(), (PVOID)Base, MemoryRegionInformation, &Region,
                                           sizeof(Region), NULL),
                      STATUS_SUCCESS);
@@ -179,7 +156,7 @@ static void an_extended_parameter_asks_for_them_as_well(void **State)
                                                PAGE_READWRITE, &Parameter, 1),
                      STATUS_SUCCESS);
     assert_int_equal(TestUserProcess->Space.LargePages, 1);
-    assert_int_equal(Block((ULONG_PTR)Base).LargePage, 1);
+    assert_int_equal(TestWorkingSetBlock((ULONG_PTR)Base).LargePage, 1);
     TestVmFree((ULONG_PTR)Base, 0, MEM_RELEASE);
     Base = NULL;
     assert_int_equal(NtAllocateVirtualMemoryEx(NtCurrentProcess(), &Base, &Size, MEM_RESERVE, PAGE_READWRITE,

@@ -7,7 +7,8 @@
 
 #define MI_MAP_AHEAD 32u
 
-VOID MiActivateFrameInRun(PMMPFN Pfn, PMI_LIST_RUN Lists)
+/* Lists NULL: one frame alone. */
+static FORCEINLINE VOID MiActivateFrame(PMMPFN Pfn, PMI_LIST_RUN Lists)
 {
     MMPFNENTRY Entry = MiReadPfnEntry(Pfn);
 
@@ -17,7 +18,14 @@ VOID MiActivateFrameInRun(PMMPFN Pfn, PMI_LIST_RUN Lists)
         {
             MiCount(TransitionModified);
         }
-        MiUnlinkPageInRun(Pfn, Lists);
+        if (Lists == NULL)
+        {
+            MiUnlinkPage(Pfn);
+        }
+        else
+        {
+            MiUnlinkPageInRun(Pfn, Lists);
+        }
     }
     if (Entry.ReadAhead)
     {
@@ -33,10 +41,12 @@ VOID MiActivateFrameInRun(PMMPFN Pfn, PMI_LIST_RUN Lists)
 
 VOID MiActivateTransitionFrame(PMMPFN Pfn)
 {
-    MI_LIST_RUN Lists = { .List = NULL };
+    MiActivateFrame(Pfn, NULL);
+}
 
-    MiActivateFrameInRun(Pfn, &Lists);
-    MiEndListRun(&Lists);
+VOID MiActivateFrameInRun(PMMPFN Pfn, PMI_LIST_RUN Lists)
+{
+    MiActivateFrame(Pfn, Lists);
 }
 
 /*

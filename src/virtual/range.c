@@ -47,22 +47,21 @@ static VOID MiVisitBatch(PMI_VISITOR Visitor, PMMPTE First, ULONG_PTR Vpn, ULONG
     Visitor->Begin(Visitor);
     while (Index < End)
     {
-        MMPTE Pte;
+        MMPTE Pte = MiReadPte(&First[Index]);
+        ULONG_PTR Count = 1;
 
-        if (Visitor->VisitRun != NULL)
-        {
-            Index += Visitor->VisitRun(Visitor, &First[Index], Vpn + Index, End - Index);
-            if (Index == End)
-            {
-                break;
-            }
-        }
-        Pte = MiReadPte(&First[Index]);
         if (Pte.Long != 0 || !Visitor->SkipZero)
         {
-            Visitor->Visit(Visitor, &First[Index], Vpn + Index, Pte);
+            Count = Visitor->VisitRun != NULL
+                        ? Visitor->VisitRun(Visitor, &First[Index], Vpn + Index, End - Index)
+                        : 0;
+            if (Count == 0)
+            {
+                Visitor->Visit(Visitor, &First[Index], Vpn + Index, Pte);
+                Count = 1;
+            }
         }
-        Index++;
+        Index += Count;
     }
     Visitor->End(Visitor);
     KiLowerIrqlFromDispatch(OldIrql);

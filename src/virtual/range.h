@@ -63,7 +63,7 @@ typedef struct _MI_VISITOR
     VOID (*Begin)(struct _MI_VISITOR *Visitor);
     VOID (*Visit)(struct _MI_VISITOR *Visitor, PMMPTE PointerPte, ULONG_PTR Vpn, MMPTE Pte);
     VOID (*End)(struct _MI_VISITOR *Visitor);
-    /* Optional: deals with the first of Count entries, as many as it likes, and returns how many; Visit is called for the next one. */
+    /* Optional, and asked first: deals with the first of Count entries, as many as it likes, and returns how many; 0: Visit is called for the first. */
     ULONG_PTR (*VisitRun)(struct _MI_VISITOR *Visitor, PMMPTE PointerPte, ULONG_PTR Vpn, ULONG_PTR Count);
     PMI_ADDRESS_SPACE Space;
     BOOLEAN SkipZero;

@@ -3,6 +3,8 @@
  * heapbench WORKLOAD [THREADS [SCALE]]     runs one workload; without arguments it lists them
  * heapbench --measure LIBRARY COMMAND...   runs a command with LIBRARY preloaded ("" for none) and prints its seconds of
  *                                          wall-clock time, of processor time, and its peak RSS in KiB
+ * heapbench --outside COMMAND...           runs a command with the C library's allocator kept in one place (the [heap] of its
+ *                                          maps), and prints the KiB of RSS that lie outside of it when it exits
  * The measuring process is this one because it is small: a child's peak counts from before its exec. The peak is read when
  * the command is about to exit (ptrace's exit event): what wait4 tells comes from counters that the kernel keeps by
  * processor and adds up roughly, which is wrong by a quarter for a process of one megabyte.
@@ -40,13 +42,20 @@ static double seconds(struct timeval value)
     return (double)value.tv_sec + (double)value.tv_usec / 1e6;
 }
 
+static FILE *open_of(pid_t process, const char *what)
+{
+    char name[64];
+
+    snprintf(name, sizeof(name), "/proc/%d/%s", (int)process, what);
+
+    return fopen(name, "r");
+}
+
 static long peak_kib(pid_t process)
 {
-    char name[64], line[256];
+    char line[256];
     long peak = 0;
-
-    snprintf(name, sizeof(name), "/proc/%d/status", (int)process);
-    FILE *file = fopen(name, "r");
+    FILE *file = open_of(process, "status");
 
     while (file != NULL && fgets(line, sizeof(line), file) != NULL)
     {
@@ -64,8 +73,38 @@ static long peak_kib(pid_t process)
     return peak;
 }
 
-/* Waits for the end of child; its peak is read at its exit event. */
-static int follow(pid_t child, struct rusage *usage, long *peak)
+/* What a process holds that is no heap: its programs and libraries, their data, its stacks, what it mapped itself. */
+static long outside_kib(pid_t process)
+{
+    char line[512];
+    long total = 0;
+    int outside = 1;
+    FILE *file = open_of(process, "smaps");
+
+    while (file != NULL && fgets(line, sizeof(line), file) != NULL)
+    {
+        unsigned long from, to;
+
+        if (sscanf(line, "%lx-%lx ", &from, &to) == 2)
+        {
+            outside = strstr(line, "[heap]") == NULL;
+        }
+        else if (outside && strncmp(line, "Rss:", 4) == 0)
+        {
+            total += strtol(line + 4, NULL, 10);
+        }
+    }
+
+    if (file != NULL)
+    {
+        fclose(file);
+    }
+
+    return total;
+}
+
+/* Waits for the end of child; its memory is read by look at its exit event. */
+static int follow(pid_t child, struct rusage *usage, long (*look)(pid_t), long *kib)
 {
     int status;
 
@@ -92,7 +131,7 @@ static int follow(pid_t child, struct rusage *usage, long *peak)
         signal = WSTOPSIG(status);
         if (status >> 8 == (SIGTRAP | PTRACE_EVENT_EXIT << 8))
         {
-            *peak = peak_kib(child);
+            *kib = look(child);
             signal = 0;
         }
         else if (signal == SIGTRAP)
@@ -102,6 +141,25 @@ static int follow(pid_t child, struct rusage *usage, long *peak)
     }
 }
 
+static pid_t run(char **command, const char *variable, const char *value)
+{
+    const pid_t child = fork();
+
+    if (child == 0)
+    {
+        if (value[0] != 0)
+        {
+            setenv(variable, value, 1);
+        }
+
+        ptrace(PTRACE_TRACEME, 0, NULL, NULL);
+        execvp(command[0], command);
+        _exit(127);
+    }
+
+    return child;
+}
+
 static int measure(char **arguments)
 {
     struct timespec from, to;
@@ -109,21 +167,8 @@ static int measure(char **arguments)
     long peak = 0;
 
     clock_gettime(CLOCK_MONOTONIC, &from);
-    const pid_t child = fork();
-
-    if (child == 0)
-    {
-        if (arguments[0][0] != 0)
-        {
-            setenv("LD_PRELOAD", arguments[0], 1);
-        }
-
-        ptrace(PTRACE_TRACEME, 0, NULL, NULL);
-        execvp(arguments[1], arguments + 1);
-        _exit(127);
-    }
-
-    const int status = child > 0 ? follow(child, &usage, &peak) : -1;
+    const pid_t child = run(arguments + 1, "LD_PRELOAD", arguments[0]);
+    const int status = child > 0 ? follow(child, &usage, peak_kib, &peak) : -1;
 
     if (status == -1)
     {
@@ -138,11 +183,33 @@ static int measure(char **arguments)
     return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
 }
 
+static int outside(char **command)
+{
+    struct rusage usage;
+    long kib = 0;
+    const pid_t child = run(command, "GLIBC_TUNABLES", "glibc.malloc.arena_max=1:glibc.malloc.mmap_max=0");
+    const int status = child > 0 ? follow(child, &usage, outside_kib, &kib) : -1;
+
+    if (status == -1)
+    {
+        return 1;
+    }
+
+    fprintf(stderr, "%ld\n", kib);
+
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+}
+
 int main(int count, char **arguments)
 {
     if (count > 3 && strcmp(arguments[1], "--measure") == 0)
     {
         return measure(arguments + 2);
+    }
+
+    if (count > 2 && strcmp(arguments[1], "--outside") == 0)
+    {
+        return outside(arguments + 2);
     }
 
     const bench_workload *const groups[] = { bench_single, bench_programs, bench_parallel,

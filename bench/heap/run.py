@@ -49,14 +49,6 @@ PROGRAMS = {
     "lua": ["lua5.4", "-e", "local t={} for i=1,700000 do t[i]={i,tostring(i)} end for i=1,700000,2 do t[i]=nil end "
                             "for i=1,300000 do t[#t+1]=('x'):rep(i%200) end"],
 }
-# The same programs with nothing to do: what they hold beside what the workload makes them allocate.
-IDLE = {
-    "python": ["/usr/bin/python3", "-S", "-c", "pass"],
-    "perl": ["perl", "-e", "1"],
-    "sqlite": ["sqlite3", ":memory:", "select 1;"],
-    "gcc": ["{cc1}", "-quiet", "/dev/null", "-o", "/dev/null"],
-    "lua": ["lua5.4", "-e", "local t"],
-}
 BEGIN, END = "<!-- measured: run.py writes from here -->", "<!-- to here -->"
 
 
@@ -122,12 +114,23 @@ def live(bench, command):
     return int(found[-1]) // 1024 if run.returncode == 0 and found else None
 
 
-def least(bench, command, idle):
-    """Live bytes, and with them what the idle process holds that is no heap: no allocator's peak can be lower."""
-    bytes_live, bytes_idle = live(bench, command), live(bench, idle)
-    if bytes_live is None or bytes_idle is None:
+def outside(bench, command):
+    """KiB that the process holds beside its heap when it exits: the least of three, as the kernel maps libraries by chance."""
+    kib = []
+    for _ in range(3):
+        run = subprocess.run([bench, "--outside"] + command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        if run.returncode != 0:
+            return None
+        kib.append(int(run.stderr.split()[-1]))
+    return min(kib)
+
+
+def least(bench, command):
+    """Live bytes, and with them what the process holds that is no heap: no allocator's peak can be lower."""
+    bytes_live, bytes_outside = live(bench, command), outside(bench, command)
+    if bytes_live is None or bytes_outside is None:
         return None
-    return {"live_kib": bytes_live, "floor_kib": bytes_live + min(measure(bench, "", idle)[2] for _ in range(5)) - bytes_idle}
+    return {"live_kib": bytes_live, "floor_kib": bytes_live + bytes_outside}
 
 
 def mean(values):
@@ -255,8 +258,7 @@ def run(options, here, kept):
 
     for name, command in work.items():
         if command and name not in record["least"]:
-            idle = [part.replace("{cc1}", command[0]) for part in IDLE.get(name, [bench])]
-            record["least"][name] = least(bench, command, idle)
+            record["least"][name] = least(bench, command)
 
     results = record["results"]
     for _ in range(options.rounds):

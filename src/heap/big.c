@@ -89,7 +89,8 @@ static PHEAP_DESCRIPTOR RtlpMoveSpan(PHEAP Heap, PHEAP_DESCRIPTOR Span, ULONG Pa
 {
     PCHEAP_PAGE_OPERATIONS Operations = RtlpArena.Operations;
     const SIZE_T OldSize = Span->Pages * HEAP_PAGE;
-    PHEAP_DESCRIPTOR New = RtlpAllocateSpan(Heap, Pages, HEAP_PAGE, HeapKindPages);
+    /* No other pages are to be brought to where these go. */
+    PHEAP_DESCRIPTOR New = RtlpAllocateSpan(Heap, Pages, HEAP_PAGE, HeapKindNone);
 
     if (New == NULL)
     {
@@ -98,6 +99,7 @@ static PHEAP_DESCRIPTOR RtlpMoveSpan(PHEAP Heap, PHEAP_DESCRIPTOR Span, ULONG Pa
 
     if (!RtlpGroundMove(Span->Base, New->Base, OldSize))
     {
+        (VOID) Operations->Commit(New->Base, OldSize, Heap->Executable);
         RtlpFreeSpan(Heap, New);
         return NULL;
     }
@@ -107,6 +109,8 @@ static PHEAP_DESCRIPTOR RtlpMoveSpan(PHEAP Heap, PHEAP_DESCRIPTOR Span, ULONG Pa
     {
         RtlpFreeUntouchedSpan(Heap, Span);
     }
+
+    HEAP_STORE(&New->Kind, HeapKindPages);
 
     return New;
 }

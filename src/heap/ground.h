@@ -46,7 +46,10 @@ extern const HEAP_PAGE_OPERATIONS RtlpLinuxPageOperations;
 #define RtlpPageOperations RtlpLinuxPageOperations
 #endif
 
-/* Moves Pages' contents from one committed range to another without copying; FALSE if that cannot be done. */
+/*
+ * Moves pages from one committed range to another without copying; the old range is sealed then, until the next Commit. FALSE
+ * if that cannot be done: then From is as it was, and To is readable and writable, of undefined contents.
+ */
 BOOLEAN RtlpGroundMove(PVOID From, PVOID To, SIZE_T Size);
 
 /* Sleeps while *Address is Value (it may wake early); wakes one sleeper. */

@@ -144,6 +144,14 @@ BOOLEAN RtlpGroundMove(PVOID From, PVOID To, SIZE_T Size)
 
     if (Moved != (long)(ULONG_PTR)To)
     {
+        /* Whatever lay at To may be gone. A hole in From would mean that a part was moved, and its contents are lost. */
+        if (RtlpSystemCall(SYS_msync, (ULONG_PTR)From, Size, MS_ASYNC, 0, 0) != 0 ||
+            RtlpMapMemory(To, Size, PROT_READ | PROT_WRITE) == NULL)
+        {
+            RtlpGroundPrint("ntheap: no mappings are left to move a block\n");
+            RtlpGroundAbort(STATUS_NO_MEMORY);
+        }
+
         return FALSE;
     }
 

@@ -17,6 +17,8 @@
 #define HEAP_DECAY_PERIOD  100  /* milliseconds */
 #define HEAP_PURGE_AT_ONCE 8192 /* pages: a free span of this length does not wait for the decay */
 #define HEAP_LARGE_REGION  ((SIZE_T)16 << 20)
+#define HEAP_LEAST_PIECE   128    /* pages: what is worth the system calls to move it */
+#define HEAP_MOST_PIECES   16384 /* that a heap is cut into by moving */
 
 /* ---- regions ---- */
 
@@ -234,6 +236,76 @@ static PHEAP_DESCRIPTOR RtlpFindSpan(PHEAP Heap, ULONG Pages, HEAP_POOL Pool)
     return Span != NULL ? Span : RtlpAddRegion(Heap, Pages, Pool);
 }
 
+/* The longest dirty free span of at least Least pages, of whichever pool, or NULL. It stays on its list. */
+static PHEAP_DESCRIPTOR RtlpLongestDirty(PHEAP Heap, ULONG Least)
+{
+    for (ULONG Pool = HeapPools; Pool-- > 0;)
+    {
+        const PHEAP_BINS_SET Bins = &Heap->Pools[Pool].Dirty;
+
+        for (ULONG Bin = HEAP_BINS - 1; Bin >= Least; Bin -= 1)
+        {
+            if (Bins->First[Bin] != 0)
+            {
+                return HEAP_DESCRIPTOR_AT(Bins->First[Bin]);
+            }
+        }
+    }
+
+    return NULL;
+}
+
+/*
+ * No dirty span was long enough for a block, but there are shorter ones: their pages are moved into the clean Span, which is
+ * on no list. That is a fraction of what new pages cost in time, and costs no memory. Their place becomes clean. Each
+ * piece may be a mapping of its own, of which Linux gives a process 65,530, so they are not too short. TRUE if any moved.
+ */
+static BOOLEAN RtlpBringPages(PHEAP Heap, const HEAP_DESCRIPTOR *Span)
+{
+    PCHEAP_PAGE_OPERATIONS Operations = RtlpArena.Operations;
+    const SIZE_T Reserved = Heap->Pools[HeapPoolSmall].Reserved + Heap->Pools[HeapPoolLarge].Reserved;
+    const SIZE_T Share = Reserved / HEAP_PAGE / HEAP_MOST_PIECES;
+    const ULONG Least = Share > HEAP_LEAST_PIECE ? (ULONG)Share : HEAP_LEAST_PIECE;
+    ULONG Done = 0;
+
+    while (Least < HEAP_BINS && Span->Pages - Done >= Least)
+    {
+        PHEAP_DESCRIPTOR Source = RtlpLongestDirty(Heap, Least);
+        const ULONG Wanted = Span->Pages - Done;
+
+        if (Source == NULL)
+        {
+            break;
+        }
+
+        RtlpRemoveFree(Heap, Source);
+        if (Source->Pages > Wanted && !RtlpSplit(Heap, Source, Wanted))
+        {
+            RtlpMerge(Heap, Source);
+            break;
+        }
+
+        PUCHAR Place = Span->Base + (SIZE_T)Done * HEAP_PAGE;
+
+        if (!RtlpGroundMove(Source->Base, Place, Source->Pages * HEAP_PAGE))
+        {
+            (VOID) Operations->Commit(Place, Source->Pages * HEAP_PAGE, Heap->Executable);
+            RtlpMerge(Heap, Source);
+            break;
+        }
+
+        Done += Source->Pages;
+        /* If its place cannot be opened again it is lost address space, until the heap's end. */
+        if (Operations->Commit(Source->Base, Source->Pages * HEAP_PAGE, Heap->Executable))
+        {
+            Source->Dirty = FALSE;
+            RtlpMerge(Heap, Source);
+        }
+    }
+
+    return Done != 0;
+}
+
 PHEAP_DESCRIPTOR RtlpAllocateSpan(PHEAP Heap, ULONG Pages, SIZE_T Alignment, HEAP_KIND Kind)
 {
     const ULONG Slack = Alignment > HEAP_PAGE ? (ULONG)(Alignment / HEAP_PAGE) - 1 : 0;
@@ -278,8 +350,11 @@ PHEAP_DESCRIPTOR RtlpAllocateSpan(PHEAP Heap, ULONG Pages, SIZE_T Alignment, HEA
         return NULL;
     }
 
+    const BOOLEAN Moved = !Span->Dirty && Kind == HeapKindPages && RtlpArena.Operations->CommitOnTouch &&
+                          RtlpBringPages(Heap, Span);
+
     Span->Kind = (UCHAR)Kind;
-    Span->Zeroed = !Span->Dirty;
+    Span->Zeroed = !Span->Dirty && !Moved;
     Span->Dirty = TRUE;
     Span->Next = 0;
     Span->Previous = 0;

@@ -243,6 +243,105 @@ static void a_block_of_a_private_heap_is_no_block_of_malloc(void **state)
     print_message("caught %d of %d frees into the wrong heap\n", caught, 6 * 40 * 2);
 }
 
+/*
+ * Free runs of pages that are too short for a block are moved together for it: it needs no new memory. Pages are given back by
+ * and by when something is freed, never while something is allocated, so the count is exact between the two.
+ */
+static void a_long_block_takes_the_pages_of_shorter_free_ones(void **state)
+{
+    enum
+    {
+        count = 24,
+        size = 1 << 20
+    };
+    static uint8_t *blocks[count];
+    PHEAP_SPANS large = &RtlpMallocHeap.Pools[HeapPoolLarge];
+    uint64_t moves = 0;
+
+    (void)state;
+    for (int round = 0; round < 20; round += 1)
+    {
+        for (int i = 0; i < count; i += 1)
+        {
+            blocks[i] = heap_malloc(size);
+            assert_non_null(blocks[i]);
+            memset(blocks[i], i + 1, size);
+        }
+
+        for (int i = 0; i < count; i += 2)
+        {
+            heap_free(blocks[i]);
+        }
+
+        /* Longer than any two of them side by side, with one that stays in between. */
+        const SIZE_T before = large->DirtyPages;
+        uint8_t *block = heap_malloc(5 * size);
+
+        assert_non_null(block);
+        moves += large->DirtyPages + 512 <= before;
+        memset(block, 0xab, 5 * size);
+        for (int i = 1; i < count; i += 2)
+        {
+            for (int at = 0; at < size; at += 509)
+            {
+                assert_int_equal(blocks[i][at], i + 1);
+            }
+
+            heap_free(blocks[i]);
+        }
+
+        assert_int_equal(block[0], 0xab);
+        assert_int_equal(block[5 * size - 1], 0xab);
+        assert_true(RtlpCheckHeap(&RtlpMallocHeap));
+        heap_free(block);
+    }
+
+    assert_true(moves >= 1);
+    print_message("%d of 20 long blocks got pages of shorter ones\n", (int)moves);
+}
+
+/* calloc may not take moved pages for new ones. */
+static void moved_pages_are_not_said_to_be_zero(void **state)
+{
+    PHEAP_SLOT slot;
+    uint8_t *blocks[9];
+
+    (void)state;
+    heap_free(heap_malloc(1));
+    slot = RtlpThreadSlot;
+    for (int round = 0; round < 10; round += 1)
+    {
+        BOOLEAN zeroed;
+
+        for (int i = 0; i < 9; i += 1)
+        {
+            blocks[i] = heap_malloc(1 << 20);
+            assert_non_null(blocks[i]);
+            memset(blocks[i], 0xff, 1 << 20);
+        }
+
+        for (int i = 0; i < 9; i += 2)
+        {
+            heap_free(blocks[i]);
+        }
+
+        uint8_t *block = RtlpAllocateBig(&RtlpMallocHeap, slot, 4 << 20, HEAP_PAGE, &zeroed);
+
+        assert_non_null(block);
+        for (int at = 0; zeroed && at < 4 << 20; at += 1)
+        {
+            assert_int_equal(block[at], 0);
+        }
+
+        for (int i = 1; i < 9; i += 2)
+        {
+            heap_free(blocks[i]);
+        }
+
+        heap_free(block);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -251,6 +350,8 @@ int main(void)
         cmocka_unit_test(placement_within_a_subsegment_differs_between_subsegments),
         cmocka_unit_test(every_misuse_of_free_is_reported),
         cmocka_unit_test(a_block_of_a_private_heap_is_no_block_of_malloc),
+        cmocka_unit_test(a_long_block_takes_the_pages_of_shorter_free_ones),
+        cmocka_unit_test(moved_pages_are_not_said_to_be_zero),
         cmocka_unit_test(freeing_everything_gives_every_subsegment_back),
     };
 

@@ -66,6 +66,13 @@ VOID RtlpFreeBig(PHEAP Heap, PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Descriptor)
     }
 }
 
+VOID RtlpFreeOutgrown(PHEAP Heap, PHEAP_DESCRIPTOR Descriptor)
+{
+    RtlpAcquireLock(&Heap->BackLock);
+    RtlpFreeSpan(Heap, Descriptor);
+    RtlpReleaseLock(&Heap->BackLock);
+}
+
 VOID RtlpFlushSpanCache(PHEAP_SLOT Slot)
 {
     RtlpAcquireLock(&Slot->Heap->BackLock);

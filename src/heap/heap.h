@@ -487,6 +487,8 @@ VOID RtlpReleaseAllRegions(PHEAP Heap);
 
 PVOID RtlpAllocateBig(PHEAP Heap, PHEAP_SLOT Slot, SIZE_T Size, SIZE_T Alignment, BOOLEAN *Zeroed);
 VOID RtlpFreeBig(PHEAP Heap, PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Descriptor);
+/* A block that was copied to a longer one: its pages are to be its neighbours' to grow into, not to wait in a slot. */
+VOID RtlpFreeOutgrown(PHEAP Heap, PHEAP_DESCRIPTOR Descriptor);
 /* In place or by moving pages; NULL if the caller must copy (InPlace: if it does not fit). */
 PVOID RtlpResizeBig(PHEAP Heap, PHEAP_DESCRIPTOR Descriptor, SIZE_T Size, BOOLEAN InPlace);
 SIZE_T RtlpBigSize(const HEAP_DESCRIPTOR *Descriptor);
@@ -531,6 +533,8 @@ VOID RtlpAppendPartial(PHEAP_BUCKET Bucket, PHEAP_DESCRIPTOR Subsegment);
 VOID RtlpRemovePartial(PHEAP_BUCKET Bucket, PHEAP_DESCRIPTOR Subsegment);
 /* Gives back every empty subsegment, active ones too. */
 VOID RtlpTrimSlot(PHEAP_SLOT Slot);
+/* Before so many new pages are touched: gives empty subsegments back if no free memory with pages will do. */
+VOID RtlpOfferEmpty(PHEAP_SLOT Slot, ULONG Pages);
 
 /* ---- slot.c ---- */
 

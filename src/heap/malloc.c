@@ -196,12 +196,25 @@ HEAP_EXPORT void *realloc(void *block, size_t size)
         return block;
     }
 
+    if (size > HEAP_FRONT_END_LIMIT && size <= HEAP_BACK_END_LIMIT)
+    {
+        /* A growing array leaves sizes behind that it will not come back to. */
+        RtlpOfferEmpty(RtlpThreadSlot, (ULONG)((size + HEAP_PAGE - 1) / HEAP_PAGE));
+    }
+
     void *Block = malloc(size);
 
     if (Block != NULL)
     {
         memcpy(Block, block, Old < size ? Old : size);
-        free(block);
+        if (Descriptor->Kind == HeapKindPages)
+        {
+            RtlpFreeOutgrown(&RtlpMallocHeap, Descriptor);
+        }
+        else
+        {
+            free(block);
+        }
     }
 
     return Block;

@@ -17,7 +17,7 @@
 #define HEAP_DECAY_PERIOD  100  /* milliseconds */
 #define HEAP_PURGE_AT_ONCE 8192 /* pages: a free span of this length does not wait for the decay */
 #define HEAP_LARGE_REGION  ((SIZE_T)16 << 20)
-#define HEAP_LEAST_PIECE   128    /* pages: what is worth the system calls to move it */
+#define HEAP_LEAST_PIECE   128   /* pages: what is worth the system calls to move it */
 #define HEAP_MOST_PIECES   16384 /* that a heap is cut into by moving */
 
 /* ---- regions ---- */

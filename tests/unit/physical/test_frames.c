@@ -54,6 +54,25 @@ static void an_allocated_frame_is_active_and_referenced_once(void **state)
     MiCheckPhysical(3);
 }
 
+/* The first word of each leads to the next one. */
+static void fill_all(PFN_NUMBER list)
+{
+    for (PFN_NUMBER frame = list; frame != 0; frame = *(PFN_NUMBER *)PortDirectMap(frame))
+    {
+        memset((UCHAR *)PortDirectMap(frame) + 8, 0xa5, PAGE_SIZE - 8);
+    }
+}
+
+static void assert_zero(PFN_NUMBER frame)
+{
+    const ULONG64 *words = PortDirectMap(frame);
+
+    for (ULONG word = 0; word < PAGE_SIZE / 8; word++)
+    {
+        assert_true(words[word] == 0);
+    }
+}
+
 static void zeroed_frames_are_zero_whatever_was_in_them(void **state)
 {
     PFN_NUMBER list;
@@ -63,22 +82,15 @@ static void zeroed_frames_are_zero_whatever_was_in_them(void **state)
     for (ULONG round = 0; round < 2; round++)
     {
         list = take_all(0, &count);
-        for (PFN_NUMBER frame = list; frame != 0; frame = *(PFN_NUMBER *)PortDirectMap(frame))
-        {
-            memset((UCHAR *)PortDirectMap(frame) + 8, 0xa5, PAGE_SIZE - 8);
-        }
+        fill_all(list);
         give_all(list);
         list = 0;
         for (ULONG i = 0; i < count; i++)
         {
             PFN_NUMBER frame = MiAllocatePage(MI_PAGE_ZEROED);
-            const ULONG64 *words = PortDirectMap(frame);
 
             assert_int_not_equal(frame, 0);
-            for (ULONG word = 0; word < PAGE_SIZE / 8; word++)
-            {
-                assert_true(words[word] == 0);
-            }
+            assert_zero(frame);
             *(PFN_NUMBER *)PortDirectMap(frame) = list;
             list = frame;
         }
@@ -229,6 +241,7 @@ static void the_zero_page_thread_zeroes_free_frames(void **state)
     PFN_NUMBER list = take_all(0, &count);
 
     (void)state;
+    fill_all(list);
     give_all(list);
     assert_true(MiFreePages() >= count - MI_PAGE_CACHE_DEPTH);
     while (MiZeroPagesStep(NULL))
@@ -236,6 +249,20 @@ static void the_zero_page_thread_zeroes_free_frames(void **state)
     }
     assert_true(MiFreePages() <= MI_PAGE_CACHE_DEPTH);
     assert_true(MiQueryCounter(MiCounterPagesZeroed) >= count - MI_PAGE_CACHE_DEPTH);
+    assert_int_equal(MiAvailablePages(), MiState.Physical->NumberOfPages);
+    /* They really are. */
+    list = 0;
+    for (ULONG i = 0; i < count; i++)
+    {
+        PFN_NUMBER frame = MiAllocatePage(MI_PAGE_ZEROED);
+
+        assert_int_not_equal(frame, 0);
+        assert_zero(frame);
+        *(PFN_NUMBER *)PortDirectMap(frame) = list;
+        list = frame;
+    }
+    assert_true(MiQueryCounter(MiCounterPagesZeroedOnDemand) <= MI_PAGE_CACHE_DEPTH);
+    give_all(list);
     assert_int_equal(MiAvailablePages(), MiState.Physical->NumberOfPages);
     MiCheckPhysical(3);
 }

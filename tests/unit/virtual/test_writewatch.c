@@ -77,6 +77,46 @@ static void writes_by_services_are_writes(void **state)
                      STATUS_SUCCESS);
     assert_int_equal(written(0, 0, 16, list, 16), 1);
     assert_ptr_equal(list[0], base + 5 * PAGE_SIZE);
+    /* Of pages that are there already: only read, forgotten, or of the other process. */
+    TestVmGet(base + 7 * PAGE_SIZE);
+    assert_int_equal(NtResetWriteWatch(NtCurrentProcess(), (PVOID)base, 16 * PAGE_SIZE), STATUS_SUCCESS);
+    for (ULONG page = 5; page < 8; page++)
+    {
+        assert_int_equal(
+            NtWriteVirtualMemory(NtCurrentProcess(), (PVOID)(base + page * PAGE_SIZE + 4095), "ab", 2, NULL),
+            STATUS_SUCCESS);
+        assert_int_equal(written(0, 0, 16, list, 16), page - 3);
+        assert_ptr_equal(list[page - 4], base + (page + 1) * PAGE_SIZE);
+    }
+    assert_ptr_equal(list[0], base + 5 * PAGE_SIZE);
+    assert_int_equal(TestVmGet(base + 8 * PAGE_SIZE), 'b');
+}
+
+/* The page is there and shared with a clone: the write that makes it private is one, by pointer and by service. */
+static void writes_that_copy_are_writes(void **state)
+{
+    PVOID list[16];
+    HANDLE clone;
+
+    (void)state;
+    base = TestVmAllocate(0, 16 * PAGE_SIZE, MEM_RESERVE | MEM_COMMIT | MEM_WRITE_WATCH, PAGE_READWRITE);
+    TestVmFill(base, 16, 1);
+    assert_int_equal(
+        NtCreateProcessEx(&clone, PROCESS_ALL_ACCESS, NULL, NtCurrentProcess(), 0, NULL, NULL, NULL, 0),
+        STATUS_SUCCESS);
+    assert_int_equal(NtResetWriteWatch(NtCurrentProcess(), (PVOID)base, 16 * PAGE_SIZE), STATUS_SUCCESS);
+    TestVmPut(base + 2 * PAGE_SIZE, 9);
+    assert_int_equal(NtWriteVirtualMemory(NtCurrentProcess(), (PVOID)(base + 4 * PAGE_SIZE), "x", 1, NULL),
+                     STATUS_SUCCESS);
+    assert_int_equal(written(0, 0, 16, list, 16), 2);
+    assert_ptr_equal(list[0], base + 2 * PAGE_SIZE);
+    assert_ptr_equal(list[1], base + 4 * PAGE_SIZE);
+    assert_int_equal(NtTerminateProcess(clone, STATUS_SUCCESS), STATUS_SUCCESS);
+    /* And of the pages that are nobody else's again. */
+    TestVmPut(base + 6 * PAGE_SIZE, 9);
+    assert_int_equal(written(0, 0, 16, list, 16), 3);
+    assert_ptr_equal(list[2], base + 6 * PAGE_SIZE);
+    assert_int_equal(NtClose(clone), STATUS_SUCCESS);
 }
 
 static void splitting_keeps_the_bits(void **state)
@@ -139,6 +179,7 @@ int main(void)
         TEST_IN_PROCESS(writes_are_listed_in_ascending_order),
         TEST_IN_PROCESS(reset_forgets_and_keeps_contents),
         TEST_IN_PROCESS(writes_by_services_are_writes),
+        TEST_IN_PROCESS(writes_that_copy_are_writes),
         TEST_IN_PROCESS(splitting_keeps_the_bits),
         TEST_IN_PROCESS(parameters_are_checked),
     };

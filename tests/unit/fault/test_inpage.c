@@ -321,6 +321,35 @@ static void all_that_can_be_committed_without_a_paging_file_can_be_touched(void 
     }
 }
 
+/* Nothing can ever come: one wait of a minute, not thousands. */
+static void a_fault_in_a_full_machine_ends_after_one_wait(void **State)
+{
+    PFN_NUMBER List = 0, Frame;
+    EXCEPTION_RECORD Record;
+    ULONG64 Begin;
+
+    (void)State;
+    TestCommit(Process, BASE, 2, MM_READWRITE);
+    TestEnter(Process);
+    TestPut(BASE, 1); /* the page table */
+    while ((Frame = MiAllocatePage(0)) != 0)
+    {
+        *(PFN_NUMBER *)PortDirectMap(Frame) = List;
+        List = Frame;
+    }
+    Begin = KiQueryTime();
+    assert_int_equal(TestWrite(BASE + PAGE_SIZE, 1, &Record), STATUS_NO_MEMORY);
+    assert_in_range(KiQueryTime() - Begin, 50ull * 1000000000, 120ull * 1000000000);
+    while (List != 0)
+    {
+        Frame = List;
+        List = *(PFN_NUMBER *)PortDirectMap(Frame);
+        MiFreePage(Frame);
+    }
+    TestPut(BASE + PAGE_SIZE, 2);
+    assert_int_equal(TestGet(BASE), 1);
+}
+
 static void clean_pages_are_found_although_the_paging_file_is_full_of_errors(void **State)
 {
     HOST_STORAGE_FAULT Fault = {
@@ -355,6 +384,7 @@ int main(void)
         TEST(a_fault_for_which_no_frame_ever_comes_ends_in_no_memory, setup),
         TEST(one_frame_that_does_not_come_is_waited_for, setup),
         TEST(all_that_can_be_committed_without_a_paging_file_can_be_touched, setup_without_paging_file),
+        TEST(a_fault_in_a_full_machine_ends_after_one_wait, setup_without_paging_file),
         TEST(clean_pages_are_found_although_the_paging_file_is_full_of_errors, setup),
     };
 

@@ -178,6 +178,40 @@ static void neighbours_come_along_only_if_their_bits_say_so(void **State)
     TestStopSpace();
 }
 
+/* A clean page that came along with a dirty one, writable, would lose what is written to it. */
+static void a_write_takes_dirty_neighbours_along_only(void **State)
+{
+    PFN_NUMBER Top = TestStartSpace(NULL);
+    PFN_NUMBER Frames = TestAllocateFrames(16);
+    ULONG64 Wide;
+
+    (void)State;
+    for (ULONG Index = 0; Index < 16; Index += 1)
+    {
+        TestMap(Top, BASE + Index * PAGE_SIZE, Frames + Index,
+                USER_DATA | ACCESSED | (Index >= 4 && Index < 8 ? DIRTY : 0));
+    }
+    Wide = Counters().PagesWide;
+    READ64(BASE + 5 * PAGE_SIZE) = 1;
+    assert_true(Counters().PagesWide == Wide + 3);
+    for (ULONG Index = 0; Index < 16; Index += 1)
+    {
+        assert_true(((*TestPte(Top, BASE + Index * PAGE_SIZE) & DIRTY) != 0) == (Index >= 4 && Index < 8));
+    }
+    READ64(BASE + 8 * PAGE_SIZE) = 1;
+    READ64(BASE + 3 * PAGE_SIZE) = 1;
+    assert_true((*TestPte(Top, BASE + 8 * PAGE_SIZE) & DIRTY) != 0);
+    assert_true((*TestPte(Top, BASE + 3 * PAGE_SIZE) & DIRTY) != 0);
+    /* Reading takes clean ones along, which are read-only until they are written. */
+    (void)READ64(BASE + 12 * PAGE_SIZE);
+    READ64(BASE + 11 * PAGE_SIZE) = 1;
+    READ64(BASE + 13 * PAGE_SIZE) = 1;
+    assert_true((*TestPte(Top, BASE + 11 * PAGE_SIZE) & DIRTY) != 0);
+    assert_true((*TestPte(Top, BASE + 13 * PAGE_SIZE) & DIRTY) != 0);
+    assert_true((*TestPte(Top, BASE + 12 * PAGE_SIZE) & DIRTY) == 0);
+    TestStopSpace();
+}
+
 static void a_large_page_is_one_mapping(void **State)
 {
     PFN_NUMBER Top = TestStartSpace(NULL);
@@ -437,6 +471,7 @@ int main(void)
         cmocka_unit_test(a_flush_shows_the_new_frame),
         cmocka_unit_test(a_page_that_was_never_loaded_costs_no_system_call),
         cmocka_unit_test(neighbours_come_along_only_if_their_bits_say_so),
+        cmocka_unit_test(a_write_takes_dirty_neighbours_along_only),
         cmocka_unit_test(a_large_page_is_one_mapping),
         cmocka_unit_test(hints_load_consecutive_frames_at_once),
         cmocka_unit_test(the_number_of_mappings_is_known_exactly),

@@ -47,6 +47,19 @@ static int setup_two_files(void **State)
     return Boot(&Machine);
 }
 
+static int setup_fixed(void **State)
+{
+    static const TEST_MACHINE Machine = { .RamMegabytes = 16,
+                                          .Deterministic = TRUE,
+                                          .Seed = 6,
+                                          .PagingFiles = 1,
+                                          .PagingMegabytes = 4,
+                                          .Workers = TRUE };
+
+    (void)State;
+    return Boot(&Machine);
+}
+
 static int setup_no_file(void **State)
 {
     static const TEST_MACHINE Machine = {
@@ -221,6 +234,38 @@ static void the_writer_begins_when_the_modified_list_is_long(void **State)
     assert_int_equal(MiModifiedPages(), 0);
 }
 
+/* Written ahead of need: the last slots are for those who have no memory left, or ask for it. */
+static void writing_ahead_leaves_a_reserve_of_slots(void **State)
+{
+    PMMPAGING_FILE File = MiState.Paging->Files[0];
+    SIZE_T Left = MI_WRITE_CLUSTER + MiSlotReserve() / 2; /* a cluster more would touch the reserve */
+    SIZE_T Written = File->FreeSpace - Left;
+    SIZE_T Modified = MiState.Physical->ModifiedThreshold + MI_WRITE_CLUSTER;
+
+    (void)State;
+    assert_true(MiSlotReserve() / 2 != 0 && File->MaximumSize == File->Size);
+    MakeModified(Written, 7);
+    MiFlushModifiedPages();
+    assert_int_equal(File->FreeSpace, Left);
+    TestCommit(Process, BASE + 0x10000000, Modified, MM_READWRITE);
+    TestFillPages(BASE + 0x10000000, Modified, 8);
+    TestTrim(Process, BASE + 0x10000000, Modified);
+    for (ULONG Second = 0; Second < 3; Second++)
+    {
+        KiAdvanceTime(1000000000);
+        while (KiStepWorkers())
+        {
+        }
+    }
+    assert_int_equal(MiModifiedPages(), Modified);
+    assert_int_equal(File->FreeSpace, Left);
+    MiFlushModifiedPages();
+    assert_int_equal(File->FreeSpace, 0);
+    assert_int_equal(MiModifiedPages(), Modified - Left);
+    TestComparePages(BASE, Written, 7);
+    TestComparePages(BASE + 0x10000000, Modified, 8);
+}
+
 static void both_paging_files_are_written_to(void **State)
 {
     (void)State;
@@ -383,6 +428,7 @@ int main(void)
         TEST(a_page_that_is_changed_while_it_is_being_written_is_written_again, setup),
         TEST(a_page_that_is_decommitted_while_it_is_being_written_goes_when_the_write_ends, setup),
         TEST(the_writer_begins_when_the_modified_list_is_long, setup),
+        TEST(writing_ahead_leaves_a_reserve_of_slots, setup_fixed),
         TEST(both_paging_files_are_written_to, setup_two_files),
         TEST(without_a_paging_file_modified_pages_stay_and_a_flush_returns, setup_no_file),
         TEST(a_page_that_could_not_be_written_stays_modified_and_is_retried_later, setup),

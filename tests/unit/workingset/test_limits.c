@@ -294,12 +294,18 @@ static void idle_processes_are_swapped_out_as_a_whole(void **State)
 {
     PEPROCESS Idle = TestCreateProcess();
     PEPROCESS Touched = TestCreateProcess();
+    PEPROCESS Guaranteed = TestCreateProcess();
     ULONG64 Out = MiQueryCounter(MiCounterProcessOutSwaps);
     ULONG64 In = MiQueryCounter(MiCounterProcessInSwaps);
 
     (void)State;
     TestCommit(Idle, BASE, 40, MM_READWRITE);
     TestCommit(Touched, BASE, 40, MM_READWRITE);
+    TestCommit(Guaranteed, BASE, 40, MM_READWRITE);
+    assert_int_equal(MiSetWorkingSetLimits(&Guaranteed->Space, 60, 100, QUOTA_LIMITS_HARDWS_MIN_ENABLE),
+                     STATUS_SUCCESS);
+    TestEnter(Guaranteed);
+    TestFillPages(BASE, 40, 4);
     TestCommit(Process, BASE, 40, MM_READWRITE);
     TestEnter(Idle);
     TestFillPages(BASE, 40, 1);
@@ -321,6 +327,8 @@ static void idle_processes_are_swapped_out_as_a_whole(void **State)
     assert_int_equal(Idle->Space.Vm.PeakWorkingSetSize, 40);
     assert_false(Touched->SwappedOut); /* a fault of 6 seconds ago */
     assert_int_equal(MiWorkingSetPages(&Touched->Space), 40);
+    assert_false(Guaranteed->SwappedOut); /* idle, too, but its minimum is a promise */
+    assert_int_equal(MiWorkingSetPages(&Guaranteed->Space), 40);
     assert_false(Process->SwappedOut); /* its thread runs */
     assert_int_equal(MiWorkingSetPages(&Process->Space), 40);
     assert_int_equal(MiQueryCounter(MiCounterProcessOutSwaps) - Out, 1);
@@ -332,6 +340,7 @@ static void idle_processes_are_swapped_out_as_a_whole(void **State)
     assert_false(Idle->SwappedOut);
     assert_int_equal(MiQueryCounter(MiCounterProcessInSwaps) - In, 1);
     assert_int_equal(MiWorkingSetPages(&Idle->Space), 40);
+    TestDeleteProcess(Guaranteed);
     TestDeleteProcess(Idle);
     TestDeleteProcess(Touched);
 }

@@ -55,10 +55,6 @@ static MI_FAULT_RESULT MiCheckProtection(PMI_FAULT Fault)
     /* Any attempt to access a guard page raises the alarm, also one that the page does not permit. */
     if (MiIsGuarded(Protection))
     {
-        if (Fault->Prefetch)
-        {
-            return MiFaultResolved;
-        }
         MiClearGuard(Fault);
         MiCount(GuardFaults);
         if (Fault->Vad == NULL)
@@ -161,10 +157,6 @@ static BOOLEAN MiSatisfyFault(PMI_FAULT Fault, MI_FAULT_RESULT Result, PULONG Fr
     switch (Result)
     {
     case MiFaultNeedFrame:
-        if (Fault->Prefetch)
-        {
-            return FALSE;
-        }
         if (!MiWaitForAvailablePages() || ++*FrameWaits > MI_FRAME_WAITS)
         {
             Fault->Status = STATUS_NO_MEMORY;
@@ -173,7 +165,7 @@ static BOOLEAN MiSatisfyFault(PMI_FAULT Fault, MI_FAULT_RESULT Result, PULONG Fr
         return TRUE;
     case MiFaultNeedBlock:
         MiWaitForInPageBlock();
-        return !Fault->Prefetch;
+        return TRUE;
     case MiFaultNeedRead:
         return MiFinishInPage(Fault);
     case MiFaultNeedCommit:

@@ -22,6 +22,7 @@ typedef struct _NTMM_MACHINE
     volatile BOOLEAN Running;
     volatile ULONG OpenProcesses; /* atomic: created and not yet closed */
     KTHREAD BootThread;
+    KEVENT MayReport; /* taken by a thread from the first line of its report until its process is over */
     NTMM_PARAMETERS Parameters; /* as booted, without the strings */
     NTMM_PRINT *Print;
     PVOID PrintContext;
@@ -67,8 +68,9 @@ typedef struct _NTMM_USER
     NTMM_ROUTINE *Routine;
     PVOID Context;
     NTSTATUS Result;
-    BOOLEAN Reported; /* an exception ended it and was reported already */
-    BOOLEAN Exiting;  /* NtmmExitProcess */
+    BOOLEAN Reported;  /* an exception ended it and was reported already */
+    BOOLEAN Reporting; /* it has taken NtmmMachine.MayReport */
+    BOOLEAN Exiting;   /* NtmmExitProcess */
     BOOLEAN HasStack;
     MI_USER_STACK Stack;
     KI_EXCEPTION_FRAME Base;
@@ -91,7 +93,9 @@ VOID NtmmpLeaveUserStack(VOID);
 
 /* ---- Reports (report.c, symbols.c) ------------------------------------------------------------------------------------ */
 
+/* One report at a time, and one for each process: the thread that reports ends its process and calls NtmmpEndReport. */
 VOID NtmmpReportException(const HOST_UNHANDLED_EXCEPTION *Exception);
+VOID NtmmpEndReport(PNTMM_USER User);
 
 /* Writes at most HOST_BACK_TRACE_DEPTH code addresses, the interrupted instruction first. */
 ULONG NtmmpBackTrace(const HOST_UNHANDLED_EXCEPTION *Exception, PVOID *Frames);

@@ -358,6 +358,7 @@ NTSTATUS NtmmBoot(const NTMM_PARAMETERS *Wanted)
     NtmmMachine.Parameters.SpecialPool = NULL;
     NtmmMachine.OpenProcesses = 0;
     NtmmpWatchSanitizer();
+    KeInitializeEvent(&NtmmMachine.MayReport, SynchronizationEvent, TRUE);
     HostUnhandledExceptionHook = NtmmpReportException;
     Status = NtmmpCreatePagingFiles(&Parameters, &Created);
     if (!NT_SUCCESS(Status))

@@ -107,8 +107,10 @@ static DECLSPEC_NOINLINE NTSTATUS NtmmpEndByException(PNTMM_USER User)
     NtmmpLeaveUserStack();
     if (User->Exiting || NtmmpIsTerminating(Process))
     {
+        NtmmpEndReport(User);
         User->Result = PsGetProcessExitStatus(Process);
-        return STATUS_PROCESS_IS_TERMINATING;
+        return NtmmpFail(STATUS_PROCESS_IS_TERMINATING, "process %s is over: it was ended with status 0x%08X",
+                         Process->ImageFileName, (ULONG)User->Result);
     }
     if (Code == DBG_TERMINATE_THREAD)
     {
@@ -125,6 +127,7 @@ static DECLSPEC_NOINLINE NTSTATUS NtmmpEndByException(PNTMM_USER User)
         NtmmpReportException(&Exception);
     }
     PsTerminateProcessObject(Process, Code);
+    NtmmpEndReport(User);
     User->Result = Code;
     return NtmmpFail(STATUS_UNHANDLED_EXCEPTION,
                      "process %s was ended by an exception that it did not handle (%s)",

@@ -140,6 +140,30 @@ static VOID NtmmpReportWhat(const NTMM_OUT *Out, PEPROCESS Process, const EXCEPT
     }
 }
 
+/* FALSE: the process is over. Threads that fail together wait here until the first one has ended it. */
+static BOOLEAN NtmmpBeginReport(PNTMM_USER User)
+{
+    if (NtmmpIsTerminating(User->Process))
+    {
+        return FALSE;
+    }
+    if (!User->Reporting && KeGetCurrentIrql() < DISPATCH_LEVEL)
+    {
+        KeWaitForSingleObject(&NtmmMachine.MayReport, Executive, KernelMode, FALSE, NULL);
+        User->Reporting = TRUE;
+    }
+    return !NtmmpIsTerminating(User->Process);
+}
+
+VOID NtmmpEndReport(PNTMM_USER User)
+{
+    if (User->Reporting)
+    {
+        User->Reporting = FALSE;
+        KeSetEvent(&NtmmMachine.MayReport, 0, FALSE);
+    }
+}
+
 VOID NtmmpReportException(const HOST_UNHANDLED_EXCEPTION *Exception)
 {
     static const NTMM_OUT Out = { NULL, NULL };
@@ -153,11 +177,12 @@ VOID NtmmpReportException(const HOST_UNHANDLED_EXCEPTION *Exception)
         HostReportException(Exception);
         return;
     }
-    if (NtmmpIsTerminating(User->Process))
-    {
-        return; /* it only notices that its memory is gone */
-    }
     Thread->CurrentMode = KernelMode;
+    if (!NtmmpBeginReport(User))
+    {
+        Thread->CurrentMode = Mode;
+        return; /* it only notices that its memory is gone, or that another thread was faster */
+    }
     User->Reported = TRUE;
     NtmmpReportWhat(&Out, User->Process, Exception->Record);
     if (Exception->Record->NumberParameters >= 2)

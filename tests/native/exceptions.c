@@ -215,6 +215,76 @@ static void the_report_says_what_happened_where(void **state)
     NativeShutdown();
 }
 
+/* ---- Several threads at once ---------------------------------------------------------------------------------------------- */
+
+#define CRASHING_THREADS 4u
+
+static volatile ULONG Arrived;
+
+static NTSTATUS CrashTogether(PVOID Context)
+{
+    PUCHAR Page = Context;
+
+    __atomic_fetch_add(&Arrived, 1, __ATOMIC_SEQ_CST);
+    while (__atomic_load_n(&Arrived, __ATOMIC_SEQ_CST) < CRASHING_THREADS)
+    {
+        NtYieldExecution();
+    }
+    CrashHere(Page);
+    return STATUS_SUCCESS;
+}
+
+static ULONG CountText(PCSTR Text)
+{
+    ULONG Count = 0;
+
+    for (PCSTR Found = NativeText; (Found = strstr(Found, Text)) != NULL; Found += strlen(Text))
+    {
+        Count++;
+    }
+    return Count;
+}
+
+static void threads_that_fail_together_give_one_report(void **state)
+{
+    PNTMM_THREAD Threads[CRASHING_THREADS];
+    PEPROCESS Process;
+    PSTR Start;
+
+    (void)state;
+    NativeBoot(16, CRASHING_THREADS, 0);
+    for (ULONG Round = 0; Round < 8; Round++)
+    {
+        NativeForgetText();
+        Arrived = 0;
+        Process = NativeProcess("together");
+        for (ULONG Index = 0; Index < CRASHING_THREADS; Index++)
+        {
+            NTMM_THREAD_PARAMETERS Parameters = { .Size = sizeof(Parameters),
+                                                  .Processor = Index + 1,
+                                                  .Routine = CrashTogether,
+                                                  .Context = (PVOID)16 };
+
+            assert_int_equal(NtmmCreateThread(Process, &Parameters, &Threads[Index]), STATUS_SUCCESS);
+        }
+        for (ULONG Index = 0; Index < CRASHING_THREADS; Index++)
+        {
+            NTSTATUS ExitStatus = STATUS_SUCCESS;
+
+            NtmmJoinThread(Threads[Index], &ExitStatus);
+            assert_int_equal(ExitStatus, STATUS_ACCESS_VIOLATION);
+        }
+        assert_int_equal(NtmmQueryExitStatus(Process), STATUS_ACCESS_VIOLATION);
+        assert_int_equal(CountText("ends: unhandled exception"), 1);
+        assert_int_equal(CountText("rip 0"), 1);
+        assert_int_equal(CountText("  #0 "), 1);
+        Start = strstr(NativeText, "ntmm: process together");
+        assert_ptr_equal(Start, NativeText);
+        NtmmCloseProcess(Process);
+    }
+    NativeShutdown();
+}
+
 static NTSTATUS RaiseMain(PVOID Context)
 {
     (void)Context;
@@ -291,6 +361,7 @@ int main(void)
         cmocka_unit_test(guarded_calls_nest),
         cmocka_unit_test(an_unhandled_exception_ends_the_process_only),
         cmocka_unit_test(the_report_says_what_happened_where),
+        cmocka_unit_test(threads_that_fail_together_give_one_report),
         cmocka_unit_test(an_exception_that_a_function_raised_is_reported_too),
         cmocka_unit_test(exit_process_does_not_come_back),
         cmocka_unit_test(run_is_not_for_user_mode),

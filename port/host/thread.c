@@ -60,11 +60,38 @@ static void HostFutexWake(volatile ULONG *Word)
 
 /* ---- Alternate signal stacks --------------------------------------------------------------------------- */
 
+static PVOID HostMapSignalStack(PVOID Wanted, SIZE_T Size, int Flags)
+{
+    return mmap(Wanted, Size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | Flags, -1,
+                0);
+}
+
+/*
+ * ThreadSanitizer forgets the jump buffers of all frames below the stack pointer of the caller of setjmp, because it knows one stack for each
+ * thread only: this one must be below the thread's own.
+ */
+static PVOID HostAllocateSignalStack(SIZE_T Size)
+{
+#if defined(NTMM_TSAN)
+    ULONG_PTR Wanted = (ULONG_PTR)__builtin_frame_address(0) & ~(ULONG_PTR)(PAGE_SIZE - 1);
+
+    for (ULONG Try = 0; Try < 4096; Try++)
+    {
+        PVOID Base = HostMapSignalStack((PVOID)(Wanted -= Size), Size, MAP_FIXED_NOREPLACE);
+
+        if (Base != MAP_FAILED)
+        {
+            return Base;
+        }
+    }
+#endif
+    return HostMapSignalStack(NULL, Size, 0);
+}
+
 NTSTATUS HostCreateSignalStack(PHOST_THREAD Host)
 {
     SIZE_T Size = HOST_SIGNAL_STACK_SIZE + PAGE_SIZE;
-    PUCHAR Base =
-        mmap(NULL, Size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    PUCHAR Base = HostAllocateSignalStack(Size);
     stack_t Stack = { .ss_sp = Base + PAGE_SIZE, .ss_size = HOST_SIGNAL_STACK_SIZE };
 
     if (Base == MAP_FAILED)

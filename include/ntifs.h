@@ -7,6 +7,7 @@
 
 #include "ntddk.h"
 
+#include "nt/ccapi.h"
 #include "nt/ntioapi.h"
 
 #endif

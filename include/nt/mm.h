@@ -84,7 +84,10 @@ typedef NTSTATUS NTAPI MM_ROTATE_COPY_CALLBACK_FUNCTION(_In_ PMDL DestinationMdl
                                                         _In_ PVOID Context);
 typedef MM_ROTATE_COPY_CALLBACK_FUNCTION *PMM_ROTATE_COPY_CALLBACK_FUNCTION;
 
-/* Exchanges the pages behind a MEM_ROTATE region. IRQL <= APC_LEVEL. */
+/*
+ * Exchanges the pages behind a MEM_ROTATE region. Microsoft Learn names the routine and says no rules for it ("reserved for system use"):
+ * STATUS_NOT_IMPLEMENTED, and nothing is touched.
+ */
 NTKERNELAPI NTSTATUS NTAPI MmRotatePhysicalView(_In_ PVOID VirtualAddress, _Inout_ PSIZE_T NumberOfBytes,
                                                 _In_opt_ PMDLX NewMdl, _In_ MM_ROTATE_DIRECTION Direction,
                                                 _In_ PMM_ROTATE_COPY_CALLBACK_FUNCTION CopyFunction,
@@ -239,8 +242,7 @@ NTKERNELAPI BOOLEAN NTAPI MmForceSectionClosed(_In_ PSECTION_OBJECT_POINTERS Sec
 NTKERNELAPI BOOLEAN NTAPI MmForceSectionClosedEx(_In_ PSECTION_OBJECT_POINTERS SectionObjectPointer,
                                                  _In_ ULONG ForceCloseFlags);
 NTKERNELAPI ULONG NTAPI MmDoesFileHaveUserWritableReferences(_In_ PSECTION_OBJECT_POINTERS SectionPointer);
-NTKERNELAPI BOOLEAN NTAPI MmSetAddressRangeModified(_In_reads_bytes_(Length) PVOID Address,
-                                                    _In_ SIZE_T Length);
+/* Whether the thread is inside of a page fault, whose I/O is what the caller serves. IRQL <= DISPATCH_LEVEL */
 NTKERNELAPI BOOLEAN NTAPI MmIsRecursiveIoFault(VOID);
 
 /* ---- verifier ---- */

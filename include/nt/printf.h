@@ -16,10 +16,10 @@
 
 EXTERN_C_START
 
-int _vsnprintf(PSTR Buffer, SIZE_T Count, PCSTR Format, va_list Arguments);
-int _snprintf(PSTR Buffer, SIZE_T Count, PCSTR Format, ...);
-int _vsnwprintf(PWSTR Buffer, SIZE_T Count, PCWSTR Format, va_list Arguments);
-int _snwprintf(PWSTR Buffer, SIZE_T Count, PCWSTR Format, ...);
+NTSYSAPI int CDECL _vsnprintf(PSTR Buffer, SIZE_T Count, PCSTR Format, va_list Arguments);
+NTSYSAPI int CDECL _snprintf(PSTR Buffer, SIZE_T Count, PCSTR Format, ...);
+NTSYSAPI int CDECL _vsnwprintf(PWSTR Buffer, SIZE_T Count, PCWSTR Format, va_list Arguments);
+NTSYSAPI int CDECL _snwprintf(PWSTR Buffer, SIZE_T Count, PCWSTR Format, ...);
 
 EXTERN_C_END
 

@@ -52,6 +52,10 @@ NTSYSAPI VOID NTAPI RtlInitUnicodeString(_Out_ PUNICODE_STRING DestinationString
                                          _In_opt_ PCWSTR SourceString);
 NTSYSAPI VOID NTAPI RtlInitAnsiString(_Out_ PANSI_STRING DestinationString, _In_opt_ PCSTR SourceString);
 NTSYSAPI VOID NTAPI RtlInitString(_Out_ PSTRING DestinationString, _In_opt_ PCSTR SourceString);
+NTSYSAPI VOID NTAPI RtlInitUTF8String(_Out_ PUTF8_STRING DestinationString, _In_opt_ PCSTR SourceString);
+/* STATUS_NAME_TOO_LONG, and nothing changed, where the routines above describe only the beginning. */
+NTSYSAPI NTSTATUS NTAPI RtlInitUnicodeStringEx(_Out_ PUNICODE_STRING DestinationString,
+                                               _In_opt_ PCWSTR SourceString);
 
 FORCEINLINE VOID RtlInitEmptyUnicodeString(PUNICODE_STRING UnicodeString, PWCHAR Buffer, USHORT BufferSize)
 {
@@ -85,9 +89,16 @@ NTSYSAPI BOOLEAN NTAPI RtlPrefixUnicodeString(_In_ PCUNICODE_STRING String1, _In
                                               _In_ BOOLEAN CaseInSensitive);
 NTSYSAPI WCHAR NTAPI RtlUpcaseUnicodeChar(_In_ WCHAR SourceCharacter);
 NTSYSAPI WCHAR NTAPI RtlDowncaseUnicodeChar(_In_ WCHAR SourceCharacter);
-NTSYSAPI NTSTATUS NTAPI RtlUpcaseUnicodeString(_Inout_ PUNICODE_STRING DestinationString,
-                                               _In_ PCUNICODE_STRING SourceString,
-                                               _In_ BOOLEAN AllocateDestinationString);
+
+/* 8-bit strings; case is that of ASCII. Any IRQL at which the strings may be touched. */
+NTSYSAPI CHAR NTAPI RtlUpperChar(_In_ CHAR Character);
+NTSYSAPI VOID NTAPI RtlUpperString(_Inout_ PSTRING DestinationString, _In_ const STRING *SourceString);
+NTSYSAPI LONG NTAPI RtlCompareString(_In_ const STRING *String1, _In_ const STRING *String2,
+                                     _In_ BOOLEAN CaseInSensitive);
+NTSYSAPI BOOLEAN NTAPI RtlEqualString(_In_ const STRING *String1, _In_ const STRING *String2,
+                                      _In_ BOOLEAN CaseInSensitive);
+NTSYSAPI BOOLEAN NTAPI RtlPrefixString(_In_ const STRING *String1, _In_ const STRING *String2,
+                                       _In_ BOOLEAN CaseInSensitive);
 
 #define HASH_STRING_ALGORITHM_DEFAULT 0
 #define HASH_STRING_ALGORITHM_X65599  1
@@ -96,8 +107,10 @@ NTSYSAPI NTSTATUS NTAPI RtlHashUnicodeString(_In_ PCUNICODE_STRING String, _In_ 
                                              _In_ ULONG HashAlgorithm, _Out_ PULONG HashValue);
 
 /*
- * Conversions; with Allocate... the destination's buffer comes from paged pool and is freed by
- * RtlFree...String.
+ * Conversions; with Allocate... the destination's buffer comes from paged pool and is freed by RtlFree...String; without, its own is
+ * used, which for case alone may be the source's. The ANSI code page is UTF-8. PASSIVE_LEVEL. On failure nothing is changed or allocated.
+ * STATUS_BUFFER_OVERFLOW: no room (with the terminator, where there is a conversion); STATUS_INVALID_PARAMETER_2: longer than a
+ * USHORT can say; STATUS_NO_MEMORY
  */
 NTSYSAPI NTSTATUS NTAPI RtlAnsiStringToUnicodeString(_Inout_ PUNICODE_STRING DestinationString,
                                                      _In_ PCANSI_STRING SourceString,
@@ -105,8 +118,45 @@ NTSYSAPI NTSTATUS NTAPI RtlAnsiStringToUnicodeString(_Inout_ PUNICODE_STRING Des
 NTSYSAPI NTSTATUS NTAPI RtlUnicodeStringToAnsiString(_Inout_ PANSI_STRING DestinationString,
                                                      _In_ PCUNICODE_STRING SourceString,
                                                      _In_ BOOLEAN AllocateDestinationString);
+NTSYSAPI NTSTATUS NTAPI RtlUTF8StringToUnicodeString(_Inout_ PUNICODE_STRING DestinationString,
+                                                     _In_ PUTF8_STRING SourceString,
+                                                     _In_ BOOLEAN AllocateDestinationString);
+NTSYSAPI NTSTATUS NTAPI RtlUnicodeStringToUTF8String(_Inout_ PUTF8_STRING DestinationString,
+                                                     _In_ PCUNICODE_STRING SourceString,
+                                                     _In_ BOOLEAN AllocateDestinationString);
+NTSYSAPI NTSTATUS NTAPI RtlUpcaseUnicodeString(_Inout_ PUNICODE_STRING DestinationString,
+                                               _In_ PCUNICODE_STRING SourceString,
+                                               _In_ BOOLEAN AllocateDestinationString);
+NTSYSAPI NTSTATUS NTAPI RtlDowncaseUnicodeString(_Inout_ PUNICODE_STRING DestinationString,
+                                                 _In_ PCUNICODE_STRING SourceString,
+                                                 _In_ BOOLEAN AllocateDestinationString);
+/* The string is empty afterwards; one without a buffer is left alone. */
 NTSYSAPI VOID NTAPI RtlFreeUnicodeString(_Inout_ PUNICODE_STRING UnicodeString);
 NTSYSAPI VOID NTAPI RtlFreeAnsiString(_Inout_ PANSI_STRING AnsiString);
+NTSYSAPI VOID NTAPI RtlFreeUTF8String(_Inout_ PUTF8_STRING utf8String);
+
+/* The bytes that a conversion needs, terminator included. */
+NTSYSAPI ULONG NTAPI RtlxAnsiStringToUnicodeSize(_In_ PCANSI_STRING AnsiString);
+NTSYSAPI ULONG NTAPI RtlxUnicodeStringToAnsiSize(_In_ PCUNICODE_STRING UnicodeString);
+#define RtlAnsiStringToUnicodeSize(STRING) RtlxAnsiStringToUnicodeSize(STRING)
+#define RtlUnicodeStringToAnsiSize(STRING) RtlxUnicodeStringToAnsiSize(STRING)
+
+/* Whole buffers of the ANSI code page; sizes in bytes. What does not fit is left away, which is no error. STATUS_SUCCESS */
+NTSYSAPI NTSTATUS NTAPI RtlMultiByteToUnicodeN(
+    _Out_writes_bytes_to_(MaxBytesInUnicodeString, *BytesInUnicodeString) PWCH UnicodeString,
+    _In_ ULONG MaxBytesInUnicodeString, _Out_opt_ PULONG BytesInUnicodeString,
+    _In_reads_bytes_(BytesInMultiByteString) const CHAR *MultiByteString, _In_ ULONG BytesInMultiByteString);
+NTSYSAPI NTSTATUS NTAPI RtlUnicodeToMultiByteN(
+    _Out_writes_bytes_to_(MaxBytesInMultiByteString, *BytesInMultiByteString) PCHAR MultiByteString,
+    _In_ ULONG MaxBytesInMultiByteString, _Out_opt_ PULONG BytesInMultiByteString,
+    _In_reads_bytes_(BytesInUnicodeString) PCWCH UnicodeString, _In_ ULONG BytesInUnicodeString);
+NTSYSAPI NTSTATUS NTAPI RtlMultiByteToUnicodeSize(_Out_ PULONG BytesInUnicodeString,
+                                                  _In_reads_bytes_(BytesInMultiByteString)
+                                                      const CHAR *MultiByteString,
+                                                  _In_ ULONG BytesInMultiByteString);
+NTSYSAPI NTSTATUS NTAPI RtlUnicodeToMultiByteSize(_Out_ PULONG BytesInMultiByteString,
+                                                  _In_reads_bytes_(BytesInUnicodeString) PCWCH UnicodeString,
+                                                  _In_ ULONG BytesInUnicodeString);
 NTSYSAPI NTSTATUS NTAPI RtlUnicodeStringToInteger(_In_ PCUNICODE_STRING String, _In_opt_ ULONG Base,
                                                   _Out_ PULONG Value);
 NTSYSAPI NTSTATUS NTAPI RtlIntegerToUnicodeString(_In_ ULONG Value, _In_opt_ ULONG Base,
@@ -139,7 +189,10 @@ NTSYSAPI VOID NTAPI RtlRaiseException(_In_ PEXCEPTION_RECORD ExceptionRecord);
 NTSYSAPI NTSTATUS NTAPI NtRaiseException(_In_ PEXCEPTION_RECORD ExceptionRecord,
                                          _In_opt_ PCONTEXT ContextRecord, _In_ BOOLEAN FirstChance);
 
-/* Return addresses of the current stack, innermost first. Returns how many. */
+/*
+ * Return addresses of the current stack, innermost first: with FramesToSkip 0 the first is in the caller. Returns how many. BackTraceHash:
+ * their sum, for hash tables. Any IRQL.
+ */
 NTSYSAPI USHORT NTAPI RtlCaptureStackBackTrace(_In_ ULONG FramesToSkip, _In_ ULONG FramesToCapture,
                                                _Out_writes_to_(FramesToCapture, return ) PVOID *BackTrace,
                                                _Out_opt_ PULONG BackTraceHash);

@@ -303,6 +303,10 @@ NTKERNELAPI VOID NTAPI KeFlushQueuedDpcs(VOID);
 /* ---- threads, regions, processors ---- */
 
 NTKERNELAPI PKTHREAD NTAPI KeGetCurrentThread(VOID);
+/*
+ * The priority, LOW_PRIORITY + 1 to HIGH_PRIORITY (another one changes nothing); 8 is what threads start with. Setting returns the old
+ * one. It is kept for those who ask: on the host port Linux schedules. IRQL <= DISPATCH_LEVEL
+ */
 NTKERNELAPI KPRIORITY NTAPI KeQueryPriorityThread(_In_ PKTHREAD Thread);
 NTKERNELAPI KPRIORITY NTAPI KeSetPriorityThread(_Inout_ PKTHREAD Thread, _In_ KPRIORITY Priority);
 

@@ -562,3 +562,8 @@ VOID MiShutdownFault(void)
         MiState.Fault = NULL;
     }
 }
+
+BOOLEAN NTAPI MmIsRecursiveIoFault(VOID)
+{
+    return KiCurrentThread()->FaultDepth != 0;
+}

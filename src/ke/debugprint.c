@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What clients print, and the ends that they ask for: DbgPrint and its kin, RtlAssert, fast fail. There is no
+ * What clients print, and the ends that they ask for: DbgPrint and its kin, back traces, RtlAssert, fast fail. There is no
  * debugger that filters, so every component and level is printed.
  */
 #include "ke/ki.h"
@@ -61,6 +61,28 @@ ULONG NTAPI vDbgPrintEx(ULONG ComponentId, ULONG Level, PCSTR Format, va_list ar
 VOID NTAPI DbgBreakPoint(VOID)
 {
     __asm__ volatile("int3");
+}
+
+DECLSPEC_NOINLINE USHORT NTAPI RtlCaptureStackBackTrace(ULONG FramesToSkip, ULONG FramesToCapture,
+                                                        PVOID *BackTrace, PULONG BackTraceHash)
+{
+    const ULONG Wanted = FramesToCapture <= MAXUSHORT ? FramesToCapture : MAXUSHORT;
+    ULONG Count = 0;
+    ULONG Hash = 0;
+
+    if (Wanted != 0 && FramesToSkip < MAXULONG)
+    {
+        Count = PortCaptureBackTrace(BackTrace, Wanted, FramesToSkip + 1);
+    }
+    for (ULONG Index = 0; Index < Count; Index++)
+    {
+        Hash += (ULONG)(ULONG_PTR)BackTrace[Index];
+    }
+    if (BackTraceHash != NULL)
+    {
+        *BackTraceHash = Hash;
+    }
+    return (USHORT)Count;
 }
 
 VOID NTAPI RtlAssert(PVOID VoidFailedAssertion, PVOID VoidFileName, ULONG LineNumber, PSTR MutableMessage)

@@ -35,6 +35,12 @@ VOID NTAPI KeRaiseIrql(KIRQL NewIrql, PKIRQL OldIrql)
     *OldIrql = KiRaiseIrql(NewIrql);
 }
 
+KIRQL NTAPI KfRaiseIrql(KIRQL NewIrql)
+{
+    KiVerify(KiVerifyRaiseIrql, NewIrql);
+    return KiRaiseIrql(NewIrql);
+}
+
 KIRQL NTAPI KeRaiseIrqlToDpcLevel(void)
 {
     KiVerify(KiVerifyRaiseIrql, DISPATCH_LEVEL);

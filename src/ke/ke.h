@@ -84,6 +84,7 @@ typedef struct _KTHREAD
     KI_KERNEL_STACK KernelStack; /* that the thread runs on now */
     NTSTATUS ExitStatus;
     BOOLEAN Terminating;
+    volatile CHAR Priority; /* KeSetPriorityThread; Linux schedules, and does not ask for it */
     /* [C] it is to leave user mode for good: looked at where it would go back there, and in waits of user mode */
     volatile BOOLEAN EndPending;
     volatile ULONG64 WaitStart;  /* [C] KiQueryTime() at which it began to wait; 0: it runs */

@@ -6,6 +6,9 @@
  */
 #include "ke/ki.h"
 
+/* What a thread has that nobody gave another one: the base of the normal class. */
+#define KI_NORMAL_PRIORITY 8
+
 static ULONG KiChooseProcessor(ULONG Processor)
 {
     if (Processor == ~0u)
@@ -23,6 +26,7 @@ VOID KiInitializeThread(PKTHREAD Thread, ULONG Processor)
     Thread->PreviousMode = KernelMode;
     Thread->CurrentMode = KernelMode;
     Thread->ExitStatus = STATUS_PENDING;
+    Thread->Priority = KI_NORMAL_PRIORITY;
     InitializeListHead(&Thread->MutantList);
 }
 
@@ -108,6 +112,22 @@ VOID KiForEachProcessThread(VOID (*Routine)(PKPROCESS Process, ULONG64 WaitStart
         }
     }
     KiReleaseSpinLock(&MiState.Ke->ThreadListLock, OldIrql);
+}
+
+/* ---- Priority ------------------------------------------------------------------------------------------ */
+
+KPRIORITY NTAPI KeQueryPriorityThread(PKTHREAD Thread)
+{
+    return __atomic_load_n(&Thread->Priority, __ATOMIC_RELAXED);
+}
+
+KPRIORITY NTAPI KeSetPriorityThread(PKTHREAD Thread, KPRIORITY Priority)
+{
+    if (Priority <= LOW_PRIORITY || Priority > HIGH_PRIORITY)
+    {
+        return KeQueryPriorityThread(Thread);
+    }
+    return __atomic_exchange_n(&Thread->Priority, (CHAR)Priority, __ATOMIC_RELAXED);
 }
 
 /* ---- Foreign threads ----------------------------------------------------------------------------------- */

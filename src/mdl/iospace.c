@@ -220,3 +220,16 @@ NTSTATUS NTAPI MmGetCacheAttribute(PHYSICAL_ADDRESS PhysicalAddress, MEMORY_CACH
     *CacheType = Type;
     return STATUS_SUCCESS;
 }
+
+NTSTATUS NTAPI MmRotatePhysicalView(PVOID VirtualAddress, PSIZE_T NumberOfBytes, PMDLX NewMdl,
+                                    MM_ROTATE_DIRECTION Direction,
+                                    PMM_ROTATE_COPY_CALLBACK_FUNCTION CopyFunction, PVOID Context)
+{
+    UNREFERENCED_PARAMETER(VirtualAddress);
+    UNREFERENCED_PARAMETER(NumberOfBytes);
+    UNREFERENCED_PARAMETER(NewMdl);
+    UNREFERENCED_PARAMETER(Direction);
+    UNREFERENCED_PARAMETER(CopyFunction);
+    UNREFERENCED_PARAMETER(Context);
+    return STATUS_NOT_IMPLEMENTED;
+}

@@ -6,12 +6,21 @@
 #include "nt/nt.h"
 
 #include "nt/avltable.h"
+#include "nt/bitmap.h"
+#include "nt/ccapi.h"
 #include "nt/ex.h"
 #include "nt/expool.h"
+#include "nt/irp.h"
+#include "nt/list.h"
+#include "nt/mdl.h"
 #include "nt/mm.h"
+#include "nt/ntioapi.h"
+#include "nt/printf.h"
 #include "nt/ps.h"
+#include "nt/register.h"
 #include "nt/rtl.h"
 #include "nt/wdm_ke.h"
+#include "nt/wdm_mm.h"
 #include "nt/zwapi.h"
 
 typedef VOID (*NT_ADDRESS)(VOID);

@@ -10,17 +10,17 @@ static int RtlpPrintResult(SIZE_T Length, SIZE_T Count)
     return Length <= Count && Length <= MAXLONG ? (int)Length : -1;
 }
 
-int _vsnprintf(PSTR Buffer, SIZE_T Count, PCSTR Format, va_list Arguments)
+int CDECL _vsnprintf(PSTR Buffer, SIZE_T Count, PCSTR Format, va_list Arguments)
 {
     return RtlpPrintResult(RtlpFormatOpen(Buffer, Count, Format, Arguments), Count);
 }
 
-int _vsnwprintf(PWSTR Buffer, SIZE_T Count, PCWSTR Format, va_list Arguments)
+int CDECL _vsnwprintf(PWSTR Buffer, SIZE_T Count, PCWSTR Format, va_list Arguments)
 {
     return RtlpPrintResult(RtlpFormatWideOpen(Buffer, Count, Format, Arguments), Count);
 }
 
-int _snprintf(PSTR Buffer, SIZE_T Count, PCSTR Format, ...)
+int CDECL _snprintf(PSTR Buffer, SIZE_T Count, PCSTR Format, ...)
 {
     va_list Arguments;
     int Result;
@@ -31,7 +31,7 @@ int _snprintf(PSTR Buffer, SIZE_T Count, PCSTR Format, ...)
     return Result;
 }
 
-int _snwprintf(PWSTR Buffer, SIZE_T Count, PCWSTR Format, ...)
+int CDECL _snwprintf(PWSTR Buffer, SIZE_T Count, PCWSTR Format, ...)
 {
     va_list Arguments;
     int Result;

@@ -81,6 +81,11 @@ VOID NTAPI RtlInitAnsiString(PANSI_STRING DestinationString, PCSTR SourceString)
     RtlInitString(DestinationString, SourceString);
 }
 
+VOID NTAPI RtlInitUTF8String(PUTF8_STRING DestinationString, PCSTR SourceString)
+{
+    RtlInitString(DestinationString, SourceString);
+}
+
 /* The difference of the first characters that differ in the first Units ones, or 0. */
 static LONG RtlpCompareUnits(PCWCH First, PCWCH Second, ULONG Units, BOOLEAN CaseInSensitive)
 {

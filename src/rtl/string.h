@@ -3,8 +3,8 @@
  * Counted strings and UTF-8, beside what the public nt/rtl.h declares.
  *
  * string.c defines the UNICODE_STRING and ANSI_STRING routines of nt/rtl.h that need no memory, unicode.c
- * those of single characters; the ones that allocate (RtlAnsiStringToUnicodeString and its like) belong to a
- * room above the pool. Lengths are in bytes, never in characters, and do not include a terminator. A
+ * those of single characters, ansi.c those of the ANSI code page; the ones that allocate (RtlAnsiStringToUnicodeString
+ * and its like) are in pool/strings.c. Lengths are in bytes, never in characters, and do not include a terminator. A
  * destination gets a terminating null where there is room for one behind the text, although its length never
  * depends on it. Where the documentation is silent: RtlInitUnicodeString and RtlInitAnsiString describe only
  * the beginning of a string too long for a USHORT; RtlIntegerToUnicodeString wants room for the terminator
@@ -14,9 +14,6 @@
 #define NTMM_RTL_STRING_H
 
 #include "nt/rtl.h"
-
-/* As RtlInitUnicodeString, but STATUS_NAME_TOO_LONG, and nothing changed, where that one would cut. */
-NTSTATUS NTAPI RtlInitUnicodeStringEx(PUNICODE_STRING DestinationString, PCWSTR SourceString);
 
 /*
  * UTF-8 to UTF-16 and back, whole buffers, embedded nulls included. Without a destination only the size

@@ -6,6 +6,8 @@
  */
 #include "pages.h"
 
+#include "nt/mm.h"
+
 #include <errno.h>
 
 #define BASE   TEST_BASE
@@ -395,6 +397,16 @@ static void a_fault_at_dispatch_level_stops_the_machine(void **State)
     KiCurrentThread()->CurrentMode = UserMode;
 }
 
+static void a_recursive_fault_is_known_by_its_depth(void **State)
+{
+    (void)State;
+    assert_false(MmIsRecursiveIoFault());
+    KiCurrentThread()->FaultDepth++;
+    assert_true(MmIsRecursiveIoFault());
+    KiCurrentThread()->FaultDepth--;
+    assert_false(MmIsRecursiveIoFault());
+}
+
 int main(void)
 {
     const struct CMUnitTest Tests[] = {
@@ -412,6 +424,7 @@ int main(void)
         TEST(writing_read_only_and_executing_data_in_the_system_stop_the_machine),
         TEST(unreadable_kernel_data_stops_the_machine),
         TEST(a_fault_at_dispatch_level_stops_the_machine),
+        TEST(a_recursive_fault_is_known_by_its_depth),
     };
 
     return cmocka_run_group_tests_name("violations", Tests, NULL, NULL);

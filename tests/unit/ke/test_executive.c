@@ -376,6 +376,63 @@ static void probes_know_the_user_window(void **state)
     assert_int_equal(probe(PORT_SYSTEM_START + 1, 0, 8), STATUS_SUCCESS);
 }
 
+/* ---- Threads ------------------------------------------------------------------------------------------- */
+
+static void priority_is_kept_and_zero_is_reserved(void **state)
+{
+    PKTHREAD thread = KeGetCurrentThread();
+
+    (void)state;
+    assert_int_equal(KeQueryPriorityThread(thread), 8);
+    assert_int_equal(KeSetPriorityThread(thread, LOW_REALTIME_PRIORITY), 8);
+    assert_int_equal(KeSetPriorityThread(thread, HIGH_PRIORITY + 1), LOW_REALTIME_PRIORITY);
+    assert_int_equal(KeSetPriorityThread(thread, LOW_PRIORITY), LOW_REALTIME_PRIORITY);
+    assert_int_equal(KeSetPriorityThread(thread, HIGH_PRIORITY), LOW_REALTIME_PRIORITY);
+    assert_int_equal(KeQueryPriorityThread(thread), HIGH_PRIORITY);
+}
+
+static void kf_raise_irql_returns_the_old_one(void **state)
+{
+    (void)state;
+    assert_int_equal(KfRaiseIrql(APC_LEVEL), PASSIVE_LEVEL);
+    assert_int_equal(KfRaiseIrql(DISPATCH_LEVEL), APC_LEVEL);
+    assert_int_equal(KeGetCurrentIrql(), DISPATCH_LEVEL);
+    KeLowerIrql(PASSIVE_LEVEL);
+}
+
+static DECLSPEC_NOINLINE USHORT trace_from_here(ULONG skip, ULONG count, PVOID *frames, PULONG hash)
+{
+    USHORT found = RtlCaptureStackBackTrace(skip, count, frames, hash);
+
+    __asm__ volatile("" ::: "memory"); /* no tail call: this frame is to be in the trace */
+    return found;
+}
+
+static void back_trace_begins_in_its_caller(void **state)
+{
+    PVOID all[16] = { NULL }, outer[16] = { NULL };
+    const ULONG_PTR here = (ULONG_PTR)trace_from_here;
+    ULONG hash, sum = 0;
+    USHORT count;
+
+    (void)state;
+    count = trace_from_here(0, 16, all, &hash);
+    assert_true(count >= 3);
+    assert_true((ULONG_PTR)all[0] > here && (ULONG_PTR)all[0] < here + 0x1000);
+    for (USHORT i = 0; i < count; i += 1)
+    {
+        sum += (ULONG)(ULONG_PTR)all[i];
+    }
+    assert_int_equal(hash, sum);
+    assert_int_equal(trace_from_here(0, 2, outer, NULL), 2);
+    assert_ptr_equal(outer[0], all[0]);
+    assert_int_equal(trace_from_here(1, 16, outer, NULL), count - 1);
+    assert_ptr_equal(outer[1], all[2]); /* (the first one is behind another call of this function) */
+    assert_int_equal(trace_from_here(1000, 16, outer, &hash), 0);
+    assert_int_equal(hash, 0);
+    assert_int_equal(trace_from_here(0, 0, NULL, NULL), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -391,6 +448,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(work_items_may_wait_for_each_other, setup_deterministic, teardown),
         cmocka_unit_test(queued_items_run_before_the_machine_ends),
         cmocka_unit_test_setup_teardown(probes_know_the_user_window, setup_threaded, teardown),
+        cmocka_unit_test_setup_teardown(priority_is_kept_and_zero_is_reserved, setup_threaded, teardown),
+        cmocka_unit_test_setup_teardown(kf_raise_irql_returns_the_old_one, setup_threaded, teardown),
+        cmocka_unit_test_setup_teardown(back_trace_begins_in_its_caller, setup_threaded, teardown),
     };
 
     return cmocka_run_group_tests_name("ke.executive", tests, NULL, NULL);

@@ -419,6 +419,23 @@ MDL_TEST(every_failure_maps_nothing)
     }
 }
 
+static NTSTATUS NTAPI NeverCopy(PMDL Destination, PMDL Source, PVOID Context)
+{
+    (void)Destination, (void)Source, (void)Context;
+    fail();
+    return STATUS_SUCCESS;
+}
+
+static void rotating_views_has_no_documented_rules(void **state)
+{
+    SIZE_T Bytes = 65536;
+
+    (void)state;
+    assert_int_equal(MmRotatePhysicalView((PVOID)0x100000, &Bytes, NULL, MmToRegularMemory, NeverCopy, NULL),
+                     STATUS_NOT_IMPLEMENTED);
+    assert_int_equal(Bytes, 65536);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -436,6 +453,7 @@ int main(void)
         cmocka_unit_test(simulated_processors_reach_registers_too),
         cmocka_unit_test(unmapping_what_is_not_mapped_is_a_bug_check),
         cmocka_unit_test(every_failure_maps_nothing),
+        cmocka_unit_test(rotating_views_has_no_documented_rules),
     };
 
     return cmocka_run_group_tests_name("mdl.iospace", tests, NULL, NULL);

@@ -35,7 +35,7 @@ static BOOLEAN RtlpIsBlock(const HEAP_DESCRIPTOR *Subsegment, const VOID *Block)
     return !RtlpIsPlaceFree(Subsegment, Index);
 }
 
-VOID RtlpFreeBlockSlow(PHEAP_SLOT Slot, PVOID Block)
+VOID RtlpFreeBlockSlow(PVOID Block, PHEAP_SLOT Slot)
 {
     PHEAP_DESCRIPTOR Descriptor = RtlpLookup(Block);
 
@@ -106,7 +106,7 @@ VOID RtlpFreeBlockSlow(PHEAP_SLOT Slot, PVOID Block)
 }
 
 /* Blocks of other threads and buffers: the next commonest cases after a thread's own small blocks. */
-VOID RtlpFreeOther(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Descriptor, PVOID Block)
+VOID RtlpFreeOther(PVOID Block, PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Descriptor)
 {
     BOOLEAN Done = FALSE;
 
@@ -140,7 +140,7 @@ VOID RtlpFreeOther(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Descriptor, PVOID Block)
 
     if (HEAP_UNLIKELY(!Done))
     {
-        RtlpFreeBlockSlow(Slot, Block);
+        RtlpFreeBlockSlow(Block, Slot);
     }
 }
 

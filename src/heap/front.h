@@ -87,21 +87,29 @@ static inline __attribute__((always_inline)) BOOLEAN RtlpFreeLocal(PHEAP_SLOT Sl
                                                                    PHEAP_DESCRIPTOR Subsegment, PVOID Block)
 {
     const ULONG64 Product = (SIZE_T)((PUCHAR)Block - Subsegment->Base) * Subsegment->Reciprocal;
-    const ULONG Index = (ULONG)(Product >> 32);
-    const ULONG Word = Index >> 6;
 
-    if (HEAP_UNLIKELY((ULONG)Product >= Subsegment->Reciprocal || Index >= Subsegment->Exposed))
+    if (HEAP_UNLIKELY((ULONG)Product >= Subsegment->Reciprocal))
     {
         return FALSE;
     }
 
-    if (HEAP_UNLIKELY(!RtlpSetPlace(&RtlpMap(Subsegment)[Word], Index + Subsegment->Turn)))
+    SIZE_T Index = Product >> 32;
+
+    HEAP_OPAQUE(Index); /* else it is taken from the product twice, and that copied for it */
+    if (HEAP_UNLIKELY((ULONG)Index >= Subsegment->Exposed))
+    {
+        return FALSE;
+    }
+
+    const SIZE_T Word = Index >> 6;
+
+    if (HEAP_UNLIKELY(!RtlpSetPlace(&RtlpMap(Subsegment)[Word], (ULONG)Index + Subsegment->Turn)))
     {
         return FALSE;
     }
 
     /* All of the claimed word counts as used. Computed, because no branch on it can be foreseen. */
-    Subsegment->Used -= Word != Subsegment->Claimed;
+    Subsegment->Used -= (UCHAR)Word != Subsegment->Claimed;
     if (HEAP_UNLIKELY(Subsegment->Used == 0))
     {
         RtlpSubsegmentEmpty(Slot, Subsegment);
@@ -174,17 +182,17 @@ static inline __attribute__((always_inline)) VOID RtlpFreeFront(PHEAP_SLOT Slot,
         }
         else if ((ULONG_PTR)Owner == ((ULONG_PTR)Slot | 1))
         {
-            RtlpFreeFull(Slot, Descriptor, Block);
+            RtlpFreeFull(Block, Slot, Descriptor);
             return;
         }
         else
         {
-            RtlpFreeOther(Slot, Descriptor, Block);
+            RtlpFreeOther(Block, Slot, Descriptor);
             return;
         }
     }
 
-    RtlpFreeBlockSlow(Slot, Block);
+    RtlpFreeBlockSlow(Block, Slot);
 }
 
 #endif

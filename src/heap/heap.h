@@ -42,6 +42,7 @@
 
 #define HEAP_LIKELY(x)   __builtin_expect(!!(x), 1)
 #define HEAP_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define HEAP_OPAQUE(x)   __asm__("" : "+r"(x)) /* the compiler knows nothing of its value */
 #define HEAP_LOAD(p)     __atomic_load_n(p, __ATOMIC_RELAXED)
 #define HEAP_STORE(p, v) __atomic_store_n(p, v, __ATOMIC_RELAXED)
 
@@ -524,7 +525,7 @@ ULONG RtlpSubsegmentUnits(ULONG Capacity);
 /* No block of the subsegment is in use any more. */
 VOID RtlpSubsegmentEmpty(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment);
 /* Frees a block of a full subsegment. */
-VOID RtlpFreeFull(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment, PVOID Block);
+VOID RtlpFreeFull(PVOID Block, PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment);
 /* A full subsegment got a free block: unmarks it and puts it on its bucket's list. */
 VOID RtlpSubsegmentUnfull(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment);
 /* TRUE if the block of that index is free (or was never handed out), as its owner sees it. */
@@ -585,8 +586,8 @@ VOID RtlpPrintStatistics(VOID);
 /* ---- block.c: any block, whatever holds it ---- */
 
 /* Block lies in the span of Descriptor, whose owner is not Slot. */
-VOID RtlpFreeOther(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Descriptor, PVOID Block);
-VOID RtlpFreeBlockSlow(PHEAP_SLOT Slot, PVOID Block);
+VOID RtlpFreeOther(PVOID Block, PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Descriptor);
+VOID RtlpFreeBlockSlow(PVOID Block, PHEAP_SLOT Slot);
 /* Usable bytes of a block; 0 (and a report) if Block is none. */
 SIZE_T RtlpBlockSize(const VOID *Block);
 /* The same, silently: 0 if Block is no block of the span that Descriptor describes. */

@@ -368,7 +368,7 @@ static BOOLEAN RtlpActivate(PHEAP_SLOT Slot, ULONG Bucket, PHEAP_DESCRIPTOR Subs
     return FALSE;
 }
 
-VOID RtlpFreeFull(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment, PVOID Block)
+VOID RtlpFreeFull(PVOID Block, PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment)
 {
     PHEAP_ACTIVE Active = &Slot->Active[Subsegment->Bucket];
 

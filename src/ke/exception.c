@@ -16,43 +16,64 @@
 /*
  * Jumps of clients' blocks. The compilers' own are no contract between a client and us: clang's loses the base pointer of functions that
  * realign their stack. All registers that a function keeps, the stack pointer, the return address.
+ *
+ * NtmmLeaveTry is called where the scope of a block ends, by return, goto and break, too. If its __finally is still to run, the context of
+ * this call is kept, the function goes on at the block's mark, which leads it to its __finally block, and NtmmNextTry behind that one returns
+ * from this call a second time. All of it happens while the function is active, and the compiler knows (returns_twice) that mark
+ * and call return twice: it is what setjmp and longjmp permit.
  */
+#define KI_SAVE_CONTEXT(Offset)                                                                              \
+    "    movq %rbx, " #Offset "+0(%rdi)\n"                                                                   \
+    "    movq %rbp, " #Offset "+8(%rdi)\n"                                                                   \
+    "    movq %r12, " #Offset "+16(%rdi)\n"                                                                  \
+    "    movq %r13, " #Offset "+24(%rdi)\n"                                                                  \
+    "    movq %r14, " #Offset "+32(%rdi)\n"                                                                  \
+    "    movq %r15, " #Offset "+40(%rdi)\n"                                                                  \
+    "    leaq 8(%rsp), %rdx\n"                                                                               \
+    "    movq %rdx, " #Offset "+48(%rdi)\n"                                                                  \
+    "    movq (%rsp), %rdx\n"                                                                                \
+    "    movq %rdx, " #Offset "+56(%rdi)\n"
+#define KI_GO_TO_CONTEXT(Offset)                                                                             \
+    "    movq " #Offset "+0(%rdi), %rbx\n"                                                                   \
+    "    movq " #Offset "+8(%rdi), %rbp\n"                                                                   \
+    "    movq " #Offset "+16(%rdi), %r12\n"                                                                  \
+    "    movq " #Offset "+24(%rdi), %r13\n"                                                                  \
+    "    movq " #Offset "+32(%rdi), %r14\n"                                                                  \
+    "    movq " #Offset "+40(%rdi), %r15\n"                                                                  \
+    "    movq " #Offset "+48(%rdi), %rsp\n"                                                                  \
+    "    movl $1, %eax\n"                                                                                    \
+    "    jmp *" #Offset "+56(%rdi)\n"
+#define KI_FUNCTION(Name, Visibility, Code)                                                                  \
+    __asm__(".text\n.p2align 4\n.globl " #Name "\n" Visibility ".type " #Name ",@function\n" #Name           \
+            ":\n" Code ".size " #Name ", .-" #Name "\n")
+/* Calls Question(%rdi), and goes on at the context if the answer is yes. */
+#define KI_ASK_AND_GO(Question, Offset)                                                                      \
+    "    pushq %rdi\n"                                                                                       \
+    "    call " #Question "\n"                                                                               \
+    "    popq %rdi\n"                                                                                        \
+    "    testb %al, %al\n"                                                                                   \
+    "    jnz 1f\n"                                                                                           \
+    "    ret\n"                                                                                              \
+    "1:\n" KI_GO_TO_CONTEXT(Offset)
+#define KI_HIDDEN(Name) ".hidden " #Name "\n"
+
+/* Offsets in NTMM_TRY. */
+C_ASSERT(__builtin_offsetof(NTMM_TRY, Mark) == 0);
+C_ASSERT(__builtin_offsetof(NTMM_TRY, Back) == 64);
+
+BOOLEAN KiMustFinishTry(NTMM_TRY *Try) __attribute__((used, visibility("hidden")));
+BOOLEAN KiEndPassOfTry(NTMM_TRY *Try) __attribute__((used, visibility("hidden")));
+
+KI_FUNCTION(NtmmMarkTry, "", KI_SAVE_CONTEXT(0) "    xorl %eax, %eax\n    ret\n");
+KI_FUNCTION(NtmmLeaveTry, "", KI_SAVE_CONTEXT(64) KI_ASK_AND_GO(KiMustFinishTry, 0));
+KI_FUNCTION(NtmmNextTry, "", KI_ASK_AND_GO(KiEndPassOfTry, 64));
+
 #if defined(NTMM_TSAN)
 #define KiLongJumpToClient(Buffer) KiLongJumpTo(Buffer, 1)
 #else
 DECLSPEC_NORETURN void KiLongJumpToClient(PVOID *Buffer);
-__asm__(".text\n"
-        ".p2align 4\n"
-        ".globl NtmmSetJump\n"
-        ".type NtmmSetJump,@function\n"
-        "NtmmSetJump:\n"
-        "    movq %rbx, 0(%rdi)\n"
-        "    movq %rbp, 8(%rdi)\n"
-        "    movq %r12, 16(%rdi)\n"
-        "    movq %r13, 24(%rdi)\n"
-        "    movq %r14, 32(%rdi)\n"
-        "    movq %r15, 40(%rdi)\n"
-        "    leaq 8(%rsp), %rdx\n"
-        "    movq %rdx, 48(%rdi)\n"
-        "    movq (%rsp), %rdx\n"
-        "    movq %rdx, 56(%rdi)\n"
-        "    xorl %eax, %eax\n"
-        "    ret\n"
-        ".size NtmmSetJump, .-NtmmSetJump\n"
-        ".globl KiLongJumpToClient\n"
-        ".hidden KiLongJumpToClient\n"
-        ".type KiLongJumpToClient,@function\n"
-        "KiLongJumpToClient:\n"
-        "    movq 0(%rdi), %rbx\n"
-        "    movq 8(%rdi), %rbp\n"
-        "    movq 16(%rdi), %r12\n"
-        "    movq 24(%rdi), %r13\n"
-        "    movq 32(%rdi), %r14\n"
-        "    movq 40(%rdi), %r15\n"
-        "    movq 48(%rdi), %rsp\n"
-        "    movl $1, %eax\n"
-        "    jmp *56(%rdi)\n"
-        ".size KiLongJumpToClient, .-KiLongJumpToClient\n");
+KI_FUNCTION(NtmmSetJump, "", KI_SAVE_CONTEXT(0) "    xorl %eax, %eax\n    ret\n");
+KI_FUNCTION(KiLongJumpToClient, KI_HIDDEN(KiLongJumpToClient), KI_GO_TO_CONTEXT(0));
 #endif
 
 static VOID KiPushFrame(PKI_EXCEPTION_FRAME Frame, PVOID *ClientJump)
@@ -216,14 +237,24 @@ VOID NtmmEnterTry(NTMM_TRY *Try)
     Try->Pushed = TRUE;
 }
 
-/* The end of the block's scope, however it is left: only an exception has taken the frame already. */
-VOID NtmmLeaveTry(NTMM_TRY *Try)
+/* Only an exception has taken the frame already. */
+static BOOLEAN KiPopTry(NTMM_TRY *Try)
 {
-    if (Try->Pushed)
+    if (!Try->Pushed)
     {
-        Try->Pushed = FALSE;
-        KiEndTry(KiFrameOfTry(Try));
+        return FALSE;
     }
+    Try->Pushed = FALSE;
+    KiEndTry(KiFrameOfTry(Try));
+    return TRUE;
+}
+
+/* The end of the scope, however it is left; with the frame still there, it was from inside the block. */
+BOOLEAN KiMustFinishTry(NTMM_TRY *Try)
+{
+    Try->Left = KiPopTry(Try) && Try->HasFinally;
+    Try->Raised |= Try->Left;
+    return (BOOLEAN)Try->Left;
 }
 
 PEXCEPTION_POINTERS NtmmPointersOfTry(NTMM_TRY *Try)
@@ -248,10 +279,15 @@ BOOLEAN NtmmDecideTry(NTMM_TRY *Try, LONG Filter)
     return TRUE;
 }
 
-/* Behind a block that ended well in its second pass; after an exception, which took the frame, in the first. */
+/* Behind a block that ended well in its last pass; otherwise in that of the block: an exception took the frame, or the block was left. */
 BOOLEAN NtmmFinallyTry(NTMM_TRY *Try)
 {
-    if (Try->Pass == 2)
+    if (Try->Pass == NTMM_TRY_LEARN)
+    {
+        Try->HasFinally = TRUE;
+        return FALSE;
+    }
+    if (Try->Pass == NTMM_TRY_BLOCK && !Try->Left)
     {
         Try->Pushed = FALSE;
         Try->Raised = TRUE;
@@ -260,14 +296,27 @@ BOOLEAN NtmmFinallyTry(NTMM_TRY *Try)
     return TRUE;
 }
 
-VOID NtmmNextTry(NTMM_TRY *Try)
+/* The end of a pass. TRUE: of the __finally block of a block that was left; go on leaving. */
+BOOLEAN KiEndPassOfTry(NTMM_TRY *Try)
 {
-    NtmmLeaveTry(Try);
+    KiPopTry(Try);
     if (Try->Finally)
     {
         KiRaise(&KiFrameOfTry(Try)->Record);
     }
     Try->Pass = Try->Raised ? 0 : Try->Pass - 1;
+    return (BOOLEAN)Try->Left;
+}
+
+VOID NtmmBreakTry(NTMM_TRY *Try)
+{
+    if (Try->Pass != 0)
+    {
+        KiBugCheckMessage(KMODE_EXCEPTION_NOT_HANDLED, (ULONG)STATUS_NOT_IMPLEMENTED,
+                          (ULONG_PTR)__builtin_return_address(0), 0, 0,
+                          "break out of a __try statement does not reach the loop or switch around it: use "
+                          "__leave or goto (nt/seh.h)");
+    }
 }
 
 /* ---- Guarded copy -------------------------------------------------------------------------------------- */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The memory manager for kernel clients: what wdm.h, ntddk.h and ntifs.h declare as MmXxx, with pools
- * (nt/expool.h) and MDLs (nt/mdl.h).
+ * (nt/expool.h), MDLs (nt/mdl.h), and what copies and secures memory (nt/wdm_mm.h).
  *
  * Above each prototype: what it does, IRQL, and how it fails. Sizes in bytes, physical addresses in bytes.
  * Sources: Microsoft Learn, the MmXxx pages.
@@ -14,6 +14,7 @@
 #include "nt/mdl.h"
 #include "nt/mmtypes.h"
 #include "nt/wdm_ke.h"
+#include "nt/wdm_mm.h"
 
 EXTERN_C_START
 
@@ -102,60 +103,6 @@ NTKERNELAPI PVOID NTAPI MmGetVirtualForPhysical(_In_ PHYSICAL_ADDRESS PhysicalAd
 NTKERNELAPI BOOLEAN NTAPI MmIsAddressValid(_In_ PVOID VirtualAddress);
 NTKERNELAPI BOOLEAN NTAPI MmIsNonPagedSystemAddressValid(_In_ PVOID VirtualAddress);
 NTKERNELAPI PVOID NTAPI MmGetSystemRoutineAddress(_In_ PUNICODE_STRING SystemRoutineName);
-
-/*
- * Copying and securing: the part that nt/wdm_mm.h declares alone, for rooms that need no more. Whichever
- * header comes first counts.
- */
-#ifndef NTMM_NT_WDM_MM_H
-#define NTMM_NT_WDM_MM_H
-
-/* ---- copying ---- */
-
-typedef struct _MM_COPY_ADDRESS
-{
-    _ANONYMOUS_UNION union
-    {
-        PVOID VirtualAddress;
-        PHYSICAL_ADDRESS PhysicalAddress;
-    } DUMMYUNIONNAME;
-} MM_COPY_ADDRESS, *PMMCOPY_ADDRESS;
-
-#define MM_COPY_MEMORY_PHYSICAL 0x1
-#define MM_COPY_MEMORY_VIRTUAL  0x2
-
-/*
- * Copies without faulting harm. IRQL <= APC_LEVEL.   STATUS_INVALID_PARAMETER_4, STATUS_PARTIAL_COPY (see
- * *NumberOfBytesTransferred), STATUS_INVALID_ADDRESS, STATUS_ACCESS_VIOLATION
- */
-NTKERNELAPI NTSTATUS NTAPI MmCopyMemory(_In_ PVOID TargetAddress, _In_ MM_COPY_ADDRESS SourceAddress,
-                                        _In_ SIZE_T NumberOfBytes, _In_ ULONG Flags,
-                                        _Out_ PSIZE_T NumberOfBytesTransferred);
-
-/* Between two processes. IRQL <= APC_LEVEL.   STATUS_PARTIAL_COPY, STATUS_PROCESS_IS_TERMINATING */
-NTKERNELAPI NTSTATUS NTAPI MmCopyVirtualMemory(_In_ PEPROCESS FromProcess, _In_ PVOID FromAddress,
-                                               _In_ PEPROCESS ToProcess, _In_ PVOID ToAddress,
-                                               _In_ SIZE_T BufferSize, _In_ KPROCESSOR_MODE PreviousMode,
-                                               _Out_ PSIZE_T NumberOfBytesCopied);
-
-/* ---- securing ---- */
-
-#define MM_SECURE_EXCLUSIVE      0x1
-#define MM_SECURE_NO_CHANGE      0x2
-#define MM_SECURE_USER_MODE_ONLY 0x4
-#define MM_SECURE_NO_INHERIT     0x8
-#define MM_SECURE_VALID_FLAGS    0xF
-
-/*
- * Keeps a user range from being freed and from losing the access ProbeMode (PAGE_READONLY, PAGE_READWRITE).
- * NULL: not accessible, or no memory. IRQL <= APC_LEVEL.
- */
-NTKERNELAPI HANDLE NTAPI MmSecureVirtualMemory(_In_ PVOID Address, _In_ SIZE_T Size, _In_ ULONG ProbeMode);
-NTKERNELAPI HANDLE NTAPI MmSecureVirtualMemoryEx(_In_ PVOID Address, _In_ SIZE_T Size, _In_ ULONG ProbeMode,
-                                                 _In_ ULONG Flags);
-NTKERNELAPI VOID NTAPI MmUnsecureVirtualMemory(_In_ HANDLE SecureHandle);
-
-#endif
 
 /* ---- pageable code and data of drivers: IRQL <= APC_LEVEL ---- */
 

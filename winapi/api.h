@@ -34,16 +34,15 @@ BOOL WinapiFailWith(DWORD Error);
 /* TRUE for a success; otherwise as WinapiFail. */
 BOOL WinapiFinish(NTSTATUS Status);
 
-#define WINAPI_PREFIX       u"\\BaseNamedObjects\\"
-#define WINAPI_PREFIX_CHARS (sizeof(WINAPI_PREFIX) / sizeof(WCHAR) - 1)
+typedef NTSTATUS NTAPI WINAPI_OPEN(PHANDLE Handle, ACCESS_MASK Access, POBJECT_ATTRIBUTES Attributes);
+typedef NTSTATUS WINAPI_CREATE(PHANDLE Handle, POBJECT_ATTRIBUTES Attributes, const void *Context);
 
-typedef struct _WINAPI_NAME
-{
-    UNICODE_STRING String;
-    WCHAR Text[WINAPI_PREFIX_CHARS + MAX_PATH];
-} WINAPI_NAME;
-
-/* One of Wide and Narrow, or none. FALSE: too long. name.c */
-BOOL WinapiObjectName(LPCWSTR Wide, LPCSTR Narrow, WINAPI_NAME *Name);
+/*
+ * Objects by name: Wide or Narrow, without a directory. The first creates one, or opens the one there is (ERROR_ALREADY_EXISTS), and may have
+ * no name; the second needs a name. Both leave the last error set; *Handle, the result: NULL after a failure. name.c
+ */
+NTSTATUS WinapiCreateNamed(WINAPI_CREATE *Create, const void *Context, const SECURITY_ATTRIBUTES *Security,
+                           LPCWSTR Wide, LPCSTR Narrow, HANDLE *Handle);
+HANDLE WinapiOpenNamed(WINAPI_OPEN *Open, DWORD Access, BOOL Inherit, LPCWSTR Wide, LPCSTR Narrow);
 
 #endif

@@ -14,44 +14,45 @@ static ACCESS_MASK WinapiMappingAccess(DWORD Protect)
     return Access;
 }
 
+typedef struct _WINAPI_MAPPING
+{
+    HANDLE File;
+    DWORD Protect;
+    DWORD Kind;
+    LARGE_INTEGER Size;
+} WINAPI_MAPPING;
+
+static NTSTATUS WinapiCreateSection(PHANDLE Handle, POBJECT_ATTRIBUTES Attributes, const void *Context)
+{
+    const WINAPI_MAPPING *Mapping = Context;
+    LARGE_INTEGER Size = Mapping->Size;
+
+    return NtCreateSection(Handle, WinapiMappingAccess(Mapping->Protect), Attributes,
+                           Size.QuadPart != 0 ? &Size : NULL, Mapping->Protect, Mapping->Kind,
+                           Mapping->File == INVALID_HANDLE_VALUE ? NULL : Mapping->File);
+}
+
 static HANDLE WinapiCreateMapping(HANDLE File, const SECURITY_ATTRIBUTES *Security, DWORD Protect,
                                   ULONG64 Size, LPCWSTR Wide, LPCSTR Narrow)
 {
-    DWORD Kind = Protect & WINAPI_SECTION_FLAGS;
-    BOOL Named = Wide != NULL || Narrow != NULL;
-    LARGE_INTEGER Maximum = { .QuadPart = (LONGLONG)Size };
-    OBJECT_ATTRIBUTES Attributes;
-    WINAPI_NAME Name;
-    HANDLE Section = NULL;
-    NTSTATUS Status;
+    WINAPI_MAPPING Mapping = { .File = File,
+                               .Protect = Protect & ~(DWORD)WINAPI_SECTION_FLAGS,
+                               .Kind = Protect & WINAPI_SECTION_FLAGS,
+                               .Size = { .QuadPart = (LONGLONG)Size } };
+    HANDLE Section;
 
     if (File == INVALID_HANDLE_VALUE && Size == 0)
     {
         WinapiFailWith(ERROR_INVALID_PARAMETER);
         return NULL;
     }
-    if (Named && !WinapiObjectName(Wide, Narrow, &Name))
+    Mapping.Kind |= (Mapping.Kind & (SEC_IMAGE | SEC_RESERVE | SEC_COMMIT)) == 0 ? SEC_COMMIT : 0;
+    /* Documented: a file that is too short for a mapping that cannot extend it. */
+    if (WinapiCreateNamed(WinapiCreateSection, &Mapping, Security, Wide, Narrow, &Section) ==
+        STATUS_SECTION_TOO_BIG)
     {
-        return NULL;
+        WinapiFailWith(ERROR_NOT_ENOUGH_MEMORY);
     }
-    Protect &= ~(DWORD)WINAPI_SECTION_FLAGS;
-    Kind |= (Kind & (SEC_IMAGE | SEC_RESERVE | SEC_COMMIT)) == 0 ? SEC_COMMIT : 0;
-    InitializeObjectAttributes(&Attributes, Named ? &Name.String : NULL,
-                               OBJ_OPENIF | (Security != NULL && Security->bInheritHandle ? OBJ_INHERIT : 0),
-                               NULL, NULL);
-    Status = NtCreateSection(&Section, WinapiMappingAccess(Protect), &Attributes, Size != 0 ? &Maximum : NULL,
-                             Protect, Kind, File == INVALID_HANDLE_VALUE ? NULL : File);
-    if (!NT_SUCCESS(Status))
-    {
-        WinapiFail(Status);
-        /* Documented: a file that is too short for a mapping that cannot extend it. */
-        if (Status == STATUS_SECTION_TOO_BIG)
-        {
-            WinapiFailWith(ERROR_NOT_ENOUGH_MEMORY);
-        }
-        return NULL;
-    }
-    WinapiFailWith(Status == STATUS_OBJECT_NAME_EXISTS ? ERROR_ALREADY_EXISTS : ERROR_SUCCESS);
     return Section;
 }
 
@@ -71,32 +72,11 @@ HANDLE WINAPI CreateFileMappingW(HANDLE hFile, LPSECURITY_ATTRIBUTES lpAttribute
 
 static HANDLE WinapiOpenMapping(DWORD Access, BOOL Inherit, LPCWSTR Wide, LPCSTR Narrow)
 {
-    OBJECT_ATTRIBUTES Attributes;
-    WINAPI_NAME Name;
-    HANDLE Section = NULL;
-    NTSTATUS Status;
-
-    if (Wide == NULL && Narrow == NULL)
-    {
-        WinapiFailWith(ERROR_INVALID_PARAMETER);
-        return NULL;
-    }
-    if (!WinapiObjectName(Wide, Narrow, &Name))
-    {
-        return NULL;
-    }
     /* Documented: who asks for a copy may read; who asks to execute as well. */
     Access = Access == FILE_MAP_COPY            ? SECTION_MAP_READ
              : (Access & FILE_MAP_EXECUTE) != 0 ? (Access & ~(DWORD)FILE_MAP_EXECUTE) | SECTION_MAP_EXECUTE
                                                 : Access;
-    InitializeObjectAttributes(&Attributes, &Name.String, Inherit ? OBJ_INHERIT : 0, NULL, NULL);
-    Status = NtOpenSection(&Section, Access, &Attributes);
-    if (!NT_SUCCESS(Status))
-    {
-        WinapiFail(Status);
-        return NULL;
-    }
-    return Section;
+    return WinapiOpenNamed(NtOpenSection, Access, Inherit, Wide, Narrow);
 }
 
 HANDLE WINAPI OpenFileMappingA(DWORD dwDesiredAccess, BOOL bInheritHandle, LPCSTR lpName)

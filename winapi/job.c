@@ -5,75 +5,36 @@
  */
 #include "api.h"
 
-static HANDLE WinapiCreateJob(const SECURITY_ATTRIBUTES *Security, LPCWSTR Wide, LPCSTR Narrow)
+static NTSTATUS WinapiCreateJob(PHANDLE Handle, POBJECT_ATTRIBUTES Attributes, const void *Context)
 {
-    BOOL Named = Wide != NULL || Narrow != NULL;
-    OBJECT_ATTRIBUTES Attributes;
-    WINAPI_NAME Name;
-    HANDLE Job = NULL;
-    NTSTATUS Status;
-
-    if (Named && !WinapiObjectName(Wide, Narrow, &Name))
-    {
-        return NULL;
-    }
-    InitializeObjectAttributes(&Attributes, Named ? &Name.String : NULL,
-                               OBJ_OPENIF | (Security != NULL && Security->bInheritHandle ? OBJ_INHERIT : 0),
-                               NULL, NULL);
-    Status = NtCreateJobObject(&Job, JOB_OBJECT_ALL_ACCESS, &Attributes);
-    if (!NT_SUCCESS(Status))
-    {
-        WinapiFail(Status);
-        return NULL;
-    }
-    WinapiFailWith(Status == STATUS_OBJECT_NAME_EXISTS ? ERROR_ALREADY_EXISTS : ERROR_SUCCESS);
-    return Job;
+    (void)Context;
+    return NtCreateJobObject(Handle, JOB_OBJECT_ALL_ACCESS, Attributes);
 }
 
 HANDLE WINAPI CreateJobObjectW(LPSECURITY_ATTRIBUTES lpJobAttributes, LPCWSTR lpName)
 {
-    return WinapiCreateJob(lpJobAttributes, lpName, NULL);
+    HANDLE Job;
+
+    WinapiCreateNamed(WinapiCreateJob, NULL, lpJobAttributes, lpName, NULL, &Job);
+    return Job;
 }
 
 HANDLE WINAPI CreateJobObjectA(LPSECURITY_ATTRIBUTES lpJobAttributes, LPCSTR lpName)
 {
-    return WinapiCreateJob(lpJobAttributes, NULL, lpName);
-}
+    HANDLE Job;
 
-static HANDLE WinapiOpenJob(DWORD Access, BOOL Inherit, LPCWSTR Wide, LPCSTR Narrow)
-{
-    OBJECT_ATTRIBUTES Attributes;
-    WINAPI_NAME Name;
-    HANDLE Job = NULL;
-    NTSTATUS Status;
-
-    if (Wide == NULL && Narrow == NULL)
-    {
-        WinapiFailWith(ERROR_INVALID_PARAMETER);
-        return NULL;
-    }
-    if (!WinapiObjectName(Wide, Narrow, &Name))
-    {
-        return NULL;
-    }
-    InitializeObjectAttributes(&Attributes, &Name.String, Inherit ? OBJ_INHERIT : 0, NULL, NULL);
-    Status = NtOpenJobObject(&Job, Access, &Attributes);
-    if (!NT_SUCCESS(Status))
-    {
-        WinapiFail(Status);
-        return NULL;
-    }
+    WinapiCreateNamed(WinapiCreateJob, NULL, lpJobAttributes, NULL, lpName, &Job);
     return Job;
 }
 
 HANDLE WINAPI OpenJobObjectW(DWORD dwDesiredAccess, BOOL bInheritHandle, LPCWSTR lpName)
 {
-    return WinapiOpenJob(dwDesiredAccess, bInheritHandle, lpName, NULL);
+    return WinapiOpenNamed(NtOpenJobObject, dwDesiredAccess, bInheritHandle, lpName, NULL);
 }
 
 HANDLE WINAPI OpenJobObjectA(DWORD dwDesiredAccess, BOOL bInheritHandle, LPCSTR lpName)
 {
-    return WinapiOpenJob(dwDesiredAccess, bInheritHandle, NULL, lpName);
+    return WinapiOpenNamed(NtOpenJobObject, dwDesiredAccess, bInheritHandle, NULL, lpName);
 }
 
 BOOL WINAPI AssignProcessToJobObject(HANDLE hJob, HANDLE hProcess)

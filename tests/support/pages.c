@@ -430,3 +430,28 @@ void TestCheckMachine(const PEPROCESS *Processes)
         MiCheckSpace(&(*Processes)->Space, 2);
     }
 }
+
+PEPROCESS TestBootInProcess(const TEST_MACHINE *Machine)
+{
+    PEPROCESS Process;
+
+    TestBootMachine(Machine);
+    Process = TestCreateProcess();
+    TestEnter(Process);
+    return Process;
+}
+
+int TestShutdownWithProcess(PEPROCESS Process)
+{
+    const PEPROCESS Processes[] = { Process, NULL };
+
+    HostStorageClearFaults();
+    KiSetInjection(KiInjectWrite, 0, FALSE);
+    TestStopWorkers();
+    TestCheckMachine(Processes);
+    TestEnter(NULL);
+    TestDeleteProcess(Process);
+    TestDeleteSystem();
+    TestShutdownMachine();
+    return 0;
+}

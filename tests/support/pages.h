@@ -18,12 +18,19 @@
 PEPROCESS TestCreateProcess(void);
 void TestDeleteProcess(PEPROCESS Process);
 
+/*
+ * A machine and a process that the calling thread is in; and their end, whatever storage faults and injected failures were left: workers
+ * stopped, invariants checked, everything given back. The second is what a cmocka fixture returns.
+ */
+PEPROCESS TestBootInProcess(const TEST_MACHINE *Machine);
+int TestShutdownWithProcess(PEPROCESS Process);
+
 /* The calling thread runs in Process as a simulated processor in user mode; NULL: back to the system. */
 void TestEnter(PEPROCESS Process);
 
-/* Pages committed pages at Va with a VAD of their own. Protection: MM_*. */
 /* A VAD whose zero entries faults may fill; space exclusive. */
 void TestInsertVad(PMI_ADDRESS_SPACE Space, PMMVAD Vad);
+/* Pages committed pages at Va with a VAD of their own. Protection: MM_*. */
 PMMVAD TestCommit(PEPROCESS Process, ULONG_PTR Va, SIZE_T Pages, ULONG Protection);
 
 /* Makes the pages decommitted ones and frees what was behind them. The charge stays the VAD's. */

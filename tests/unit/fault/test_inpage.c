@@ -51,16 +51,8 @@ static int setup_without_paging_file(void **State)
 
 static int teardown(void **State)
 {
-    const PEPROCESS Processes[] = { Process, NULL };
-
     (void)State;
-    HostStorageClearFaults();
-    TestStopWorkers();
-    TestCheckMachine(Processes);
-    TestEnter(NULL);
-    TestDeleteProcess(Process);
-    TestShutdownMachine();
-    return 0;
+    return TestShutdownWithProcess(Process);
 }
 
 /* Pages with contents, in the paging file only; the calling thread is in no process afterwards. */

@@ -22,24 +22,14 @@ static int setup(void **State)
     };
 
     (void)State;
-    TestBootMachine(&Machine);
-    Process = TestCreateProcess();
-    TestEnter(Process);
+    Process = TestBootInProcess(&Machine);
     return 0;
 }
 
 static int teardown(void **State)
 {
-    const PEPROCESS Processes[] = { Process, NULL };
-
     (void)State;
-    HostStorageClearFaults();
-    TestCheckMachine(Processes);
-    TestEnter(NULL);
-    TestDeleteProcess(Process);
-    TestDeleteSystem();
-    TestShutdownMachine();
-    return 0;
+    return TestShutdownWithProcess(Process);
 }
 
 typedef enum

@@ -14,9 +14,7 @@ static PEPROCESS Process;
 
 static int Boot(const TEST_MACHINE *Machine)
 {
-    TestBootMachine(Machine);
-    Process = TestCreateProcess();
-    TestEnter(Process);
+    Process = TestBootInProcess(Machine);
     return 0;
 }
 
@@ -72,17 +70,8 @@ static int setup_no_file(void **State)
 
 static int teardown(void **State)
 {
-    const PEPROCESS Processes[] = { Process, NULL };
-
     (void)State;
-    HostStorageClearFaults();
-    KiSetInjection(KiInjectWrite, 0, FALSE);
-    TestStopWorkers();
-    TestCheckMachine(Processes);
-    TestEnter(NULL);
-    TestDeleteProcess(Process);
-    TestShutdownMachine();
-    return 0;
+    return TestShutdownWithProcess(Process);
 }
 
 /* Dirty pages on the modified list. */

@@ -16,22 +16,14 @@ static int setup(void **State)
     };
 
     (void)State;
-    TestBootMachine(&Machine);
-    Process = TestCreateProcess();
-    TestEnter(Process);
+    Process = TestBootInProcess(&Machine);
     return 0;
 }
 
 static int teardown(void **State)
 {
-    const PEPROCESS Processes[] = { Process, NULL };
-
     (void)State;
-    TestCheckMachine(Processes);
-    TestEnter(NULL);
-    TestDeleteProcess(Process);
-    TestShutdownMachine();
-    return 0;
+    return TestShutdownWithProcess(Process);
 }
 
 static ULONG_PTR Page(SIZE_T Index)

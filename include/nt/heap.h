@@ -147,6 +147,21 @@ NTSYSAPI NTSTATUS NTAPI RtlQueryHeapInformation(_In_opt_ PVOID HeapHandle,
                                                 _In_ SIZE_T HeapInformationLength,
                                                 _Out_opt_ PSIZE_T ReturnLength);
 
+/* ---- copies of the process ---- */
+
+/*
+ * Before the process is cloned (NtCreateProcessEx without a section) while other threads may use its heaps: waits until none is
+ * inside of one and keeps them out, so that the clone's heaps are whole and no lock is held in it. The calling thread may go on
+ * using them. Public symbols of ntdll. PASSIVE_LEVEL. STATUS_NO_MEMORY: there are no heaps and none can be made;
+ * STATUS_INVALID_LOCK_SEQUENCE: the thread has prepared already.
+ */
+NTSYSAPI NTSTATUS NTAPI RtlPrepareForProcessCloning(VOID);
+/*
+ * Lets the others in again, whether there is a clone now (Completed) or not. The clone need not call it: its first use of a
+ * heap does the same. STATUS_INVALID_LOCK_SEQUENCE: another thread has prepared.
+ */
+NTSYSAPI NTSTATUS NTAPI RtlCompleteProcessCloning(_In_ LOGICAL Completed);
+
 /* ---- tags ---- */
 
 /* TagBase: what RtlCreateTagHeap returned; Tag: 0 for the first of its names, 1 for the next ... */

@@ -56,6 +56,8 @@ SIZE_T RtlpFixedSize(const HEAP_FIXED *Fixed, const VOID *Block); /* 0: no block
 /* The heap behind a handle, or NULL. */
 PHEAP RtlpHeapOf(PVOID HeapHandle);
 VOID RtlpEnterHeap(PHEAP Heap, ULONG Flags);
+/* FALSE if another thread is in it. */
+BOOLEAN RtlpTryEnterHeap(PHEAP Heap);
 VOID RtlpLeaveHeap(PHEAP Heap, ULONG Flags);
 /* FALSE if Block is no block of Heap or its trailer is damaged: *Damage says which. */
 BOOLEAN RtlpReadBlock(PHEAP Heap, const VOID *Block, PHEAP_BLOCK_INFO Info, HEAP_DAMAGE *Damage);

@@ -56,6 +56,9 @@ BOOLEAN RtlpGroundMove(PVOID From, PVOID To, SIZE_T Size);
 VOID RtlpGroundWait(ULONG *Address, ULONG Value);
 VOID RtlpGroundWake(ULONG *Address);
 
+/* Lets others run for some tens of microseconds. */
+VOID RtlpGroundPause(VOID);
+
 /* Milliseconds of a coarse, cheap clock; bits that an attacker does not know; who calls. */
 ULONG64 RtlpGroundMilliseconds(VOID);
 ULONG64 RtlpGroundEntropy(VOID);

@@ -175,6 +175,13 @@ VOID RtlpGroundWake(ULONG *Address)
     (void)RtlpSystemCall(SYS_futex, (ULONG_PTR)Address, FUTEX_WAKE_PRIVATE, 1, 0, 0);
 }
 
+VOID RtlpGroundPause(VOID)
+{
+    const struct timespec Time = { .tv_nsec = 50000 };
+
+    (void)RtlpSystemCall(SYS_nanosleep, (ULONG_PTR)&Time, 0, 0, 0, 0);
+}
+
 ULONG64 RtlpGroundMilliseconds(VOID)
 {
     struct timespec Now;

@@ -71,6 +71,11 @@ BOOLEAN RtlpGroundMove(PVOID From, PVOID To, SIZE_T Size)
 
 /* ---- what a process's heaps share ---- */
 
+static ULONG64 RtlpProcessMark(VOID)
+{
+    return (ULONG64)(ULONG_PTR)PsGetProcessId(PsGetCurrentProcess()) << 32;
+}
+
 static DECLSPEC_NOINLINE PHEAP_PROCESS RtlpMakeHeapProcess(PPEB Peb)
 {
     PVOID Base = NULL;
@@ -83,6 +88,7 @@ static DECLSPEC_NOINLINE PHEAP_PROCESS RtlpMakeHeapProcess(PPEB Peb)
         return NULL;
     }
 
+    ((PHEAP_PROCESS)Base)->Id = RtlpProcessMark();
     if (!__atomic_compare_exchange_n(&Peb->HeapProcess, &Expected, Base, FALSE, __ATOMIC_ACQ_REL,
                                      __ATOMIC_ACQUIRE))
     {
@@ -91,6 +97,28 @@ static DECLSPEC_NOINLINE PHEAP_PROCESS RtlpMakeHeapProcess(PPEB Peb)
     }
 
     return Base;
+}
+
+/* The process is a clone and one of its threads comes to its heaps for the first time. Only one of them does what is to do. */
+static DECLSPEC_NOINLINE VOID RtlpEnterClone(PHEAP_PROCESS Process)
+{
+    const ULONG64 Mark = RtlpProcessMark();
+    ULONG64 Id = HEAP_LOAD(&Process->Id);
+
+    while (Id != Mark)
+    {
+        if (Id == 0)
+        {
+            RtlpGroundPause();
+            Id = __atomic_load_n(&Process->Id, __ATOMIC_ACQUIRE);
+        }
+        else if (__atomic_compare_exchange_n(&Process->Id, &Id, 0, FALSE, __ATOMIC_ACQUIRE, __ATOMIC_ACQUIRE))
+        {
+            RtlpWakeClone(Process);
+            __atomic_store_n(&Process->Id, Mark, __ATOMIC_RELEASE);
+            Id = Mark;
+        }
+    }
 }
 
 PHEAP_PROCESS RtlpCurrentHeapProcess(VOID)
@@ -104,7 +132,17 @@ PHEAP_PROCESS RtlpCurrentHeapProcess(VOID)
 
     PHEAP_PROCESS Process = __atomic_load_n(&Peb->HeapProcess, __ATOMIC_ACQUIRE);
 
-    return HEAP_LIKELY(Process != NULL) ? Process : RtlpMakeHeapProcess(Peb);
+    if (HEAP_UNLIKELY(Process == NULL))
+    {
+        return RtlpMakeHeapProcess(Peb);
+    }
+
+    if (HEAP_UNLIKELY(__atomic_load_n(&Process->Id, __ATOMIC_ACQUIRE) != RtlpProcessMark()))
+    {
+        RtlpEnterClone(Process);
+    }
+
+    return Process;
 }
 
 PHEAP_SLOT RtlpAttachThread(VOID)
@@ -126,11 +164,6 @@ VOID RtlpGroundSetProcessHeap(PVOID Heap)
 }
 
 /* ---- waiting ---- */
-
-static ULONG64 RtlpProcessMark(VOID)
-{
-    return (ULONG64)(ULONG_PTR)PsGetProcessId(PsGetCurrentProcess()) << 32;
-}
 
 /* The event that waiters for a lock sleep on; 0 if it cannot be had. One that a parent made before a clone is not ours. */
 static ULONG64 RtlpLockEvent(PHEAP_LOCK Lock)
@@ -192,6 +225,13 @@ VOID RtlpGroundWake(ULONG *Address)
     {
         (VOID) NtSetEvent((HANDLE)(ULONG_PTR)(ULONG)Event, NULL);
     }
+}
+
+VOID RtlpGroundPause(VOID)
+{
+    LARGE_INTEGER Time = { .QuadPart = -500 };
+
+    (VOID) NtDelayExecution(FALSE, &Time);
 }
 
 /* ---- the rest ---- */

@@ -287,6 +287,7 @@ typedef struct _HEAP_PROCESS
     ULONG Donated[HEAP_SPARE_SIZES]; /* Arena.Lock: lists of descriptors by their units */
     RTL_BITMAP RegionMap;            /* Arena.Lock: one bit for each region: 1 is in use */
     HEAP_LOCK ListLock;
+    ULONG_PTR RestThread;               /* (atomic) who holds every lock, for a fork or a clone; 0: nobody */
     PHEAP List;                         /* ListLock */
     PHEAP Destroyed;                    /* ListLock: structures to use again, each with its slot */
     PHEAP First;                        /* (atomic) what RtlProcessHeap returns */
@@ -298,6 +299,7 @@ typedef struct _HEAP_PROCESS
     ULONG64 DamageCount[HeapDamageKinds];
     ULONG RegionBits[HEAP_ARENA_LARGEST / HEAP_REGION / 32];
 #if defined(NTHEAP_GROUND_NT)
+    ULONG64 Id;          /* (atomic) the process's; its parent's in a clone that did not use a heap yet */
     ULONG64 EmptyWord;   /* no block is free: always 0 */
     HEAP_SLOT EmptySlot; /* nobody's: heaps there have slots of their own */
 #endif
@@ -416,7 +418,7 @@ static inline PHEAP RtlpHeapOfSpan(const HEAP_DESCRIPTOR *Descriptor)
 
 /* ---- lock.c ---- */
 VOID RtlpAcquireLockSlow(PHEAP_LOCK Lock);
-VOID RtlpReleaseLockSlow(PHEAP_LOCK Lock);
+VOID RtlpReleaseLockSlow(PHEAP_LOCK Lock); /* one that is waited for, or held at rest */
 
 #if defined(NTHEAP_TSAN)
 void __tsan_acquire(void *Address);
@@ -442,8 +444,10 @@ static inline VOID RtlpAcquireLock(PHEAP_LOCK Lock)
 
 static inline VOID RtlpReleaseLock(PHEAP_LOCK Lock)
 {
+    ULONG Held = 1;
+
     RTLP_RELEASING(Lock);
-    if (__atomic_exchange_n(&Lock->State, 0, __ATOMIC_RELEASE) == 2)
+    if (!__atomic_compare_exchange_n(&Lock->State, &Held, 0, FALSE, __ATOMIC_RELEASE, __ATOMIC_RELAXED))
     {
         RtlpReleaseLockSlow(Lock);
     }
@@ -573,10 +577,25 @@ VOID RtlpExpectFork(VOID);
 PVOID RtlpCheckModeHeap(VOID);
 /* Looks at all blocks and reports the damaged ones. */
 VOID RtlpCheckModeEnd(VOID);
-/* For fork: its API lock, its other lock; both released. */
-VOID RtlpCheckModeLock(VOID);
-VOID RtlpCheckModeLockBack(VOID);
-VOID RtlpCheckModeUnlock(BOOLEAN Child);
+#endif
+
+/* ---- clone.c ---- */
+
+/* The calling thread holds every lock of every heap, and goes through them as through open doors (lock.c). */
+static inline BOOLEAN RtlpHoldsHeaps(VOID)
+{
+    return HEAP_UNLIKELY(HEAP_LOAD(&RtlpProcess.RestThread) != 0) &&
+           HEAP_LOAD(&RtlpProcess.RestThread) == RtlpGroundThread();
+}
+
+/* Takes every lock of every heap of the process: what is copied now is whole. The caller holds none but API locks. */
+VOID RtlpRestHeaps(VOID);
+VOID RtlpWakeHeaps(VOID);
+/* A heap comes on the list, whose lock is held: it rests as the others do. */
+VOID RtlpJoinRest(PHEAP Heap);
+#if defined(NTHEAP_GROUND_NT)
+/* Before the first use of a heap in a clone: gives locks back that were taken for the clone to be made. */
+VOID RtlpWakeClone(PHEAP_PROCESS Process);
 #endif
 
 /* ---- statistics.c ---- */

@@ -9,6 +9,11 @@
 
 VOID RtlpAcquireLockSlow(PHEAP_LOCK Lock)
 {
+    if (RtlpHoldsHeaps())
+    {
+        return; /* held already, by this thread */
+    }
+
     for (ULONG Turn = 0; Turn < 200; Turn += 1)
     {
         ULONG Free = 0;
@@ -30,5 +35,9 @@ VOID RtlpAcquireLockSlow(PHEAP_LOCK Lock)
 
 VOID RtlpReleaseLockSlow(PHEAP_LOCK Lock)
 {
-    RtlpGroundWake(&Lock->State);
+    if (!RtlpHoldsHeaps())
+    {
+        (VOID) __atomic_exchange_n(&Lock->State, 0, __ATOMIC_RELEASE);
+        RtlpGroundWake(&Lock->State);
+    }
 }

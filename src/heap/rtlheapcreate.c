@@ -19,7 +19,9 @@ PHEAP RtlpHeapOf(PVOID HeapHandle)
 {
     PHEAP Heap = HeapHandle;
 
-    return Heap != NULL && ((ULONG_PTR)Heap & (HEAP_UNIT - 1)) == 0 && Heap->Signature == HEAP_SIGNATURE
+    /* In a clone that makes its heaps usable first. */
+    return Heap != NULL && RtlpHasProcess() && ((ULONG_PTR)Heap & (HEAP_UNIT - 1)) == 0 &&
+                   Heap->Signature == HEAP_SIGNATURE
                ? Heap
                : NULL;
 }
@@ -40,6 +42,33 @@ VOID RtlpEnterHeap(PHEAP Heap, ULONG Flags)
     }
 
     Heap->LockDepth += 1;
+}
+
+BOOLEAN RtlpTryEnterHeap(PHEAP Heap)
+{
+    const ULONG_PTR Thread = RtlpGroundThread();
+    ULONG Free = 0;
+
+    if ((Heap->Flags & HEAP_NO_SERIALIZE) != 0)
+    {
+        return TRUE;
+    }
+
+    if (HEAP_LOAD(&Heap->LockOwner) != Thread)
+    {
+        if (!__atomic_compare_exchange_n(&Heap->Lock.State, &Free, 1, FALSE, __ATOMIC_ACQUIRE,
+                                         __ATOMIC_RELAXED))
+        {
+            return FALSE;
+        }
+
+        RTLP_ACQUIRED(&Heap->Lock);
+        HEAP_STORE(&Heap->LockOwner, Thread);
+    }
+
+    Heap->LockDepth += 1;
+
+    return TRUE;
 }
 
 VOID RtlpLeaveHeap(PHEAP Heap, ULONG Flags)
@@ -216,6 +245,7 @@ PVOID NTAPI RtlCreateHeap(ULONG Flags, PVOID HeapBase, SIZE_T ReserveSize, SIZE_
     RtlpAcquireLock(&RtlpHeapListLock);
     Heap->NextHeap = RtlpHeapList;
     RtlpHeapList = Heap;
+    RtlpJoinRest(Heap);
     RtlpReleaseLock(&RtlpHeapListLock);
 
     return Heap;

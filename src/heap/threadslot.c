@@ -242,46 +242,11 @@ BOOLEAN RtlpStealPartial(PHEAP_SLOT Slot, ULONG Bucket)
 
 /* ---- fork ---- */
 
-static VOID RtlpLockForFork(VOID)
-{
-    RtlpCheckModeLock();
-    RtlpAcquireLock(&RtlpSlotLock);
-    RtlpAcquireLock(&RtlpMallocHeap.BackLock);
-    RtlpCheckModeLockBack();
-    RtlpAcquireLock(&RtlpArena.Lock);
-}
-
-static VOID RtlpUnlockAfterFork(BOOLEAN Child)
-{
-    if (Child)
-    {
-        /* Other threads waited for these locks; in the child there are no others. */
-        RtlpArena.Lock.State = 1;
-        RtlpMallocHeap.BackLock.State = 1;
-        RtlpSlotLock.State = 1;
-    }
-
-    RtlpReleaseLock(&RtlpArena.Lock);
-    RtlpReleaseLock(&RtlpMallocHeap.BackLock);
-    RtlpReleaseLock(&RtlpSlotLock);
-    RtlpCheckModeUnlock(Child);
-}
-
-static VOID RtlpAfterForkParent(VOID)
-{
-    RtlpUnlockAfterFork(FALSE);
-}
-
-static VOID RtlpAfterForkChild(VOID)
-{
-    RtlpUnlockAfterFork(TRUE);
-}
-
 VOID RtlpExpectFork(VOID)
 {
     /* Marked first: the C library may allocate to keep the handlers. */
     if (HEAP_LOAD(&RtlpForkExpected) == 0 && __atomic_exchange_n(&RtlpForkExpected, 1, __ATOMIC_ACQ_REL) == 0)
     {
-        (void)pthread_atfork(RtlpLockForFork, RtlpAfterForkParent, RtlpAfterForkChild);
+        (void)pthread_atfork(RtlpRestHeaps, RtlpWakeHeaps, RtlpWakeHeaps);
     }
 }

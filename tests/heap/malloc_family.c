@@ -7,6 +7,8 @@
  *   malloc_family all             all but the misuses, in the mode that the environment says
  *   malloc_family MISUSE SIZE     commits one misuse; survives only if it is not caught
  */
+#include "nt/heap.h"
+
 #include <dlfcn.h>
 #include <errno.h>
 #include <malloc.h>
@@ -149,6 +151,7 @@ static void alignments(void)
 }
 
 static atomic_int stop;
+static PVOID heaps[3];
 
 static void *busy(void *argument)
 {
@@ -203,6 +206,122 @@ static void fork_with_threads(void)
     {
         pthread_join(threads[i], NULL);
     }
+}
+
+/*
+ * Registered before the library registers its own: prepare is called after the library's, the others before, and all of them
+ * allocate, from the same locks that the library holds then.
+ */
+static atomic_int handled;
+
+static void allocate_in_a_handler(void)
+{
+    PVOID heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0, 0, NULL, NULL);
+
+    for (size_t size = 10; size < 3000000; size *= 3)
+    {
+        void *block = malloc(size);
+
+        REQUIRE(block != NULL && heap != NULL);
+        sink = RtlAllocateHeap(heap, 0, size);
+        REQUIRE(sink != NULL);
+        free(block);
+    }
+
+    REQUIRE(RtlDestroyHeap(heap) == NULL);
+    handled += 1;
+}
+
+__attribute__((constructor)) static void register_early(void)
+{
+    REQUIRE(pthread_atfork(allocate_in_a_handler, allocate_in_a_handler, allocate_in_a_handler) == 0);
+}
+
+static void *busy_in_heaps(void *argument)
+{
+    PVOID blocks[64] = { 0 };
+    unsigned seed = (unsigned)(uintptr_t)argument;
+
+    while (!stop)
+    {
+        PVOID heap = heaps[(uintptr_t)argument % 3];
+
+        seed = seed * 1103515245 + 12345;
+        REQUIRE(RtlFreeHeap(heap, 0, blocks[seed >> 16 & 63]));
+        blocks[seed >> 16 & 63] = RtlAllocateHeap(heap, 0, seed >> 8 & 0x7fff);
+        if ((seed >> 24 & 15) == 0)
+        {
+            REQUIRE(RtlLockHeap(heap));
+            sink = RtlAllocateHeap(heap, 0, 100);
+            REQUIRE(RtlFreeHeap(heap, 0, sink) && RtlUnlockHeap(heap));
+            heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0, 0, NULL, NULL);
+            REQUIRE(heap != NULL && RtlDestroyHeap(heap) == NULL);
+        }
+    }
+
+    return NULL;
+}
+
+/* No lock of a private heap is held in the child, whatever the threads that it does not have were doing. */
+static void fork_with_private_heaps(void)
+{
+    pthread_t threads[3];
+    const int before = handled;
+
+    stop = 0;
+    for (int i = 0; i < 3; i += 1)
+    {
+        heaps[i] = RtlCreateHeap(HEAP_GROWABLE, NULL, 0, 0, NULL, NULL);
+        REQUIRE(heaps[i] != NULL);
+    }
+
+    for (int i = 0; i < 3; i += 1)
+    {
+        REQUIRE(pthread_create(&threads[i], NULL, busy_in_heaps, (void *)(uintptr_t)(i + 1)) == 0);
+    }
+
+    for (int round = 0; round < 60; round += 1)
+    {
+        const int locked = round % 4 == 0; /* by the forking thread: in both afterwards */
+
+        REQUIRE(!locked || RtlLockHeap(heaps[1]));
+
+        const pid_t child = fork();
+        int status;
+
+        REQUIRE(child >= 0);
+        if (child == 0)
+        {
+            alarm(60); /* rather than hang */
+            REQUIRE(!locked || RtlUnlockHeap(heaps[1]));
+            for (int i = 0; i < 3; i += 1)
+            {
+                REQUIRE(!RtlUnlockHeap(heaps[i]));
+                REQUIRE(RtlValidateHeap(heaps[i], 0, NULL));
+                for (size_t size = 1; size < 1000000; size *= 3)
+                {
+                    sink = RtlAllocateHeap(heaps[i], 0, size);
+                    REQUIRE(sink != NULL && RtlFreeHeap(heaps[i], 0, sink));
+                }
+
+                REQUIRE(RtlDestroyHeap(heaps[i]) == NULL);
+            }
+
+            _exit(0);
+        }
+
+        REQUIRE(!locked || RtlUnlockHeap(heaps[1]));
+        REQUIRE(waitpid(child, &status, 0) == child && status == 0);
+    }
+
+    stop = 1;
+    for (int i = 0; i < 3; i += 1)
+    {
+        pthread_join(threads[i], NULL);
+        REQUIRE(RtlDestroyHeap(heaps[i]) == NULL);
+    }
+
+    REQUIRE(handled == before + 2 * 60);
 }
 
 /* A destructor that runs after the library's own, more often than a thread's destructors are called again. */
@@ -477,6 +596,7 @@ static void everything(void)
     realloc_keeps_contents();
     alignments();
     fork_with_threads();
+    fork_with_private_heaps();
     threads_may_allocate_until_their_very_end();
     signals_may_come_at_any_time();
     libraries_come_and_go();

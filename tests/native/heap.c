@@ -619,6 +619,145 @@ static void threads_and_processes_use_their_heaps_at_once(void **state)
     NativeShutdown();
 }
 
+/* ---- Clones of a process whose threads are in its heaps ------------------------------------------------------------------- */
+
+#define CLONES 8
+
+typedef struct _BUSY_TEST
+{
+    PVOID Heaps[2]; /* the process heap, a private one */
+    ULONG Stop;     /* (atomic) */
+    PEPROCESS Children[CLONES];
+} BUSY_TEST;
+
+static NTSTATUS BusyMain(PVOID Context)
+{
+    BUSY_TEST *Test = Context;
+    ULONG Random = 1;
+
+    while (__atomic_load_n(&Test->Stop, __ATOMIC_ACQUIRE) == 0)
+    {
+        PVOID Heap = Test->Heaps[Random >> 16 & 1];
+        LARGE_INTEGER Time = { .QuadPart = -2000 };
+
+        Random = Random * 1664525u + 1013904223u;
+        CHECK(RtlLockHeap(Heap));
+        if ((Random >> 24) % 32 == 0)
+        {
+            CHECK(NtDelayExecution(FALSE, &Time) == STATUS_SUCCESS);
+        }
+
+        PVOID Block = RtlAllocateHeap(Heap, 0, (Random >> 8) % 20000);
+
+        CHECK(Block != NULL && RtlUnlockHeap(Heap) && RtlFreeHeap(Heap, 0, Block));
+    }
+    return STATUS_SUCCESS;
+}
+
+static NTSTATUS BusyStart(PVOID Context)
+{
+    BUSY_TEST *Test = Context;
+
+    Test->Heaps[0] = RtlProcessHeap();
+    Test->Heaps[1] = RtlCreateHeap(HEAP_GROWABLE | HEAP_CLASS_1, NULL, 0, 0, NULL, NULL);
+    CHECK(Test->Heaps[0] != NULL && Test->Heaps[1] != NULL);
+    return STATUS_SUCCESS;
+}
+
+static NTSTATUS CloningMain(PVOID Context)
+{
+    BUSY_TEST *Test = Context;
+
+    CHECK(RtlCompleteProcessCloning(FALSE) == STATUS_SUCCESS);
+    for (ULONG Index = 0; Index < CLONES; Index++)
+    {
+        HANDLE Child;
+
+        CHECK(RtlPrepareForProcessCloning() == STATUS_SUCCESS);
+        CHECK(RtlPrepareForProcessCloning() == STATUS_INVALID_LOCK_SEQUENCE);
+
+        /* The thread that keeps the others out may go on. */
+        PVOID Heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0, 0, NULL, NULL);
+        PVOID Block = RtlAllocateHeap(Test->Heaps[1], 0, 60000);
+
+        CHECK(Heap != NULL && Block != NULL && RtlFreeHeap(Test->Heaps[1], 0, Block));
+        CHECK(NtCreateProcessEx(&Child, PROCESS_ALL_ACCESS, NULL, NtCurrentProcess(), 0, NULL, NULL, NULL,
+                                0) == STATUS_SUCCESS);
+        CHECK(RtlCompleteProcessCloning(TRUE) == STATUS_SUCCESS);
+        CHECK(RtlDestroyHeap(Heap) == NULL);
+        CHECK(ObReferenceObjectByHandle(Child, 0, NULL, KernelMode, (PVOID *)&Test->Children[Index], NULL) ==
+              STATUS_SUCCESS);
+        CHECK(NtClose(Child) == STATUS_SUCCESS);
+    }
+    return STATUS_SUCCESS;
+}
+
+/* Twice at the same time, as the first use of a heap in the clone is what makes its locks free. */
+static NTSTATUS ClonedMain(PVOID Context)
+{
+    BUSY_TEST *Test = Context;
+
+    for (ULONG Index = 0; Index < 2; Index++)
+    {
+        PVOID Heap = Test->Heaps[Index];
+
+        CHECK(RtlLockHeap(Heap) && RtlUnlockHeap(Heap) && RtlValidateHeap(Heap, 0, NULL));
+        for (SIZE_T Size = 1; Size < 1000000; Size *= 3)
+        {
+            PVOID Block = RtlAllocateHeap(Heap, 0, Size);
+
+            CHECK(Block != NULL && RtlFreeHeap(Heap, 0, Block));
+        }
+    }
+    CHECK(RtlPrepareForProcessCloning() == STATUS_SUCCESS &&
+          RtlCompleteProcessCloning(FALSE) == STATUS_SUCCESS);
+    return STATUS_SUCCESS;
+}
+
+static void no_lock_of_a_heap_is_held_in_a_clone(void **state)
+{
+    static BUSY_TEST Test;
+    NTMM_THREAD_PARAMETERS Parameters = { .Size = sizeof(Parameters), .Routine = BusyMain, .Context = &Test };
+    PNTMM_THREAD Threads[3];
+    NTSTATUS ExitStatus;
+    PEPROCESS Process;
+
+    (void)state;
+    memset(&Test, 0, sizeof(Test));
+    NativeBoot(32, 2, 64);
+    Process = NativeProcess("busy");
+    RunIn(Process, BusyStart, &Test);
+    for (ULONG Index = 0; Index < 3; Index++)
+    {
+        assert_int_equal(NtmmCreateThread(Process, &Parameters, &Threads[Index]), STATUS_SUCCESS);
+    }
+    RunIn(Process, CloningMain, &Test);
+    __atomic_store_n(&Test.Stop, 1, __ATOMIC_RELEASE);
+    for (ULONG Index = 0; Index < 3; Index++)
+    {
+        assert_int_equal(NtmmJoinThread(Threads[Index], &ExitStatus), STATUS_SUCCESS);
+        assert_int_equal(ExitStatus, STATUS_SUCCESS);
+    }
+    Parameters.Routine = ClonedMain;
+    for (ULONG Child = 0; Child < CLONES; Child++)
+    {
+        for (ULONG Index = 0; Index < 2; Index++)
+        {
+            assert_int_equal(NtmmCreateThread(Test.Children[Child], &Parameters, &Threads[Index]),
+                             STATUS_SUCCESS);
+        }
+        for (ULONG Index = 0; Index < 2; Index++)
+        {
+            assert_int_equal(NtmmJoinThread(Threads[Index], &ExitStatus), STATUS_SUCCESS);
+            assert_int_equal(ExitStatus, STATUS_SUCCESS);
+        }
+        ObDereferenceObject(Test.Children[Child]);
+    }
+    RunIn(Process, ClonedMain, &Test); /* the parent's own */
+    NtmmCloseProcess(Process);
+    NativeShutdown();
+}
+
 /* ---- The view ----------------------------------------------------------------------------------------------------------- */
 
 static PVOID Shown[400];
@@ -705,6 +844,7 @@ int main(void)
         cmocka_unit_test(page_heap_makes_overruns_and_uses_after_free_fault),
         cmocka_unit_test(a_clone_has_the_heaps_and_changes_its_own),
         cmocka_unit_test(threads_and_processes_use_their_heaps_at_once),
+        cmocka_unit_test(no_lock_of_a_heap_is_held_in_a_clone),
         cmocka_unit_test(the_view_tells_heaps_and_blocks_by_size),
         cmocka_unit_test(kernel_code_without_a_process_gets_no_heap),
     };

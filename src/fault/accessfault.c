@@ -451,7 +451,7 @@ static VOID MiPrefetchPrivate(PMI_FAULT Fault)
     KiLowerIrqlFromDispatch(OldIrql);
 }
 
-/* Pages of a mapped file, as many as one read takes. Returns how many, at least 1: that one is in memory, or has no room there, or no place in the file. */
+/* Pages of a mapped file or an image, as many as one read takes. Returns how many, at least 1: that one is in memory, or has no room there, or no place in the file. */
 static ULONG MiPrefetchFile(PMI_FAULT Fault, ULONG Pages)
 {
     ULONG_PTR InView = Fault->Vad->EndingVpn + 1 - (Fault->Va >> PAGE_SHIFT);
@@ -459,7 +459,15 @@ static ULONG MiPrefetchFile(PMI_FAULT Fault, ULONG Pages)
                                     Pages < InView ? Pages : (ULONG)InView);
     ULONG Started = 0;
 
-    if (Fault->SegmentPage < End && MiAvailablePages() > MiState.Physical->LowThreshold)
+    if (Fault->SegmentPage >= End || MiAvailablePages() <= MiState.Physical->LowThreshold)
+    {
+        return 1;
+    }
+    if (Fault->ControlArea->Backing == MiBackingImage)
+    {
+        Started = MiPrefetchImagePages(Fault, (ULONG)(End - Fault->SegmentPage));
+    }
+    else
     {
         Started = MiStartFileReadAhead(Fault->ControlArea, Fault->SegmentPage,
                                        (ULONG)(End - Fault->SegmentPage), MiPagePriority(Fault));
@@ -468,7 +476,7 @@ static ULONG MiPrefetchFile(PMI_FAULT Fault, ULONG Pages)
 }
 
 /*
- * Pages of a view: from its file, or one from a paging file. Prototype PTEs that are in a paging file themselves are left alone, and so are images.
+ * Pages of a view: from its file, or one from a paging file. Prototype PTEs that are in a paging file themselves are left alone.
  * Returns how many pages were dealt with.
  */
 static ULONG MiPrefetchSection(PMI_FAULT Fault, ULONG Pages)
@@ -485,6 +493,16 @@ static ULONG MiPrefetchSection(PMI_FAULT Fault, ULONG Pages)
     if (Fault->ControlArea->Backing == MiBackingDataFile)
     {
         return MiPrefetchFile(Fault, Pages);
+    }
+    if (Fault->ControlArea->Backing == MiBackingImage)
+    {
+        ULONG Started = MiPrefetchFile(Fault, Pages);
+
+        if (Fault->InPage != NULL)
+        {
+            return Started;
+        }
+        /* Or it is a page that all views share, which may be in a paging file. */
     }
     OldIrql = KiRaiseIrqlToDispatch();
     Prototype = MiLockPrototype(Fault->ControlArea->Segment, Fault->SegmentPage);

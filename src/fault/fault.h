@@ -94,13 +94,14 @@ typedef struct _MI_BACKING
 ULONG MiStartFileReadAhead(PCONTROL_AREA ControlArea, ULONG64 Page, ULONG Count, ULONG Priority);
 
 /*
- * Data files, images: starts to read up to Count pages (images: a cluster) from Page on, inside one chunk, which the caller has pinned. *Passed: how
+ * Data files, images: starts to read up to Count pages (images: a small cluster at least) from Page on, inside one chunk, which the caller has pinned. *Passed: how
  * many pages that were, 1 if the first is in memory or has nothing in a file; *Read then stays as it is, otherwise the caller waits for it and
  * dereferences it. STATUS_INSUFFICIENT_RESOURCES: no frame. IRQL < DISPATCH_LEVEL, no locks; the caller has a reference.
  */
 NTSTATUS MiReadFilePages(PCONTROL_AREA ControlArea, ULONG64 Page, ULONG Count, PULONG Passed,
                          PMMINPAGE_SUPPORT *Read);
-NTSTATUS MiReadImagePages(PCONTROL_AREA ControlArea, ULONG64 Page, PULONG Passed, PMMINPAGE_SUPPORT *Read);
+NTSTATUS MiReadImagePages(PCONTROL_AREA ControlArea, ULONG64 Page, ULONG64 Count, PULONG Passed,
+                          PMMINPAGE_SUPPORT *Read);
 
 NTSTATUS MiPinPrototype(PSEGMENT Segment, ULONG64 Page, PMMPTE *Prototype);
 VOID MiUnpinPrototype(PMMPTE Prototype);

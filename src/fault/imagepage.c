@@ -95,9 +95,12 @@ static VOID MiEndImageRead(PMMINPAGE_SUPPORT InPage, BOOLEAN Success, SIZE_T Byt
 
 /* ---- The beginning ------------------------------------------------------------------------------------------ */
 
-static ULONG MiImageWindow(PMI_FAULT Fault, PSUBSECTION Subsection, PMMPTE Prototype)
+/* Wanted: pages that somebody asked for in advance; 0: the page is wanted now, and others may come along. */
+static ULONG MiImageWindow(PMI_FAULT Fault, PSUBSECTION Subsection, PMMPTE Prototype, ULONG64 Wanted)
 {
-    ULONG Window = (Subsection->Protection & MM_EXECUTE) != 0 ? MI_CODE_CLUSTER : MI_DATA_CLUSTER;
+    ULONG Cluster = (Subsection->Protection & MM_EXECUTE) != 0 ? MI_CODE_CLUSTER : MI_DATA_CLUSTER;
+    PFN_NUMBER Most = MiAvailablePages() / 8 < MI_FILE_CLUSTER ? MiAvailablePages() / 8 : MI_FILE_CLUSTER;
+    ULONG Window = (ULONG)(Wanted < Most ? Wanted : Most);
     ULONG64 Left = Subsection->StartingPage + BYTES_TO_PAGES(Subsection->FileBytes) - Fault->SegmentPage;
     ULONG Room = MI_PTES_PER_PAGE - (ULONG)(((ULONG_PTR)Prototype & (PAGE_SIZE - 1)) / sizeof(MMPTE));
 
@@ -105,6 +108,7 @@ static ULONG MiImageWindow(PMI_FAULT Fault, PSUBSECTION Subsection, PMMPTE Proto
     {
         return 1;
     }
+    Window = Window > Cluster ? Window : Cluster;
     Window = Window < Room ? Window : Room;
     return Window < Left ? Window : (ULONG)Left;
 }
@@ -168,7 +172,8 @@ static VOID MiStartImageRead(PMI_FAULT Fault, PMMINPAGE_SUPPORT InPage, PSUBSECT
     MiStartStorageRead(InPage, IoFileOf(FileObject)->Storage, InPage->Io.Offset, !Fault->Prefetch);
 }
 
-static MI_FAULT_RESULT MiReadImagePage(PMI_FAULT Fault, PSUBSECTION Subsection, PMMPTE Prototype)
+static MI_FAULT_RESULT MiReadImagePage(PMI_FAULT Fault, PSUBSECTION Subsection, PMMPTE Prototype,
+                                       ULONG64 Wanted)
 {
     BOOLEAN Shifted = (Subsection->FileOffset & (PAGE_SIZE - 1)) != 0;
     PFN_NUMBER Frame = MiAllocatePage(0);
@@ -191,7 +196,8 @@ static MI_FAULT_RESULT MiReadImagePage(PMI_FAULT Fault, PSUBSECTION Subsection, 
     }
     MiPfn(Frame)->ReferenceCount = Fault->Prefetch ? 1 : 2; /* the read's, and our hold */
     MiAddToRead(InPage, Prototype, MiImageOriginalPte(Subsection), Frame, TRUE, MiPagePriority(Fault));
-    MiAddImageNeighbours(Fault, InPage, Subsection, Prototype, MiImageWindow(Fault, Subsection, Prototype));
+    MiAddImageNeighbours(Fault, InPage, Subsection, Prototype,
+                         MiImageWindow(Fault, Subsection, Prototype, Wanted));
     Fault->HeldFrame = Fault->Prefetch ? 0 : Frame;
     Fault->InPage = InPage;
     Fault->HardFault = TRUE;
@@ -226,11 +232,12 @@ static MI_FAULT_RESULT MiResolveImagePage(PMI_FAULT Fault, PMMPTE Prototype)
         return MiFaultFailed;
     }
     return MiImagePageBytes(Subsection, Fault->SegmentPage, &FileOffset) != 0
-               ? MiReadImagePage(Fault, Subsection, Prototype)
+               ? MiReadImagePage(Fault, Subsection, Prototype, 0)
                : MiMakeImageZeroPage(Fault, Subsection, Prototype);
 }
 
-NTSTATUS MiReadImagePages(PCONTROL_AREA ControlArea, ULONG64 Page, PULONG Passed, PMMINPAGE_SUPPORT *Read)
+NTSTATUS MiReadImagePages(PCONTROL_AREA ControlArea, ULONG64 Page, ULONG64 Count, PULONG Passed,
+                          PMMINPAGE_SUPPORT *Read)
 {
     MI_FAULT Fault = {
         .Space = &MiState.Space->System, .ControlArea = ControlArea, .SegmentPage = Page, .Prefetch = TRUE
@@ -249,7 +256,7 @@ NTSTATUS MiReadImagePages(PCONTROL_AREA ControlArea, ULONG64 Page, PULONG Passed
         KIRQL OldIrql = KiRaiseIrqlToDispatch();
         PMMPTE Prototype = MiLockPrototype(ControlArea->Segment, Page);
 
-        Result = MiIsInFile(MiReadPte(Prototype)) ? MiReadImagePage(&Fault, Subsection, Prototype)
+        Result = MiIsInFile(MiReadPte(Prototype)) ? MiReadImagePage(&Fault, Subsection, Prototype, Count)
                                                   : MiFaultResolved;
         MiUnlockPrototype(Prototype);
         KiLowerIrqlFromDispatch(OldIrql);
@@ -264,6 +271,33 @@ NTSTATUS MiReadImagePages(PCONTROL_AREA ControlArea, ULONG64 Page, PULONG Passed
         *Read = Fault.InPage;
     }
     return Result == MiFaultNeedFrame ? STATUS_INSUFFICIENT_RESOURCES : STATUS_SUCCESS;
+}
+
+ULONG MiPrefetchImagePages(PMI_FAULT Fault, ULONG Count)
+{
+    PSUBSECTION Subsection = MiLocateSubsection(Fault->ControlArea, Fault->SegmentPage);
+    ULONG Started = 0;
+    ULONG64 FileOffset;
+    PMMPTE Prototype;
+    KIRQL OldIrql;
+
+    if (Subsection == NULL || MiImagePageBytes(Subsection, Fault->SegmentPage, &FileOffset) == 0)
+    {
+        return 0;
+    }
+    OldIrql = KiRaiseIrqlToDispatch();
+    Prototype = MiTryPrototype(Fault->ControlArea->Segment, Fault->SegmentPage);
+    if (Prototype != NULL)
+    {
+        if (MiIsInFile(MiReadPte(Prototype)) &&
+            MiReadImagePage(Fault, Subsection, Prototype, Count) == MiFaultNeedRead)
+        {
+            Started = Fault->InPage->Count;
+        }
+        MiUnlockPrototype(Prototype);
+    }
+    KiLowerIrqlFromDispatch(OldIrql);
+    return Started;
 }
 
 const MI_BACKING MiImageBacking = { .ResolvePage = MiResolveImagePage,

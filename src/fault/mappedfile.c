@@ -245,22 +245,10 @@ static MI_FAULT_RESULT MiResolveFilePage(PMI_FAULT Fault, PMMPTE Prototype)
 ULONG MiStartFileReadAhead(PCONTROL_AREA ControlArea, ULONG64 Page, ULONG Count, ULONG Priority)
 {
     KIRQL OldIrql = KiRaiseIrqlToDispatch();
-    PMMPTE Prototype = MiLockPrototype(ControlArea->Segment, Page);
+    PMMPTE Prototype = MiTryPrototype(ControlArea->Segment, Page);
     PMMINPAGE_SUPPORT InPage = NULL;
     ULONG Started = 0;
 
-    if (Prototype == NULL)
-    {
-        PMI_PROTOTYPE_CHUNK Chunk = MiMakeChunk(ControlArea->Segment, Page);
-        MI_FAULT Fault = { .Space = &MiState.Space->System, .Prefetch = TRUE };
-
-        /* One step, without waiting for anything: if that is not enough, the reader will do it himself. */
-        if (Chunk != NULL && MiResolveChunkFault(&Fault, Chunk) == MiFaultNeedRead)
-        {
-            MiDereferenceInPage(Fault.InPage);
-        }
-        Prototype = Chunk != NULL ? MiLockPrototype(ControlArea->Segment, Page) : NULL;
-    }
     if (Prototype != NULL)
     {
         InPage = MiAllocateInPage();

@@ -57,7 +57,7 @@ static VOID MiPrefetchRun(MI_PREFETCH *Prefetch, PCONTROL_AREA ControlArea, ULON
         if (NT_SUCCESS(Status))
         {
             Status = ControlArea->Backing == MiBackingImage
-                         ? MiReadImagePages(ControlArea, Page, &Passed, &Read)
+                         ? MiReadImagePages(ControlArea, Page, Count, &Passed, &Read)
                          : MiReadFilePages(ControlArea, Page,
                                            (ULONG)(Count < MI_FILE_CLUSTER ? Count : MI_FILE_CLUSTER),
                                            &Passed, &Read);

@@ -74,11 +74,15 @@ VOID MiMakePrototypeValid(PMMPTE Prototype, PMMPFN Pfn); /* its frame is in use 
 MI_FAULT_RESULT MiResolveSectionFault(PMI_FAULT Fault);
 /* The frame of the chunk is not in memory: makes it, brings it back. Retry, NeedFrame, NeedBlock, NeedRead. */
 MI_FAULT_RESULT MiResolveChunkFault(PMI_FAULT Fault, PMI_PROTOTYPE_CHUNK Chunk);
+/* The prototype PTE, its page locked, after one step towards having that page in memory, without waiting: who must wait may do it himself. */
+PMMPTE MiTryPrototype(PSEGMENT Segment, ULONG64 Page);
 VOID MiDeleteSegmentPages(PSEGMENT Segment);
 VOID MiReleaseBacking(PCONTROL_AREA ControlArea);
 
 extern const MI_BACKING MiPagingFileBacking;
 extern const MI_BACKING MiImageBacking; /* imagepage.c */
+/* Starts to read up to Count pages (a small cluster at least) of the view from the fault's on, without waiting. Returns how many; then the fault has the read. */
+ULONG MiPrefetchImagePages(PMI_FAULT Fault, ULONG Count);
 
 /* ---- Data files (mappedfile.c, mapahead.c) ------------------------------------------------------------------------ */
 

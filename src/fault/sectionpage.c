@@ -100,6 +100,28 @@ MI_FAULT_RESULT MiResolveChunkFault(PMI_FAULT Fault, PMI_PROTOTYPE_CHUNK Chunk)
     return Result;
 }
 
+PMMPTE MiTryPrototype(PSEGMENT Segment, ULONG64 Page)
+{
+    PMMPTE Prototype = MiLockPrototype(Segment, Page);
+    MI_FAULT Fault = { .Space = &MiState.Space->System, .Prefetch = TRUE };
+    PMI_PROTOTYPE_CHUNK Chunk;
+
+    if (Prototype != NULL)
+    {
+        return Prototype;
+    }
+    Chunk = MiMakeChunk(Segment, Page);
+    if (Chunk == NULL)
+    {
+        return NULL;
+    }
+    if (MiResolveChunkFault(&Fault, Chunk) == MiFaultNeedRead)
+    {
+        MiDereferenceInPage(Fault.InPage);
+    }
+    return MiLockPrototype(Segment, Page);
+}
+
 /* The pool had nothing for a chunk: no frame, or no commitment. */
 static MI_FAULT_RESULT MiNeedForPool(void)
 {

@@ -487,6 +487,10 @@ static void OneOperation(MODEL_WORKER *Worker)
     {
         UnmapOne(Worker, View);
     }
+    else if (Kind == 8 && View->Place == InProcess)
+    {
+        assert_int_equal(MiPrefetchRange(&Worker->Body->Space, View->Base, View->Bytes), STATUS_SUCCESS);
+    }
     else if (Kind < 14 && View->Place == InProcess)
     {
         ProtectSome(Worker, View);

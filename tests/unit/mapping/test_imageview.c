@@ -647,6 +647,69 @@ static void an_image_is_prefetched(void **State)
     CloseSample();
 }
 
+static void Prefetch(ULONG_PTR View)
+{
+    assert_int_equal(MiPrefetchRange(&TestUserProcess->Space, View, PAGES * PAGE_SIZE), STATUS_SUCCESS);
+    TestFinishReads();
+}
+
+/* VmPrefetchInformation: what a view of an image shows is read ahead of the faults, and advice under every failure. */
+static void a_view_of_an_image_is_prefetched(void **State)
+{
+    ULONG64 Reads, Before;
+    ULONG_PTR View;
+
+    (void)State;
+    OpenSample("viewprefetched", 0xffff800000000000);
+    assert_int_equal(MapImage(TestUserProcess, Section, &View), STATUS_SUCCESS);
+    Before = MiQueryCounter(MiCounterPageReads);
+    Prefetch(View);
+    Reads = MiQueryCounter(MiCounterPageReads);
+    /* Headers, .text, .data, .shared, .reloc: one read for each that has something in the file. */
+    assert_int_equal(Reads - Before, 5);
+    CheckAll(View);
+    assert_int_equal(MiQueryCounter(MiCounterPageReads), Reads);
+    Prefetch(View); /* everything is there */
+    assert_int_equal(MiQueryCounter(MiCounterPageReads), Reads);
+    for (ULONG64 Nth = 1, Failed = 1; Failed != 0; Nth++)
+    {
+        KI_INJECT Kind = (Nth & 1) != 0 ? KiInjectFrame : KiInjectRead;
+
+        TestVmPageOut();
+        KiSetInjection(Kind, (Nth + 1) / 2, FALSE);
+        Prefetch(View);
+        KiQueryInjection(Kind, &Failed);
+        KiSetInjection(Kind, 0, FALSE);
+        MiCheckSections(3);
+    }
+    CheckAll(View);
+    TestUnmapIn(TestUserProcess, View);
+    CloseSample();
+}
+
+/* Pages that all views share are in the paging file once they have been there: they come from it. */
+static void shared_pages_of_an_image_are_prefetched(void **State)
+{
+    ULONG_PTR View, SharedRva;
+    ULONG64 Reads;
+
+    (void)State;
+    OpenSample("sharedprefetched", BASE);
+    SharedRva = PeSectionRva(&Sample, 2);
+    assert_int_equal(MapImage(TestUserProcess, Section, &View), STATUS_SUCCESS);
+    Oracle[SharedRva] ^= 0xff;
+    TestVmPut(View + SharedRva, Oracle[SharedRva]);
+    CheckAll(View);
+    TestVmPageOut();
+    assert_int_equal(TestVmGet(View), Oracle[0]); /* and the page table */
+    Prefetch(View);
+    Reads = MiQueryCounter(MiCounterPageReads);
+    CheckAll(View);
+    assert_int_equal(MiQueryCounter(MiCounterPageReads), Reads);
+    TestUnmapIn(TestUserProcess, View);
+    CloseSample();
+}
+
 /* The same in a session: another session maps its own view of the same pages, at the same address. */
 static void sessions_see_images_of_their_own(void **State)
 {
@@ -703,6 +766,8 @@ int main(void)
         TEST_IN_PROCESS(a_view_elsewhere_fails_without_a_trace),
         TEST_IN_PROCESS(the_kernel_sees_an_image_in_system_space),
         TEST_IN_PROCESS(an_image_is_prefetched),
+        TEST_IN_PROCESS(a_view_of_an_image_is_prefetched),
+        TEST_IN_PROCESS(shared_pages_of_an_image_are_prefetched),
         TEST_IN_PROCESS(sessions_see_images_of_their_own),
     };
 

@@ -15,6 +15,7 @@ VOID NTAPI ExAcquireFastMutexUnsafe(PFAST_MUTEX FastMutex)
 {
     PKTHREAD Thread = KiCurrentThread();
 
+    KiVerify(KiVerifyAcquireFastMutexUnsafe, FastMutex);
     if (__atomic_load_n(&FastMutex->Owner, __ATOMIC_RELAXED) == Thread)
     {
         KeBugCheckEx(MUTEX_ALREADY_OWNED, (ULONG_PTR)FastMutex, (ULONG_PTR)Thread, 0, 0);
@@ -31,6 +32,7 @@ VOID NTAPI ExReleaseFastMutexUnsafe(PFAST_MUTEX FastMutex)
 {
     PVOID Owner = __atomic_load_n(&FastMutex->Owner, __ATOMIC_RELAXED);
 
+    KiVerify(KiVerifyReleaseFastMutexUnsafe, FastMutex);
     if (Owner != KiCurrentThread())
     {
         KeBugCheckEx(THREAD_NOT_MUTEX_OWNER, (ULONG_PTR)KiCurrentThread(), (ULONG_PTR)Owner,
@@ -170,6 +172,7 @@ NTSTATUS NTAPI ExInitializeResourceLite(PERESOURCE Resource)
 {
     KI_STATE *State = MiState.Ke;
 
+    KiVerify(KiVerifyInitializeResource, Resource);
     __builtin_memset(Resource, 0, sizeof(*Resource));
     if (__builtin_expect(__atomic_load_n(&State->Verifier, __ATOMIC_RELAXED) != NULL, 0))
     {
@@ -199,6 +202,7 @@ BOOLEAN NTAPI ExAcquireResourceExclusiveLite(PERESOURCE Resource, BOOLEAN Wait)
 {
     KI_RESOURCE *Body = KiResource(Resource);
 
+    KiVerify(KiVerifyAcquireResource, Resource);
     if (KiOwnsResource(Resource))
     {
         Body->Recursion += 1;
@@ -224,6 +228,7 @@ BOOLEAN NTAPI ExAcquireResourceSharedLite(PERESOURCE Resource, BOOLEAN Wait)
     KI_RESOURCE *Body = KiResource(Resource);
     KI_SHARED_RESOURCE *Shared;
 
+    KiVerify(KiVerifyAcquireResource, Resource);
     if (KiOwnsResource(Resource))
     {
         Body->Recursion += 1;
@@ -253,6 +258,7 @@ VOID NTAPI ExReleaseResourceLite(PERESOURCE Resource)
     KI_RESOURCE *Body = KiResource(Resource);
     KI_SHARED_RESOURCE *Shared;
 
+    KiVerify(KiVerifyReleaseResource, Resource);
     if (KiOwnsResource(Resource))
     {
         Body->Recursion -= 1;

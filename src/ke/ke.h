@@ -164,7 +164,14 @@ typedef enum _KI_VERIFY
     KiVerifyReleaseSpinLockFromDpc,
     KiVerifyAcquireFastMutex,
     KiVerifyReleaseFastMutex,
-    KiVerifySetEvent
+    KiVerifySetEvent,
+    KiVerifyAcquireFastMutexUnsafe,
+    KiVerifyReleaseFastMutexUnsafe,
+    KiVerifyInitializeResource,
+    KiVerifyAcquireResource,
+    KiVerifyReleaseResource,
+    KiVerifyEnterCriticalRegion,
+    KiVerifyLeaveCriticalRegion
 } KI_VERIFY;
 
 typedef VOID KI_VERIFIER(KI_VERIFY What, ULONG_PTR Object, PVOID Caller);

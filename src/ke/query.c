@@ -185,6 +185,7 @@ KPROCESSOR_MODE NTAPI ExGetPreviousMode(VOID)
 
 VOID NTAPI KeEnterCriticalRegion(VOID)
 {
+    KiVerify(KiVerifyEnterCriticalRegion, 0);
     KiCurrentThread()->CriticalRegion += 1;
 }
 
@@ -192,6 +193,7 @@ VOID NTAPI KeLeaveCriticalRegion(VOID)
 {
     PKTHREAD Thread = KiCurrentThread();
 
+    KiVerify(KiVerifyLeaveCriticalRegion, 0);
     if (Thread->CriticalRegion == 0)
     {
         KeBugCheckEx(APC_INDEX_MISMATCH, (ULONG_PTR)__builtin_return_address(0), 0, 0xffff, 0);

@@ -377,7 +377,7 @@ VOID NTAPI MmProbeAndLockPages(PMDLX MemoryDescriptorList, KPROCESSOR_MODE Acces
 
     if (MI_IS_VERIFIED())
     {
-        MiVerifyLock(MemoryDescriptorList, AccessMode);
+        MiVerifyLock(MemoryDescriptorList, 0x70, 0xB0, (ULONG_PTR)AccessMode);
     }
     MiProbeAndLock(MemoryDescriptorList, &Source, MiCurrentProcess(), AccessMode, Operation);
 }
@@ -387,6 +387,10 @@ VOID NTAPI MmProbeAndLockProcessPages(PMDLX MemoryDescriptorList, PEPROCESS Proc
 {
     MI_LOCK_SOURCE Source = { .Va = MiMdlVa(MemoryDescriptorList) };
 
+    if (MI_IS_VERIFIED())
+    {
+        MiVerifyLock(MemoryDescriptorList, 0x71, 0xB1, (ULONG_PTR)Process);
+    }
     MiProbeAndLock(MemoryDescriptorList, &Source, Process, AccessMode, Operation);
 }
 
@@ -395,6 +399,10 @@ VOID NTAPI MmProbeAndLockSelectedPages(PMDLX MemoryDescriptorList, PFILE_SEGMENT
 {
     MI_LOCK_SOURCE Source = { .Segments = SegmentArray };
 
+    if (MI_IS_VERIFIED())
+    {
+        MiVerifyLock(MemoryDescriptorList, 0x72, 0, (ULONG_PTR)MiCurrentProcess());
+    }
     MiProbeAndLock(MemoryDescriptorList, &Source, MiCurrentProcess(), AccessMode, Operation);
 }
 

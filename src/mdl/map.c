@@ -270,6 +270,10 @@ PVOID NTAPI MmMapLockedPagesSpecifyCache(PMDLX MemoryDescriptorList, KPROCESSOR_
 
 PVOID NTAPI MmMapLockedPages(PMDL MemoryDescriptorList, KPROCESSOR_MODE AccessMode)
 {
+    if (MI_IS_VERIFIED())
+    {
+        MiVerifyOldMap(MemoryDescriptorList, AccessMode);
+    }
     return MmMapLockedPagesSpecifyCache(MemoryDescriptorList, AccessMode, MmCached, NULL, TRUE,
                                         HighPagePriority);
 }
@@ -317,6 +321,10 @@ VOID NTAPI MmBuildMdlForNonPagedPool(PMDLX MemoryDescriptorList)
     SIZE_T Pages = MiMdlPages(Mdl);
     ULONG Flags = MDL_SOURCE_IS_NONPAGED_POOL;
 
+    if (MI_IS_VERIFIED())
+    {
+        MiVerifyBuild(Mdl);
+    }
     for (SIZE_T Index = 0; Index < Pages; Index++)
     {
         ULONG_PTR Va = (ULONG_PTR)Mdl->StartVa + (Index << PAGE_SHIFT);

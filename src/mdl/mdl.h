@@ -143,9 +143,15 @@ VOID MiUnmapMdlFromUserSpace(PMDL Mdl, PVOID BaseAddress);
  * verify.c: what Driver Verifier checks of calls by verified drivers. Each function asks MI_IS_VERIFIED first: one load while the verifier is off.
  */
 #define MI_IS_VERIFIED() ExIsCallerVerified(__builtin_return_address(0))
-VOID MiVerifyLock(const MDL *Mdl, KPROCESSOR_MODE Mode);
+/* Codes: for the IRQL, for flags (0: not looked at). Whom: the access mode or the process, as documented for the first. */
+VOID MiVerifyLock(const MDL *Mdl, ULONG IrqlCode, ULONG FlagsCode, ULONG_PTR Whom);
 VOID MiVerifyUnlock(const MDL *Mdl);
-VOID MiVerifyMap(const MDL *Mdl, KPROCESSOR_MODE Mode, ULONG BugCheckOnFailure);
+VOID MiVerifyMap(PMDL Mdl, KPROCESSOR_MODE Mode, ULONG BugCheckOnFailure);
+/* MmMapLockedPages, which nobody should call. */
+VOID MiVerifyOldMap(const MDL *Mdl, KPROCESSOR_MODE Mode);
+VOID MiVerifyBuild(const MDL *Mdl);
+/* MmAllocatePagesForMdl(Ex), MmFreePagesFromMdl. */
+VOID MiVerifyPages(void);
 VOID MiVerifyUnmap(const MDL *Mdl, PVOID BaseAddress);
 VOID MiVerifyFreeMdl(const MDL *Mdl);
 VOID MiVerifyMapIoSpace(PHYSICAL_ADDRESS PhysicalAddress, SIZE_T Bytes);

@@ -152,6 +152,10 @@ PMDL NTAPI MmAllocatePagesForMdlEx(PHYSICAL_ADDRESS LowAddress, PHYSICAL_ADDRESS
     SIZE_T Got;
     PMDL Mdl;
 
+    if (MI_IS_VERIFIED())
+    {
+        MiVerifyPages();
+    }
     if (!MiMakeRequest(&Request, (ULONG64)LowAddress.QuadPart, (ULONG64)HighAddress.QuadPart,
                        (ULONG64)SkipBytes.QuadPart, TotalBytes, Flags) ||
         MiMappingProtection(CacheType, 0) == MM_INVALID_PROTECTION)
@@ -201,6 +205,10 @@ PMDL NTAPI MmAllocatePagesForMdlEx(PHYSICAL_ADDRESS LowAddress, PHYSICAL_ADDRESS
 PMDL NTAPI MmAllocatePagesForMdl(PHYSICAL_ADDRESS LowAddress, PHYSICAL_ADDRESS HighAddress,
                                  PHYSICAL_ADDRESS SkipBytes, SIZE_T TotalBytes)
 {
+    if (MI_IS_VERIFIED())
+    {
+        MiVerifyPages();
+    }
     return MmAllocatePagesForMdlEx(LowAddress, HighAddress, SkipBytes, TotalBytes, MmCached, 0);
 }
 
@@ -219,6 +227,10 @@ VOID NTAPI MmFreePagesFromMdl(PMDLX MemoryDescriptorList)
     PMDL Mdl = MemoryDescriptorList;
     SIZE_T Pages = MiMdlPages(Mdl);
 
+    if (MI_IS_VERIFIED())
+    {
+        MiVerifyPages();
+    }
     for (SIZE_T Index = 0; Index < Pages; Index++)
     {
         PFN_NUMBER Frame = MmGetMdlPfnArray(Mdl)[Index];

@@ -14,7 +14,7 @@ static ULONG MiFlagsOf(const MDL *Mdl)
     return (ULONG)(USHORT)Mdl->MdlFlags;
 }
 
-VOID MiVerifyLock(const MDL *Mdl, KPROCESSOR_MODE Mode)
+VOID MiVerifyLock(const MDL *Mdl, ULONG IrqlCode, ULONG FlagsCode, ULONG_PTR Whom)
 {
     const ULONG Wrong =
         MDL_MAPPED_TO_SYSTEM_VA | MDL_PAGES_LOCKED | MDL_SOURCE_IS_NONPAGED_POOL | MDL_PARTIAL | MDL_IO_SPACE;
@@ -22,11 +22,11 @@ VOID MiVerifyLock(const MDL *Mdl, KPROCESSOR_MODE Mode)
 
     if (Irql > DISPATCH_LEVEL)
     {
-        MI_VIOLATION(0x70, Irql, Mdl, Mode, "MmProbeAndLockPages at IRQL %u", Irql);
+        MI_VIOLATION(IrqlCode, Irql, Mdl, Whom, "MmProbeAndLockPages at IRQL %u", Irql);
     }
-    if ((MiFlagsOf(Mdl) & Wrong) != 0)
+    if (FlagsCode != 0 && (MiFlagsOf(Mdl) & Wrong) != 0)
     {
-        MI_VIOLATION(0xB0, Mdl, MiFlagsOf(Mdl), MiFlagsOf(Mdl) & Wrong,
+        MI_VIOLATION(FlagsCode, Mdl, MiFlagsOf(Mdl), MiFlagsOf(Mdl) & Wrong,
                      "MmProbeAndLockPages on an MDL that is locked, mapped, nonpaged or partial: flags %x",
                      MiFlagsOf(Mdl));
     }
@@ -57,7 +57,63 @@ VOID MiVerifyUnlock(const MDL *Mdl)
     }
 }
 
-VOID MiVerifyMap(const MDL *Mdl, KPROCESSOR_MODE Mode, ULONG BugCheckOnFailure)
+/* Only an MDL of device memory says so. */
+static VOID MiVerifyFramesAreRam(PMDL Mdl)
+{
+    if ((MiFlagsOf(Mdl) & (MDL_PAGES_LOCKED | MDL_IO_SPACE)) != MDL_PAGES_LOCKED)
+    {
+        return;
+    }
+    for (SIZE_T Index = 0; Index < MiMdlPages(Mdl); Index++)
+    {
+        PPFN_NUMBER Frame = &MmGetMdlPfnArray(Mdl)[Index];
+
+        if (!MiIsRamFrame(*Frame))
+        {
+            MI_VIOLATION(0x89, Mdl, Frame, *Frame,
+                         "an MDL is mapped that is not one of device memory, and contains frame %llx",
+                         (ULONG64)*Frame);
+        }
+    }
+}
+
+VOID MiVerifyOldMap(const MDL *Mdl, KPROCESSOR_MODE Mode)
+{
+    KIRQL Irql = KeGetCurrentIrql();
+
+    if (Irql > (Mode == KernelMode ? DISPATCH_LEVEL : APC_LEVEL))
+    {
+        MI_VIOLATION(Mode == KernelMode ? 0x74 : 0x75, Irql, Mdl, Mode, "MmMapLockedPages at IRQL %u", Irql);
+    }
+    MI_VIOLATION(0x81, Mdl, MiFlagsOf(Mdl), 0,
+                 "MmMapLockedPages stops the machine when it fails: use MmMapLockedPagesSpecifyCache");
+}
+
+/* At DISPATCH_LEVEL the header of a paged block may be away: it is not looked for there. */
+VOID MiVerifyBuild(const MDL *Mdl)
+{
+    KIRQL Irql = KeGetCurrentIrql();
+    EX_POOL_PLACE Place;
+
+    if (Irql < DISPATCH_LEVEL && ExFindPoolBlock((PUCHAR)Mdl->StartVa + Mdl->ByteOffset, &Place) &&
+        Place.Paged)
+    {
+        MI_VIOLATION(0x7F, Irql, Mdl, MiFlagsOf(Mdl), "MmBuildMdlForNonPagedPool of paged pool at %p",
+                     Place.Block);
+    }
+}
+
+VOID MiVerifyPages(void)
+{
+    KIRQL Irql = KeGetCurrentIrql();
+
+    if (Irql > DISPATCH_LEVEL)
+    {
+        MI_VIOLATION(0x7E, Irql, DISPATCH_LEVEL, 0, "pages for an MDL at IRQL %u", Irql);
+    }
+}
+
+VOID MiVerifyMap(PMDL Mdl, KPROCESSOR_MODE Mode, ULONG BugCheckOnFailure)
 {
     KIRQL Irql = KeGetCurrentIrql();
     KIRQL Highest = Mode == KernelMode ? DISPATCH_LEVEL : APC_LEVEL;
@@ -83,6 +139,7 @@ VOID MiVerifyMap(const MDL *Mdl, KPROCESSOR_MODE Mode, ULONG BugCheckOnFailure)
         MI_VIOLATION(0xB3, Mdl, MiFlagsOf(Mdl), MDL_PAGES_LOCKED,
                      "an MDL is mapped whose pages are not locked: flags %x", MiFlagsOf(Mdl));
     }
+    MiVerifyFramesAreRam(Mdl);
 }
 
 VOID MiVerifyUnmap(const MDL *Mdl, PVOID BaseAddress)

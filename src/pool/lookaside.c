@@ -240,11 +240,13 @@ VOID NTAPI ExInitializeNPagedLookasideList(PNPAGED_LOOKASIDE_LIST Lookaside, PAL
                                            USHORT Depth)
 {
     UNREFERENCED_PARAMETER(Depth);
+    ExpVerifyLookaside(__builtin_return_address(0), &Lookaside->L, TRUE, Size);
     ExpInitializeOldList(&Lookaside->L, NonPagedPool, Allocate, Free, Flags, Size, Tag);
 }
 
 VOID NTAPI ExDeleteNPagedLookasideList(PNPAGED_LOOKASIDE_LIST Lookaside)
 {
+    ExpVerifyLookaside(__builtin_return_address(0), &Lookaside->L, FALSE, 0);
     ExpDeleteOldList(&Lookaside->L);
 }
 
@@ -270,11 +272,13 @@ VOID NTAPI ExInitializePagedLookasideList(PPAGED_LOOKASIDE_LIST Lookaside, PALLO
                                           USHORT Depth)
 {
     UNREFERENCED_PARAMETER(Depth);
+    ExpVerifyLookaside(__builtin_return_address(0), &Lookaside->L, TRUE, Size);
     ExpInitializeOldList(&Lookaside->L, PagedPool, Allocate, Free, Flags, Size, Tag);
 }
 
 VOID NTAPI ExDeletePagedLookasideList(PPAGED_LOOKASIDE_LIST Lookaside)
 {
+    ExpVerifyLookaside(__builtin_return_address(0), &Lookaside->L, FALSE, 0);
     ExpDeleteOldList(&Lookaside->L);
 }
 
@@ -329,6 +333,7 @@ NTSTATUS NTAPI ExInitializeLookasideListEx(PLOOKASIDE_LIST_EX Lookaside, PALLOCA
     {
         Type |= POOL_QUOTA_FAIL_INSTEAD_OF_RAISE;
     }
+    ExpVerifyLookaside(__builtin_return_address(0), &Lookaside->L, TRUE, Size);
     ExpInitializeList(&Lookaside->L, (POOL_TYPE)Type, Size, Tag);
     Lookaside->L.AllocateEx = Allocate != NULL ? Allocate : ExpAllocateEx;
     Lookaside->L.FreeEx = Free != NULL ? Free : ExpFreeEx;
@@ -347,6 +352,7 @@ VOID NTAPI ExFlushLookasideListEx(PLOOKASIDE_LIST_EX Lookaside)
 
 VOID NTAPI ExDeleteLookasideListEx(PLOOKASIDE_LIST_EX Lookaside)
 {
+    ExpVerifyLookaside(__builtin_return_address(0), &Lookaside->L, FALSE, 0);
     ExpUnlinkList(&Lookaside->L);
     ExFlushLookasideListEx(Lookaside);
 }

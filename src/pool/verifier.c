@@ -193,6 +193,73 @@ static VOID ExpRequire(BOOLEAN Right, ULONG_PTR Code, ULONG_PTR Object, PCSTR Ru
     }
 }
 
+/* Locks that want APCs disabled, by IRQL or region; Highest says up to which IRQL. */
+static VOID ExpRequireNoApcs(ULONG_PTR Code, KIRQL Highest, ULONG_PTR Object, PCSTR Rule)
+{
+    PKTHREAD Thread = KiCurrentThread();
+
+    if (Thread->Irql > Highest || !KeAreApcsDisabled())
+    {
+        /* Windows counts regions downwards. */
+        KiBugCheckMessage(DRIVER_VERIFIER_DETECTED_VIOLATION, Code, Thread->Irql,
+                          (ULONG_PTR)(-(LONG_PTR)Thread->CriticalRegion), Object, "%s; IRQL is %u", Rule,
+                          Thread->Irql);
+    }
+}
+
+static VOID ExpVerifyCriticalRegion(KI_VERIFY What)
+{
+    PKTHREAD Thread = KiCurrentThread();
+
+    ExpRequire(Thread->Irql <= APC_LEVEL, What == KiVerifyEnterCriticalRegion ? 0x11A : 0x11B, 0,
+               "critical regions want IRQL <= APC_LEVEL");
+    if (What == KiVerifyLeaveCriticalRegion && Thread->CriticalRegion == 0)
+    {
+        KiBugCheckMessage(DRIVER_VERIFIER_DETECTED_VIOLATION, 0x3E, 0, 0, 0,
+                          "KeLeaveCriticalRegion by a thread that is in none");
+    }
+}
+
+static VOID ExpVerifyResource(KI_VERIFY What, ULONG_PTR Object)
+{
+    if (What == KiVerifyInitializeResource)
+    {
+        if (KiFindResourceInRange(Object, Object) != NULL)
+        {
+            KiBugCheckMessage(DRIVER_VERIFIER_DETECTED_VIOLATION, 0xD0, Object, 0, 0,
+                              "resource %p is initialized again", (PVOID)Object);
+        }
+        return;
+    }
+    if (What == KiVerifyAcquireResource && Object % sizeof(PVOID) != 0)
+    {
+        KiBugCheckMessage(DRIVER_VERIFIER_DETECTED_VIOLATION, 0x3D, 0, 0, Object,
+                          "resource %p is not aligned", (PVOID)Object);
+    }
+    ExpRequireNoApcs(What == KiVerifyAcquireResource ? 0x37 : 0x38, HIGH_LEVEL, Object,
+                     "a resource wants APCs disabled");
+}
+
+VOID ExpVerifyLookaside(PVOID Caller, PVOID List, BOOLEAN Initialize, SIZE_T Size)
+{
+    if (!ExIsCallerVerified(Caller))
+    {
+        return;
+    }
+    if (Initialize == (ExpFindLookasideInRange((ULONG_PTR)List, (ULONG_PTR)List) != NULL))
+    {
+        KiBugCheckMessage(DRIVER_VERIFIER_DETECTED_VIOLATION, Initialize ? 0xCA : 0xCB, (ULONG_PTR)List, 0, 0,
+                          "lookaside list %p is %s", List,
+                          Initialize ? "initialized again" : "deleted, and was not initialized");
+    }
+    if (Initialize && Size < LOOKASIDE_MINIMUM_BLOCK_SIZE)
+    {
+        KiBugCheckMessage(DRIVER_VERIFIER_DETECTED_VIOLATION, 0xCD, (ULONG_PTR)List, Size,
+                          LOOKASIDE_MINIMUM_BLOCK_SIZE, "lookaside list %p of blocks of %llu bytes", List,
+                          (ULONG64)Size);
+    }
+}
+
 /* Pageable memory is made inaccessible, so that touching it at the level to come is found also when it was in memory. */
 static VOID ExpTrimPageable(KIRQL Irql, ULONG Flags)
 {
@@ -257,6 +324,21 @@ static VOID ExpVerifyCall(KI_VERIFY What, ULONG_PTR Object, PVOID Caller)
         break;
     case KiVerifySetEvent:
         ExpRequire(Irql <= DISPATCH_LEVEL, 0x80, Object, "KeSetEvent wants IRQL <= DISPATCH_LEVEL");
+        break;
+    case KiVerifyAcquireFastMutexUnsafe:
+        ExpRequireNoApcs(0x39, APC_LEVEL, Object, "ExAcquireFastMutexUnsafe wants APCs disabled");
+        break;
+    case KiVerifyReleaseFastMutexUnsafe:
+        ExpRequireNoApcs(0x3A, APC_LEVEL, Object, "ExReleaseFastMutexUnsafe wants APCs disabled");
+        break;
+    case KiVerifyInitializeResource:
+    case KiVerifyAcquireResource:
+    case KiVerifyReleaseResource:
+        ExpVerifyResource(What, Object);
+        break;
+    case KiVerifyEnterCriticalRegion:
+    case KiVerifyLeaveCriticalRegion:
+        ExpVerifyCriticalRegion(What);
         break;
     }
 }

@@ -156,6 +156,8 @@ VOID ExpCheckTracked(PVOID Address);
 VOID ExpForgetTracked(PVOID Address);
 /* Bug-checks when the kernel still uses something in the block that a verified driver frees. */
 VOID ExpVerifyFreedRange(PVOID Address, SIZE_T Bytes, ULONG Paged);
+/* A list that Caller initializes (with blocks of Size bytes) or deletes: 0xCA, 0xCB, 0xCD for a verified driver. */
+VOID ExpVerifyLookaside(PVOID Caller, PVOID List, BOOLEAN Initialize, SIZE_T Size);
 /* What a verified driver frees is bad: the verifier's own code instead of the pool's. Returns when the caller is not verified. */
 VOID ExpReportVerifiedFree(PVOID Caller, ULONG_PTR Code, ULONG_PTR P2, ULONG_PTR P3, ULONG_PTR P4);
 

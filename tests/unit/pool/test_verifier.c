@@ -159,6 +159,84 @@ DRIVER static void DriverSetEventHigh(void *Event)
     STAY();
 }
 
+DRIVER static void DriverAcquireResource(void *Resource)
+{
+    ExAcquireResourceExclusiveLite(Resource, TRUE);
+    STAY();
+}
+
+DRIVER static void DriverReleaseResource(void *Resource)
+{
+    ExReleaseResourceLite(Resource);
+    STAY();
+}
+
+DRIVER static void DriverInitializeResource(void *Resource)
+{
+    ExInitializeResourceLite(Resource);
+    STAY();
+}
+
+DRIVER static void DriverAcquireUnsafe(void *Mutex)
+{
+    ExAcquireFastMutexUnsafe(Mutex);
+    STAY();
+}
+
+DRIVER static void DriverReleaseUnsafe(void *Mutex)
+{
+    ExReleaseFastMutexUnsafe(Mutex);
+    STAY();
+}
+
+DRIVER static void DriverEnterRegion(void *Context)
+{
+    (void)Context;
+    KeEnterCriticalRegion();
+    STAY();
+}
+
+DRIVER static void DriverLeaveRegion(void *Context)
+{
+    (void)Context;
+    KeLeaveCriticalRegion();
+    STAY();
+}
+
+DRIVER static void DriverRegionAtDispatch(void *Leave)
+{
+    KIRQL OldIrql;
+
+    KeRaiseIrql(DISPATCH_LEVEL, &OldIrql);
+    if (Leave != NULL)
+    {
+        KeLeaveCriticalRegion();
+    }
+    else
+    {
+        KeEnterCriticalRegion();
+    }
+    STAY();
+}
+
+DRIVER static void DriverInitializeList(void *List)
+{
+    ExInitializeNPagedLookasideList(List, NULL, NULL, POOL_NX_ALLOCATION, 100, TAG, 0);
+    STAY();
+}
+
+DRIVER static void DriverInitializeTinyList(void *List)
+{
+    ExInitializePagedLookasideList(List, NULL, NULL, 0, 4, TAG, 0);
+    STAY();
+}
+
+DRIVER static void DriverDeleteList(void *List)
+{
+    ExDeleteNPagedLookasideList(List);
+    STAY();
+}
+
 static void Free(void *Block)
 {
     ExFreePoolWithTag(Block, TAG);
@@ -440,6 +518,53 @@ static void irql_rules_of_locks_are_checked(void)
     Expect(DriverSetEventHigh, &Event, 0x80, DISPATCH_LEVEL + 1, (ULONG_PTR)&Event);
 }
 
+static void locks_want_apcs_disabled(void)
+{
+    UCHAR Storage[sizeof(ERESOURCE) + 8] __attribute__((aligned(16)));
+    ERESOURCE Resource;
+    FAST_MUTEX Mutex;
+
+    On(0);
+    ExInitializeFastMutex(&Mutex);
+    DriverInitializeResource(&Resource);
+    Expect(DriverAcquireResource, &Resource, 0x37, PASSIVE_LEVEL, 0);
+    assert_int_equal(TestBugCheckParameters[3], (ULONG_PTR)&Resource);
+    Expect(DriverAcquireResource, Storage + 1, 0x3D, 0, 0);
+    Expect(DriverInitializeResource, &Resource, 0xD0, (ULONG_PTR)&Resource, 0);
+    DriverEnterRegion(NULL);
+    DriverAcquireResource(&Resource);
+    DriverLeaveRegion(NULL);
+    Expect(DriverReleaseResource, &Resource, 0x38, PASSIVE_LEVEL, 0);
+    DriverEnterRegion(NULL);
+    DriverReleaseResource(&Resource);
+    DriverAcquireUnsafe(&Mutex);
+    DriverReleaseUnsafe(&Mutex);
+    DriverLeaveRegion(NULL);
+    Expect(DriverAcquireUnsafe, &Mutex, 0x39, PASSIVE_LEVEL, 0);
+    Expect(DriverReleaseUnsafe, &Mutex, 0x3A, PASSIVE_LEVEL, 0);
+    assert_int_equal(TestBugCheckParameters[3], (ULONG_PTR)&Mutex);
+    Expect(DriverLeaveRegion, NULL, 0x3E, 0, 0);
+    Expect(DriverRegionAtDispatch, NULL, 0x11A, DISPATCH_LEVEL, 0);
+    Expect(DriverRegionAtDispatch, &Mutex, 0x11B, DISPATCH_LEVEL, 0);
+    ExDeleteResourceLite(&Resource);
+}
+
+static void lookaside_lists_are_made_and_deleted_once(void)
+{
+    NPAGED_LOOKASIDE_LIST List;
+    PAGED_LOOKASIDE_LIST Tiny;
+
+    On(0);
+    memset(&List, 0, sizeof(List));
+    Expect(DriverDeleteList, &List, 0xCB, (ULONG_PTR)&List, 0);
+    DriverInitializeList(&List);
+    Expect(DriverInitializeList, &List, 0xCA, (ULONG_PTR)&List, 0);
+    DriverDeleteList(&List);
+    Expect(DriverInitializeTinyList, &Tiny, 0xCD, (ULONG_PTR)&Tiny, 4);
+    assert_int_equal(TestBugCheckParameters[3], LOOKASIDE_MINIMUM_BLOCK_SIZE);
+    Expect(DriverDeleteList, &List, 0xCB, (ULONG_PTR)&List, 0);
+}
+
 /* ---- Objects in freed memory -------------------------------------------------------------------------------------- */
 
 static VOID NTAPI NoWork(PVOID Context)
@@ -581,6 +706,8 @@ NATIVE(bad_requests_have_codes_of_their_own)
 NATIVE(requests_fail_by_seed_probability_and_tag)
 NATIVE(pageable_memory_is_inaccessible_at_raised_irql)
 NATIVE(irql_rules_of_locks_are_checked)
+NATIVE(locks_want_apcs_disabled)
+NATIVE(lookaside_lists_are_made_and_deleted_once)
 NATIVE(freed_memory_must_hold_no_object_in_use)
 
 int main(void)
@@ -595,6 +722,8 @@ int main(void)
         cmocka_unit_test(requests_fail_by_seed_probability_and_tag_natively),
         cmocka_unit_test(pageable_memory_is_inaccessible_at_raised_irql_natively),
         cmocka_unit_test(irql_rules_of_locks_are_checked_natively),
+        cmocka_unit_test(locks_want_apcs_disabled_natively),
+        cmocka_unit_test(lookaside_lists_are_made_and_deleted_once_natively),
         cmocka_unit_test(freed_memory_must_hold_no_object_in_use_natively),
         cmocka_unit_test(it_is_switched_under_traffic),
     };

@@ -105,16 +105,14 @@ VOID RtlpFreeBlockSlow(PVOID Block, PHEAP_SLOT Slot)
     RtlpReportDamage(HeapDamageInvalidFree, Slot->Heap, Block);
 }
 
-/* Blocks of other threads and buffers: the next commonest cases after a thread's own small blocks. */
-VOID RtlpFreeOther(PVOID Block, PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Descriptor)
+/* Blocks of other threads. */
+static DECLSPEC_NOINLINE VOID RtlpFreeForeign(PVOID Block, PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment)
 {
-    BOOLEAN Done = FALSE;
-
 #if !defined(NTHEAP_GROUND_NT)
-    if (HEAP_UNLIKELY(Slot == &RtlpEmptySlot) && Descriptor->Kind == HeapKindSubsegment)
+    if (HEAP_UNLIKELY(Slot == &RtlpEmptySlot))
     {
         /* A thread that begins with another's blocks goes on with its work, so it goes on with its slot. */
-        Slot = RtlpInheritSlot(Descriptor);
+        Slot = RtlpInheritSlot(Subsegment);
         if (Slot != &RtlpEmptySlot)
         {
             RtlpFreeFront(Slot, Block);
@@ -123,22 +121,29 @@ VOID RtlpFreeOther(PVOID Block, PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Descriptor)
     }
 #endif
 
-    if (Descriptor->Kind == HeapKindPages)
-    {
-        Done = Descriptor->Base == Block && Descriptor->Heap == Slot->Heap && RtlpCacheSpan(Slot, Descriptor);
-    }
-    else if (Descriptor->Kind == HeapKindSubsegment)
-    {
-        const PHEAP_SLOT Owner = RtlpOwner(Descriptor);
+    const PHEAP_SLOT Owner = RtlpOwner(Subsegment);
 
-        Done = Owner != HEAP_NO_OWNER && Owner->Heap == Slot->Heap;
-        if (Done && HEAP_UNLIKELY(!RtlpFreeRemote(Descriptor, Block)))
-        {
-            RtlpReportDamage(RtlpDiagnose(Descriptor, Block), Slot->Heap, Block);
-        }
+    if (HEAP_UNLIKELY(Owner == HEAP_NO_OWNER || Owner->Heap != Slot->Heap))
+    {
+        RtlpFreeBlockSlow(Block, Slot);
+    }
+    else if (HEAP_UNLIKELY(!RtlpFreeRemote(Subsegment, Block)))
+    {
+        RtlpReportDamage(RtlpDiagnose(Subsegment, Block), Slot->Heap, Block);
+    }
+}
+
+/* Buffers and blocks of other threads: the next commonest cases after a thread's own small blocks. No stack for buffers. */
+VOID RtlpFreeOther(PVOID Block, PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Descriptor)
+{
+    if (Descriptor->Kind == HeapKindSubsegment)
+    {
+        RtlpFreeForeign(Block, Slot, Descriptor);
+        return;
     }
 
-    if (HEAP_UNLIKELY(!Done))
+    if (Descriptor->Kind != HeapKindPages || Descriptor->Base != Block || Descriptor->Heap != Slot->Heap ||
+        !RtlpCacheSpan(Slot, Descriptor))
     {
         RtlpFreeBlockSlow(Block, Slot);
     }

@@ -72,20 +72,23 @@ static PVOID HostMapSignalStack(PVOID Wanted, SIZE_T Size, int Flags)
  */
 static PVOID HostAllocateSignalStack(SIZE_T Size)
 {
+    PVOID Base = HostMapSignalStack(NULL, Size, 0);
 #if defined(NTMM_TSAN)
     ULONG_PTR Wanted = (ULONG_PTR)__builtin_frame_address(0) & ~(ULONG_PTR)(PAGE_SIZE - 1);
 
-    for (ULONG Try = 0; Try < 4096; Try++)
+    /* Linux puts it below the first thread's, which grows; those of others are there as a whole. */
+    for (ULONG Try = 0; Base != MAP_FAILED && (ULONG_PTR)Base > Wanted && Try < 4096; Try++)
     {
-        PVOID Base = HostMapSignalStack((PVOID)(Wanted -= Size), Size, MAP_FIXED_NOREPLACE);
+        PVOID Lower = HostMapSignalStack((PVOID)(Wanted -= Size), Size, MAP_FIXED_NOREPLACE);
 
-        if (Base != MAP_FAILED)
+        if (Lower != MAP_FAILED)
         {
-            return Base;
+            munmap(Base, Size);
+            Base = Lower;
         }
     }
 #endif
-    return HostMapSignalStack(NULL, Size, 0);
+    return Base;
 }
 
 NTSTATUS HostCreateSignalStack(PHOST_THREAD Host)

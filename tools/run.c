@@ -14,6 +14,7 @@
 int ToolOpenInput(PCSTR Path, int *File, ULONG64 *Bytes)
 {
     struct stat Information;
+    char Byte;
 
     *File = open(Path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (*File < 0)
@@ -34,6 +35,14 @@ int ToolOpenInput(PCSTR Path, int *File, ULONG64 *Bytes)
                                : "is no regular file; save it to one first");
     }
     *Bytes = (ULONG64)Information.st_size;
+    if (*Bytes == 0 && pread(*File, &Byte, 1, 0) > 0)
+    {
+        close(*File);
+        *File = -1;
+        return ToolFail(
+            TOOL_FAILED,
+            "%s: has contents but no size, as files of /proc do; save it to an ordinary file first", Path);
+    }
     return TOOL_OK;
 }
 

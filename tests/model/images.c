@@ -26,7 +26,7 @@
 #define PAGES      32u
 #define BYTES      (PAGES * PAGE_SIZE)
 #define FIXUPS     150u
-#define OPERATIONS 2000u
+#define OPERATIONS 1400u
 #define DATA       1u /* sections of the image */
 #define SHARED     2u
 #define BSS        3u

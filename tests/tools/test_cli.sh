@@ -249,6 +249,7 @@ refuse "a folder as input" 1 'is a folder' run sort . -o out
 refuse "a device as input" 1 'no regular file' run sort /dev/null -o out
 refuse "index of a missing file" 1 'nothing: there is no such file' run index input nothing -o out
 refuse "index of a folder" 1 'is a folder' run index . -o out
+[ ! -r /proc/self/maps ] || refuse "a file of /proc as input" 1 "contents but no size" run index /proc/self/maps -o out
 refuse "index to no folder" 1 'does not exist' run index input -o none/out
 refuse "a folder as output" 1 'is a folder' run sort input -o .
 refuse "output in no folder" 1 'does not exist' run sort input -o none/out

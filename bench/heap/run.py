@@ -2,16 +2,17 @@
 # SPDX-License-Identifier: MIT
 """Allocators side by side: every workload with every allocator, interleaved, in one run.
 
-    run.py [--build build/release] [--rounds 5] [--only NAME,...] [--allocators NAME,...] [--no-programs]
+    run.py [--build build/release] [--rounds 5] [--seconds N] [--only NAME,...] [--allocators NAME,...] [--no-programs]
            [--json FILE [--add]] [--page FILE --plots FOLDER]
     run.py --json FILE --report [--page FILE --plots FOLDER]
 
 A run may be made in pieces, for machines that can be had alone for minutes only: --add puts the samples to those that
 FILE has already, if they are of the same programs (by their hashes) on the same machine; each piece has every
-allocator, in turns. --report measures nothing and writes what FILE has.
+allocator, in turns. FILE is written after every round, and no round begins later than --seconds after the first, so a
+piece that is cut off loses one round. --report measures nothing and writes what FILE has.
 
 Time is processor time (user + system) where a workload has one thread, wall-clock time where it has several. Table and means
-take the median of the rounds; the JSON has every sample, so that the noise of the machine is seen. Peak RSS is the kernel's
+take the median of the rounds; the JSON has every sample, of both times, and the machine's load before each round, so that its noise is seen. Peak RSS is the kernel's
 high-water mark of the process, read at its exit. Ratios are to mimalloc. --page rewrites everything between the markers
 of docs/heap-bench.md.
 """
@@ -200,6 +201,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--build", default=os.path.join(root, "build/release"))
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=math.inf)
     parser.add_argument("--only")
     parser.add_argument("--allocators")
     parser.add_argument("--no-programs", action="store_true")
@@ -210,29 +212,35 @@ def main():
     parser.add_argument("--plots")
     options = parser.parse_args()
     kept = load(options.json) if options.report or (options.add and os.path.exists(options.json)) else None
-    record = kept if options.report else run(options, here, kept)
+    record = kept if options.report else run(options, here, kept, lambda record: save(options.json, record))
     libraries = [name for name in ALLOCATORS if any(name in row for row in record["results"].values())]
     lines, record["geometric_means"], record["worst"] = report(record["results"], libraries, record["fragmentation"], record["least"])
     print("\n".join(lines))
-    if options.json and not options.report:
-        with open(options.json, "w", encoding="utf-8") as stream:
-            json.dump(record, stream, separators=(",", ":"))
-            stream.write("\n")
+    if not options.report:
+        save(options.json, record)
     if options.plots:
         plot(options.plots, record["results"], libraries, record["fragmentation"])
     if options.page:
         with open(options.page, encoding="utf-8") as stream:
             text = stream.read()
         rounds = [len(row[libraries[0]]["seconds"]) for row in record["results"].values()]
-        head = [f"Measured on {record['date']}: {record['machine']}, load {record['load']:.1f} at most when a piece began; "
+        head = [f"Measured on {record['date']}: {record['machine']}, load {record['load']:.1f} at most before a round; "
                 f"{min(rounds)}{'' if min(rounds) == max(rounds) else f' to {max(rounds)}'} rounds, medians.", ""]
         text = text[:text.index(BEGIN) + len(BEGIN)] + "\n" + "\n".join(head + lines) + "\n" + text[text.index(END):]
         with open(options.page, "w", encoding="utf-8") as stream:
             stream.write(text)
 
 
-def run(options, here, kept):
-    """Measures, and adds the samples to those of kept. The record to write."""
+def save(path, record):
+    if path:
+        with open(path + ".new", "w", encoding="utf-8") as stream:
+            json.dump(record, stream, separators=(",", ":"))
+            stream.write("\n")
+        os.replace(path + ".new", path)
+
+
+def run(options, here, kept, keep):
+    """Measures, and adds the samples to those of kept; keep(record) after every round. The record to write."""
     bench = os.path.join(options.build, "bench/heapbench")
     libraries = {}
     for name, library in ALLOCATORS.items():
@@ -254,14 +262,18 @@ def run(options, here, kept):
     if record["machine"] != machine or any(record["programs"].get(name, value) != value for name, value in prints.items()):
         sys.exit("run.py: the file has samples of other programs or of another machine")
     record["programs"].update(prints)
-    record["load"] = max(record["load"], os.getloadavg()[0])
-
     for name, command in work.items():
         if command and name not in record["least"]:
             record["least"][name] = least(bench, command)
 
+    keep(record)
     results = record["results"]
+    start = time.monotonic()
     for _ in range(options.rounds):
+        if time.monotonic() - start > options.seconds:
+            break
+        load = os.getloadavg()[0]
+        record["load"] = max(record["load"], load)
         for name, command in work.items():
             for allocator, library in libraries.items():
                 sample = measure(bench, library, command) if command else measure_redis(library)
@@ -270,8 +282,11 @@ def run(options, here, kept):
                 row = results.setdefault(name, {}).setdefault(allocator, {"seconds": [], "rss_kib": []})
                 row["seconds"].append(sample[0] if name in PARALLEL else sample[1])
                 row["rss_kib"].append(sample[2])
-    record["results"] = {name: results[name] for name in order if name in results}
-    if fragmentation:
+                for key, value in (("wall", sample[0]), ("cpu", sample[1]), ("load", round(load, 2))):
+                    row.setdefault(key, []).append(value)
+        record["results"] = {name: results[name] for name in order if name in results}
+        keep(record)
+    if fragmentation and len(record["fragmentation"]) < len(libraries):
         for allocator, library in libraries.items():
             environment = dict(os.environ, LD_PRELOAD=library) if library else dict(os.environ)
             text = subprocess.check_output(fragmentation, env=environment, text=True)

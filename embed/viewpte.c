@@ -79,7 +79,8 @@ static MMPFN NtmmpReadPfn(PFN_NUMBER Frame)
                     .ReferenceCount = Pfn->ReferenceCount,
                     .e1 = Pfn->e1 };
     Copy.u1.ShareCount = __atomic_load_n(&Pfn->u1.ShareCount, __ATOMIC_RELAXED);
-    Copy.Lock = MiPfnNode(Pfn) << MI_PFN_NODE_SHIFT | (MiIsPfnBad(Pfn) ? MI_PFN_BAD : 0);
+    Copy.Place = (UCHAR)(MiPfnNode(Pfn) << MI_PFN_NODE_SHIFT);
+    Copy.Flags = MiIsPfnBad(Pfn) ? MI_PFN_BAD : 0;
     MiUnlockPfn(Pfn);
     KiLowerIrqlFromDispatch(OldIrql);
     return Copy;
@@ -105,7 +106,7 @@ static VOID NtmmpShowFrame(const NTMM_OUT *Out, PFN_NUMBER Frame)
                Pfn.e1.Kernel ? "  kernel" : "", Pfn.e1.Modified ? "  modified" : "",
                Pfn.e1.ReadInProgress ? "  read in progress" : "",
                Pfn.e1.WriteInProgress ? "  write in progress" : "", Pfn.e1.ReadAhead ? "  read ahead" : "");
-    if (Pfn.Lock != 0)
+    if (Pfn.Place != 0 || Pfn.Flags != 0)
     {
         NtmmpPrint(Out, "    node %u%s\n", MiPfnNode(&Pfn), MiIsPfnBad(&Pfn) ? "  bad" : "");
     }

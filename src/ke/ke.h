@@ -338,26 +338,26 @@ static FORCEINLINE VOID KiWaitForWord(const volatile ULONG *Word, ULONG Value)
     }
 }
 
-/* A lock in one bit of a 32-bit word whose other bits belong to somebody (PFN entries). At DISPATCH_LEVEL. */
-VOID KiWaitForBitLock(volatile ULONG *Word, ULONG Bit);
+/* A lock of one byte, where there is no room for more (PFN entries). No bit of it is anybody else's, so giving it back is a store. At DISPATCH_LEVEL. */
+VOID KiWaitForByteLock(volatile UCHAR *Lock);
 
-static FORCEINLINE VOID KiAcquireBitLock(volatile ULONG *Word, ULONG Bit)
+static FORCEINLINE VOID KiAcquireByteLock(volatile UCHAR *Lock)
 {
-    if (__builtin_expect((__atomic_fetch_or(Word, Bit, __ATOMIC_ACQUIRE) & Bit) != 0, 0))
+    if (__builtin_expect(__atomic_exchange_n(Lock, 1, __ATOMIC_ACQUIRE) != 0, 0))
     {
-        KiWaitForBitLock(Word, Bit);
+        KiWaitForByteLock(Lock);
     }
 }
 
-static FORCEINLINE BOOLEAN KiTryAcquireBitLock(volatile ULONG *Word, ULONG Bit)
+static FORCEINLINE BOOLEAN KiTryAcquireByteLock(volatile UCHAR *Lock)
 {
-    return (__atomic_load_n(Word, __ATOMIC_RELAXED) & Bit) == 0 &&
-           (__atomic_fetch_or(Word, Bit, __ATOMIC_ACQUIRE) & Bit) == 0;
+    return __atomic_load_n(Lock, __ATOMIC_RELAXED) == 0 &&
+           __atomic_exchange_n(Lock, 1, __ATOMIC_ACQUIRE) == 0;
 }
 
-static FORCEINLINE VOID KiReleaseBitLock(volatile ULONG *Word, ULONG Bit)
+static FORCEINLINE VOID KiReleaseByteLock(volatile UCHAR *Lock)
 {
-    __atomic_fetch_and(Word, ~Bit, __ATOMIC_RELEASE);
+    __atomic_store_n(Lock, 0, __ATOMIC_RELEASE);
 }
 
 /* ---- Push locks ---------------------------------------------------------------------------------------- */
@@ -423,11 +423,11 @@ typedef enum _KI_LOCK_LEVEL
     KiLockSystemSpace,
     KiLockClone,
     KiLockPagingFileList, /* growing a file happens inside a commitment charge */
-    KiLockPageTable,      /* bit lock of a page-table page or prototype PTE page */
+    KiLockPageTable,      /* byte lock of a page-table page or prototype PTE page */
     KiLockPageTableChild, /* prototype page, while a page-table lock is held */
     KiLockPool,           /* clone blocks are freed with page tables locked */
     KiLockSystemPtes,     /* the pool may grow into system PTEs */
-    KiLockPfn,            /* bit lock of a frame */
+    KiLockPfn,            /* byte lock of a frame */
     KiLockPfnParent,      /* frame of the containing page table */
     KiLockPageList,
     KiLockPagingFile, /* slot bitmaps */

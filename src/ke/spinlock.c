@@ -20,7 +20,7 @@ static VOID KiSpin(PULONG Count, const volatile void *Lock)
     if (KiIsDeterministic())
     {
         KeBugCheckEx(SPIN_LOCK_ALREADY_OWNED, (ULONG_PTR)Lock,
-                     __atomic_load_n((const volatile ULONG *)Lock, __ATOMIC_RELAXED), 0, 0);
+                     __atomic_load_n((const volatile UCHAR *)Lock, __ATOMIC_RELAXED), 0, 0);
     }
     *Count += 1;
     if (*Count % KI_SPIN_BEFORE_YIELD == 0)
@@ -43,13 +43,13 @@ DECLSPEC_NOINLINE VOID KiWaitForSpinLock(volatile KSPIN_LOCK *Lock)
     }
 }
 
-DECLSPEC_NOINLINE VOID KiWaitForBitLock(volatile ULONG *Word, ULONG Bit)
+DECLSPEC_NOINLINE VOID KiWaitForByteLock(volatile UCHAR *Lock)
 {
     ULONG Count = 0;
 
-    while (!KiTryAcquireBitLock(Word, Bit))
+    while (!KiTryAcquireByteLock(Lock))
     {
-        KiSpin(&Count, Word);
+        KiSpin(&Count, Lock);
     }
 }
 

@@ -77,7 +77,7 @@ static PFN_NUMBER MiIsGoodFrame(PFN_NUMBER Frame)
 
 static PFN_NUMBER MiMarkFrame(PFN_NUMBER Frame)
 {
-    __atomic_fetch_or(&MiPfn(Frame)->Lock, MI_PFN_BAD, __ATOMIC_RELAXED);
+    __atomic_fetch_or(&MiPfn(Frame)->Flags, MI_PFN_BAD, __ATOMIC_RELAXED);
     return 0;
 }
 
@@ -106,7 +106,7 @@ static PFN_NUMBER MiUnmarkFrame(PFN_NUMBER Frame)
     }
     OldIrql = KiRaiseIrqlToDispatch();
     MiLockPfn(Pfn);
-    __atomic_fetch_and(&Pfn->Lock, ~MI_PFN_BAD, __ATOMIC_RELAXED);
+    __atomic_fetch_and(&Pfn->Flags, (UCHAR)~MI_PFN_BAD, __ATOMIC_RELAXED);
     Aside = Pfn->e1.PageLocation == BadPageList;
     if (Aside)
     {

@@ -16,7 +16,7 @@ static VOID MiCheckPart(PMMPFNLIST List, BOOLEAN InQueue)
 
         if (Pfn->e1.PageLocation != List->ListName || Pfn->ReferenceCount != 0 || Pfn->u1.Blink != Previous ||
             (List->ListName == StandbyPageList && Pfn->e1.Priority != List->Priority) ||
-            (InQueue && (Pfn->Lock & MI_PFN_PART_MASK) >> MI_PFN_PART_SHIFT != List->Part))
+            (InQueue && (Pfn->Place & MI_PFN_PART_MASK) != List->Part))
         {
             KiBugCheckMessage(PFN_LIST_CORRUPT, 0x1, Frame, Pfn->e1.PageLocation, Pfn->ReferenceCount,
                               "frame %x on list %u/%u: location %u references %u back link %x expected %x",

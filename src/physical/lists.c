@@ -11,18 +11,16 @@
 
 static ULONG MiPartOf(const MMPFN *Pfn)
 {
-    return (__atomic_load_n(&Pfn->Lock, __ATOMIC_RELAXED) & MI_PFN_PART_MASK) >> MI_PFN_PART_SHIFT;
+    return __atomic_load_n(&Pfn->Place, __ATOMIC_RELAXED) & MI_PFN_PART_MASK;
 }
 
-/* Others try the lock in the same word meanwhile. */
+/* The part that a frame, locked, is in from now on. Others ask for its node meanwhile. */
 static VOID MiSetPart(PMMPFN Pfn, ULONG Part)
 {
-    ULONG Old = MiPartOf(Pfn);
+    UCHAR Place = __atomic_load_n(&Pfn->Place, __ATOMIC_RELAXED);
 
-    if (Old != Part)
-    {
-        __atomic_fetch_xor(&Pfn->Lock, (Old ^ Part) << MI_PFN_PART_SHIFT, __ATOMIC_RELAXED);
-    }
+    C_ASSERT(MI_QUEUE_PARTS == MI_PFN_PART_MASK + 1);
+    __atomic_store_n(&Pfn->Place, (UCHAR)((Place & ~MI_PFN_PART_MASK) | Part), __ATOMIC_RELAXED);
 }
 
 /* The queue that the state of the frame names; NULL: its list is in one piece. */
@@ -497,15 +495,6 @@ VOID MiUnlinkPageInRun(PMMPFN Pfn, PMI_LIST_RUN Run)
     Pfn->e1.PageLocation = TransitionPage;
 }
 
-/* The part that a frame, locked, is in from now on; and unlocks it, with the same atomic operation. */
-static VOID MiSetPartAndUnlock(PMMPFN Pfn, ULONG Part)
-{
-    C_ASSERT(MI_PFN_LOCK == 1);
-    KiNoteLockReleased(Pfn);
-    __atomic_fetch_xor(&Pfn->Lock, MI_PFN_LOCK | (MiPartOf(Pfn) ^ Part) << MI_PFN_PART_SHIFT,
-                       __ATOMIC_RELEASE);
-}
-
 VOID MiReleaseInRun(PMMPFN Pfn, PMI_LIST_RUN Run)
 {
     MMPFNENTRY Entry = MiReadPfnEntry(Pfn);
@@ -531,7 +520,8 @@ VOID MiReleaseInRun(PMMPFN Pfn, PMI_LIST_RUN Run)
     Entry.PageLocation = StandbyPageList;
     MiWritePfnEntry(Pfn, Entry);
     MiLinkTail(Run->List, Pfn);
-    MiSetPartAndUnlock(Pfn, Run->List->Part);
+    MiSetPart(Pfn, Run->List->Part);
+    MiUnlockPfn(Pfn);
 }
 
 BOOLEAN MiDecrementShareCount(PMMPFN Pfn)

@@ -5,7 +5,7 @@
  * A frame that was never used has an all-zero descriptor and lies above its run's `Fresh` mark; it counts as zeroed (or free,
  * if the port cannot promise zeros) without being linked, so booting costs nothing per frame.
  *
- * Locks. [P] = under the frame's lock (MI_PFN_LOCK bit of MMPFN.Lock); [L] = list lock and frame lock;
+ * Locks. [P] = under the frame's lock (MMPFN.Lock); [L] = list lock and frame lock;
  * [C] = atomic. A frame's lock comes before a list's; whoever starts from a list may only try the frame's.
  * The PTE that points at a frame in transition changes only under that frame's lock.
  */
@@ -29,21 +29,18 @@ typedef enum _MMLISTS
 
 struct _MMINPAGE_SUPPORT;
 
-#define MI_PFN_LOCK 0x1u /* the frame's state */
-#define MI_PTE_LOCK 0x2u /* the PTEs that this page holds (page-table page, page of prototype PTEs) */
+/* MMPFN.Flags */
 /*
- * No lock: the page holds PTEs and counts those with a frame behind them (e1.PageTable). Here, too, because whoever has one of these entries may ask
+ * The page holds PTEs and counts those with a frame behind them (e1.PageTable). Here, too, because whoever has one of these entries may ask
  * while e1 changes: the end of a write that began before the page came back writes it.
  */
-#define MI_PFN_COUNTS_SHARES 0x8u
+#define MI_PFN_COUNTS_SHARES 0x1u
 #define MI_PFN_BAD                                                                                           \
-    0x4u /* the hardware is: to the bad list as soon as it is free. Set and cleared under the frame's lock */
+    0x2u /* the hardware is: to the bad list as soon as it is free. Set and cleared under the frame's lock */
 
-/* The upper byte of MMPFN.Lock is the frame's NUMA node, written when the frame is first used. */
-#define MI_PFN_NODE_SHIFT 24
-/* On a list in parts: which part. Written under the frame's lock. */
-#define MI_PFN_PART_SHIFT 8
-#define MI_PFN_PART_MASK  (7u << MI_PFN_PART_SHIFT)
+/* MMPFN.Place: the frame's NUMA node, written when the frame is first used, and on a list in parts: which part, written under the frame's lock. */
+#define MI_PFN_NODE_SHIFT 3
+#define MI_PFN_PART_MASK  7u
 
 typedef struct _MMPFNENTRY
 {
@@ -77,11 +74,14 @@ typedef struct _MMPFN
         };
         struct _MMINPAGE_SUPPORT *InPage; /* [P] while ReadInProgress */
     } u1;
-    PMMPTE PteAddress; /* the PTE (or prototype PTE) that owns it, in the direct map [P] */
-    MMPTE OriginalPte; /* what PteAddress becomes when the frame is taken away [P] */
-    volatile ULONG Lock;
-    USHORT ReferenceCount; /* [P] 1 for ShareCount > 0, + I/O and locks; 0 = on a list */
-    MMPFNENTRY e1;         /* [P] */
+    PMMPTE PteAddress;      /* the PTE (or prototype PTE) that owns it, in the direct map [P] */
+    MMPTE OriginalPte;      /* what PteAddress becomes when the frame is taken away [P] */
+    volatile UCHAR Lock;    /* of the frame's state */
+    volatile UCHAR PteLock; /* of the PTEs that this page holds (page-table page, page of prototype PTEs) */
+    volatile UCHAR Flags;   /* [C] MI_PFN_BAD, MI_PFN_COUNTS_SHARES */
+    volatile UCHAR Place;   /* [P] node and part of a list */
+    USHORT ReferenceCount;  /* [P] 1 for ShareCount > 0, + I/O and locks; 0 = on a list */
+    MMPFNENTRY e1;          /* [P] */
 } MMPFN, *PMMPFN;
 
 C_ASSERT(sizeof(MMPFN) == 32);
@@ -256,13 +256,12 @@ static FORCEINLINE PFN_NUMBER MiPfnFrame(const MMPFN *Pfn)
 
 static FORCEINLINE ULONG MiPfnNode(const MMPFN *Pfn)
 {
-    return __atomic_load_n(&Pfn->Lock, __ATOMIC_RELAXED) >> MI_PFN_NODE_SHIFT;
+    return (ULONG)__atomic_load_n(&Pfn->Place, __ATOMIC_RELAXED) >> MI_PFN_NODE_SHIFT;
 }
 
-/* Other bits of the word are locks that others take meanwhile. */
 static FORCEINLINE BOOLEAN MiIsPfnBad(const MMPFN *Pfn)
 {
-    return (__atomic_load_n(&Pfn->Lock, __ATOMIC_RELAXED) & MI_PFN_BAD) != 0;
+    return (__atomic_load_n(&Pfn->Flags, __ATOMIC_RELAXED) & MI_PFN_BAD) != 0;
 }
 
 static FORCEINLINE ULONG MiFrameColour(PFN_NUMBER PageFrame)
@@ -338,13 +337,13 @@ static FORCEINLINE PMMPFN MiPtePage(const volatile MMPTE *PointerPte)
 /* At DISPATCH_LEVEL. */
 static FORCEINLINE VOID MiLockPfn(PMMPFN Pfn)
 {
-    KiAcquireBitLock(&Pfn->Lock, MI_PFN_LOCK);
+    KiAcquireByteLock(&Pfn->Lock);
     KiNoteLockAcquired(Pfn, KiLockPfn, FALSE);
 }
 
 static FORCEINLINE BOOLEAN MiTryLockPfn(PMMPFN Pfn)
 {
-    if (!KiTryAcquireBitLock(&Pfn->Lock, MI_PFN_LOCK))
+    if (!KiTryAcquireByteLock(&Pfn->Lock))
     {
         return FALSE;
     }
@@ -355,7 +354,7 @@ static FORCEINLINE BOOLEAN MiTryLockPfn(PMMPFN Pfn)
 static FORCEINLINE VOID MiUnlockPfn(PMMPFN Pfn)
 {
     KiNoteLockReleased(Pfn);
-    KiReleaseBitLock(&Pfn->Lock, MI_PFN_LOCK);
+    KiReleaseByteLock(&Pfn->Lock);
 }
 
 /* ---- Boot ------------------------------------------------------------------------------------------------ */
@@ -478,7 +477,8 @@ static FORCEINLINE VOID MiBeginFrame(PMMPFN Pfn, const MI_MEMORY_RUN *Run, MMPFN
 {
     if (Run->Node != 0)
     {
-        __atomic_fetch_or(&Pfn->Lock, (ULONG)Run->Node << MI_PFN_NODE_SHIFT, __ATOMIC_RELAXED);
+        C_ASSERT(PORT_MAXIMUM_NODES <= 0x100 >> MI_PFN_NODE_SHIFT);
+        __atomic_store_n(&Pfn->Place, (UCHAR)(Run->Node << MI_PFN_NODE_SHIFT), __ATOMIC_RELAXED);
     }
     MiWritePfnEntry(Pfn, Entry);
 }
@@ -543,7 +543,7 @@ BOOLEAN MiDecrementShareCount(PMMPFN Pfn);
  */
 static FORCEINLINE BOOLEAN MiCountsShares(const volatile MMPTE *PointerPte)
 {
-    return (__atomic_load_n(&MiPtePage(PointerPte)->Lock, __ATOMIC_RELAXED) & MI_PFN_COUNTS_SHARES) != 0;
+    return (__atomic_load_n(&MiPtePage(PointerPte)->Flags, __ATOMIC_RELAXED) & MI_PFN_COUNTS_SHARES) != 0;
 }
 
 /* The frame holds PTEs from now on; until it is taken from its owner or freed. Its own frame, or locked. */
@@ -553,14 +553,14 @@ static FORCEINLINE VOID MiMarkPageTable(PMMPFN Pfn)
 
     Entry.PageTable = 1;
     MiWritePfnEntry(Pfn, Entry);
-    __atomic_fetch_or(&Pfn->Lock, MI_PFN_COUNTS_SHARES, __ATOMIC_RELAXED);
+    __atomic_fetch_or(&Pfn->Flags, MI_PFN_COUNTS_SHARES, __ATOMIC_RELAXED);
 }
 
 static FORCEINLINE VOID MiForgetPageTable(PMMPFN Pfn)
 {
-    if ((__atomic_load_n(&Pfn->Lock, __ATOMIC_RELAXED) & MI_PFN_COUNTS_SHARES) != 0)
+    if ((__atomic_load_n(&Pfn->Flags, __ATOMIC_RELAXED) & MI_PFN_COUNTS_SHARES) != 0)
     {
-        __atomic_fetch_and(&Pfn->Lock, ~MI_PFN_COUNTS_SHARES, __ATOMIC_RELAXED);
+        __atomic_fetch_and(&Pfn->Flags, (UCHAR)~MI_PFN_COUNTS_SHARES, __ATOMIC_RELAXED);
     }
 }
 

@@ -379,6 +379,9 @@ NTSTATUS MiRemoveMemoryRun(PFN_NUMBER BasePage, PFN_NUMBER PageCount)
     {
         /* Whoever still looks for consecutive frames with an old table finds nothing that is free here. */
         __atomic_store_n(&MiPfn(Frame)->Lock, 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&MiPfn(Frame)->PteLock, 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&MiPfn(Frame)->Flags, 0, __ATOMIC_RELAXED);
+        __atomic_store_n(&MiPfn(Frame)->Place, 0, __ATOMIC_RELAXED);
         MiPfn(Frame)->ReferenceCount = 0;
         MiPfn(Frame)->OriginalPte.Long = 0;
     }

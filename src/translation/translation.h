@@ -125,7 +125,7 @@ static FORCEINLINE MMPTE MiMakeTablePte(PFN_NUMBER Frame, BOOLEAN User)
 /* The page that holds an entry, locked for changes to its entries. At DISPATCH_LEVEL. */
 static FORCEINLINE VOID MiLockPageTable(PMMPFN Page)
 {
-    KiAcquireBitLock(&Page->Lock, MI_PTE_LOCK);
+    KiAcquireByteLock(&Page->PteLock);
     KiNoteLockAcquired((const UCHAR *)Page + 1, KiLockPageTable, FALSE);
     if (__builtin_expect(PortIsTableOfWriter(MiPfnFrame(Page)), 0))
     {
@@ -136,13 +136,13 @@ static FORCEINLINE VOID MiLockPageTable(PMMPFN Page)
 static FORCEINLINE VOID MiUnlockPageTable(PMMPFN Page)
 {
     KiNoteLockReleased((const UCHAR *)Page + 1);
-    KiReleaseBitLock(&Page->Lock, MI_PTE_LOCK);
+    KiReleaseByteLock(&Page->PteLock);
 }
 
 /* The same for the page of a prototype PTE, while a page table may be locked already. */
 static FORCEINLINE VOID MiLockPrototypePage(PMMPFN Page)
 {
-    KiAcquireBitLock(&Page->Lock, MI_PTE_LOCK);
+    KiAcquireByteLock(&Page->PteLock);
     KiNoteLockAcquired((const UCHAR *)Page + 1, KiLockPageTableChild, FALSE);
 }
 

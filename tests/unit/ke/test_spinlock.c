@@ -72,7 +72,7 @@ static void single_thread_reports_its_own_spin_lock(void **state)
 
 static KSPIN_LOCK Lock;
 static EX_SPIN_LOCK SharedLock;
-static ULONG BitWord;
+static UCHAR Bytes[4];
 static LONG Counter;                       /* plain: the lock guards it */
 static LONG PerProcessor[TEST_PROCESSORS]; /* plain: DISPATCH_LEVEL guards it */
 static volatile LONG Violations;
@@ -102,17 +102,19 @@ static void with_queued_lock(PVOID context)
     }
 }
 
-static void with_bit_lock(PVOID context)
+/* The bytes around the lock are not the lock's. */
+static void with_byte_lock(PVOID context)
 {
     for (uint64_t i = 0; i < (uintptr_t)context; i += 1)
     {
         KIRQL irql = KiRaiseIrqlToDispatch();
 
-        KiAcquireBitLock(&BitWord, 0x80000000u);
+        KiAcquireByteLock(&Bytes[1]);
         Counter += 1;
-        KiReleaseBitLock(&BitWord, 0x80000000u);
+        Bytes[0] += 1;
+        KiReleaseByteLock(&Bytes[1]);
         KiLowerIrqlFromDispatch(irql);
-        __atomic_fetch_add(&BitWord, 1, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&Bytes[2], 1, __ATOMIC_RELAXED);
     }
 }
 
@@ -201,15 +203,18 @@ static void queued_spin_lock_excludes(void **state)
     assert_int_equal(Counter, THREADS * rounds);
 }
 
-static void bit_lock_excludes_and_keeps_the_other_bits(void **state)
+static void byte_lock_excludes_and_leaves_its_neighbours_alone(void **state)
 {
     uint64_t rounds = iterations(50000);
 
     (void)state;
-    BitWord = 0;
-    run(with_bit_lock, rounds);
+    memset(Bytes, 0, sizeof(Bytes));
+    run(with_byte_lock, rounds);
     assert_int_equal(Counter, THREADS * rounds);
-    assert_int_equal(BitWord, THREADS * rounds);
+    assert_int_equal(Bytes[0], (UCHAR)(THREADS * rounds));
+    assert_int_equal(Bytes[1], 0);
+    assert_int_equal(Bytes[2], (UCHAR)(THREADS * rounds));
+    assert_int_equal(Bytes[3], 0);
 }
 
 static void reader_writer_spin_lock_excludes(void **state)
@@ -244,7 +249,8 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(spin_lock_excludes, setup_threaded, teardown),
         cmocka_unit_test_setup_teardown(queued_spin_lock_excludes, setup_threaded, teardown),
-        cmocka_unit_test_setup_teardown(bit_lock_excludes_and_keeps_the_other_bits, setup_threaded, teardown),
+        cmocka_unit_test_setup_teardown(byte_lock_excludes_and_leaves_its_neighbours_alone, setup_threaded,
+                                        teardown),
         cmocka_unit_test_setup_teardown(reader_writer_spin_lock_excludes, setup_threaded, teardown),
         cmocka_unit_test_setup_teardown(dispatch_level_owns_the_processor, setup_threaded, teardown),
     };

@@ -279,9 +279,9 @@ static void a_locked_frame_is_passed_over(void **state)
     trim(first, FALSE);
     trim(second, FALSE);
     irql = KiRaiseIrqlToDispatch();
-    __atomic_fetch_or(&first->Lock, MI_PFN_LOCK, __ATOMIC_ACQUIRE); /* somebody else's */
+    __atomic_store_n(&first->Lock, 1, __ATOMIC_RELAXED); /* somebody else's */
     assert_ptr_equal(MiRemoveOldestLocked(&MiState.Physical->StandbyList[5]), second);
-    __atomic_fetch_and(&first->Lock, ~MI_PFN_LOCK, __ATOMIC_RELEASE);
+    __atomic_store_n(&first->Lock, 0, __ATOMIC_RELEASE);
     assert_int_equal(second->e1.PageLocation, TransitionPage);
     MiInsertPageInList(second);
     MiUnlockPfn(second);

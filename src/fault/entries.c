@@ -76,18 +76,19 @@ static VOID MiMakeBatchRoom(MI_DELETE_BATCH *Batch)
     }
 }
 
+/* There is room for one more run. */
 static FORCEINLINE VOID MiAddToBatch(MI_DELETE_BATCH *Batch, PFN_NUMBER Frame, BOOLEAN Shared)
 {
-    MI_DELETE_RUN *Last = Batch->Count != 0 ? &Batch->Runs[Batch->Count - 1] : NULL;
+    MI_DELETE_RUN *Last = &Batch->Runs[Batch->Count];
 
     C_ASSERT(MI_DELETE_BATCH_PAGES <= 0xffff);
-    Batch->Pages++;
-    if (Last != NULL && Last->Shared == Shared && Last->Frame + Last->Count == Frame)
+    if (Batch->Count != 0 && Last[-1].Shared == Shared && Last[-1].Frame + Last[-1].Count == Frame)
     {
-        Last->Count++;
+        Last[-1].Count++;
         return;
     }
-    Batch->Runs[Batch->Count++] = (MI_DELETE_RUN){ .Frame = (ULONG)Frame, .Count = 1, .Shared = Shared };
+    *Last = (MI_DELETE_RUN){ .Frame = (ULONG)Frame, .Count = 1, .Shared = Shared };
+    Batch->Count++;
 }
 
 /* ---- Deleting ------------------------------------------------------------------------------------------ */
@@ -127,6 +128,7 @@ static VOID MiDeletePhysical(MI_DELETE_BATCH *Batch, PMMPTE PointerPte, ULONG_PT
     MiAddToFlushList(&Batch->Flush, Va, 1);
     if (MiIsRamFrame(Frame))
     {
+        Batch->Pages++;
         MiAddToBatch(Batch, Frame, FALSE);
     }
 }
@@ -173,6 +175,7 @@ static VOID MiDeleteValid(MI_DELETE_BATCH *Batch, PMMPTE PointerPte, ULONG_PTR V
         Batch->Space->Vm.LockedPages--;
         MiReturnResidentAvailable(1);
     }
+    Batch->Pages++;
     MiAddToBatch(Batch, MiPfnFrame(Pfn), FALSE);
     MiAddToFlushList(&Batch->Flush, Va, 1);
     if (Clone)
@@ -210,6 +213,7 @@ ULONG MiDeleteSharedEntries(MI_DELETE_BATCH *Batch, PMMPTE PointerPte, ULONG_PTR
     ULONG_PTR Section = 0; /* a page of prototype PTEs that is known to be one's */
     ULONG Index;
 
+    Count = Count < MI_DELETE_BATCH_PAGES - Batch->Pages ? Count : MI_DELETE_BATCH_PAGES - Batch->Pages;
     for (Index = 0; Index < Count; Index++)
     {
         MMPTE Old = MiReadPte(&PointerPte[Index]);
@@ -229,7 +233,7 @@ ULONG MiDeleteSharedEntries(MI_DELETE_BATCH *Batch, PMMPTE PointerPte, ULONG_PTR
             }
             Section = (ULONG_PTR)Prototype & ~(ULONG_PTR)(PAGE_SIZE - 1);
         }
-        if (MiIsBatchFull(Batch))
+        if (Batch->Count == MI_DELETE_BATCH_RUNS)
         {
             break;
         }
@@ -238,6 +242,7 @@ ULONG MiDeleteSharedEntries(MI_DELETE_BATCH *Batch, PMMPTE PointerPte, ULONG_PTR
     }
     if (Index != 0)
     {
+        Batch->Pages += Index;
         MiAddToFlushList(&Batch->Flush, Va, Index);
         MiTakePageTableShares(PointerPte, Index);
         MiAddWorkingSetPages(Batch->Space, -(LONG64)Index);

@@ -142,7 +142,7 @@ NTSTATUS MiBringPageTableIn(PMI_ADDRESS_SPACE Space, ULONG_PTR Va, PBOOLEAN Drop
  * pages go through Batch: call MiEndDeleteBatch before the space is unlocked. UsedPageTableEntries is kept
  * right.
  */
-#define MI_DELETE_BATCH_PAGES 2048u /* one flush for what lies together */
+#define MI_DELETE_BATCH_PAGES 8192u /* one flush for what lies together */
 #define MI_DELETE_BATCH_RUNS  256u
 typedef struct _MI_DELETE_RUN
 {

@@ -9,7 +9,7 @@
 
 #define MI_FILE_AROUND         16u   /* pages mapped with one fault */
 #define MI_FILE_AROUND_FAR     64u   /* at least for a reader whose pages are read for him */
-#define MI_FILE_AROUND_FURTHER 2048u /* at most, for one that goes on in order */
+#define MI_FILE_AROUND_FURTHER 8192u /* at most, for one that goes on in order */
 
 /* What is the same for all neighbours of a fault. */
 typedef struct _MI_AROUND
@@ -23,7 +23,7 @@ typedef struct _MI_AROUND
 /*
  * One neighbour; its prototype's page and the page table are locked, whose counts the caller keeps. FALSE: it cannot be mapped without work.
  */
-static BOOLEAN MiMapNeighbour(MI_AROUND *Around, PMMPTE PointerPte, PMMPTE Prototype)
+static FORCEINLINE BOOLEAN MiMapNeighbour(MI_AROUND *Around, PMMPTE PointerPte, PMMPTE Prototype)
 {
     MMPTE Proto = MiReadPte(Prototype);
     MMPTE Pte = Around->Valid;
@@ -51,7 +51,7 @@ static BOOLEAN MiMapNeighbour(MI_AROUND *Around, PMMPTE PointerPte, PMMPTE Proto
     else
     {
         Proto.Long = Around->Prototype.Long | (Proto.Long & MM_PTE_FRAME_MASK);
-        MiActivateFrameInRun(Pfn, &Around->Lists);
+        MiActivateFrame(Pfn, &Around->Lists);
         MiWritePte(Prototype, Proto);
     }
     Pte.Long |= Proto.Long & MM_PTE_FRAME_MASK;

@@ -40,8 +40,38 @@ VOID MiClearGuard(PMI_FAULT Fault);
  * transition.c
  */
 VOID MiActivateTransitionFrame(PMMPFN Pfn);
-/* The same of several, whose list's lock is kept. */
-VOID MiActivateFrameInRun(PMMPFN Pfn, PMI_LIST_RUN Lists);
+
+/* The same of one of several, whose list's lock is kept. Lists NULL: of one alone. */
+static FORCEINLINE VOID MiActivateFrame(PMMPFN Pfn, PMI_LIST_RUN Lists)
+{
+    MMPFNENTRY Entry = MiReadPfnEntry(Pfn);
+
+    if (Entry.PageLocation == StandbyPageList || MiIsOnModifiedList(Entry))
+    {
+        if (Entry.PageLocation != StandbyPageList)
+        {
+            MiCount(TransitionModified);
+        }
+        if (Lists == NULL)
+        {
+            MiUnlinkPage(Pfn);
+        }
+        else
+        {
+            MiUnlinkPageInRun(Pfn, Lists);
+        }
+    }
+    if (Entry.ReadAhead)
+    {
+        MiCount(ReadAheadHits);
+    }
+    Entry.ReadAhead = 0; /* not only if it was set: gcc would keep the bit in memory */
+    Entry.PageLocation = ActiveAndValid;
+    MiWritePfnEntry(Pfn, Entry);
+    MiIncrementReferenceCount(Pfn);
+    MiWriteShareCount(Pfn, 1);
+    Pfn->u1.UsedPageTableEntries = 0;
+}
 
 /*
  * Starts a read of the page that Paged (a paged-out software PTE) names into frames for PointerPte and as

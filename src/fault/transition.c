@@ -7,46 +7,9 @@
 
 #define MI_MAP_AHEAD 32u
 
-/* Lists NULL: one frame alone. */
-static FORCEINLINE VOID MiActivateFrame(PMMPFN Pfn, PMI_LIST_RUN Lists)
-{
-    MMPFNENTRY Entry = MiReadPfnEntry(Pfn);
-
-    if (Entry.PageLocation == StandbyPageList || MiIsOnModifiedList(Entry))
-    {
-        if (Entry.PageLocation != StandbyPageList)
-        {
-            MiCount(TransitionModified);
-        }
-        if (Lists == NULL)
-        {
-            MiUnlinkPage(Pfn);
-        }
-        else
-        {
-            MiUnlinkPageInRun(Pfn, Lists);
-        }
-    }
-    if (Entry.ReadAhead)
-    {
-        Entry.ReadAhead = 0;
-        MiCount(ReadAheadHits);
-    }
-    Entry.PageLocation = ActiveAndValid;
-    MiWritePfnEntry(Pfn, Entry);
-    MiIncrementReferenceCount(Pfn);
-    MiWriteShareCount(Pfn, 1);
-    Pfn->u1.UsedPageTableEntries = 0;
-}
-
 VOID MiActivateTransitionFrame(PMMPFN Pfn)
 {
     MiActivateFrame(Pfn, NULL);
-}
-
-VOID MiActivateFrameInRun(PMMPFN Pfn, PMI_LIST_RUN Lists)
-{
-    MiActivateFrame(Pfn, Lists);
 }
 
 /*

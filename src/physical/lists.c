@@ -14,15 +14,6 @@ static ULONG MiPartOf(const MMPFN *Pfn)
     return __atomic_load_n(&Pfn->Place, __ATOMIC_RELAXED) & MI_PFN_PART_MASK;
 }
 
-/* The part that a frame, locked, is in from now on. Others ask for its node meanwhile. */
-static VOID MiSetPart(PMMPFN Pfn, ULONG Part)
-{
-    UCHAR Place = __atomic_load_n(&Pfn->Place, __ATOMIC_RELAXED);
-
-    C_ASSERT(MI_QUEUE_PARTS == MI_PFN_PART_MASK + 1);
-    __atomic_store_n(&Pfn->Place, (UCHAR)((Place & ~MI_PFN_PART_MASK) | Part), __ATOMIC_RELAXED);
-}
-
 /* The queue that the state of the frame names; NULL: its list is in one piece. */
 static PMI_QUEUE MiQueueOf(const MMPFN *Pfn)
 {
@@ -453,75 +444,93 @@ BOOLEAN MiDecrementReferenceCount(PMMPFN Pfn)
 
 /* ---- Several frames with one lock ---------------------------------------------------------------------- */
 
+static FORCEINLINE VOID MiSetTotal(PMMPFNLIST List, ULONG64 Total)
+{
+    __atomic_store_n(&List->Total, Total, __ATOMIC_RELAXED);
+}
+
+/* The neighbours of the frames that left meet, or the list's ends do. */
+static VOID MiCloseGap(PMI_LIST_RUN Run)
+{
+    PMMPFNLIST List = Run->List;
+
+    *(Run->Before != 0 ? &MiPfn(Run->Before)->u1.Flink : &List->Flink) = Run->Next;
+    *(Run->Next != 0 ? &MiPfn(Run->Next)->u1.Blink : &List->Blink) = Run->Before;
+    MiSetTotal(List, List->Total - Run->Count);
+    Run->Count = 0;
+}
+
 VOID MiEndListRun(PMI_LIST_RUN Run)
 {
     PMMPFNLIST List = Run->List;
+    BOOLEAN Inserted = Run->Queue != NULL;
 
     if (List == NULL)
     {
         return;
     }
-    if (Run->Queue != NULL && List->Part == MiNewestPart(Run->Queue))
+    if (Inserted)
     {
+        List->Blink = Run->Last;
+        MiSetTotal(List, List->Total + Run->Count);
         MiAdvanceQueue(Run->Queue, List);
     }
+    else
+    {
+        MiCloseGap(Run);
+    }
     KiReleaseSpinLockFromDispatch(&List->Lock);
-    if (Run->Inserted)
+    if (Inserted)
     {
         MiNoteAvailable();
     }
     *Run = (MI_LIST_RUN){ .List = NULL };
 }
 
-/* One more frame with the lock that is held. FALSE: others shall have it first. */
-static BOOLEAN MiGoesOn(PMI_LIST_RUN Run)
+/* A frame that is not the next one: it begins a gap of its own. */
+VOID MiUnlinkPageInNewRun(PMMPFN Pfn, PMI_LIST_RUN Run)
 {
-    return Run->Left-- != 0;
-}
+    PMMPFNLIST List = MiListOf(Pfn);
+    ULONG Left = Run->Left;
 
-VOID MiUnlinkPageInRun(PMMPFN Pfn, PMI_LIST_RUN Run)
-{
-    PMMPFNLIST List = Pfn->e1.PageLocation == StandbyPageList
-                          ? &MiState.Physical->StandbyList[Pfn->e1.Priority].Parts[MiPartOf(Pfn)]
-                          : MiListOf(Pfn);
-
-    if (Run->List != List || !MiGoesOn(Run))
+    if (Run->List == List && Run->Queue == NULL && Left != 0)
+    {
+        MiCloseGap(Run);
+    }
+    else
     {
         MiEndListRun(Run);
         KiAcquireSpinLockAtDispatch(&List->Lock);
-        *Run = (MI_LIST_RUN){ .List = List, .Left = MI_RUN_FRAMES };
+        Left = MI_RUN_FRAMES;
     }
-    MiUnlink(List, Pfn);
+    KiRequire(Pfn->u1.Blink != 0 || List->Flink == (ULONG)MiPfnFrame(Pfn));
+    *Run = (MI_LIST_RUN){
+        .List = List, .Left = Left - 1, .Count = 1, .Before = Pfn->u1.Blink, .Next = Pfn->u1.Flink
+    };
     Pfn->e1.PageLocation = TransitionPage;
 }
 
-VOID MiReleaseInRun(PMMPFN Pfn, PMI_LIST_RUN Run)
+/* A frame that does not go where the last one went. */
+VOID MiReleaseInNewRun(PMMPFN Pfn, PMI_LIST_RUN Run)
 {
     MMPFNENTRY Entry = MiReadPfnEntry(Pfn);
     PMI_QUEUE Queue = &MiState.Physical->StandbyList[Entry.Priority];
+    PMMPFNLIST List;
 
+    MiEndListRun(Run);
     if (Pfn->ReferenceCount != 1 || Entry.Modified || Entry.Deleted || MiIsPfnBad(Pfn))
     {
-        MiEndListRun(Run);
         MiDecrementReferenceCount(Pfn);
         MiUnlockPfn(Pfn);
         return;
     }
     ASSERT(Entry.PageLocation == TransitionPage);
-    if (Run->List == NULL || Run->Queue != Queue || Run->List->Part != MiNewestPart(Queue) || !MiGoesOn(Run))
-    {
-        MiEndListRun(Run);
-        MiNotePriority(Entry.Priority);
-        *Run = (MI_LIST_RUN){
-            .List = MiLockNewestPart(Queue), .Queue = Queue, .Left = MI_RUN_FRAMES, .Inserted = TRUE
-        };
-    }
-    Pfn->ReferenceCount = 0;
-    Entry.PageLocation = StandbyPageList;
-    MiWritePfnEntry(Pfn, Entry);
-    MiLinkTail(Run->List, Pfn);
-    MiSetPart(Pfn, Run->List->Part);
-    MiUnlockPfn(Pfn);
+    MiNotePriority(Entry.Priority);
+    List = MiLockNewestPart(Queue);
+    *Run = (MI_LIST_RUN){
+        .List = List, .Queue = Queue, .Priority = Entry.Priority, .Left = MI_RUN_FRAMES, .Last = List->Blink
+    };
+    MiAddToRun(Pfn, Entry, Run);
 }
 
 BOOLEAN MiDecrementShareCount(PMMPFN Pfn)

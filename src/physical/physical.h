@@ -502,16 +502,82 @@ ULONG MiRemoveHeadsLocked(PMMPFNLIST List, ULONG Wanted, PMMPFN *Pfns);
  */
 typedef struct _MI_LIST_RUN
 {
-    PMMPFNLIST List;  /* locked, or NULL */
-    PMI_QUEUE Queue;  /* to which frames were added: that of the list */
-    ULONG Left;       /* frames until others get a chance */
-    BOOLEAN Inserted; /* frames became available */
+    PMMPFNLIST List; /* locked, or NULL */
+    PMI_QUEUE Queue; /* to which frames are added: that of the list; NULL: they leave */
+    ULONG Priority;  /* of the queue */
+    ULONG Left;      /* frames until others get a chance */
+    ULONG Count;     /* frames that the list's total and its ends do not know of yet */
+    ULONG
+    Before; /* of Count frames that left, one behind the other: the neighbours on both sides, 0: the end */
+    ULONG Next;
+    ULONG Last; /* of frames that came: the last one */
 } MI_LIST_RUN, *PMI_LIST_RUN;
 
 VOID MiEndListRun(PMI_LIST_RUN Run);
-VOID MiUnlinkPageInRun(PMMPFN Pfn, PMI_LIST_RUN Run);
+VOID MiUnlinkPageInNewRun(PMMPFN Pfn, PMI_LIST_RUN Run);
+VOID MiReleaseInNewRun(PMMPFN Pfn, PMI_LIST_RUN Run);
+
+/* As MiUnlinkPage. What is behind a frame that has left is on the same list. */
+static FORCEINLINE VOID MiUnlinkPageInRun(PMMPFN Pfn, PMI_LIST_RUN Run)
+{
+    if (MiPfnFrame(Pfn) != Run->Next || Run->Left == 0)
+    {
+        MiUnlinkPageInNewRun(Pfn, Run);
+        return;
+    }
+    Run->Left--;
+    Run->Count++;
+    Run->Next = Pfn->u1.Flink;
+    Pfn->e1.PageLocation = TransitionPage;
+}
+
+/* The part of a list that a frame, locked, is in from now on. Others ask for its node meanwhile. */
+static FORCEINLINE VOID MiSetPart(PMMPFN Pfn, ULONG Part)
+{
+    UCHAR Place = __atomic_load_n(&Pfn->Place, __ATOMIC_RELAXED);
+
+    C_ASSERT(MI_QUEUE_PARTS == MI_PFN_PART_MASK + 1);
+    __atomic_store_n(&Pfn->Place, (UCHAR)((Place & ~MI_PFN_PART_MASK) | Part), __ATOMIC_RELAXED);
+}
+
+/* A clean frame without references is the last one of the run's list from now on. Unlocks it. */
+static FORCEINLINE VOID MiAddToRun(PMMPFN Pfn, MMPFNENTRY Entry, PMI_LIST_RUN Run)
+{
+    ULONG Frame = (ULONG)MiPfnFrame(Pfn);
+
+    Run->Left--;
+    Run->Count++;
+    Pfn->ReferenceCount = 0;
+    Entry.PageLocation = StandbyPageList;
+    MiWritePfnEntry(Pfn, Entry);
+    Pfn->u1.Flink = 0;
+    Pfn->u1.Blink = Run->Last;
+    if (Run->Last != 0)
+    {
+        MiPfn(Run->Last)->u1.Flink = Frame;
+    }
+    else
+    {
+        Run->List->Flink = Frame;
+    }
+    Run->Last = Frame;
+    MiSetPart(Pfn, Run->List->Part);
+    MiUnlockPfn(Pfn);
+}
+
 /* As MiDecrementReferenceCount; and unlocks the frame. */
-VOID MiReleaseInRun(PMMPFN Pfn, PMI_LIST_RUN Run);
+static FORCEINLINE VOID MiReleaseInRun(PMMPFN Pfn, PMI_LIST_RUN Run)
+{
+    MMPFNENTRY Entry = MiReadPfnEntry(Pfn);
+
+    if (Pfn->ReferenceCount != 1 || Entry.Modified || Entry.Deleted || MiIsPfnBad(Pfn) ||
+        Run->Queue == NULL || Run->Priority != Entry.Priority || Run->Left == 0)
+    {
+        MiReleaseInNewRun(Pfn, Run);
+        return;
+    }
+    MiAddToRun(Pfn, Entry, Run);
+}
 
 static FORCEINLINE VOID MiLockPfnInRun(PMMPFN Pfn, PMI_LIST_RUN Run)
 {

@@ -202,6 +202,27 @@ static void many_frames_go_and_come_back_with_one_lock(void **state)
         MiInsertPageInList(pfns[index]);
         MiUnlockPfn(pfns[index]);
     }
+    /* Against the order of the list, and every third one alone: whoever stays still knows his neighbours. */
+    for (ULONG index = 300; index-- > 0;)
+    {
+        if (index % 3 != 0 || index < 60)
+        {
+            assert_true(MiTryLockPfn(pfns[index]));
+            MiUnlinkPageInRun(pfns[index], &run);
+            MiUnlockPfn(pfns[index]);
+        }
+    }
+    MiEndListRun(&run);
+    assert_int_equal(MiQueueTotal(queue), 80 - 1 - 2); /* without those of priority 3 and the modified ones */
+    for (ULONG index = 0; index < 300; index++)
+    {
+        if (index % 3 != 0 || index < 60)
+        {
+            MiLockPfn(pfns[index]);
+            MiInsertPageInList(pfns[index]);
+            MiUnlockPfn(pfns[index]);
+        }
+    }
     KiLowerIrqlFromDispatch(irql);
     MiCheckPhysical(3);
     for (ULONG index = 0; index < 300; index++)

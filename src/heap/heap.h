@@ -604,7 +604,7 @@ VOID RtlpPrintStatistics(VOID);
 
 /* ---- block.c: any block, whatever holds it ---- */
 
-/* Block lies in the span of Descriptor, whose owner is not Slot. */
+/* Block lies in the span of Descriptor, whose owner is not Slot. Block first, here and where free goes else: it stays in its register. */
 VOID RtlpFreeOther(PVOID Block, PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Descriptor);
 VOID RtlpFreeBlockSlow(PVOID Block, PHEAP_SLOT Slot);
 /* Usable bytes of a block; 0 (and a report) if Block is none. */

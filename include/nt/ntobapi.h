@@ -83,7 +83,10 @@ NTSYSAPI NTSTATUS NTAPI NtSetInformationProcess(_In_ HANDLE ProcessHandle,
 /* STATUS_INVALID_HANDLE, STATUS_HANDLE_NOT_CLOSABLE */
 NTSYSAPI NTSTATUS NTAPI NtClose(_In_ HANDLE Handle);
 
-/* Copies a handle into another process. Options: DUPLICATE_*. Both processes need PROCESS_DUP_HANDLE. */
+/*
+ * Copies a handle into another process. Options: DUPLICATE_*. Both processes need PROCESS_DUP_HANDLE. The copy may grant more than the source
+ * (Learn, DuplicateHandle), but not that of a file: STATUS_ACCESS_DENIED.
+ */
 NTSYSAPI NTSTATUS NTAPI NtDuplicateObject(_In_ HANDLE SourceProcessHandle, _In_ HANDLE SourceHandle,
                                           _In_opt_ HANDLE TargetProcessHandle, _Out_opt_ PHANDLE TargetHandle,
                                           _In_ ACCESS_MASK DesiredAccess, _In_ ULONG HandleAttributes,

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Processes and handles: create (clone), open, terminate, close, duplicate. */
+#include "io/io.h"
 #include "nt/job.h"
 
 /* ---- Creating ------------------------------------------------------------------------------------------ */
@@ -253,10 +254,11 @@ static NTSTATUS NtpDuplicate(PEPROCESS Source, PEPROCESS Target, const NT_DUPLIC
     Access = (Duplication->Options & DUPLICATE_SAME_ACCESS) != 0
                  ? Granted
                  : NtMapAccess(Duplication->DesiredAccess, ObGetType(Object));
-    if ((Access & ~Granted) != 0 && ObGetType(Object) != &MiState.Space->ProcessType &&
+    /* Documented (DuplicateHandle): the copy of a file's handle grants no more; others may, as nothing here has a descriptor that forbids it. */
+    if ((Access & ~Granted) != 0 && ObGetType(Object) == &MiState.Io->FileType &&
         NtPreviousMode() == UserMode)
     {
-        Status = STATUS_ACCESS_DENIED; /* more than the source handle grants */
+        Status = STATUS_ACCESS_DENIED;
     }
     if (NT_SUCCESS(Status))
     {

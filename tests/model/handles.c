@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Handles of sections against an oracle: create, duplicate (with fewer rights, closing the source), mark as inherited or
+ * Handles of sections against an oracle: create, duplicate (with fewer or more rights, closing the source), mark as inherited or
  * as protected, close, and children that inherit: in a child exactly the marked handles are there, at the same values, with the same rights and on the same
  * memory, which is why they are looked at by mapping them. Each worker has handles of its own in a process that it may share with others, and sections of
  * its own, whose contents say which one a handle is of.
@@ -143,7 +143,7 @@ static void MarkOne(MODEL_WORKER *Worker, MODEL_HANDLE *Entry)
     Entry->Attributes = (Flags.Inherit ? OBJ_INHERIT : 0) | (Flags.ProtectFromClose ? OBJ_PROTECT_CLOSE : 0);
 }
 
-/* Fewer rights, or other attributes, or both; the source is closed at times, whatever comes of the copy. */
+/* Fewer rights or more, or other attributes, or both; the source is closed at times, whatever comes of the copy. */
 static void DuplicateOne(MODEL_WORKER *Worker, MODEL_HANDLE *Entry, MODEL_HANDLE *Target)
 {
     static const ACCESS_MASK Rights[] = { SECTION_ALL_ACCESS, SECTION_QUERY | SECTION_MAP_READ, SECTION_QUERY,
@@ -151,7 +151,6 @@ static void DuplicateOne(MODEL_WORKER *Worker, MODEL_HANDLE *Entry, MODEL_HANDLE
     BOOLEAN Protected = (Entry->Attributes & OBJ_PROTECT_CLOSE) != 0;
     ULONG Options = Draw(Worker, 2) == 0 ? DUPLICATE_SAME_ACCESS : 0;
     MODEL_HANDLE New = *Entry;
-    BOOLEAN Denied;
 
     Options |= Draw(Worker, 2) == 0 ? DUPLICATE_SAME_ATTRIBUTES : 0;
     Options |= Draw(Worker, 3) == 0 && !Protected ? DUPLICATE_CLOSE_SOURCE : 0;
@@ -160,19 +159,15 @@ static void DuplicateOne(MODEL_WORKER *Worker, MODEL_HANDLE *Entry, MODEL_HANDLE
     New.Attributes = (Options & DUPLICATE_SAME_ATTRIBUTES) != 0 ? New.Attributes
                      : Draw(Worker, 2) == 0                     ? OBJ_INHERIT
                                                                 : 0;
-    Denied = (New.Access & ~Entry->Access) != 0;
     assert_int_equal(NtDuplicateObject(NtCurrentProcess(), Entry->Handle, NtCurrentProcess(), &New.Handle,
                                        New.Access, New.Attributes & OBJ_INHERIT, Options),
-                     Denied ? STATUS_ACCESS_DENIED : STATUS_SUCCESS);
+                     STATUS_SUCCESS);
     if ((Options & DUPLICATE_CLOSE_SOURCE) != 0)
     {
         Entry->Handle = NULL;
     }
-    if (!Denied)
-    {
-        assert_true(New.Handle != Entry->Handle);
-        *Target = New;
-    }
+    assert_true(New.Handle != Entry->Handle);
+    *Target = New;
 }
 
 /* ---- Children ------------------------------------------------------------------------------------------------------- */

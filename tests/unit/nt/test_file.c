@@ -268,7 +268,7 @@ static void a_file_that_may_only_be_read_is_only_read(void)
 
 static void rights_are_those_of_the_handle(void)
 {
-    HANDLE reader, appender, handle = must_create(READ_WRITE, SHARE_ALL, FILE_CREATE);
+    HANDLE reader, appender, copy, handle = must_create(READ_WRITE, SHARE_ALL, FILE_CREATE);
     UCHAR byte = 'a';
 
     reader = must_create(GENERIC_READ, SHARE_ALL, FILE_OPEN);
@@ -283,6 +283,14 @@ static void rights_are_those_of_the_handle(void)
     assert_int_equal(read_at(reader, 5, &byte, 1), STATUS_SUCCESS);
     assert_int_equal(byte, '6');
     assert_int_equal(NtFlushBuffersFile(appender, &Iosb), STATUS_SUCCESS);
+    assert_int_equal(
+        NtDuplicateObject(NtCurrentProcess(), reader, NtCurrentProcess(), &copy, FILE_WRITE_DATA, 0, 0),
+        STATUS_ACCESS_DENIED);
+    assert_int_equal(NtDuplicateObject(NtCurrentProcess(), reader, NtCurrentProcess(), &copy,
+                                       FILE_READ_DATA | SYNCHRONIZE, 0, 0),
+                     STATUS_SUCCESS);
+    assert_int_equal(read_at(copy, 5, &byte, 1), STATUS_SUCCESS);
+    NtClose(copy);
     NtClose(reader);
     NtClose(appender);
     NtClose(handle);

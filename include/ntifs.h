@@ -8,6 +8,9 @@
 #include "ntddk.h"
 
 #include "nt/ccapi.h"
-#include "nt/ntioapi.h"
+
+/* Around whatever takes a file system's locks. IRQL <= APC_LEVEL */
+#define FsRtlEnterFileSystem() KeEnterCriticalRegion()
+#define FsRtlExitFileSystem()  KeLeaveCriticalRegion()
 
 #endif

@@ -13,6 +13,7 @@
 #include "nt/exception.h"
 #include "nt/irp.h"
 #include "nt/mm.h"
+#include "nt/ntioapi.h"
 #include "nt/ntstatus.h"
 #include "nt/register.h"
 #include "nt/rtl.h"
@@ -29,16 +30,36 @@
 #endif
 #endif
 
+/* A value that may be left unused. */
+FORCEINLINE BOOLEAN NtmmIsTrue(BOOLEAN Value)
+{
+    return Value;
+}
+
 #if defined(DBG) && DBG
 #define NT_ASSERT(Expression)                                                                                \
     ((Expression)                                                                                            \
          ? TRUE                                                                                              \
          : (RtlAssert((PVOID)(ULONG_PTR) #Expression, (PVOID)(ULONG_PTR)__FILE__, __LINE__, NULL), FALSE))
+#define NT_ASSERTMSG(Message, Expression)                                                                    \
+    ((Expression) ? TRUE                                                                                     \
+                  : (RtlAssert((PVOID)(ULONG_PTR) #Expression, (PVOID)(ULONG_PTR)__FILE__, __LINE__,         \
+                               (PSTR)(ULONG_PTR)(Message)),                                                  \
+                     FALSE))
+/* These evaluate their expression in every build. */
+#define NT_VERIFY(Expression)             NT_ASSERT(Expression)
+#define NT_VERIFYMSG(Message, Expression) NT_ASSERTMSG(Message, Expression)
 #else
-#define NT_ASSERT(Expression) ((void)0)
+#define NT_ASSERT(Expression)             ((void)0)
+#define NT_ASSERTMSG(Message, Expression) ((void)0)
+#define NT_VERIFY(Expression)             NtmmIsTrue(!!(Expression))
+#define NT_VERIFYMSG(Message, Expression) NtmmIsTrue(!!(Expression))
 #endif
 #ifndef ASSERT
 #define ASSERT(Expression) NT_ASSERT(Expression)
+#endif
+#ifndef ASSERTMSG
+#define ASSERTMSG(Message, Expression) NT_ASSERTMSG(Message, Expression)
 #endif
 
 #endif

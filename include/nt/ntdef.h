@@ -562,10 +562,11 @@ typedef struct _EXCEPTION_POINTERS
 #define Add2Ptr(p, increment)   ((PVOID)((PUCHAR)(p) + (increment)))
 #define PtrOffset(base, offset) ((ULONG)((ULONG_PTR)(offset) - (ULONG_PTR)(base)))
 
-#define BooleanFlagOn(f, sf) ((BOOLEAN)(((f) & (sf)) != 0))
-#define FlagOn(f, sf)        ((f) & (sf))
-#define SetFlag(f, sf)       ((f) |= (sf))
-#define ClearFlag(f, sf)     ((f) &= ~(sf))
+/* Parameters have Windows' names, so that drivers may define them again. */
+#define BooleanFlagOn(F, SF) ((BOOLEAN)(((F) & (SF)) != 0))
+#define FlagOn(_F, _SF)      ((_F) & (_SF))
+#define SetFlag(_F, _SF)     ((_F) |= (_SF))
+#define ClearFlag(_F, _SF)   ((_F) &= ~(_SF))
 
 EXTERN_C_END
 

@@ -199,7 +199,23 @@ def writable_globals():
                 "MiStateOther")
 
 
-for group in (headers, include_order, sizes, introductions, links, form, features, symbols, writable_globals):
+def declared_case(name, header, wanted_text, code=1):
+    """A header of clients beside a library of one function."""
+    with tempfile.TemporaryDirectory() as folder:
+        write_tree(folder, {"include/nt/client.h": HEAD + header, "one.c": "int NtOne(void) { return 1; }\n"})
+        library = os.path.join(folder, "one.o")
+        subprocess.run([COMPILER, "-c", f"{folder}/one.c", "-o", library], check=True)
+        expect(name, *run(os.path.join(HERE, "check_declared.py"), folder, library), code, wanted_text)
+
+
+def declared():
+    if not shutil.which("gcc"):
+        return
+    declared_case("declared: good tree", "int NtOne(void);\nstatic inline int NtTwo(void)\n{\n    return 2;\n}\n", "no violation", 0)
+    declared_case("declared: nobody defines it", "int NtOne(void);\nint NtThree(int a,\n            int b);\n", "NtThree is declared and not defined")
+
+
+for group in (headers, include_order, sizes, introductions, links, form, features, symbols, writable_globals, declared):
     group()
 if failures:
     print(f"FAILED: {len(failures)} of {cases} cases: " + "; ".join(failures))

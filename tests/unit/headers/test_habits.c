@@ -116,6 +116,67 @@ static void an_adapter_describes_its_buffers(void **state)
     End();
 }
 
+/* ---- work items of devices: queued again and freed from inside; not twice at a time ---- */
+
+static KEVENT Done;
+static volatile LONG Runs;
+
+static VOID NTAPI RunAgain(PVOID Object, PVOID Context, PIO_WORKITEM Item)
+{
+    assert_ptr_equal(Object, &Done);
+    if (InterlockedIncrement(&Runs) < 5)
+    {
+        IoQueueWorkItemEx(Item, RunAgain, CriticalWorkQueue, Context);
+        return;
+    }
+    IoFreeWorkItem(Item);
+    KeSetEvent((PKEVENT)Context, 0, FALSE);
+}
+
+static void QueueTwice(void *Item)
+{
+    KIRQL OldIrql;
+
+    KeRaiseIrql(DISPATCH_LEVEL, &OldIrql);
+    IoQueueWorkItemEx(Item, RunAgain, DelayedWorkQueue, &Done);
+    IoQueueWorkItemEx(Item, RunAgain, DelayedWorkQueue, &Done);
+}
+
+static void work_items_run_again_and_free_themselves(void **state)
+{
+    static const TEST_MACHINE Deterministic = { .RamMegabytes = 16, .Deterministic = TRUE, .Seed = 1 };
+    PIO_WORKITEM Item;
+    PVOID Memory;
+
+    (void)state;
+    Begin();
+    Runs = 0;
+    KeInitializeEvent(&Done, NotificationEvent, FALSE);
+    Item = IoAllocateWorkItem((PDEVICE_OBJECT)(PVOID)&Done);
+    IoQueueWorkItemEx(Item, RunAgain, DelayedWorkQueue, &Done);
+    KeWaitForSingleObject(&Done, Executive, KernelMode, FALSE, NULL);
+    assert_int_equal(Runs, 5);
+    Memory = ExAllocatePool2(POOL_FLAG_NON_PAGED, IoSizeofWorkItem(), 'tseT');
+    IoInitializeWorkItem(&Done, Memory);
+    IoUninitializeWorkItem(Memory);
+    ExFreePool(Memory);
+    KiSetInjection(KiInjectPool, 1, FALSE);
+    assert_null(IoAllocateWorkItem((PDEVICE_OBJECT)(PVOID)&Done));
+    KiSetInjection(KiInjectPool, 0, FALSE);
+    End();
+    /* Nobody takes an item from the queue before this thread waits. */
+    TestEnterProcess(&Deterministic);
+    KiCurrentThread()->CurrentMode = KernelMode;
+    Item = IoAllocateWorkItem((PDEVICE_OBJECT)(PVOID)&Done);
+    TestExpectBugCheck(WORKER_INVALID, QueueTwice, Item);
+    assert_int_equal(TestBugCheckParameters[1], (ULONG_PTR)Item);
+    KiResumeAfterBugCheck(KiCurrentThread());
+    KeInitializeEvent(&Done, NotificationEvent, FALSE);
+    Runs = 4; /* it runs once, now, and goes */
+    KeWaitForSingleObject(&Done, Executive, KernelMode, FALSE, NULL);
+    End();
+}
+
 static void integers_that_overflow_are_noticed(void **state)
 {
     ULONG Long;
@@ -144,6 +205,7 @@ int main(void)
         cmocka_unit_test(a_filter_keeps_names),
         cmocka_unit_test(a_device_is_started_used_and_removed),
         cmocka_unit_test(an_adapter_describes_its_buffers),
+        cmocka_unit_test(work_items_run_again_and_free_themselves),
         cmocka_unit_test(integers_that_overflow_are_noticed),
     };
 

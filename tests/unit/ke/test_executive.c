@@ -5,6 +5,8 @@
  */
 #include "ke_test.h"
 
+#include "nt/irp.h"
+
 #define THREADS 4
 
 static LONG Counter; /* plain: the lock under test guards it */
@@ -433,6 +435,45 @@ static void back_trace_begins_in_its_caller(void **state)
     assert_int_equal(trace_from_here(0, 0, NULL, NULL), 0);
 }
 
+/* ---- Remove locks -------------------------------------------------------------------------------------- */
+
+static IO_REMOVE_LOCK Remove;
+static KEVENT Entered;
+
+static void use_for_a_while(PVOID context)
+{
+    (void)context;
+    assert_int_equal(IoAcquireRemoveLock(&Remove, NULL), STATUS_SUCCESS);
+    KeSetEvent(&Entered, 0, FALSE);
+    while (IoAcquireRemoveLock(&Remove, NULL) == STATUS_SUCCESS)
+    {
+        IoReleaseRemoveLock(&Remove, NULL);
+    }
+    sleep_milliseconds(1);
+    Shared = 1;
+    IoReleaseRemoveLock(&Remove, NULL);
+}
+
+static void remove_lock_waits_for_whoever_is_inside(void **state)
+{
+    static KTHREAD thread;
+
+    (void)state;
+    for (ULONG round = 0; round < 20; round += 1)
+    {
+        Shared = 0;
+        IoInitializeRemoveLock(&Remove, 'tseT', 0, 0);
+        KeInitializeEvent(&Entered, NotificationEvent, FALSE);
+        assert_int_equal(IoAcquireRemoveLock(&Remove, NULL), STATUS_SUCCESS);
+        assert_int_equal(KiStartThread(&thread, use_for_a_while, NULL, 1), STATUS_SUCCESS);
+        KeWaitForSingleObject(&Entered, Executive, KernelMode, FALSE, NULL);
+        IoReleaseRemoveLockAndWait(&Remove, NULL);
+        assert_int_equal(Shared, 1);
+        assert_int_equal(IoAcquireRemoveLock(&Remove, NULL), STATUS_DELETE_PENDING);
+        KiJoinThread(&thread);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -448,6 +489,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(work_items_may_wait_for_each_other, setup_deterministic, teardown),
         cmocka_unit_test(queued_items_run_before_the_machine_ends),
         cmocka_unit_test_setup_teardown(probes_know_the_user_window, setup_threaded, teardown),
+        cmocka_unit_test_setup_teardown(remove_lock_waits_for_whoever_is_inside, setup_threaded, teardown),
         cmocka_unit_test_setup_teardown(priority_is_kept_and_zero_is_reserved, setup_threaded, teardown),
         cmocka_unit_test_setup_teardown(kf_raise_irql_returns_the_old_one, setup_threaded, teardown),
         cmocka_unit_test_setup_teardown(back_trace_begins_in_its_caller, setup_threaded, teardown),

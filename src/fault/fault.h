@@ -94,6 +94,15 @@ typedef struct _MI_BACKING
 ULONG MiStartFileReadAhead(PCONTROL_AREA ControlArea, ULONG64 Page, ULONG Count, ULONG Priority);
 
 /*
+ * Data files: a page that is about to be overwritten as a whole need not be read. MiBeginOverwrite gives a frame, nobody's yet, whose contents are arbitrary; 0: the
+ * page is in memory, or there is nothing to give without waiting, and it has to be written as others are. Once the frame holds the page, MiEndOverwrite makes
+ * it the page, which is modified. FALSE, and the frame is free: not Complete, or the page has come meanwhile. IRQL < DISPATCH_LEVEL, no locks;
+ * the caller has a reference, and keeps the file from becoming shorter.
+ */
+PFN_NUMBER MiBeginOverwrite(PCONTROL_AREA ControlArea, ULONG64 Page);
+BOOLEAN MiEndOverwrite(PCONTROL_AREA ControlArea, ULONG64 Page, PFN_NUMBER Frame, BOOLEAN Complete);
+
+/*
  * Data files, images: starts to read up to Count pages (images: a small cluster at least) from Page on, inside one chunk, which the caller has pinned. *Passed: how
  * many pages that were, 1 if the first is in memory or has nothing in a file; *Read then stays as it is, otherwise the caller waits for it and
  * dereferences it. STATUS_INSUFFICIENT_RESOURCES: no frame. IRQL < DISPATCH_LEVEL, no locks; the caller has a reference.

@@ -307,6 +307,73 @@ NTSTATUS MiReadFilePages(PCONTROL_AREA ControlArea, ULONG64 Page, ULONG Count, P
     return STATUS_SUCCESS;
 }
 
+/* ---- Overwriting --------------------------------------------------------------------------------------- */
+
+/* The page is part of the file, and nowhere else. Its prototype PTE is locked. */
+static BOOLEAN MiMayOverwrite(PCONTROL_AREA ControlArea, ULONG64 Page, PMMPTE Prototype)
+{
+    return Page < __atomic_load_n(&ControlArea->Segment->TotalNumberOfPtes, __ATOMIC_ACQUIRE) &&
+           MiIsInFile(Prototype);
+}
+
+PFN_NUMBER MiBeginOverwrite(PCONTROL_AREA ControlArea, ULONG64 Page)
+{
+    KIRQL OldIrql = KiRaiseIrqlToDispatch();
+    PMMPTE Prototype = MiTryPrototype(ControlArea->Segment, Page);
+    PFN_NUMBER Frame = 0;
+    ULONG Got;
+
+    if (Prototype != NULL)
+    {
+        if (MiMayOverwrite(ControlArea, Page, Prototype) &&
+            MiAvailablePages() > MiState.Physical->LowThreshold)
+        {
+            Frame = MiAllocatePageRun(1, 0, MiPlaceOfPage(Prototype, Page), &Got);
+        }
+        MiUnlockPrototype(Prototype);
+    }
+    KiLowerIrqlFromDispatch(OldIrql);
+    return Frame;
+}
+
+/* Prototype's page and the frame locked; nobody knows the frame. */
+static VOID MiPutFilePage(PCONTROL_AREA ControlArea, PMMPTE Prototype, PMMPFN Pfn)
+{
+    Pfn->PteAddress = Prototype;
+    Pfn->OriginalPte = MiFilePte(ControlArea);
+    Pfn->e1.PageLocation = TransitionPage;
+    Pfn->e1.PrototypePte = 1;
+    Pfn->e1.Priority = MI_DEFAULT_PRIORITY;
+    MiSetFrameModified(Pfn);
+    MiWritePte(Prototype, MiMakeTransitionPte(MiPfnFrame(Pfn), MM_READWRITE));
+    MiIncrementPageTableShare(Prototype);
+    MiDecrementReferenceCount(Pfn);
+}
+
+BOOLEAN MiEndOverwrite(PCONTROL_AREA ControlArea, ULONG64 Page, PFN_NUMBER Frame, BOOLEAN Complete)
+{
+    KIRQL OldIrql = KiRaiseIrqlToDispatch();
+    PMMPTE Prototype = Complete ? MiTryPrototype(ControlArea->Segment, Page) : NULL;
+    BOOLEAN Done = Prototype != NULL && MiMayOverwrite(ControlArea, Page, Prototype);
+
+    if (Done)
+    {
+        MiLockPfn(MiPfn(Frame));
+        MiPutFilePage(ControlArea, Prototype, MiPfn(Frame));
+        MiUnlockPfn(MiPfn(Frame));
+    }
+    if (Prototype != NULL)
+    {
+        MiUnlockPrototype(Prototype);
+    }
+    KiLowerIrqlFromDispatch(OldIrql);
+    if (!Done)
+    {
+        MiFreePage(Frame);
+    }
+    return Done;
+}
+
 /*
  * A page that came along was used, or a reader's own read is about to be: the next clusters are put under way before he needs them. The window
  * lies between what he uses and Vad->ReadAheadNext.

@@ -108,6 +108,36 @@ static NTSTATUS CcpCopyPiece(PVACB View, ULONG64 Offset, PVOID Buffer, SIZE_T Le
     return Status;
 }
 
+/*
+ * A whole page that is not in memory: it is put together in a frame of its own and becomes the page then, so the disk is not asked for what nobody will see.
+ * FALSE, and nothing has changed: it goes the way of all others, which also says what is wrong with the buffer.
+ */
+static BOOLEAN CcpOverwritePage(PSHARED_CACHE_MAP CacheMap, ULONG64 Offset, const VOID *Buffer)
+{
+    PFN_NUMBER Frame = MiBeginOverwrite(CacheMap->ControlArea, Offset >> PAGE_SHIFT);
+
+    return Frame != 0 &&
+           MiEndOverwrite(CacheMap->ControlArea, Offset >> PAGE_SHIFT, Frame,
+                          NT_SUCCESS(KiGuardedCopy(PortDirectMap(Frame), Buffer, PAGE_SIZE, NULL)));
+}
+
+static BOOLEAN CcpIsWholePage(ULONG64 Offset, SIZE_T Length)
+{
+    return (Offset & (PAGE_SIZE - 1)) == 0 && Length >= PAGE_SIZE;
+}
+
+/* The rest of the page, and with it as many as are in memory: what lies behind may be overwritten as a whole. Limit at most. */
+static SIZE_T CcpMeasureResident(PSHARED_CACHE_MAP CacheMap, ULONG64 Offset, SIZE_T Limit)
+{
+    SIZE_T Piece = PAGE_SIZE - (SIZE_T)(Offset & (PAGE_SIZE - 1));
+
+    while (Piece < Limit && CcpIsResident(CacheMap, Offset + Piece, PAGE_SIZE))
+    {
+        Piece += PAGE_SIZE;
+    }
+    return Piece;
+}
+
 static NTSTATUS CcpCopy(PSHARED_CACHE_MAP CacheMap, ULONG64 Offset, PVOID Buffer, SIZE_T Length,
                         BOOLEAN Write, PSIZE_T Done)
 {
@@ -121,6 +151,18 @@ static NTSTATUS CcpCopy(PSHARED_CACHE_MAP CacheMap, ULONG64 Offset, PVOID Buffer
         SIZE_T Copied = 0;
         PVACB View;
 
+        if (Write && CcpIsWholePage(Position, Length - *Done))
+        {
+            if (CcpOverwritePage(CacheMap, Position, (PUCHAR)Buffer + *Done))
+            {
+                *Done += PAGE_SIZE;
+                continue;
+            }
+        }
+        if (Write)
+        {
+            Piece = CcpMeasureResident(CacheMap, Position, Piece);
+        }
         Piece = Piece < Length - *Done ? Piece : Length - *Done;
         Status = CcpGetView(CacheMap, Position, TRUE, &View);
         if (NT_SUCCESS(Status))
@@ -168,7 +210,15 @@ NTSTATUS CcpWrite(PFILE_OBJECT FileObject, ULONG64 Offset, const VOID *Buffer, S
 
     if (Length > PAGE_SIZE)
     {
-        CcpStartReads(CacheMap, Offset, Length);
+        /* Both ends at once; what lies between is overwritten. */
+        if (Offset % PAGE_SIZE != 0)
+        {
+            CcpStartReads(CacheMap, Offset, 1);
+        }
+        if ((Offset + Length) % PAGE_SIZE != 0)
+        {
+            CcpStartReads(CacheMap, Offset + Length, 1);
+        }
     }
     Status = CcpCopy(CacheMap, Offset, (PVOID)(ULONG_PTR)Buffer, Length, TRUE, Done);
     __atomic_fetch_add(&MiState.Mapping->CopyWrites, 1, __ATOMIC_RELAXED);

@@ -235,6 +235,75 @@ static void a_repeated_job_reads_the_disk_once(void)
     MiPurgeStandby(MI_PRIORITIES - 1);
 }
 
+/* The disk is not asked for what nobody will see; what a page keeps of itself is read. */
+static void pages_overwritten_as_a_whole_are_not_read(void)
+{
+    static UCHAR buffer[40 * PAGE_SIZE];
+    HOST_STORAGE_FAULT fault = { .Kind = HOST_FAULT_READ, .Nth = 1, .Count = 0, .Error = EIO };
+    PFILE_OBJECT object;
+    PFN_NUMBER frame;
+    ULONG64 before;
+    ULONG_PTR base;
+    HANDLE file;
+
+    make_file(100 * PAGE_SIZE);
+    file = open_file();
+    before = pages_read();
+    memset(buffer, 0x5a, sizeof(buffer));
+    assert_int_equal(write_at(file, 10 * PAGE_SIZE, buffer, 40 * PAGE_SIZE), STATUS_SUCCESS);
+    assert_int_equal(pages_read(), before);
+    assert_int_equal(write_at(file, 60 * PAGE_SIZE + 100, buffer, 20 * PAGE_SIZE), STATUS_SUCCESS);
+    assert_in_range(pages_read() - before, 2, 2 + 2 * MI_READ_CLUSTER);
+    before = pages_read();
+    base = map_file(file, 0, PAGE_READWRITE);
+    assert_int_equal(TestVmGet(base + 30 * PAGE_SIZE + 5), 0x5a);
+    assert_int_equal(TestVmGet(base + 60 * PAGE_SIZE + 99), pattern(60 * PAGE_SIZE + 99));
+    assert_int_equal(TestVmGet(base + 60 * PAGE_SIZE + 100), 0x5a);
+    assert_int_equal(TestVmGet(base + 80 * PAGE_SIZE + 100), pattern(80 * PAGE_SIZE + 100));
+    TestVmPut(base + 30 * PAGE_SIZE + 6, 0x11);
+    memset(buffer, 0x5b, PAGE_SIZE); /* what is in memory is overwritten where it is */
+    assert_int_equal(write_at(file, 31 * PAGE_SIZE, buffer, PAGE_SIZE), STATUS_SUCCESS);
+    assert_int_equal(TestVmGet(base + 31 * PAGE_SIZE), 0x5b);
+    assert_int_equal(pages_read(), before);
+    /* A buffer that could not be read to its end spoils nothing. */
+    assert_int_equal(
+        ObReferenceObjectByHandle(file, 0, *IoFileObjectType, KernelMode, (PVOID *)&object, NULL),
+        STATUS_SUCCESS);
+    frame = MiBeginOverwrite(object->SectionObjectPointer->DataSectionObject, 98);
+    assert_int_not_equal(frame, 0);
+    memset(PortDirectMap(frame), 0x66, 100);
+    assert_false(MiEndOverwrite(object->SectionObjectPointer->DataSectionObject, 98, frame, FALSE));
+    assert_int_equal(TestVmGet(base + 98 * PAGE_SIZE + 7), pattern(98 * PAGE_SIZE + 7));
+    /* A page that comes between the two steps stays what it is, and the frame is free again. */
+    frame = MiBeginOverwrite(object->SectionObjectPointer->DataSectionObject, 95);
+    assert_int_not_equal(frame, 0);
+    assert_int_equal(TestVmGet(base + 95 * PAGE_SIZE + 7), pattern(95 * PAGE_SIZE + 7));
+    assert_false(MiEndOverwrite(object->SectionObjectPointer->DataSectionObject, 95, frame, TRUE));
+    assert_int_equal(MiBeginOverwrite(object->SectionObjectPointer->DataSectionObject, 95), 0);
+    assert_int_equal(MiBeginOverwrite(object->SectionObjectPointer->DataSectionObject, 100), 0);
+    ObDereferenceObject(object);
+    assert_int_equal(TestVmGet(base + 95 * PAGE_SIZE + 8), pattern(95 * PAGE_SIZE + 8));
+    unmap(base);
+    NtClose(file);
+    assert_int_equal(byte_on_disk(10 * PAGE_SIZE - 1), pattern(10 * PAGE_SIZE - 1));
+    assert_int_equal(byte_on_disk(10 * PAGE_SIZE), 0x5a);
+    assert_int_equal(byte_on_disk(30 * PAGE_SIZE + 6), 0x11);
+    assert_int_equal(byte_on_disk(31 * PAGE_SIZE), 0x5b);
+    assert_int_equal(byte_on_disk(50 * PAGE_SIZE), pattern(50 * PAGE_SIZE));
+    assert_int_equal(byte_on_disk(80 * PAGE_SIZE + 99), 0x5a);
+    MiTrimUnusedSegments(MI_TRIM_ALL_SEGMENTS);
+    MiPurgeStandby(MI_PRIORITIES - 1);
+    file = open_file(); /* a disk that cannot be read can be written */
+    fault.Storage = HostStorageFind(Path);
+    assert_true(HostStorageInject(&fault));
+    assert_int_equal(write_at(file, PAGE_SIZE, buffer, 1), STATUS_IO_DEVICE_ERROR);
+    assert_int_equal(write_at(file, PAGE_SIZE, buffer, PAGE_SIZE), STATUS_SUCCESS);
+    HostStorageClearFaults();
+    NtClose(file);
+    assert_int_equal(byte_on_disk(PAGE_SIZE), 0x5b);
+    assert_int_equal(byte_on_disk(2 * PAGE_SIZE - 1), 0x5b);
+}
+
 static void sequential_reads_are_clustered(void)
 {
     HANDLE file;
@@ -740,6 +809,7 @@ static void a_failed_read_is_an_error_of_that_page_alone(void)
 
 static NTSTATUS map_and_touch(ULONG_PTR context)
 {
+    static UCHAR whole[2 * PAGE_SIZE];
     HANDLE file = NULL, section = NULL;
     ULONG_PTR base = 0;
     UCHAR byte = 3;
@@ -752,6 +822,7 @@ static NTSTATUS map_and_touch(ULONG_PTR context)
     status = NT_SUCCESS(status) ? flush_view(base, 0) : status;
     status = NT_SUCCESS(status) ? read_at(file, 7 * PAGE_SIZE, &byte, 1) : status;
     status = NT_SUCCESS(status) ? write_at(file, 8 * PAGE_SIZE, &byte, 1) : status;
+    status = NT_SUCCESS(status) ? write_at(file, 14 * PAGE_SIZE, whole, sizeof(whole)) : status;
     if (base != 0)
     {
         unmap(base);
@@ -1002,6 +1073,7 @@ static void run_in_machine(void (*test)(void))
     X(a_view_shows_the_file_and_zeros_behind_its_end)                                                        \
     X(views_handles_and_the_cache_see_each_other)                                                            \
     X(a_repeated_job_reads_the_disk_once)                                                                    \
+    X(pages_overwritten_as_a_whole_are_not_read)                                                             \
     X(sequential_reads_are_clustered)                                                                        \
     X(what_was_prefetched_is_not_read_again)                                                                 \
     X(prefetching_is_advice)                                                                                 \

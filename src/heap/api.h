@@ -55,15 +55,74 @@ SIZE_T RtlpFixedSize(const HEAP_FIXED *Fixed, const VOID *Block); /* 0: no block
 
 /* The heap behind a handle, or NULL. */
 PHEAP RtlpHeapOf(PVOID HeapHandle);
-VOID RtlpEnterHeap(PHEAP Heap, ULONG Flags);
-/* FALSE if another thread is in it. */
-BOOLEAN RtlpTryEnterHeap(PHEAP Heap);
-VOID RtlpLeaveHeap(PHEAP Heap, ULONG Flags);
 /* FALSE if Block is no block of Heap or its trailer is damaged: *Damage says which. */
 BOOLEAN RtlpReadBlock(PHEAP Heap, const VOID *Block, PHEAP_BLOCK_INFO Info, HEAP_DAMAGE *Damage);
 VOID RtlpWriteTrailer(PHEAP Heap, PVOID Block, const HEAP_BLOCK_INFO *Info);
 /* Usable bytes of a block of Heap without looking at the trailer; 0 if there is none. */
 SIZE_T RtlpUsableSize(PHEAP Heap, const VOID *Block);
+
+/* ---- side.c ---- */
+
+/* The whole heap, no other thread is inside; may be entered again. Nothing with HEAP_NO_SERIALIZE. */
+VOID RtlpEnterHeap(PHEAP Heap, ULONG Flags);
+/* FALSE if another thread has the heap's lock. */
+BOOLEAN RtlpTryEnterHeap(PHEAP Heap);
+VOID RtlpLeaveHeap(PHEAP Heap, ULONG Flags);
+/*
+ * For one block: others may be inside with blocks of their own, each with the slot of its side. HEAP_WHOLE: the whole heap was
+ * entered. Not entered again before it is left.
+ */
+#define HEAP_WHOLE MAXULONG
+ULONG RtlpEnterSideSlow(PHEAP Heap, ULONG Flags);
+VOID RtlpLeaveSideSlow(PHEAP Heap, ULONG Side, ULONG Flags);
+/* One more, if there are processors for it and memory. */
+VOID RtlpAddSide(PHEAP Heap);
+
+static inline BOOLEAN RtlpTryLock(PHEAP_LOCK Lock)
+{
+    ULONG Free = 0;
+
+    if (!__atomic_compare_exchange_n(&Lock->State, &Free, 1, FALSE, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+    {
+        return FALSE;
+    }
+
+    RTLP_ACQUIRED(Lock);
+
+    return TRUE;
+}
+
+/* The ring of freed blocks that wait, and a heap's one range, are the whole heap's. */
+static inline BOOLEAN RtlpHasSides(PHEAP Heap, ULONG Flags)
+{
+    return ((Heap->Flags | Flags) & (HEAP_NO_SERIALIZE | HEAP_FREE_CHECKING_ENABLED)) == 0 &&
+           Heap->Fixed == NULL;
+}
+
+static inline ULONG RtlpEnterSide(PHEAP Heap, ULONG Flags)
+{
+    return HEAP_LIKELY(HEAP_LOAD(&Heap->SideCount) == 0 && RtlpHasSides(Heap, Flags) &&
+                       RtlpTryLock(&Heap->Lock))
+               ? 0
+               : RtlpEnterSideSlow(Heap, Flags);
+}
+
+static inline VOID RtlpLeaveSide(PHEAP Heap, ULONG Side, ULONG Flags)
+{
+    if (HEAP_LIKELY(Side == 0))
+    {
+        RtlpReleaseLock(&Heap->Lock);
+    }
+    else
+    {
+        RtlpLeaveSideSlow(Heap, Side, Flags);
+    }
+}
+
+static inline PHEAP_SLOT RtlpSlotOfSide(PHEAP Heap, ULONG Side)
+{
+    return Side == 0 || Side == HEAP_WHOLE ? Heap->Slot : Heap->Sides[Side - 1]->Slot;
+}
 
 /* ---- rtlheaptag.c ---- */
 

@@ -126,6 +126,10 @@ VOID RtlpWakeClone(PHEAP_PROCESS Process)
             Heap->LockOwner = 0;
             Heap->LockDepth = 0;
             Heap->Lock.State = 0;
+            for (ULONG Side = 0; Side < Heap->SideCount; Side += 1)
+            {
+                Heap->Sides[Side]->Lock.State = 0;
+            }
         }
     }
 

@@ -64,6 +64,9 @@ ULONG64 RtlpGroundMilliseconds(VOID);
 ULONG64 RtlpGroundEntropy(VOID);
 ULONG_PTR RtlpGroundThread(VOID);
 ULONG RtlpGroundProcessors(VOID);
+/* Which part the thread is to use of what is cut up for processors: any number. It may want another one from now on. */
+ULONG RtlpGroundPart(VOID);
+VOID RtlpGroundChangePart(VOID);
 
 /* The value of an environment variable as a number, 0 if it is not set. Works before the C library is ready. */
 ULONG64 RtlpGroundOption(const char *Name);

@@ -216,6 +216,26 @@ ULONG_PTR RtlpGroundThread(VOID)
     return (ULONG_PTR)&Identity;
 }
 
+/* Threads in turn, and each for long: by processor, a thread that migrates would free all its blocks from far (measured). */
+static __thread ULONG RtlpPart; /* 0: none yet */
+
+ULONG RtlpGroundPart(VOID)
+{
+    static ULONG Parts; /* (atomic) */
+
+    if (RtlpPart == 0)
+    {
+        RtlpPart = __atomic_add_fetch(&Parts, 1, __ATOMIC_RELAXED) | MINLONG;
+    }
+
+    return RtlpPart;
+}
+
+VOID RtlpGroundChangePart(VOID)
+{
+    RtlpPart = (RtlpPart + 1) | MINLONG;
+}
+
 ULONG RtlpGroundProcessors(VOID)
 {
     ULONG64 Mask[16] = { 0 };

@@ -257,6 +257,16 @@ ULONG_PTR RtlpGroundThread(VOID)
     return (ULONG_PTR)PsGetCurrentThread();
 }
 
+/* Threads keep their processors here. */
+ULONG RtlpGroundPart(VOID)
+{
+    return KeGetCurrentProcessorNumberEx(NULL);
+}
+
+VOID RtlpGroundChangePart(VOID)
+{
+}
+
 ULONG RtlpGroundProcessors(VOID)
 {
     return KeQueryActiveProcessorCountEx(ALL_PROCESSOR_GROUPS);

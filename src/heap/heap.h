@@ -234,6 +234,17 @@ struct _HEAP_SLOT
     BOOLEAN Watched;                   /* the thread's end will be told */
 };
 
+/* One more way into a private heap than its own lock and slot: side.c. */
+#define HEAP_MOST_SIDES 15
+
+typedef struct _HEAP_SIDE
+{
+    DECLSPEC_ALIGN(64) HEAP_LOCK Lock;
+    PHEAP_SLOT Slot; /* used with Lock held */
+} HEAP_SIDE, *PHEAP_SIDE;
+
+C_ASSERT(sizeof(HEAP_SIDE) == HEAP_UNIT);
+
 typedef struct _HEAP_ARENA
 {
     PUCHAR Base;
@@ -386,8 +397,11 @@ struct _HEAP
     HEAP_LOCK Lock; /* API */
     ULONG LockDepth;
     ULONG_PTR LockOwner;
-    PHEAP_SLOT Slot;         /* private heaps: the one slot, used with Lock held */
-    PHEAP NextHeap;          /* RtlpHeapListLock */
+    PHEAP_SLOT Slot;                   /* private heaps: used with Lock held */
+    PHEAP_SIDE Sides[HEAP_MOST_SIDES]; /* BackLock: more slots; behind SideCount those of a destroyed heap */
+    ULONG SideCount;                   /* (atomic) BackLock, or all locks of all sides */
+    ULONG Meetings;                    /* (atomic) of threads that wanted in at the same time */
+    PHEAP NextHeap;                    /* RtlpHeapListLock */
     struct _HEAP_RING *Ring; /* HEAP_FREE_CHECKING_ENABLED: freed blocks that wait; kept for the next heap */
     struct _HEAP_FIXED *SpareFixed; /* of a destroyed heap of fixed size */
     struct _HEAP_FIXED *Fixed;      /* heaps of fixed size: fixed.c */

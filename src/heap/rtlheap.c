@@ -141,7 +141,7 @@ static PVOID RtlpFailAllocation(PHEAP Heap, ULONG Flags)
     return NULL;
 }
 
-static PVOID RtlpAllocateInside(PHEAP Heap, SIZE_T Size, BOOLEAN *Zeroed)
+static PVOID RtlpAllocateInside(PHEAP Heap, PHEAP_SLOT Slot, SIZE_T Size, BOOLEAN *Zeroed)
 {
     *Zeroed = FALSE;
     if (Heap->Fixed != NULL)
@@ -154,8 +154,8 @@ static PVOID RtlpAllocateInside(PHEAP Heap, SIZE_T Size, BOOLEAN *Zeroed)
         return RtlpAllocateGuarded(Heap, Size, 16);
     }
 
-    return Size <= HEAP_FRONT_END_LIMIT ? RtlpAllocateFront(Heap->Slot, Size)
-                                        : RtlpAllocateBig(Heap, Heap->Slot, Size, HEAP_PAGE, Zeroed);
+    return Size <= HEAP_FRONT_END_LIMIT ? RtlpAllocateFront(Slot, Size)
+                                        : RtlpAllocateBig(Heap, Slot, Size, HEAP_PAGE, Zeroed);
 }
 
 static SIZE_T RtlpExtraBytes(PHEAP Heap, ULONG Flags, USHORT Tag)
@@ -165,8 +165,8 @@ static SIZE_T RtlpExtraBytes(PHEAP Heap, ULONG Flags, USHORT Tag)
            ((Heap->Flags & HEAP_TAIL_CHECKING_ENABLED) != 0 ? HEAP_TAIL_BYTES : 0);
 }
 
-/* The heap is entered. */
-static PVOID RtlpAllocateInHeap(PHEAP Heap, ULONG Flags, SIZE_T Size, USHORT Tag)
+/* The heap is entered, Slot the caller's. */
+static PVOID RtlpAllocateInHeap(PHEAP Heap, PHEAP_SLOT Slot, ULONG Flags, SIZE_T Size, USHORT Tag)
 {
     const ULONG All = Heap->Flags | Flags;
     BOOLEAN Zeroed;
@@ -176,7 +176,7 @@ static PVOID RtlpAllocateInHeap(PHEAP Heap, ULONG Flags, SIZE_T Size, USHORT Tag
         return NULL;
     }
 
-    PVOID Block = RtlpAllocateInside(Heap, Size + RtlpExtraBytes(Heap, Flags, Tag), &Zeroed);
+    PVOID Block = RtlpAllocateInside(Heap, Slot, Size + RtlpExtraBytes(Heap, Flags, Tag), &Zeroed);
 
     if (Block == NULL)
     {
@@ -207,16 +207,16 @@ PVOID NTAPI RtlAllocateHeap(PVOID HeapHandle, ULONG Flags, SIZE_T Size)
         return NULL;
     }
 
-    RtlpEnterHeap(Heap, Flags);
+    const ULONG Side = RtlpEnterSide(Heap, Flags);
+    PVOID Block =
+        RtlpAllocateInHeap(Heap, RtlpSlotOfSide(Heap, Side), Flags, Size, RtlpTagOfFlags(Heap, Flags));
 
-    PVOID Block = RtlpAllocateInHeap(Heap, Flags, Size, RtlpTagOfFlags(Heap, Flags));
-
-    RtlpLeaveHeap(Heap, Flags);
+    RtlpLeaveSide(Heap, Side, Flags);
 
     return Block != NULL ? Block : RtlpFailAllocation(Heap, Flags);
 }
 
-static VOID RtlpFreeNow(PHEAP Heap, PVOID Block, SIZE_T Usable)
+static VOID RtlpFreeNow(PHEAP Heap, PHEAP_SLOT Slot, PVOID Block, SIZE_T Usable)
 {
     /* A second free must not find a whole trailer, even where the maps would tell nothing. */
     __builtin_memset((PUCHAR)Block + Usable - HEAP_TRAILER, 0, HEAP_TRAILER);
@@ -226,12 +226,12 @@ static VOID RtlpFreeNow(PHEAP Heap, PVOID Block, SIZE_T Usable)
     }
     else
     {
-        RtlpFreeFront(Heap->Slot, Block);
+        RtlpFreeFront(Slot, Block);
     }
 }
 
 /* The heap is entered; Info is what RtlpReadBlock found. */
-static VOID RtlpFreeInHeap(PHEAP Heap, PVOID Block, const HEAP_BLOCK_INFO *Info)
+static VOID RtlpFreeInHeap(PHEAP Heap, PHEAP_SLOT Slot, PVOID Block, const HEAP_BLOCK_INFO *Info)
 {
     SIZE_T Usable = Info->Usable;
 
@@ -243,7 +243,7 @@ static VOID RtlpFreeInHeap(PHEAP Heap, PVOID Block, const HEAP_BLOCK_INFO *Info)
 
     if (Block != NULL)
     {
-        RtlpFreeNow(Heap, Block, Usable);
+        RtlpFreeNow(Heap, Slot, Block, Usable);
     }
 }
 
@@ -255,7 +255,7 @@ VOID RtlpFreeDelayed(PHEAP Heap)
     {
         for (PVOID Block; (Block = RtlpDelayFree(Heap, NULL, &Usable, TRUE)) != NULL;)
         {
-            RtlpFreeNow(Heap, Block, Usable);
+            RtlpFreeNow(Heap, Heap->Slot, Block, Usable);
         }
     }
 }
@@ -276,16 +276,15 @@ LOGICAL NTAPI RtlFreeHeap(PVOID HeapHandle, ULONG Flags, PVOID BaseAddress)
         return TRUE;
     }
 
-    RtlpEnterHeap(Heap, Flags);
-
+    const ULONG Side = RtlpEnterSide(Heap, Flags);
     const BOOLEAN Sound = RtlpReadBlock(Heap, BaseAddress, &Info, &Damage);
 
     if (Sound)
     {
-        RtlpFreeInHeap(Heap, BaseAddress, &Info);
+        RtlpFreeInHeap(Heap, RtlpSlotOfSide(Heap, Side), BaseAddress, &Info);
     }
 
-    RtlpLeaveHeap(Heap, Flags);
+    RtlpLeaveSide(Heap, Side, Flags);
     if (!Sound)
     {
         RtlpReportDamage(Damage, Heap, BaseAddress);
@@ -333,13 +332,13 @@ PVOID NTAPI RtlReAllocateHeap(PVOID HeapHandle, ULONG Flags, PVOID BaseAddress, 
         return NULL;
     }
 
-    RtlpEnterHeap(Heap, Flags);
-
+    const ULONG Side = RtlpEnterSide(Heap, Flags);
     const BOOLEAN Sound = RtlpReadBlock(Heap, BaseAddress, &Info, &Damage);
 
     if (Sound && Size <= HEAP_MAXIMUM_REQUEST &&
         (Heap->MaximumAllocation == 0 || Size <= Heap->MaximumAllocation))
     {
+        PHEAP_SLOT Slot = RtlpSlotOfSide(Heap, Side);
         const SIZE_T Old = Info.Requested;
         const USHORT NewTag = RtlpTagOfFlags(Heap, Flags);
         const USHORT Tag = NewTag != 0 ? NewTag : Info.Tag;
@@ -357,7 +356,7 @@ PVOID NTAPI RtlReAllocateHeap(PVOID HeapHandle, ULONG Flags, PVOID BaseAddress, 
         }
         else if ((Flags & HEAP_REALLOC_IN_PLACE_ONLY) == 0)
         {
-            Result = RtlpAllocateInHeap(Heap, (Flags & HEAP_ZERO_MEMORY) | Kept, Size, Tag);
+            Result = RtlpAllocateInHeap(Heap, Slot, (Flags & HEAP_ZERO_MEMORY) | Kept, Size, Tag);
             if (Result != NULL)
             {
                 __builtin_memcpy(Result, BaseAddress, Old < Size ? Old : Size);
@@ -372,12 +371,12 @@ PVOID NTAPI RtlReAllocateHeap(PVOID HeapHandle, ULONG Flags, PVOID BaseAddress, 
                     RtlpWriteTrailer(Heap, Result, &New);
                 }
 
-                RtlpFreeInHeap(Heap, BaseAddress, &Info);
+                RtlpFreeInHeap(Heap, Slot, BaseAddress, &Info);
             }
         }
     }
 
-    RtlpLeaveHeap(Heap, Flags);
+    RtlpLeaveSide(Heap, Side, Flags);
     if (!Sound)
     {
         RtlpReportDamage(Damage, Heap, BaseAddress);
@@ -398,11 +397,10 @@ SIZE_T NTAPI RtlSizeHeap(PVOID HeapHandle, ULONG Flags, PVOID BaseAddress)
         return (SIZE_T)-1;
     }
 
-    RtlpEnterHeap(Heap, Flags);
-
+    const ULONG Side = RtlpEnterSide(Heap, Flags);
     const BOOLEAN Sound = RtlpReadBlock(Heap, BaseAddress, &Info, &Damage);
 
-    RtlpLeaveHeap(Heap, Flags);
+    RtlpLeaveSide(Heap, Side, Flags);
 
     return Sound ? Info.Requested : (SIZE_T)-1;
 }

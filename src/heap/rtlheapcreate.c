@@ -2,8 +2,8 @@
 /*
  * Private heaps as a whole: handles, the lock, creation and destruction, the process heap.
  *
- * A growable heap has regions of the arena and one slot, used with the heap's lock held (the lock is what HEAP_NO_SERIALIZE
- * leaves out, and what RtlLockHeap takes: it may be taken again by its owner). A heap of fixed size is one range (fixed.c).
+ * A growable heap has regions of the arena and a slot, used with the heap's lock held, and more of both when threads meet there
+ * (side.c). The lock is what HEAP_NO_SERIALIZE leaves out, and what RtlLockHeap takes: it may be taken again by its owner. A heap of fixed size is one range (fixed.c).
  * Destroyed heaps leave their metadata to later ones.
  */
 #include "heap/api.h"
@@ -24,66 +24,6 @@ PHEAP RtlpHeapOf(PVOID HeapHandle)
                    Heap->Signature == HEAP_SIGNATURE
                ? Heap
                : NULL;
-}
-
-VOID RtlpEnterHeap(PHEAP Heap, ULONG Flags)
-{
-    const ULONG_PTR Thread = RtlpGroundThread();
-
-    if (((Heap->Flags | Flags) & HEAP_NO_SERIALIZE) != 0)
-    {
-        return;
-    }
-
-    if (HEAP_LOAD(&Heap->LockOwner) != Thread)
-    {
-        RtlpAcquireLock(&Heap->Lock);
-        HEAP_STORE(&Heap->LockOwner, Thread);
-    }
-
-    Heap->LockDepth += 1;
-}
-
-BOOLEAN RtlpTryEnterHeap(PHEAP Heap)
-{
-    const ULONG_PTR Thread = RtlpGroundThread();
-    ULONG Free = 0;
-
-    if ((Heap->Flags & HEAP_NO_SERIALIZE) != 0)
-    {
-        return TRUE;
-    }
-
-    if (HEAP_LOAD(&Heap->LockOwner) != Thread)
-    {
-        if (!__atomic_compare_exchange_n(&Heap->Lock.State, &Free, 1, FALSE, __ATOMIC_ACQUIRE,
-                                         __ATOMIC_RELAXED))
-        {
-            return FALSE;
-        }
-
-        RTLP_ACQUIRED(&Heap->Lock);
-        HEAP_STORE(&Heap->LockOwner, Thread);
-    }
-
-    Heap->LockDepth += 1;
-
-    return TRUE;
-}
-
-VOID RtlpLeaveHeap(PHEAP Heap, ULONG Flags)
-{
-    if (((Heap->Flags | Flags) & HEAP_NO_SERIALIZE) != 0)
-    {
-        return;
-    }
-
-    Heap->LockDepth -= 1;
-    if (Heap->LockDepth == 0)
-    {
-        HEAP_STORE(&Heap->LockOwner, 0);
-        RtlpReleaseLock(&Heap->Lock);
-    }
 }
 
 BOOLEAN NTAPI RtlLockHeap(PVOID HeapHandle)
@@ -142,13 +82,15 @@ static PHEAP RtlpNewHeap(VOID)
     }
 
     /* What a destroyed heap had of metadata serves the next one. */
-    const HEAP Old = { .Lock = Heap->Lock,
-                       .BackLock = Heap->BackLock,
-                       .Ring = Heap->Ring,
-                       .Tags = Heap->Tags,
-                       .SpareFixed = Heap->Fixed != NULL ? Heap->Fixed : Heap->SpareFixed };
+    HEAP Old = { .Lock = Heap->Lock,
+                 .BackLock = Heap->BackLock,
+                 .Ring = Heap->Ring,
+                 .Tags = Heap->Tags,
+                 .SpareFixed = Heap->Fixed != NULL ? Heap->Fixed : Heap->SpareFixed };
 
+    __builtin_memcpy(Old.Sides, Heap->Sides, sizeof(Old.Sides));
     __builtin_memset(Heap, 0, sizeof(*Heap));
+    __builtin_memcpy(Heap->Sides, Old.Sides, sizeof(Old.Sides));
     RtlpResetSlot(Slot, Heap);
     Heap->Lock = Old.Lock; /* in the machine with the events that were waited on */
     Heap->Lock.State = 0;
@@ -275,6 +217,12 @@ PVOID NTAPI RtlDestroyHeap(PVOID HeapHandle)
     if (Heap->Fixed != NULL)
     {
         RtlpDestroyFixed(Heap->Fixed);
+    }
+
+    /* No report may be under way to a slot when the descriptors go to other heaps. */
+    for (ULONG Side = Heap->SideCount + 1; Side-- > 0;)
+    {
+        RtlpReceive(RtlpSlotOfSide(Heap, Side));
     }
 
     RtlpAcquireLock(&Heap->BackLock);

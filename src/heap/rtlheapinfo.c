@@ -138,8 +138,15 @@ SIZE_T NTAPI RtlCompactHeap(PVOID HeapHandle, ULONG Flags)
     RtlpFreeDelayed(Heap);
     if (Heap->Fixed == NULL)
     {
-        RtlpTrimSlot(Heap->Slot);
-        RtlpFlushSpanCache(Heap->Slot);
+        for (ULONG Side = Heap->SideCount + 1; Side-- > 0;)
+        {
+            PHEAP_SLOT Slot = RtlpSlotOfSide(Heap, Side);
+
+            RtlpReceive(Slot);
+            RtlpTrimSlot(Slot);
+            RtlpFlushSpanCache(Slot);
+        }
+
         RtlpAcquireLock(&Heap->BackLock);
         RtlpPurge(Heap, HeapPoolSmall, 0);
         RtlpPurge(Heap, HeapPoolLarge, 0);

@@ -4,7 +4,7 @@
  * flags of RtlAllocateHeap and RtlReAllocateHeap, RtlQueryTagHeap and RtlWalkHeap tell.
  *
  * A tagged block keeps its tag in front of its trailer, whose check value covers it (rtlheap.c). Tags are never removed
- * before the heap is destroyed; the next heap uses the memory again. HEAP.Lock guards all of it.
+ * before the heap is destroyed; the next heap uses the memory again. The whole heap's locks guard it, counters are atomic.
  */
 #include "heap/api.h"
 
@@ -56,9 +56,10 @@ VOID RtlpCountTag(PHEAP Heap, USHORT Tag, LONG Blocks, SIZE_T Bytes)
 
     if (Entry != NULL)
     {
-        Entry->Info.NumberOfAllocations += Blocks > 0;
-        Entry->Info.NumberOfFrees += Blocks < 0;
-        Entry->Info.BytesAllocated += Bytes;
+        /* Threads on several sides of the heap count at once. */
+        (VOID) __atomic_fetch_add(&Entry->Info.NumberOfAllocations, Blocks > 0, __ATOMIC_RELAXED);
+        (VOID) __atomic_fetch_add(&Entry->Info.NumberOfFrees, Blocks < 0, __ATOMIC_RELAXED);
+        (VOID) __atomic_fetch_add(&Entry->Info.BytesAllocated, Bytes, __ATOMIC_RELAXED);
     }
 }
 

@@ -509,6 +509,182 @@ static void a_private_heap_serializes_its_threads(void **state)
     assert_null(RtlDestroyHeap(shared_heap));
 }
 
+/* ---- a private heap with several sides ---- */
+
+#define PLACES 64
+
+static PVOID shared_places[PLACES]; /* (atomic) blocks on their way from thread to thread */
+static uint64_t calls;              /* (atomic) that were finished */
+static int stop_working;            /* (atomic) */
+
+static void *work_on_every_side(void *argument)
+{
+    test_random random = { *(uint64_t *)argument };
+
+    while (__atomic_load_n(&stop_working, __ATOMIC_ACQUIRE) == 0)
+    {
+        const size_t size = 1 + (size_t)test_below(&random, test_below(&random, 40) == 0 ? 100000 : 1500);
+        uint8_t *block = RtlAllocateHeap(shared_heap, 0, size);
+
+        if (block == NULL)
+        {
+            abort();
+        }
+
+        memset(block, (uint8_t)size, size);
+        block = __atomic_exchange_n(&shared_places[test_below(&random, PLACES)], block, __ATOMIC_ACQ_REL);
+        if (block != NULL)
+        {
+            const SIZE_T old = RtlSizeHeap(shared_heap, 0, block);
+
+            if (old == (SIZE_T)-1 || block[0] != (uint8_t)old || block[old - 1] != (uint8_t)old)
+            {
+                abort();
+            }
+
+            block = RtlReAllocateHeap(shared_heap, 0, block, old / 2 + 1);
+            if (block == NULL || block[old / 2] != (uint8_t)old || !RtlFreeHeap(shared_heap, 0, block))
+            {
+                abort();
+            }
+        }
+
+        __atomic_fetch_add(&calls, 1, __ATOMIC_SEQ_CST);
+    }
+
+    return NULL;
+}
+
+static void give_back_shared_places(PHEAP heap)
+{
+    for (int i = 0; i < PLACES; i += 1)
+    {
+        assert_true(shared_places[i] == NULL || RtlFreeHeap(heap, 0, shared_places[i]));
+        shared_places[i] = NULL;
+    }
+
+    (void)RtlCompactHeap(heap, 0);
+    assert_true(RtlValidateHeap(heap, 0, NULL));
+    assert_int_equal(heap->Counters.Subsegments, 0);
+}
+
+/* What RtlLockHeap promises: from then on each thread finishes the call that it is in the middle of, at most. */
+static void nobody_gets_into_a_locked_heap(int threads)
+{
+    assert_true(RtlLockHeap(shared_heap));
+
+    const uint64_t before = __atomic_load_n(&calls, __ATOMIC_SEQ_CST);
+
+    for (int turn = 0; turn < 300; turn += 1)
+    {
+        PVOID block = RtlAllocateHeap(shared_heap, 0, 100);
+
+        assert_non_null(block);
+        assert_true(RtlFreeHeap(shared_heap, 0, block));
+        sched_yield();
+    }
+
+    assert_true(RtlValidateHeap(shared_heap, 0, NULL));
+    assert_true(__atomic_load_n(&calls, __ATOMIC_SEQ_CST) <= before + (uint64_t)threads);
+    assert_true(RtlUnlockHeap(shared_heap));
+}
+
+static void threads_do_not_meet_in_a_private_heap(void **state)
+{
+    enum
+    {
+        threads = 4
+    };
+    test_random random = test_seed("threads_do_not_meet_in_a_private_heap");
+    pthread_t ids[threads];
+    uint64_t seeds[threads];
+
+    (void)state;
+    for (int round = 0; round < 3; round += 1)
+    {
+        PHEAP heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0, 0, NULL, NULL);
+
+        assert_non_null(heap);
+        assert_int_equal(heap->SideCount, 0); /* whatever a destroyed heap had */
+        shared_heap = heap;
+        stop_working = 0;
+        for (int i = 0; i < threads; i += 1)
+        {
+            seeds[i] = test_draw(&random);
+            assert_int_equal(pthread_create(&ids[i], NULL, work_on_every_side, &seeds[i]), 0);
+        }
+
+        for (int turn = 0; turn < 10; turn += 1)
+        {
+            const uint64_t from = __atomic_load_n(&calls, __ATOMIC_SEQ_CST);
+
+            while (__atomic_load_n(&calls, __ATOMIC_SEQ_CST) < from + 200)
+            {
+                sched_yield();
+            }
+
+            if (turn == 3)
+            {
+                /* Meeting is a matter of chance: here it is as if they had met often enough. */
+                RtlpAddSide(heap);
+                assert_true(heap->SideCount >= 1);
+            }
+
+            nobody_gets_into_a_locked_heap(threads);
+        }
+
+        __atomic_store_n(&stop_working, 1, __ATOMIC_RELEASE);
+        for (int i = 0; i < threads; i += 1)
+        {
+            pthread_join(ids[i], NULL);
+        }
+
+        assert_true(heap->SideCount <= HEAP_MOST_SIDES);
+        if (round != 1)
+        {
+            give_back_shared_places(heap);
+        }
+
+        memset(shared_places, 0, sizeof(shared_places));
+        assert_null(RtlDestroyHeap(heap)); /* once with blocks that were sent back and not collected */
+    }
+}
+
+/* The slots of a heap are told apart by nobody but the heap: its misuses are found from every side. */
+static void a_second_free_is_seen_from_every_side(void **state)
+{
+    PHEAP heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0, 0, NULL, NULL);
+    PVOID blocks[100];
+    int caught = 0;
+
+    (void)state;
+    assert_non_null(heap);
+    RtlpDamageHandler = heap_collect_damage;
+    RtlpAddSide(heap);
+    for (int i = 0; i < 100; i += 1)
+    {
+        blocks[i] = RtlAllocateHeap(heap, 0, 200);
+        assert_non_null(blocks[i]);
+    }
+
+    for (int i = 0; i < 100; i += 1)
+    {
+        /* The processor may change between any two calls; the answer may not. */
+        heap_damage.count = 0;
+        assert_true(RtlFreeHeap(heap, 0, blocks[i]));
+        assert_int_equal(heap_damage.count, 0);
+        assert_false(RtlFreeHeap(heap, 0, blocks[i]));
+        caught += heap_damage.count == 1;
+        assert_false(RtlFreeHeap(heap, HEAP_NO_SERIALIZE, blocks[i]));
+        caught += heap_damage.count == 2;
+    }
+
+    RtlpDamageHandler = NULL;
+    assert_int_equal(caught, 200);
+    assert_true(RtlValidateHeap(heap, 0, NULL));
+    assert_null(RtlDestroyHeap(heap));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -519,6 +695,8 @@ int main(void)
         cmocka_unit_test(each_heir_gets_the_slot_that_its_block_is_of),
         cmocka_unit_test(blocks_may_come_back_while_nothing_is_active),
         cmocka_unit_test(a_private_heap_serializes_its_threads),
+        cmocka_unit_test(threads_do_not_meet_in_a_private_heap),
+        cmocka_unit_test(a_second_free_is_seen_from_every_side),
         cmocka_unit_test(a_second_free_is_seen_whichever_threads_call),
         cmocka_unit_test(a_write_to_a_freed_block_changes_nothing_of_the_heap),
     };

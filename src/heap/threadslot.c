@@ -244,9 +244,25 @@ BOOLEAN RtlpStealPartial(PHEAP_SLOT Slot, ULONG Bucket)
 
 VOID RtlpExpectFork(VOID)
 {
-    /* Marked first: the C library may allocate to keep the handlers. */
-    if (HEAP_LOAD(&RtlpForkExpected) == 0 && __atomic_exchange_n(&RtlpForkExpected, 1, __ATOMIC_ACQ_REL) == 0)
+    static ULONG_PTR Registrar; /* (atomic) */
+    ULONG_PTR Nobody = 0;
+
+    if (__atomic_load_n(&RtlpForkExpected, __ATOMIC_ACQUIRE) != 0)
+    {
+        return;
+    }
+
+    if (__atomic_compare_exchange_n(&Registrar, &Nobody, RtlpGroundThread(), FALSE, __ATOMIC_ACQ_REL,
+                                    __ATOMIC_ACQUIRE))
     {
         (void)pthread_atfork(RtlpRestHeaps, RtlpWakeHeaps, RtlpWakeHeaps);
+        __atomic_store_n(&RtlpForkExpected, 1, __ATOMIC_RELEASE);
+        return;
+    }
+
+    /* A third thread waits for the second, which may come here again: the C library may allocate to keep the handlers. */
+    while (Nobody != RtlpGroundThread() && __atomic_load_n(&RtlpForkExpected, __ATOMIC_ACQUIRE) == 0)
+    {
+        RtlpGroundPause();
     }
 }

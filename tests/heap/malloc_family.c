@@ -252,8 +252,10 @@ static void *busy_in_heaps(void *argument)
         if ((seed >> 24 & 15) == 0)
         {
             REQUIRE(RtlLockHeap(heap));
-            sink = RtlAllocateHeap(heap, 0, 100);
-            REQUIRE(RtlFreeHeap(heap, 0, sink) && RtlUnlockHeap(heap));
+
+            PVOID block = RtlAllocateHeap(heap, 0, 100);
+
+            REQUIRE(RtlFreeHeap(heap, 0, block) && RtlUnlockHeap(heap));
             heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0, 0, NULL, NULL);
             REQUIRE(heap != NULL && RtlDestroyHeap(heap) == NULL);
         }
@@ -318,6 +320,10 @@ static void fork_with_private_heaps(void)
     for (int i = 0; i < 3; i += 1)
     {
         pthread_join(threads[i], NULL);
+    }
+
+    for (int i = 0; i < 3; i += 1)
+    {
         REQUIRE(RtlDestroyHeap(heaps[i]) == NULL);
     }
 

@@ -88,7 +88,7 @@ BOOLEAN RtlpIsPlaceFree(const HEAP_DESCRIPTOR *Subsegment, ULONG Index)
     const ULONG64 Bits =
         HEAP_LOAD(&RtlpMap(Subsegment)[Word]) | HEAP_LOAD(&RtlpRemote(Subsegment)->Words[Word]);
 
-    return Index >= Subsegment->Exposed || (Bits >> ((Index + Subsegment->Turn) & 63) & 1) != 0;
+    return Index >= HEAP_LOAD(&Subsegment->Exposed) || (Bits >> ((Index + Subsegment->Turn) & 63) & 1) != 0;
 }
 
 /* Puts Count more blocks into the map. */

@@ -627,7 +627,7 @@ static void threads_do_not_meet_in_a_private_heap(void **state)
             {
                 /* Meeting is a matter of chance: here it is as if they had met often enough. */
                 RtlpAddSide(heap);
-                assert_true(heap->SideCount >= 1);
+                assert_true(HEAP_LOAD(&heap->SideCount) >= 1);
             }
 
             nobody_gets_into_a_locked_heap(threads);

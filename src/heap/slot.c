@@ -76,6 +76,7 @@ BOOLEAN RtlpFreeRemote(PHEAP_DESCRIPTOR Subsegment, const VOID *Block)
      * are. The bit comes before the look at Pending, as the owner clears Pending before it looks at the bits. The line
      * comes from the owner's cache, so it is asked for once, to be changed: no look at the bit before.
      */
+    RTLP_RELEASING(Remote);
     if ((__atomic_fetch_or(&Remote->Words[Index >> 6], Bit, __ATOMIC_SEQ_CST) & Bit) != 0)
     {
         return FALSE;
@@ -118,6 +119,7 @@ static VOID RtlpCollect(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment, PHEAP_REMO
         {
             const ULONG64 Bits = __atomic_exchange_n(&Remote->Words[Word], 0, __ATOMIC_ACQUIRE);
 
+            RTLP_ACQUIRED(Remote);
             Sound &= RtlpCollectWord(Subsegment, Word, Bits);
             Found = TRUE;
         }

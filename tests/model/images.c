@@ -659,9 +659,14 @@ static void End(ULONG Processes)
     /* What was tested did happen. */
     assert_true(Run.AtBase != 0 && Run.Elsewhere != 0 && Run.Relocated != 0 && Run.System != 0 &&
                 Run.Session != 0 && Run.Clones != 0);
-    assert_true(MiQueryCounter(MiCounterImageFaults) > Run.Operations / 10);
-    assert_true(MiQueryCounter(MiCounterWriteCopies) > Run.Operations / 10);
-    assert_true(MiQueryCounter(MiCounterPagingFileFaults) > Run.Operations / 100);
+    assert_true(MiQueryCounter(MiCounterImageFaults) > 0 && MiQueryCounter(MiCounterWriteCopies) > 0);
+    /* With threads it is the machine's speed that says how many of their pages were out. */
+    if (!Run.Threads)
+    {
+        assert_true(MiQueryCounter(MiCounterImageFaults) > Run.Operations / 10);
+        assert_true(MiQueryCounter(MiCounterWriteCopies) > Run.Operations / 10);
+        assert_true(MiQueryCounter(MiCounterPagingFileFaults) > Run.Operations / 100);
+    }
 }
 
 static void RunAll(const char *Name, ULONG Processes, BOOLEAN Threads, BOOLEAN Pointers, ULONG Share)

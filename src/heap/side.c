@@ -3,7 +3,7 @@
  * The sides of a private heap: who is inside of it, and with which slot.
  *
  * A heap begins with one slot under its lock. Threads that meet at the lock make the heap get further sides, each a lock and a
- * slot, up to one for each processor; a thread then takes the same side every time, or one that is free, and changes to another
+ * slot, up to HEAP_SIDES_EACH for each processor; a thread then takes the same side every time, or one that is free, and changes to another
  * after some meetings. A block goes back to the slot it came from like one of another thread's malloc does: by one bit. Whoever wants the whole heap
  * (RtlLockHeap, walks, compaction, tags, information) takes the heap's lock first and then every other side's.
  */

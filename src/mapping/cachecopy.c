@@ -151,13 +151,11 @@ static NTSTATUS CcpCopy(PSHARED_CACHE_MAP CacheMap, ULONG64 Offset, PVOID Buffer
         SIZE_T Copied = 0;
         PVACB View;
 
-        if (Write && CcpIsWholePage(Position, Length - *Done))
+        if (Write && CcpIsWholePage(Position, Length - *Done) &&
+            CcpOverwritePage(CacheMap, Position, (PUCHAR)Buffer + *Done))
         {
-            if (CcpOverwritePage(CacheMap, Position, (PUCHAR)Buffer + *Done))
-            {
-                *Done += PAGE_SIZE;
-                continue;
-            }
+            *Done += PAGE_SIZE;
+            continue;
         }
         if (Write)
         {

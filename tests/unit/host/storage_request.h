@@ -26,19 +26,6 @@
 
 #define ARENA_PAGES 8192u
 
-typedef enum
-{
-    CACHED,
-    DIRECT,
-    MEMORY
-} MEDIUM;
-
-typedef struct
-{
-    HOST_STORAGE_ENGINE_KIND Engine;
-    MEDIUM Medium;
-} SETTING;
-
 static char Folder[64];
 static char FilePath[96];
 static size_t DescriptorsBefore, ThreadsBefore;

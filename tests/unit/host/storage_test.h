@@ -10,6 +10,20 @@
 
 #include "storage.h"
 
+/* What a test is tried with. */
+typedef enum
+{
+    CACHED,
+    DIRECT,
+    MEMORY
+} MEDIUM;
+
+typedef struct
+{
+    HOST_STORAGE_ENGINE_KIND Engine;
+    MEDIUM Medium;
+} SETTING;
+
 static inline NTSTATUS open_named(const char *name, ULONG flags, PORT_STORAGE **storage)
 {
     static WCHAR text[5000];

@@ -25,19 +25,6 @@
 
 #define FRAMES 64u
 
-typedef enum
-{
-    CACHED,
-    DIRECT,
-    MEMORY
-} MEDIUM;
-
-typedef struct
-{
-    HOST_STORAGE_ENGINE_KIND Engine;
-    MEDIUM Medium;
-} SETTING;
-
 static char Folder[64], FilePath[96];
 
 #define DATA (PORT_STORAGE_READ | PORT_STORAGE_WRITE | PORT_STORAGE_DATA)

@@ -185,4 +185,16 @@ static inline void run_in_machine(void (*test)(void))
 
 #define FILE_ENTRY(Name) cmocka_unit_test(Name##_in_a_machine),
 
+/* The program that runs the tests of a list. */
+#define FILE_PROGRAM(Tests)                                                                                  \
+    Tests(FILE_WRAPPER)                                                                                      \
+                                                                                                             \
+        int                                                                                                  \
+        main(void)                                                                                           \
+    {                                                                                                        \
+        const struct CMUnitTest tests[] = { Tests(FILE_ENTRY) };                                             \
+                                                                                                             \
+        return cmocka_run_group_tests(tests, NULL, NULL);                                                    \
+    }
+
 #endif

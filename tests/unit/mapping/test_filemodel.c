@@ -207,11 +207,4 @@ static void several_files_agree_with_an_oracle(void)
 
 #define FILE_TESTS(X) X(several_files_agree_with_an_oracle)
 
-FILE_TESTS(FILE_WRAPPER)
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = { FILE_TESTS(FILE_ENTRY) };
-
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+FILE_PROGRAM(FILE_TESTS)

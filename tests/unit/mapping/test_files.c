@@ -375,11 +375,4 @@ static void copies_stay_private(void)
     X(a_writer_in_order_changes_only_what_he_writes)                                                         \
     X(copies_stay_private)
 
-FILE_TESTS(FILE_WRAPPER)
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = { FILE_TESTS(FILE_ENTRY) };
-
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+FILE_PROGRAM(FILE_TESTS)

@@ -359,11 +359,4 @@ static void every_failure_leaves_nothing(void)
     X(a_failed_read_is_an_error_of_that_page_alone)                                                          \
     X(every_failure_leaves_nothing)
 
-FILE_TESTS(FILE_WRAPPER)
-
-int main(void)
-{
-    const struct CMUnitTest tests[] = { FILE_TESTS(FILE_ENTRY) };
-
-    return cmocka_run_group_tests(tests, NULL, NULL);
-}
+FILE_PROGRAM(FILE_TESTS)

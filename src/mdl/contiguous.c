@@ -61,13 +61,6 @@ static PFN_NUMBER MiFindContiguous(const MI_CONTIGUOUS_REQUEST *Request)
     return Frame == 0 && Request->Node != MI_ANY_NODE ? MiFindContiguousOnNode(Request, MI_ANY_NODE) : Frame;
 }
 
-static BOOLEAN MiEmptyProcess(PEPROCESS Process, PVOID Context)
-{
-    UNREFERENCED_PARAMETER(Context);
-    MiEmptyWorkingSet(&Process->Space);
-    return TRUE;
-}
-
 static PFN_NUMBER MiTakeContiguous(const MI_CONTIGUOUS_REQUEST *Request)
 {
     PFN_NUMBER Frame = MiFindContiguous(Request);
@@ -83,9 +76,7 @@ static PFN_NUMBER MiTakeContiguous(const MI_CONTIGUOUS_REQUEST *Request)
     if (Frame == 0 && KeGetCurrentIrql() == PASSIVE_LEVEL)
     {
         /* Too little is available, or page tables are in the way: these go when nothing below them is in memory. */
-        PsForEachProcess(MiEmptyProcess, NULL);
-        MiEmptyKernelWorkingSets();
-        MiFlushModifiedPages();
+        MiDriveOut();
         Frame = MiFindContiguous(Request);
         Frame = Frame != 0 ? Frame : MiVacateFrames(&Vacate);
     }

@@ -182,7 +182,7 @@ static NTSTATUS NtpTerminateProcess(HANDLE ProcessHandle, NTSTATUS ExitStatus)
     {
         Status = STATUS_ACCESS_DENIED;
     }
-    else if (Process->Terminating)
+    else if (__atomic_load_n(&Process->Terminating, __ATOMIC_ACQUIRE))
     {
         Status = STATUS_PROCESS_IS_TERMINATING;
     }

@@ -242,8 +242,9 @@ static NTSTATUS NtpStartWatch(HANDLE ProcessHandle)
 
     if (NT_SUCCESS(Status))
     {
-        Status = Process->Space.TopLevel == 0 || Process->Terminating ? STATUS_PROCESS_IS_TERMINATING
-                                                                      : MiStartFaultWatch(&Process->Space);
+        Status = Process->Space.TopLevel == 0 || __atomic_load_n(&Process->Terminating, __ATOMIC_ACQUIRE)
+                     ? STATUS_PROCESS_IS_TERMINATING
+                     : MiStartFaultWatch(&Process->Space);
         ObDereferenceObjectBody(Process);
     }
     return Status;
@@ -356,7 +357,7 @@ static NTSTATUS NtpSetQuota(HANDLE ProcessHandle, PVOID Buffer, ULONG Length)
     {
         return Status;
     }
-    if (Process->Space.TopLevel == 0 || Process->Terminating)
+    if (Process->Space.TopLevel == 0 || __atomic_load_n(&Process->Terminating, __ATOMIC_ACQUIRE))
     {
         Status = STATUS_PROCESS_IS_TERMINATING;
     }

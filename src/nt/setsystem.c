@@ -11,7 +11,7 @@
 static BOOLEAN NtpEmptyWorkingSet(PEPROCESS Process, PVOID Context)
 {
     UNREFERENCED_PARAMETER(Context);
-    if (Process->Space.TopLevel != 0 && !Process->Terminating)
+    if (Process->Space.TopLevel != 0 && !__atomic_load_n(&Process->Terminating, __ATOMIC_ACQUIRE))
     {
         MiEmptyWorkingSet(&Process->Space);
     }
@@ -21,7 +21,7 @@ static BOOLEAN NtpEmptyWorkingSet(PEPROCESS Process, PVOID Context)
 static BOOLEAN NtpCaptureWorkingSet(PEPROCESS Process, PVOID Context)
 {
     UNREFERENCED_PARAMETER(Context);
-    if (Process->Space.TopLevel != 0 && !Process->Terminating)
+    if (Process->Space.TopLevel != 0 && !__atomic_load_n(&Process->Terminating, __ATOMIC_ACQUIRE))
     {
         MiCaptureAccessedBits(&Process->Space);
     }
@@ -32,7 +32,7 @@ static BOOLEAN NtpCaptureWorkingSet(PEPROCESS Process, PVOID Context)
 static BOOLEAN NtpSampleWorkingSet(PEPROCESS Process, PVOID Context)
 {
     UNREFERENCED_PARAMETER(Context);
-    if (Process->Space.TopLevel != 0 && !Process->Terminating)
+    if (Process->Space.TopLevel != 0 && !__atomic_load_n(&Process->Terminating, __ATOMIC_ACQUIRE))
     {
         MiTrimWorkingSet(&Process->Space, MAXSIZE_T, MM_MAXIMUM_AGE + 1);
     }

@@ -172,7 +172,7 @@ VOID PsDeleteProcessObject(PVOID Object)
     PEPROCESS Process = Object;
     KIRQL OldIrql;
 
-    if (Process->Space.TopLevel != 0 && !Process->Terminating)
+    if (Process->Space.TopLevel != 0 && !__atomic_load_n(&Process->Terminating, __ATOMIC_ACQUIRE))
     {
         PsTerminateProcessObject(Process, STATUS_SUCCESS);
     }

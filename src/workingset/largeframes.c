@@ -11,7 +11,7 @@
 static BOOLEAN MiEmptyOneWorkingSet(PEPROCESS Process, PVOID Context)
 {
     UNREFERENCED_PARAMETER(Context);
-    if (Process->Space.TopLevel != 0 && !Process->SpaceDeleted)
+    if (Process->Space.TopLevel != 0 && !__atomic_load_n(&Process->SpaceDeleted, __ATOMIC_ACQUIRE))
     {
         MiEmptyWorkingSet(&Process->Space);
     }

@@ -252,7 +252,7 @@ static BOOLEAN MiVacateProcess(PEPROCESS Process, PVOID Context)
 {
     MI_VACATION *Vacation = Context;
 
-    if (!Process->SpaceDeleted)
+    if (!__atomic_load_n(&Process->SpaceDeleted, __ATOMIC_ACQUIRE))
     {
         MiVacateSpace(Vacation, &Process->Space);
     }

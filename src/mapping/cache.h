@@ -170,6 +170,8 @@ NTSTATUS CcpInitializeFile(PFILE_OBJECT FileObject);
 /* Cached transfers with a status instead of an exception; *Done also after a failure. Size lock held shared or exclusively. */
 NTSTATUS CcpRead(PFILE_OBJECT FileObject, ULONG64 Offset, PVOID Buffer, SIZE_T Length, PSIZE_T Done);
 NTSTATUS CcpWrite(PFILE_OBJECT FileObject, ULONG64 Offset, const VOID *Buffer, SIZE_T Length, PSIZE_T Done);
+/* Whether the cache's section reaches to End: not if somebody else made the file longer. CcpNoteFileSize mends that. Size lock held. */
+BOOLEAN CcpCovers(PFILE_OBJECT FileObject, ULONG64 End);
 
 /* Brings the pages in, or says what the disk says. */
 NTSTATUS CcpTouch(ULONG_PTR Va, SIZE_T Length, BOOLEAN Write);

@@ -177,6 +177,13 @@ static NTSTATUS CcpCopy(PSHARED_CACHE_MAP CacheMap, ULONG64 Offset, PVOID Buffer
     return Status;
 }
 
+BOOLEAN CcpCovers(PFILE_OBJECT FileObject, ULONG64 End)
+{
+    PSHARED_CACHE_MAP CacheMap = FileObject->SectionObjectPointer->SharedCacheMap;
+
+    return End <= __atomic_load_n(&CacheMap->ControlArea->Segment->SizeOfSegment, __ATOMIC_ACQUIRE);
+}
+
 NTSTATUS CcpRead(PFILE_OBJECT FileObject, ULONG64 Offset, PVOID Buffer, SIZE_T Length, PSIZE_T Done)
 {
     PSHARED_CACHE_MAP CacheMap = FileObject->SectionObjectPointer->SharedCacheMap;
@@ -189,7 +196,7 @@ NTSTATUS CcpRead(PFILE_OBJECT FileObject, ULONG64 Offset, PVOID Buffer, SIZE_T L
         return STATUS_END_OF_FILE;
     }
     Length = Length < End - Offset ? Length : (SIZE_T)(End - Offset);
-    if (End > CacheMap->ControlArea->Segment->SizeOfSegment)
+    if (!CcpCovers(FileObject, End))
     {
         return IoReadStorage(CacheMap->File, Offset, Buffer, Length,
                              Done); /* somebody else made it longer just now */

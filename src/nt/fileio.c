@@ -175,9 +175,12 @@ static NTSTATUS NtpWriteBeyond(NT_TRANSFER *Transfer, PSIZE_T Done)
     {
         Transfer->Offset = Old;
     }
-    if (NT_SUCCESS(Status) && Transfer->Offset + Transfer->Length > Old)
+    if (NT_SUCCESS(Status))
     {
-        Status = NtSetFileSizeLocked(Transfer->FileObject, Transfer->Offset + Transfer->Length);
+        CcpNoteFileSize(File, Old); /* somebody else may have made it longer */
+        Status = Transfer->Offset + Transfer->Length > Old
+                     ? NtSetFileSizeLocked(Transfer->FileObject, Transfer->Offset + Transfer->Length)
+                     : STATUS_SUCCESS;
     }
     if (NT_SUCCESS(Status))
     {
@@ -200,7 +203,9 @@ static NTSTATUS NtpWriteAnywhere(NT_TRANSFER *Transfer, PSIZE_T Done)
     if (!Transfer->Append)
     {
         IoLockSizeShared(File);
-        if (Transfer->Offset + Transfer->Length <= IoFileSize(File))
+        if (Transfer->Offset + Transfer->Length <= IoFileSize(File) &&
+            (!NtpIsBuffered(Transfer) ||
+             CcpCovers(Transfer->FileObject, Transfer->Offset + Transfer->Length)))
         {
             Status = NtpWriteInside(Transfer, Done);
             IoUnlockSizeShared(File);

@@ -193,6 +193,28 @@ static void a_file_that_somebody_made_longer_is_made_shorter(void)
 }
 
 /* What a view wrote behind the end does not become data when the file grows. */
+/* Whether a write notices it or a reader has noticed it before. */
+static void what_somebody_made_longer_is_written(void)
+{
+    UCHAR bytes[20];
+    HANDLE file;
+
+    memset(bytes, 0x72, sizeof(bytes));
+    make_file(10 * PAGE_SIZE + 100);
+    file = open_file();
+    assert_int_equal(read_at(file, 0, bytes, 1), STATUS_SUCCESS);
+    assert_int_equal(truncate(Path, 30 * PAGE_SIZE), 0);
+    assert_int_equal(write_at(file, 29 * PAGE_SIZE + 50, bytes + 1, 10), STATUS_SUCCESS);
+    assert_int_equal(truncate(Path, 60 * PAGE_SIZE), 0);
+    assert_int_equal(read_at(file, 59 * PAGE_SIZE, bytes, 1), STATUS_SUCCESS);
+    assert_int_equal(bytes[0], 0);
+    assert_int_equal(write_at(file, 59 * PAGE_SIZE + 50, bytes + 1, 10), STATUS_SUCCESS);
+    NtClose(file);
+    assert_int_equal(size_on_disk(), 60 * PAGE_SIZE);
+    assert_int_equal(byte_on_disk(29 * PAGE_SIZE + 59), 0x72);
+    assert_int_equal(byte_on_disk(59 * PAGE_SIZE + 50), 0x72);
+}
+
 static void growth_brings_zeros(void)
 {
     HANDLE file;
@@ -353,6 +375,7 @@ static void every_failure_leaves_nothing(void)
     X(an_empty_file_cannot_be_mapped)                                                                        \
     X(a_mapped_file_is_not_made_shorter)                                                                     \
     X(a_file_that_somebody_made_longer_is_made_shorter)                                                      \
+    X(what_somebody_made_longer_is_written)                                                                  \
     X(growth_brings_zeros)                                                                                   \
     X(a_file_that_somebody_shortens_is_an_in_page_error)                                                     \
     X(a_failed_write_keeps_the_page)                                                                         \

@@ -133,7 +133,10 @@ NTKERNELAPI BOOLEAN NTAPI CcPinMappedData(_In_ PFILE_OBJECT FileObject, _In_ PLA
 NTKERNELAPI BOOLEAN NTAPI CcPinRead(_In_ PFILE_OBJECT FileObject, _In_ PLARGE_INTEGER FileOffset,
                                     _In_ ULONG Length, _In_ ULONG Flags, _Outptr_ PVOID *Bcb,
                                     _Outptr_ PVOID *Buffer);
-/* Dirty from the beginning; with Zero the range is zeroed. PIN_CALLER_TRACKS_DIRTY_DATA: neither, and all other flags are ignored. */
+/*
+ * Dirty from the beginning; with Zero the range is zeroed, else those whole pages of it are that are not in memory: what the file has of them is not read.
+ * PIN_CALLER_TRACKS_DIRTY_DATA: neither, and all other flags are ignored.
+ */
 NTKERNELAPI BOOLEAN NTAPI CcPreparePinWrite(_In_ PFILE_OBJECT FileObject, _In_ PLARGE_INTEGER FileOffset,
                                             _In_ ULONG Length, _In_ BOOLEAN Zero, _In_ ULONG Flags,
                                             _Outptr_ PVOID *Bcb, _Outptr_ PVOID *Buffer);

@@ -167,11 +167,16 @@ BOOLEAN CcpIsHeld(PSECTION_OBJECT_POINTERS Pointers, ULONG64 Offset, ULONG64 Len
 /* Makes the file object cached if it is not yet. Any size. */
 NTSTATUS CcpInitializeFile(PFILE_OBJECT FileObject);
 
-/* Cached transfers with a status instead of an exception; *Done also after a failure. Size lock held shared or exclusively. */
-NTSTATUS CcpRead(PFILE_OBJECT FileObject, ULONG64 Offset, PVOID Buffer, SIZE_T Length, PSIZE_T Done);
-NTSTATUS CcpWrite(PFILE_OBJECT FileObject, ULONG64 Offset, const VOID *Buffer, SIZE_T Length, PSIZE_T Done);
+/*
+ * Cached transfers with a status instead of an exception; *Done also after a failure. Size lock held shared or exclusively. Fresh: the file has zeros from there
+ * on, because the caller has just made it longer, exclusively; pages of that are not read.
+ */
+#define CC_NOTHING_FRESH (~0ull)
 /* Whether the cache's section reaches to End: not if somebody else made the file longer. CcpNoteFileSize mends that. Size lock held. */
 BOOLEAN CcpCovers(PFILE_OBJECT FileObject, ULONG64 End);
+NTSTATUS CcpRead(PFILE_OBJECT FileObject, ULONG64 Offset, PVOID Buffer, SIZE_T Length, PSIZE_T Done);
+NTSTATUS CcpWrite(PFILE_OBJECT FileObject, ULONG64 Offset, const VOID *Buffer, SIZE_T Length, ULONG64 Fresh,
+                  PSIZE_T Done);
 
 /* Brings the pages in, or says what the disk says. */
 NTSTATUS CcpTouch(ULONG_PTR Va, SIZE_T Length, BOOLEAN Write);
@@ -179,6 +184,33 @@ NTSTATUS CcpTouch(ULONG_PTR Va, SIZE_T Length, BOOLEAN Write);
 VOID CcpStartReads(PSHARED_CACHE_MAP CacheMap, ULONG64 Offset, ULONG64 Length);
 /* Whether a copy of the range would not wait for the disk. A moment's truth. */
 BOOLEAN CcpIsResident(PSHARED_CACHE_MAP CacheMap, ULONG64 Offset, ULONG64 Length);
+
+/* ---- Pages that need not be read (overwrite.c) --------------------------------------------------------- */
+
+/* Whether a write makes the page of Offset without what the disk has of it. */
+BOOLEAN CcpNeedsNoRead(ULONG64 Offset, ULONG64 Length, ULONG64 Fresh);
+/*
+ * Makes such a page, if it is not in memory: the bytes at Offset, zeros around them. FALSE, and nothing has changed: it goes the way of all others, which also
+ * says what is wrong with the buffer.
+ */
+BOOLEAN CcpOverwritePage(PSHARED_CACHE_MAP CacheMap, ULONG64 Offset, const VOID *Buffer, SIZE_T Length);
+
+/* A range in a view that somebody is about to write to from Offset to End. */
+typedef struct _CC_OVERWRITE
+{
+    PSHARED_CACHE_MAP CacheMap;
+    ULONG64 Offset, End;
+    ULONG64 First; /* Offset's page */
+    ULONG Pages;   /* up to that of End, in one view */
+    ULONG_PTR Va;  /* of First */
+    BOOLEAN Wait;
+} CC_OVERWRITE;
+
+/*
+ * The pages are in memory afterwards: those that the range covers as a whole, with zeros, if they were not before; the others as they are. After a failure
+ * nothing has changed, unless a page that somebody else read at the same moment could not be read. STATUS_CANT_WAIT: the disk would have to be waited for.
+ */
+NTSTATUS CcpBringInToOverwrite(const CC_OVERWRITE *Range);
 
 /* ---- Buffer control blocks (bcb.c) --------------------------------------------------------------------- */
 

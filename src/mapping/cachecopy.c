@@ -108,24 +108,6 @@ static NTSTATUS CcpCopyPiece(PVACB View, ULONG64 Offset, PVOID Buffer, SIZE_T Le
     return Status;
 }
 
-/*
- * A whole page that is not in memory: it is put together in a frame of its own and becomes the page then, so the disk is not asked for what nobody will see.
- * FALSE, and nothing has changed: it goes the way of all others, which also says what is wrong with the buffer.
- */
-static BOOLEAN CcpOverwritePage(PSHARED_CACHE_MAP CacheMap, ULONG64 Offset, const VOID *Buffer)
-{
-    PFN_NUMBER Frame = MiBeginOverwrite(CacheMap->ControlArea, Offset >> PAGE_SHIFT);
-
-    return Frame != 0 &&
-           MiEndOverwrite(CacheMap->ControlArea, Offset >> PAGE_SHIFT, Frame,
-                          NT_SUCCESS(KiGuardedCopy(PortDirectMap(Frame), Buffer, PAGE_SIZE, NULL)));
-}
-
-static BOOLEAN CcpIsWholePage(ULONG64 Offset, SIZE_T Length)
-{
-    return (Offset & (PAGE_SIZE - 1)) == 0 && Length >= PAGE_SIZE;
-}
-
 /* The rest of the page, and with it as many as are in memory: what lies behind may be overwritten as a whole. Limit at most. */
 static SIZE_T CcpMeasureResident(PSHARED_CACHE_MAP CacheMap, ULONG64 Offset, SIZE_T Limit)
 {
@@ -138,8 +120,9 @@ static SIZE_T CcpMeasureResident(PSHARED_CACHE_MAP CacheMap, ULONG64 Offset, SIZ
     return Piece;
 }
 
+/* Fresh as for CcpWrite. */
 static NTSTATUS CcpCopy(PSHARED_CACHE_MAP CacheMap, ULONG64 Offset, PVOID Buffer, SIZE_T Length,
-                        BOOLEAN Write, PSIZE_T Done)
+                        BOOLEAN Write, ULONG64 Fresh, PSIZE_T Done)
 {
     NTSTATUS Status = STATUS_SUCCESS;
 
@@ -151,11 +134,16 @@ static NTSTATUS CcpCopy(PSHARED_CACHE_MAP CacheMap, ULONG64 Offset, PVOID Buffer
         SIZE_T Copied = 0;
         PVACB View;
 
-        if (Write && CcpIsWholePage(Position, Length - *Done) &&
-            CcpOverwritePage(CacheMap, Position, (PUCHAR)Buffer + *Done))
+        if (Write && CcpNeedsNoRead(Position, Length - *Done, Fresh))
         {
-            *Done += PAGE_SIZE;
-            continue;
+            SIZE_T Rest = PAGE_SIZE - (SIZE_T)(Position & (PAGE_SIZE - 1));
+
+            Rest = Rest < Length - *Done ? Rest : Length - *Done;
+            if (CcpOverwritePage(CacheMap, Position, (const VOID *)((ULONG_PTR)Buffer + *Done), Rest))
+            {
+                *Done += Rest;
+                continue;
+            }
         }
         if (Write)
         {
@@ -202,30 +190,32 @@ NTSTATUS CcpRead(PFILE_OBJECT FileObject, ULONG64 Offset, PVOID Buffer, SIZE_T L
                              Done); /* somebody else made it longer just now */
     }
     CcpReadAhead(FileObject, CacheMap, Offset, Length);
-    Status = CcpCopy(CacheMap, Offset, Buffer, Length, FALSE, Done);
+    Status = CcpCopy(CacheMap, Offset, Buffer, Length, FALSE, CC_NOTHING_FRESH, Done);
     __atomic_fetch_add(&MiState.Mapping->CopyReads, 1, __ATOMIC_RELAXED);
     __atomic_fetch_add(&MiState.Mapping->CopyReadBytes, *Done, __ATOMIC_RELAXED);
     return Status;
 }
 
-NTSTATUS CcpWrite(PFILE_OBJECT FileObject, ULONG64 Offset, const VOID *Buffer, SIZE_T Length, PSIZE_T Done)
+NTSTATUS CcpWrite(PFILE_OBJECT FileObject, ULONG64 Offset, const VOID *Buffer, SIZE_T Length, ULONG64 Fresh,
+                  PSIZE_T Done)
 {
     PSHARED_CACHE_MAP CacheMap = FileObject->SectionObjectPointer->SharedCacheMap;
+    ULONG64 Tail = (Offset + Length) % PAGE_SIZE;
     NTSTATUS Status;
 
     if (Length > PAGE_SIZE)
     {
         /* Both ends at once; what lies between is overwritten. */
-        if (Offset % PAGE_SIZE != 0)
+        if (!CcpNeedsNoRead(Offset, Length, Fresh))
         {
             CcpStartReads(CacheMap, Offset, 1);
         }
-        if ((Offset + Length) % PAGE_SIZE != 0)
+        if (Tail != 0 && !CcpNeedsNoRead(Offset + Length - Tail, Tail, Fresh))
         {
-            CcpStartReads(CacheMap, Offset + Length, 1);
+            CcpStartReads(CacheMap, Offset + Length - Tail, 1);
         }
     }
-    Status = CcpCopy(CacheMap, Offset, (PVOID)(ULONG_PTR)Buffer, Length, TRUE, Done);
+    Status = CcpCopy(CacheMap, Offset, (PVOID)(ULONG_PTR)Buffer, Length, TRUE, Fresh, Done);
     __atomic_fetch_add(&MiState.Mapping->CopyWrites, 1, __ATOMIC_RELAXED);
     __atomic_fetch_add(&MiState.Mapping->CopyWriteBytes, *Done, __ATOMIC_RELAXED);
     return Status;
@@ -320,7 +310,7 @@ BOOLEAN NTAPI CcCopyWrite(PFILE_OBJECT FileObject, PLARGE_INTEGER FileOffset, UL
     {
         return FALSE;
     }
-    CcpRaise(CcpWrite(FileObject, (ULONG64)FileOffset->QuadPart, Buffer, Length, &Done));
+    CcpRaise(CcpWrite(FileObject, (ULONG64)FileOffset->QuadPart, Buffer, Length, CC_NOTHING_FRESH, &Done));
     return TRUE;
 }
 
@@ -346,7 +336,8 @@ BOOLEAN NTAPI CcZeroData(PFILE_OBJECT FileObject, PLARGE_INTEGER StartOffset, PL
         Piece = Piece < (ULONG64)EndOffset->QuadPart - Offset
                     ? Piece
                     : (SIZE_T)((ULONG64)EndOffset->QuadPart - Offset);
-        Status = CacheMap != NULL ? CcpCopy(CacheMap, Offset, (PVOID)(ULONG_PTR)Zeros, Piece, TRUE, &Done)
+        Status = CacheMap != NULL ? CcpCopy(CacheMap, Offset, (PVOID)(ULONG_PTR)Zeros, Piece, TRUE,
+                                            CC_NOTHING_FRESH, &Done)
                                   : IoWriteStorage(IoFileOf(FileObject), Offset, Zeros, Piece, &Done);
         Offset += Piece;
     }

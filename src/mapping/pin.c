@@ -216,15 +216,27 @@ static PVOID CcpAddressOf(const CC_RANGE *Range, PVACB View)
     return (PVOID)(View->Base + (ULONG_PTR)(Range->Offset & (VACB_MAPPING_GRANULARITY - 1)));
 }
 
-static NTSTATUS CcpBringIn(const CC_RANGE *Range, PVACB View, BOOLEAN Write)
+static NTSTATUS CcpBringIn(const CC_RANGE *Range, PVACB View, BOOLEAN Overwrite)
 {
     ULONG_PTR Va = View->Base + (ULONG_PTR)(Range->First & (VACB_MAPPING_GRANULARITY - 1));
 
+    if (Overwrite)
+    {
+        const CC_OVERWRITE Request = { .CacheMap = Range->CacheMap,
+                                       .Offset = Range->Offset,
+                                       .End = Range->End,
+                                       .First = Range->First,
+                                       .Pages = (ULONG)(Range->Pages >> PAGE_SHIFT),
+                                       .Va = Va,
+                                       .Wait = Range->Wait };
+
+        return CcpBringInToOverwrite(&Request);
+    }
     if (Range->Pages > PAGE_SIZE)
     {
         CcpStartReads(Range->CacheMap, Range->First, Range->Pages);
     }
-    return CcpTouch(Va, (SIZE_T)Range->Pages, Write);
+    return CcpTouch(Va, (SIZE_T)Range->Pages, FALSE);
 }
 
 /* ---- Mapping ------------------------------------------------------------------------------------------- */
@@ -523,13 +535,13 @@ static VOID CcpUnpin(PVOID Bcb, ULONG_PTR Owner)
     }
 }
 
-/* With everything that may fail but what comes of the pages afterwards. FALSE: see CcPinRead. Raises. */
-static BOOLEAN CcpPinRange(CC_RANGE *Range, ULONG Flags, BOOLEAN Write, PVOID *Bcb, PVOID *Buffer)
+/* With everything that may fail but what comes of the pages afterwards. FALSE: see CcPinRead. Overwrite: the caller will write to all of the range. Raises. */
+static BOOLEAN CcpPinRange(CC_RANGE *Range, ULONG Flags, BOOLEAN Overwrite, PVOID *Bcb, PVOID *Buffer)
 {
     BOOLEAN Read = (Flags & PIN_NO_READ) == 0;
     NTSTATUS Status;
 
-    if (!CcpIsAtHand(Range, (Flags & PIN_WAIT) != 0, Read))
+    if (!Overwrite && !CcpIsAtHand(Range, (Flags & PIN_WAIT) != 0, Read))
     {
         return FALSE;
     }
@@ -540,12 +552,16 @@ static BOOLEAN CcpPinRange(CC_RANGE *Range, ULONG Flags, BOOLEAN Write, PVOID *B
         return FALSE;
     }
     CcpRaiseIfFailed(Status);
-    Status = Read ? CcpBringIn(Range, Range->View, Write) : STATUS_SUCCESS;
+    Status = Read ? CcpBringIn(Range, Range->View, Overwrite) : STATUS_SUCCESS;
     if (!NT_SUCCESS(Status))
     {
         CcpUnpin(*Bcb, (ULONG_PTR)KiCurrentThread());
-        ExRaiseStatus(Status);
     }
+    if (Status == STATUS_CANT_WAIT)
+    {
+        return FALSE;
+    }
+    CcpRaiseIfFailed(Status);
     return TRUE;
 }
 

@@ -143,7 +143,7 @@ static NTSTATUS NtpReadLocked(const NT_TRANSFER *Transfer, PSIZE_T Done)
     return IoReadStorage(File, Transfer->Offset, Transfer->Buffer, Transfer->Length, Done);
 }
 
-static NTSTATUS NtpWriteInside(const NT_TRANSFER *Transfer, PSIZE_T Done)
+static NTSTATUS NtpWriteInside(const NT_TRANSFER *Transfer, ULONG64 Fresh, PSIZE_T Done)
 {
     PFILE_OBJECT FileObject = Transfer->FileObject;
     LARGE_INTEGER Offset = { .QuadPart = (LONGLONG)Transfer->Offset };
@@ -151,7 +151,7 @@ static NTSTATUS NtpWriteInside(const NT_TRANSFER *Transfer, PSIZE_T Done)
 
     if (NtpIsBuffered(Transfer))
     {
-        return CcpWrite(FileObject, Transfer->Offset, Transfer->Buffer, Transfer->Length, Done);
+        return CcpWrite(FileObject, Transfer->Offset, Transfer->Buffer, Transfer->Length, Fresh, Done);
     }
     Status = NtpFlushRange(Transfer);
     if (NT_SUCCESS(Status))
@@ -184,7 +184,7 @@ static NTSTATUS NtpWriteBeyond(NT_TRANSFER *Transfer, PSIZE_T Done)
     }
     if (NT_SUCCESS(Status))
     {
-        Status = NtpWriteInside(Transfer, Done);
+        Status = NtpWriteInside(Transfer, Old, Done);
         if (!NT_SUCCESS(Status) && Transfer->Offset + *Done < IoFileSize(File))
         {
             ULONG64 Reached = *Done != 0 && Transfer->Offset + *Done > Old ? Transfer->Offset + *Done : Old;
@@ -207,7 +207,7 @@ static NTSTATUS NtpWriteAnywhere(NT_TRANSFER *Transfer, PSIZE_T Done)
             (!NtpIsBuffered(Transfer) ||
              CcpCovers(Transfer->FileObject, Transfer->Offset + Transfer->Length)))
         {
-            Status = NtpWriteInside(Transfer, Done);
+            Status = NtpWriteInside(Transfer, CC_NOTHING_FRESH, Done);
             IoUnlockSizeShared(File);
             return Status;
         }

@@ -237,6 +237,99 @@ static void growth_brings_zeros(void)
 
 /* ---- What goes wrong ----------------------------------------------------------------------------------- */
 
+/* Pages that a write adds to a file have nothing on the disk that anybody could see; what the file had is read. */
+static void what_a_write_adds_is_not_read(void)
+{
+    const ULONG64 old = 10 * PAGE_SIZE + 100;
+    static UCHAR bytes[3 * PAGE_SIZE];
+    ULONG64 before, size;
+    HANDLE file;
+    UCHAR byte;
+
+    memset(bytes, 0x71, sizeof(bytes));
+    make_file(old);
+    file = open_file();
+    before = pages_read();
+    /* Behind a gap, inside a page. */
+    assert_int_equal(write_at(file, 20 * PAGE_SIZE + 10, bytes, 7), STATUS_SUCCESS);
+    assert_int_equal(pages_read(), before);
+    /* A log: each line makes the file a little longer. */
+    for (size = 20 * PAGE_SIZE + 17; size < 40 * PAGE_SIZE; size += 333)
+    {
+        assert_int_equal(write_at(file, (LONGLONG)size, bytes, 333), STATUS_SUCCESS);
+    }
+    /* A long one that ends inside a page, at an end that was inside a page. */
+    assert_int_equal(write_at(file, (LONGLONG)size, bytes, 2 * PAGE_SIZE + 50), STATUS_SUCCESS);
+    size += 2 * PAGE_SIZE + 50;
+    assert_int_equal(pages_read(), before);
+    assert_int_equal(read_at(file, 20 * PAGE_SIZE + 9, &byte, 1), STATUS_SUCCESS);
+    assert_int_equal(byte, 0);
+    assert_int_equal(read_at(file, (LONGLONG)size - 1, &byte, 1), STATUS_SUCCESS);
+    assert_int_equal(byte, 0x71);
+    assert_int_equal(pages_read(), before);
+    /* What was the last page is one like all others now. */
+    assert_int_equal(write_at(file, 10 * PAGE_SIZE + 90, bytes, 5), STATUS_SUCCESS);
+    assert_true(pages_read() > before);
+    NtClose(file);
+    assert_int_equal(size_on_disk(), size);
+    assert_int_equal(byte_on_disk(10 * PAGE_SIZE + 89), pattern(10 * PAGE_SIZE + 89));
+    assert_int_equal(byte_on_disk(10 * PAGE_SIZE + 94), 0x71);
+    assert_int_equal(byte_on_disk(10 * PAGE_SIZE + 99), pattern(10 * PAGE_SIZE + 99));
+    assert_int_equal(byte_on_disk(10 * PAGE_SIZE + 100), 0);
+    assert_int_equal(byte_on_disk(20 * PAGE_SIZE + 9), 0);
+    for (ULONG64 offset = 20 * PAGE_SIZE + 10; offset < size; offset += 101)
+    {
+        assert_int_equal(byte_on_disk(offset), 0x71);
+    }
+}
+
+/* Only the page in which the file ended has something to keep, and not if all of that is written anew. */
+static void the_page_of_the_old_end_is_read_if_something_of_it_stays(void)
+{
+    const ULONG64 old = 10 * PAGE_SIZE + 100;
+    static UCHAR bytes[PAGE_SIZE];
+    ULONG64 before;
+    HANDLE file;
+
+    memset(bytes, 0x72, sizeof(bytes));
+    make_file(old);
+    file = open_file();
+    before = pages_read();
+    assert_int_equal(write_at(file, 10 * PAGE_SIZE, bytes, 200), STATUS_SUCCESS);
+    assert_int_equal(pages_read(), before);
+    NtClose(file);
+    assert_int_equal(size_on_disk(), 10 * PAGE_SIZE + 200);
+    assert_int_equal(byte_on_disk(10 * PAGE_SIZE - 1), pattern(10 * PAGE_SIZE - 1));
+    assert_int_equal(byte_on_disk(10 * PAGE_SIZE + 99), 0x72);
+    MiTrimUnusedSegments(MI_TRIM_ALL_SEGMENTS);
+    make_file(old);
+    file = open_file();
+    before = pages_read();
+    assert_int_equal(write_at(file, 10 * PAGE_SIZE + 1, bytes, 200), STATUS_SUCCESS);
+    assert_true(pages_read() > before);
+    NtClose(file);
+    assert_int_equal(byte_on_disk(10 * PAGE_SIZE), pattern(10 * PAGE_SIZE));
+}
+
+/* A buffer that ends in nothing: the file is as long as before, and the page that was begun is no page of it. */
+static void a_write_beyond_the_end_that_fails_leaves_no_page(void)
+{
+    ULONG_PTR buffer;
+    HANDLE file;
+    UCHAR byte = 1;
+
+    make_file(5 * PAGE_SIZE);
+    file = open_file();
+    buffer = TestVmAllocate(0, PAGE_SIZE, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE);
+    assert_int_equal(write_at(file, 5 * PAGE_SIZE + 30, (PVOID)(buffer + PAGE_SIZE), 50),
+                     STATUS_ACCESS_VIOLATION);
+    assert_int_equal(size_on_disk(), 5 * PAGE_SIZE);
+    assert_int_equal(write_at(file, 6 * PAGE_SIZE, &byte, 1), STATUS_SUCCESS);
+    assert_int_equal(read_at(file, 5 * PAGE_SIZE + 30, &byte, 1), STATUS_SUCCESS);
+    assert_int_equal(byte, 0);
+    NtClose(file);
+}
+
 static void a_file_that_somebody_shortens_is_an_in_page_error(void)
 {
     HANDLE file;
@@ -377,6 +470,9 @@ static void every_failure_leaves_nothing(void)
     X(a_file_that_somebody_made_longer_is_made_shorter)                                                      \
     X(what_somebody_made_longer_is_written)                                                                  \
     X(growth_brings_zeros)                                                                                   \
+    X(what_a_write_adds_is_not_read)                                                                         \
+    X(the_page_of_the_old_end_is_read_if_something_of_it_stays)                                              \
+    X(a_write_beyond_the_end_that_fails_leaves_no_page)                                                      \
     X(a_file_that_somebody_shortens_is_an_in_page_error)                                                     \
     X(a_failed_write_keeps_the_page)                                                                         \
     X(a_failed_read_is_an_error_of_that_page_alone)                                                          \

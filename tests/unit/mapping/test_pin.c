@@ -666,6 +666,81 @@ static void prepared_pages_are_dirty_and_zero(void)
     close_it();
 }
 
+static ULONG64 pages_read(void)
+{
+    return MiQueryCounter(MiCounterMappedPagesInput);
+}
+
+/* Documented: pages to be completely overwritten may be zeros. What of a page stays is read. */
+static void what_is_prepared_as_a_whole_is_not_read(void)
+{
+    HOST_STORAGE_FAULT fault = { .Kind = HOST_FAULT_READ, .Nth = 1, .Count = 0, .Error = EIO };
+    CALL call = { .Kind = PREPARE, .Offset = 2 * PAGE_SIZE, .Length = 8 * PAGE_SIZE, .Flags = PIN_WAIT };
+    ULONG64 before;
+    UCHAR *bytes;
+
+    open_it();
+    before = pages_read();
+    assert_int_equal(try_call(&call), STATUS_SUCCESS);
+    assert_true(call.Result);
+    bytes = call.Buffer;
+    for (ULONG index = 0; index < 8 * PAGE_SIZE; index++)
+    {
+        assert_int_equal(bytes[index], 0);
+        bytes[index] = 0x31;
+    }
+    assert_int_equal(pages_read(), before);
+    CcUnpinData(call.Bcb);
+    /* Both ends in the middle of a page; no waiting is needed for what lies between. */
+    call = (CALL){ .Kind = PREPARE, .Offset = 20 * PAGE_SIZE + 5, .Length = 4 * PAGE_SIZE };
+    assert_int_equal(try_call(&call), STATUS_SUCCESS);
+    assert_false(call.Result);
+    call.Flags = PIN_WAIT;
+    assert_int_equal(try_call(&call), STATUS_SUCCESS);
+    assert_true(call.Result);
+    bytes = call.Buffer;
+    assert_int_equal(bytes[-1], pattern(20 * PAGE_SIZE + 4));
+    assert_int_equal(bytes[0], pattern(20 * PAGE_SIZE + 5));
+    assert_int_equal(bytes[PAGE_SIZE], 0);
+    assert_int_equal(bytes[4 * PAGE_SIZE], pattern(24 * PAGE_SIZE + 5));
+    assert_int_equal(pages_read(), before + 2);
+    memset(bytes, 0x32, 4 * PAGE_SIZE);
+    CcUnpinData(call.Bcb);
+    call = (CALL){ .Kind = PREPARE, .Offset = 30 * PAGE_SIZE, .Length = 2 * PAGE_SIZE };
+    assert_int_equal(try_call(&call), STATUS_SUCCESS);
+    assert_true(call.Result);
+    memset(call.Buffer, 0x33, 2 * PAGE_SIZE);
+    CcUnpinData(call.Bcb);
+    /* In memory already: it keeps what it has. */
+    call = (CALL){ .Kind = PREPARE, .Offset = 30 * PAGE_SIZE, .Length = 3 * PAGE_SIZE };
+    assert_int_equal(try_call(&call), STATUS_SUCCESS);
+    assert_true(call.Result);
+    assert_int_equal(((UCHAR *)call.Buffer)[PAGE_SIZE], 0x33);
+    assert_int_equal(((UCHAR *)call.Buffer)[2 * PAGE_SIZE], 0);
+    CcUnpinData(call.Bcb);
+    assert_int_equal(pages_read(), before + 2);
+    /* An end that cannot be read: the pages between are as they were. */
+    fault.Storage = HostStorageFind(Path);
+    assert_true(HostStorageInject(&fault));
+    call =
+        (CALL){ .Kind = PREPARE, .Offset = 40 * PAGE_SIZE, .Length = 3 * PAGE_SIZE + 1, .Flags = PIN_WAIT };
+    assert_int_equal(try_call(&call), STATUS_IO_DEVICE_ERROR);
+    HostStorageClearFaults();
+    assert_int_equal(get(MAP, 41 * PAGE_SIZE, 1, MAP_WAIT, &call.Bcb)[0], pattern(41 * PAGE_SIZE));
+    CcUnpinData(call.Bcb);
+    assert_int_equal(flush(), STATUS_SUCCESS);
+    assert_int_equal(byte_on_disk(2 * PAGE_SIZE - 1), pattern(2 * PAGE_SIZE - 1));
+    assert_int_equal(byte_on_disk(2 * PAGE_SIZE), 0x31);
+    assert_int_equal(byte_on_disk(10 * PAGE_SIZE), pattern(10 * PAGE_SIZE));
+    assert_int_equal(byte_on_disk(20 * PAGE_SIZE + 4), pattern(20 * PAGE_SIZE + 4));
+    assert_int_equal(byte_on_disk(24 * PAGE_SIZE + 4), 0x32);
+    assert_int_equal(byte_on_disk(24 * PAGE_SIZE + 5), pattern(24 * PAGE_SIZE + 5));
+    assert_int_equal(byte_on_disk(31 * PAGE_SIZE), 0x33);
+    assert_int_equal(byte_on_disk(32 * PAGE_SIZE), 0);
+    assert_int_equal(byte_on_disk(42 * PAGE_SIZE), pattern(42 * PAGE_SIZE));
+    close_it();
+}
+
 /* ---- Write-through ------------------------------------------------------------------------------------- */
 
 static void a_repinned_bcb_is_written_through(void)
@@ -843,6 +918,7 @@ static void run_in_machine(void (*test)(void))
     X(a_closed_file_is_written_and_then_gone)                                                                \
     X(what_is_dirty_at_the_end_of_the_machine_is_written)                                                    \
     X(prepared_pages_are_dirty_and_zero)                                                                     \
+    X(what_is_prepared_as_a_whole_is_not_read)                                                               \
     X(a_repinned_bcb_is_written_through)                                                                     \
     X(what_is_held_is_not_cut_off)                                                                           \
     X(every_failure_leaves_nothing)

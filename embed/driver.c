@@ -128,6 +128,19 @@ VOID NtmmpForgetDrivers(VOID)
     }
 }
 
+NTSTATUS NtmmDriverStarted(PNTMM_DRIVER Driver, PSIZE_T Pages)
+{
+    NTMM_VISIT Visit;
+    NTSTATUS Status = NtmmpEnter(&Visit);
+
+    if (NT_SUCCESS(Status))
+    {
+        *Pages = Driver->Image != NULL ? MiDiscardDriverSections(Driver->Image) : 0;
+        NtmmpLeave(&Visit);
+    }
+    return Status;
+}
+
 NTSTATUS NtmmUnloadDriver(PNTMM_DRIVER Driver, PULONG64 Blocks)
 {
     NTMM_VISIT Visit;

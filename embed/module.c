@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What a driver is natively: a module of the Linux process. Its sections are read from its file, because the dynamic linker knows segments
- * only. Sections named PAGE... are pageable by declaration; code and data beside them may become so by MmPageEntireDriver. What the dynamic linker or
+ * only. Sections named PAGE... are pageable by declaration, those named INIT... go when the driver has started; code and data beside them may become so by MmPageEntireDriver. What the dynamic linker or
  * the compiler's run time use themselves (tables of relocations, unwinding, thread-local data, constructors) is left alone.
  */
 #include "embed.h"
@@ -72,7 +72,8 @@ static BOOLEAN NtmmpTakeSection(const NTMM_PLACE *Place, const Elf64_Shdr *Heade
                                  .Bytes = Header->sh_size,
                                  .Access = ((Header->sh_flags & SHF_WRITE) != 0 ? PORT_FAULT_WRITE : 0) |
                                            ((Header->sh_flags & SHF_EXECINSTR) != 0 ? PORT_FAULT_EXECUTE : 0),
-                                 .Pageable = NtmmpBeginsWith(Name, "PAGE") };
+                                 .Pageable = NtmmpBeginsWith(Name, "PAGE"),
+                                 .Discardable = NtmmpBeginsWith(Name, "INIT") };
 
     if ((Header->sh_flags & SHF_ALLOC) == 0 || (Header->sh_flags & SHF_TLS) != 0 || Header->sh_size == 0 ||
         (Header->sh_type != SHT_PROGBITS && Header->sh_type != SHT_NOBITS))
@@ -89,7 +90,7 @@ static BOOLEAN NtmmpTakeSection(const NTMM_PLACE *Place, const Elf64_Shdr *Heade
         Module->CodeStart = Source.Start;
         Module->CodeBytes = Source.Bytes;
     }
-    if (Source.Pageable || (!Module->IsKernel && NtmmpIsDriversOwn(Name)))
+    if (Source.Pageable || Source.Discardable || (!Module->IsKernel && NtmmpIsDriversOwn(Name)))
     {
         if (Module->SectionCount == NTMM_MAXIMUM_SECTIONS_OF_DRIVER)
         {

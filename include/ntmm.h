@@ -217,7 +217,7 @@ typedef struct _NTMM_DRIVER *PNTMM_DRIVER;
 
 #define NTMM_DRIVER_VERIFY 0x1 /* Driver Verifier watches it, whenever it is on */
 #define NTMM_DRIVER_PAGEABLE                                                                                 \
-    0x2 /* its sections become NT's pages: those named PAGE... are paged out and come back */
+    0x2 /* its sections become NT's pages: those named PAGE... are paged out and come back, those named INIT... go */
 
 /*
  * Makes known that code is a driver's: the shared object that contains Address or, where the program has both, the section of the program that
@@ -231,7 +231,14 @@ typedef struct _NTMM_DRIVER *PNTMM_DRIVER;
 NTSTATUS NtmmLoadDriver(PCSTR Name, const VOID *Address, ULONG Flags, PNTMM_DRIVER *Driver);
 
 /*
- * The driver goes; its sections become ordinary memory with the same contents. Blocks of pool that it holds (known while the verifier tracks pool) are
+ * To be called when the driver's DriverEntry has returned STATUS_SUCCESS: the pages of its sections named INIT... (NTMM_DRIVER_PAGEABLE) are given back, and who touches
+ * one from then on meets bug check 0x50. *Pages: how many. Nobody may run there. Source: Microsoft Learn, "Pageable Code in Drivers" (alloc_text INIT).
+ *   STATUS_INVALID_DEVICE_STATE
+ */
+NTSTATUS NtmmDriverStarted(PNTMM_DRIVER Driver, PSIZE_T Pages);
+
+/*
+ * The driver goes; its sections become ordinary memory with the same contents, those named INIT... with what they had before. Blocks of pool that it holds (known while the verifier tracks pool) are
  * reported with whoever allocated them: *Blocks is their number. Blocks NULL: as on Windows, any block left is bug check 0xC4, 0x62.
  *   STATUS_IN_PAGE_ERROR, STATUS_NO_MEMORY: its pages cannot be brought back; it stays
  */

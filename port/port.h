@@ -162,11 +162,12 @@ VOID PortSettleWriter(VOID);
  * [Start, Start + Pages) of the system window are seen at Target, and nowhere else; their contents are what was at Target before. The caller
  * keeps these pages valid and writable meanwhile, and nothing else in use in the GiB of Start, of the pages before and behind included. Start and
  * Target are congruent modulo 1 GiB, and aliases in one GiB have the same distance. PortEndAlias: ordinary memory with the same contents takes
- * the place; the pages must be valid. Access: PORT_FAULT_WRITE, PORT_FAULT_EXECUTE, as the ordinary memory is to permit it. IRQL PASSIVE_LEVEL.
+ * the place; the pages must be valid. Access: PORT_FAULT_WRITE, PORT_FAULT_EXECUTE, as the ordinary memory is to permit it. Keep: what was at Target at the
+ * beginning is kept and comes back at the end, whatever has become of the pages, which need not be valid then. IRQL PASSIVE_LEVEL.
  *   STATUS_NOT_SUPPORTED (drivers are loaded into the system window here), STATUS_CONFLICTING_ADDRESSES (Target lies in a window, or
  *   is an alias), STATUS_INSUFFICIENT_RESOURCES
  */
-NTSTATUS PortBeginAlias(ULONG_PTR Start, SIZE_T Pages, ULONG_PTR Target, ULONG Access);
+NTSTATUS PortBeginAlias(ULONG_PTR Start, SIZE_T Pages, ULONG_PTR Target, ULONG Access, BOOLEAN Keep);
 VOID PortEndAlias(ULONG_PTR Start);
 
 /* ---- Processors, threads, time ------------------------------------------------------------------------- */

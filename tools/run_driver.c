@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * `ntmm run driver`: loads a driver that is a shared object, calls its DriverEntry, its NtmmDriverTest if it has one, and its
- * DriverUnload, in kernel mode at PASSIVE_LEVEL, with Driver Verifier and special pool as the options say. What it has not freed at the
+ * DriverUnload, in kernel mode at PASSIVE_LEVEL, with Driver Verifier and special pool as the options say. Its sections are NT's: those named PAGE... are
+ * pageable, those named INIT... go when DriverEntry has returned. What it has not freed at the
  * end is reported with whoever allocated it, while the verifier tracks pool.
  */
 #include "tool.h"
@@ -23,6 +24,7 @@ typedef struct _TOOL_DRIVER
     CHAR Name[32];          /* of the file */
     WCHAR ObjectName[64];
     WCHAR KeyName[128];
+    PNTMM_DRIVER Loaded;
     DRIVER_OBJECT Object;
 } TOOL_DRIVER, *PTOOL_DRIVER;
 
@@ -50,6 +52,7 @@ static int ToolUseDriver(PTOOL_DRIVER Driver)
     PDRIVER_OBJECT Object = &Driver->Object;
     UNICODE_STRING Key;
     CHAR Text[160];
+    SIZE_T Discarded;
     NTSTATUS Status;
     int Code = TOOL_OK;
 
@@ -65,6 +68,10 @@ static int ToolUseDriver(PTOOL_DRIVER Driver)
     {
         return ToolFail(TOOL_FAILED, "%s: DriverEntry: %s", Driver->Name,
                         NtmmFormatStatus(Status, Text, sizeof(Text)));
+    }
+    if (!NT_SUCCESS(NtmmDriverStarted(Driver->Loaded, &Discarded)))
+    {
+        Code = ToolFail(TOOL_FAILED, "%s", NtmmLastMessage());
     }
     if (Driver->Test != NULL)
     {
@@ -87,12 +94,11 @@ static int ToolDriverInMachine(PVOID Context)
     PTOOL_DRIVER Driver = Context;
     TOOL_RESULT Result = { .Job = "driver" };
     NTMM_STATISTICS Statistics = { .Size = sizeof(Statistics) };
-    PNTMM_DRIVER Loaded;
     ULONG64 Blocks = 0;
     int Code;
 
-    if (!NT_SUCCESS(NtmmLoadDriver(Driver->Name, (const VOID *)(ULONG_PTR)Driver->Entry, NTMM_DRIVER_VERIFY,
-                                   &Loaded)))
+    if (!NT_SUCCESS(NtmmLoadDriver(Driver->Name, (const VOID *)(ULONG_PTR)Driver->Entry,
+                                   NTMM_DRIVER_VERIFY | NTMM_DRIVER_PAGEABLE, &Driver->Loaded)))
     {
         return ToolFail(TOOL_FAILED, "%s", NtmmLastMessage());
     }
@@ -101,7 +107,7 @@ static int ToolDriverInMachine(PVOID Context)
     {
         ToolPrintViews(NULL, NULL);
     }
-    if (!NT_SUCCESS(NtmmUnloadDriver(Loaded, &Blocks)))
+    if (!NT_SUCCESS(NtmmUnloadDriver(Driver->Loaded, &Blocks)))
     {
         return ToolFail(TOOL_FAILED, "%s", NtmmLastMessage());
     }

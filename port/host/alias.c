@@ -163,9 +163,11 @@ static NTSTATUS HostReserveAlias(const HOST_ALIAS *New, HOST_ALIAS **Alias)
     return Status;
 }
 
-NTSTATUS PortBeginAlias(ULONG_PTR Start, SIZE_T Pages, ULONG_PTR Target, ULONG Access)
+NTSTATUS PortBeginAlias(ULONG_PTR Start, SIZE_T Pages, ULONG_PTR Target, ULONG Access, BOOLEAN Keep)
 {
-    HOST_ALIAS New = { .Start = Start, .Target = Target, .Bytes = Pages << PAGE_SHIFT, .Access = Access };
+    HOST_ALIAS New = {
+        .Start = Start, .Target = Target, .Bytes = Pages << PAGE_SHIFT, .Access = Access, .Keep = Keep
+    };
     HOST_ALIAS *Alias = NULL;
     NTSTATUS Status;
     long Spare =
@@ -189,7 +191,10 @@ NTSTATUS PortBeginAlias(ULONG_PTR Start, SIZE_T Pages, ULONG_PTR Target, ULONG A
     }
     /* From here on the target shows the pages, whatever else lies in the GiB. */
     HostCopyPages(Target, New.Spare, New.Bytes);
-    HostAdvise(New.Spare, New.Bytes, MADV_DONTNEED);
+    if (!Keep)
+    {
+        HostAdvise(New.Spare, New.Bytes, MADV_DONTNEED);
+    }
     return STATUS_SUCCESS;
 }
 
@@ -208,7 +213,10 @@ VOID PortEndAlias(ULONG_PTR Start)
         HostFatal("no alias begins there", Start, 0);
     }
     Alias = *Found;
-    HostCopyPages(Alias.Spare, Alias.Target, Alias.Bytes);
+    if (!Alias.Keep)
+    {
+        HostCopyPages(Alias.Spare, Alias.Target, Alias.Bytes);
+    }
     Result = HostProtect(Alias.Spare, Alias.Bytes,
                          PROT_READ | ((Alias.Access & PORT_FAULT_WRITE) != 0 ? PROT_WRITE : 0) |
                              ((Alias.Access & PORT_FAULT_EXECUTE) != 0 ? PROT_EXEC : 0));

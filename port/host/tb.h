@@ -66,6 +66,7 @@ typedef struct _HOST_ALIAS
     ULONG_PTR Target;
     SIZE_T Bytes; /* 0: free */
     ULONG Access;
+    BOOLEAN Keep;    /* Spare has what was at Target before */
     ULONG_PTR Spare; /* reserved addresses of that size, where the memory for later is made */
 } HOST_ALIAS;
 

@@ -6,7 +6,7 @@
  */
 #include "translation/translation.h"
 
-NTSTATUS MiBeginAlias(ULONG_PTR Start, SIZE_T Pages, ULONG_PTR Target, ULONG Access)
+NTSTATUS MiBeginAlias(ULONG_PTR Start, SIZE_T Pages, ULONG_PTR Target, ULONG Access, BOOLEAN Keep)
 {
     MI_TRANSLATION_STATE *State = MiState.Translation;
     MI_ALIAS *Free = NULL;
@@ -29,7 +29,7 @@ NTSTATUS MiBeginAlias(ULONG_PTR Start, SIZE_T Pages, ULONG_PTR Target, ULONG Acc
     {
         return STATUS_INSUFFICIENT_RESOURCES;
     }
-    Status = PortBeginAlias(Start, Pages, Target, Access);
+    Status = PortBeginAlias(Start, Pages, Target, Access, Keep);
     if (!NT_SUCCESS(Status))
     {
         OldIrql = KiAcquireSpinLock(&State->AliasLock);

@@ -192,10 +192,10 @@ VOID MiShareSessionTables(PFN_NUMBER TopLevel, PFN_NUMBER SessionTopLevel);
 
 /*
  * The pages from Start on, which are valid, writable and stay so meanwhile, get the contents of Target and are seen there (PortBeginAlias). / Ordinary
- * memory takes their place; the pages are valid. PASSIVE_LEVEL.
+ * memory takes their place, with the contents of the pages, which are valid then, or (Keep) with what was there before. PASSIVE_LEVEL.
  *   STATUS_INSUFFICIENT_RESOURCES, STATUS_CONFLICTING_ADDRESSES, STATUS_NOT_SUPPORTED
  */
-NTSTATUS MiBeginAlias(ULONG_PTR Start, SIZE_T Pages, ULONG_PTR Target, ULONG Access);
+NTSTATUS MiBeginAlias(ULONG_PTR Start, SIZE_T Pages, ULONG_PTR Target, ULONG Access, BOOLEAN Keep);
 VOID MiEndAlias(ULONG_PTR Start);
 
 ULONG_PTR MiFindAlias(ULONG_PTR Va); /* 0: Va is no such target */

@@ -153,7 +153,8 @@ static NTSTATUS MiTakeSection(PMI_DRIVER_SECTION Section)
         return Status;
     }
     Section->LockCount = 1;
-    Status = MiBeginAlias(MiVaOf(Section->StartVpn), Pages, ROUND_TO_PAGES(Section->Start), Section->Access);
+    Status = MiBeginAlias(MiVaOf(Section->StartVpn), Pages, ROUND_TO_PAGES(Section->Start), Section->Access,
+                          Section->Discardable);
     if (NT_SUCCESS(Status))
     {
         Section->Aliased = TRUE;
@@ -202,33 +203,43 @@ static NTSTATUS MiPlaceImage(PMI_DRIVER_IMAGE Image, PULONG_PTR FirstVpn)
 }
 
 /* One attempt. FALSE: the space had to be unlocked, or there is no frame for a page table now. */
-static BOOLEAN MiTryRemoveImage(PMMVAD Vad, PSIZE_T Returned)
+static BOOLEAN MiTryRemovePages(PMMVAD Vad, ULONG_PTR StartVpn, ULONG_PTR EndVpn, PSIZE_T Returned)
 {
     PMI_ADDRESS_SPACE Space = &MiState.Space->System;
     BOOLEAN Dropped = FALSE;
     NTSTATUS Status;
 
     MiLockSpaceExclusive(Space);
-    Status = MiMakeTablesResident(Space, Vad->StartingVpn, Vad->EndingVpn, MI_EXISTING_TABLES, &Dropped);
+    Status = MiMakeTablesResident(Space, StartVpn, EndVpn, MI_EXISTING_TABLES, &Dropped);
     if (NT_SUCCESS(Status) && !Dropped)
     {
-        MiDeletePages(Space, Vad->StartingVpn, Vad->EndingVpn);
-        *Returned = Vad->CommitCharge;
-        MiUnlinkVad(Space, Vad);
+        *Returned = MiCountCommitted(Space, Vad, StartVpn, EndVpn);
+        MiDeletePages(Space, StartVpn, EndVpn);
+        Vad->CommitCharge -= *Returned;
     }
     MiUnlockSpaceExclusive(Space);
     return NT_SUCCESS(Status) && !Dropped;
 }
 
-static VOID MiRemoveImage(PMI_DRIVER_IMAGE Image)
+static VOID MiRemovePages(PMMVAD Vad, ULONG_PTR StartVpn, ULONG_PTR EndVpn)
 {
     SIZE_T Returned = 0;
 
-    while (!MiTryRemoveImage(Image->Vad, &Returned))
+    while (!MiTryRemovePages(Vad, StartVpn, EndVpn, &Returned))
     {
         MiWaitForAvailablePages();
     }
     MiReturnSpaceCommit(&MiState.Space->System, Returned);
+}
+
+static VOID MiRemoveImage(PMI_DRIVER_IMAGE Image)
+{
+    PMI_ADDRESS_SPACE Space = &MiState.Space->System;
+
+    MiRemovePages(Image->Vad, Image->Vad->StartingVpn, Image->Vad->EndingVpn);
+    MiLockSpaceExclusive(Space);
+    MiUnlinkVad(Space, Image->Vad);
+    MiUnlockSpaceExclusive(Space);
 }
 
 /* ---- Loading --------------------------------------------------------------------------------------------------- */
@@ -282,6 +293,7 @@ static SIZE_T MiDescribeSections(PMI_DRIVER_IMAGE Image, const MI_SECTION_SOURCE
         Section->Bytes = Source->Bytes;
         Section->Access = Source->Access;
         Section->Pageable = Source->Pageable;
+        Section->Discardable = Source->Discardable;
         Section->StartVpn = StartVpn + Distance;
         Section->EndVpn = (NextVpn > StartVpn ? NextVpn : StartVpn) + Distance - 1;
         Pages += MiSectionPages(Section);
@@ -295,7 +307,7 @@ static SIZE_T MiImagePages(const MI_DRIVER_IMAGE *Image)
 
     for (ULONG Index = 0; Index < Image->SectionCount; Index++)
     {
-        Pages += MiSectionPages(&Image->Sections[Index]);
+        Pages += Image->Sections[Index].Discarded ? 0 : MiSectionPages(&Image->Sections[Index]);
     }
     return Pages;
 }
@@ -407,6 +419,10 @@ static NTSTATUS MiPinImage(PMI_DRIVER_IMAGE Image)
     {
         PMI_DRIVER_SECTION Section = &Image->Sections[Index];
 
+        if (Section->Discarded)
+        {
+            continue;
+        }
         if (Section->LockCount == 0)
         {
             Status = MiPinPages(Section->StartVpn, Section->EndVpn, NULL);
@@ -417,13 +433,55 @@ static NTSTATUS MiPinImage(PMI_DRIVER_IMAGE Image)
     {
         PMI_DRIVER_SECTION Section = &Image->Sections[Index - 1];
 
-        if (--Section->LockCount == 0)
+        if (!Section->Discarded && --Section->LockCount == 0)
         {
             MiUnpinPages(Section->StartVpn, Section->EndVpn);
         }
     }
     return Status;
 }
+
+/* ---- When DriverEntry has returned ----------------------------------------------------------------------------- */
+
+/* Lock held. */
+static SIZE_T MiDiscardSection(PMI_DRIVER_IMAGE Image, PMI_DRIVER_SECTION Section)
+{
+    SIZE_T Pages = MiSectionPages(Section);
+
+    if (Section->LockCount != 0)
+    {
+        MiUnpinPages(Section->StartVpn, Section->EndVpn);
+    }
+    Section->LockCount = 0;
+    Section->Nonpaged = FALSE;
+    Section->Discarded = TRUE;
+    if (Pages != 0)
+    {
+        MiRemovePages(Image->Vad, Section->StartVpn, Section->EndVpn);
+        MiReturnResidentAvailable(Pages);
+    }
+    return Pages;
+}
+
+SIZE_T MiDiscardDriverSections(PMI_DRIVER_IMAGE Image)
+{
+    SIZE_T Pages = 0;
+
+    MiLockDriverImages();
+    for (ULONG Index = 0; Index < Image->SectionCount; Index++)
+    {
+        PMI_DRIVER_SECTION Section = &Image->Sections[Index];
+
+        if (Section->Discardable && !Section->Discarded)
+        {
+            Pages += MiDiscardSection(Image, Section);
+        }
+    }
+    MiUnlockDriverImages();
+    return Pages;
+}
+
+/* ---- Unloading --------------------------------------------------------------------------------------------------- */
 
 NTSTATUS MiUnloadDriverImage(PMI_DRIVER_IMAGE Image)
 {
@@ -510,7 +568,8 @@ static PMI_DRIVER_SECTION MiFindSection(ULONG_PTR Address, const VOID *Handle)
         {
             PMI_DRIVER_SECTION Section = &Image->Sections[Index];
 
-            if (Handle != NULL ? Handle == Section : Address - Section->Start < Section->Bytes)
+            if (!Section->Discarded &&
+                (Handle != NULL ? Handle == Section : Address - Section->Start < Section->Bytes))
             {
                 return Section;
             }
@@ -607,6 +666,10 @@ static PVOID MiOverridePaging(PVOID Address, BOOLEAN Pageable)
     {
         PMI_DRIVER_SECTION Section = &Image->Sections[Index];
 
+        if (Section->Discarded)
+        {
+            continue;
+        }
         if (!Section->Pageable && Pageable)
         {
             MiUnlockSection(Section);

@@ -15,21 +15,24 @@ typedef struct _MI_SECTION_SOURCE
 {
     ULONG_PTR Start; /* where it lies now, outside of all NT addresses */
     SIZE_T Bytes;
-    ULONG Access;     /* PORT_FAULT_WRITE, PORT_FAULT_EXECUTE */
-    BOOLEAN Pageable; /* by its name (PAGE...); else it is locked until MmPageEntireDriver */
+    ULONG Access;        /* PORT_FAULT_WRITE, PORT_FAULT_EXECUTE */
+    BOOLEAN Pageable;    /* by its name (PAGE...); else it is locked until MmPageEntireDriver */
+    BOOLEAN Discardable; /* by its name (INIT...): gone when DriverEntry has returned */
 } MI_SECTION_SOURCE;
 
 typedef struct _MI_DRIVER_SECTION
 {
-    ULONG_PTR Start;    /* fixed: the driver's addresses, what MmLockPagable... are asked for */
-    SIZE_T Bytes;       /* fixed */
-    ULONG_PTR StartVpn; /* fixed: of system space; its whole pages */
-    ULONG_PTR EndVpn;   /* fixed: StartVpn - 1: it has no page of its own */
-    ULONG Access;       /* fixed */
-    BOOLEAN Pageable;   /* fixed */
-    BOOLEAN Aliased;    /* [I] its pages are NT's */
-    BOOLEAN Nonpaged;   /* [I] holds one of LockCount: it is not pageable, or not any more */
-    ULONG LockCount;    /* [I] 0: may be paged out */
+    ULONG_PTR Start;     /* fixed: the driver's addresses, what MmLockPagable... are asked for */
+    SIZE_T Bytes;        /* fixed */
+    ULONG_PTR StartVpn;  /* fixed: of system space; its whole pages */
+    ULONG_PTR EndVpn;    /* fixed: StartVpn - 1: it has no page of its own */
+    ULONG Access;        /* fixed */
+    BOOLEAN Pageable;    /* fixed */
+    BOOLEAN Discardable; /* fixed */
+    BOOLEAN Discarded;   /* [I] it has no pages any more */
+    BOOLEAN Aliased;     /* [I] its pages are NT's */
+    BOOLEAN Nonpaged;    /* [I] holds one of LockCount: it is not pageable, or not any more */
+    ULONG LockCount;     /* [I] 0: may be paged out */
 } MI_DRIVER_SECTION, *PMI_DRIVER_SECTION;
 
 typedef struct _MI_DRIVER_IMAGE
@@ -59,7 +62,13 @@ NTSTATUS MiLoadDriverImage(PVOID Base, SIZE_T Bytes, const MI_SECTION_SOURCE *So
                            PMI_DRIVER_IMAGE *Image);
 
 /*
- * The reverse; what the driver wrote stays written. Locks end with it. A page that cannot be read in any more, or no frame for it: the status, and the driver
+ * Discardable sections give their frames and commitment back, whether they are locked or not; who touches them from then on meets bug check 0x50. Returns how
+ * many pages went. PASSIVE_LEVEL.
+ */
+SIZE_T MiDiscardDriverSections(PMI_DRIVER_IMAGE Image);
+
+/*
+ * The reverse of loading; what the driver wrote stays written, but discardable sections become what they were before it was loaded. Locks end with it. A page that cannot be read in any more, or no frame for it: the status, and the driver
  * stays. PASSIVE_LEVEL.
  */
 NTSTATUS MiUnloadDriverImage(PMI_DRIVER_IMAGE Image);

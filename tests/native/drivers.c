@@ -13,6 +13,9 @@
 __attribute__((section("PAGEDATA"), aligned(PAGE_SIZE),
                used)) static UCHAR Data[PAGES][PAGE_SIZE] = { { 1 } };
 
+/* A page that only its DriverEntry needs. */
+__attribute__((section("INITDATA"), aligned(PAGE_SIZE), used)) static UCHAR Init[PAGE_SIZE] = { 7, 8 };
+
 /* The empty statement keeps the call from becoming a jump, which would hide who called. */
 DRIVER static PVOID DriverAllocate(SIZE_T Bytes)
 {
@@ -80,6 +83,41 @@ static void drivers_are_loaded_once_and_described_honestly(void **State)
     Fill(5);
     NativeShutdown();
     Verify(5);
+}
+
+static void what_only_driver_entry_needs_goes_when_it_has_returned(void **State)
+{
+    NTMM_STATISTICS Before = { .Size = sizeof(Before) };
+    NTMM_STATISTICS After = { .Size = sizeof(After) };
+    PNTMM_DRIVER Driver;
+    SIZE_T Pages = 99;
+
+    (void)State;
+    NativeBoot(8, 1, 16);
+    for (ULONG Round = 0; Round < 2; Round++)
+    {
+        assert_int_equal(
+            NtmmLoadDriver("driver", (const VOID *)(ULONG_PTR)DriverFree, NTMM_DRIVER_PAGEABLE, &Driver),
+            STATUS_SUCCESS);
+        assert_int_equal(Init[1], 8);
+        Init[1]++;
+        NtmmQueryStatistics(&Before);
+        assert_int_equal(NtmmDriverStarted(Driver, &Pages), STATUS_SUCCESS);
+        assert_int_equal(Pages, 1);
+        NtmmQueryStatistics(&After);
+        assert_int_equal(After.CommittedPages, Before.CommittedPages - 1);
+        assert_false(MmIsAddressValid(&Init[1]));
+        assert_int_equal(NtmmDriverStarted(Driver, &Pages), STATUS_SUCCESS);
+        assert_int_equal(Pages, 0);
+        assert_int_equal(NtmmUnloadDriver(Driver, NULL), STATUS_SUCCESS);
+    }
+    assert_int_equal(NtmmLoadDriver("driver", (const VOID *)(ULONG_PTR)DriverFree, 0, &Driver),
+                     STATUS_SUCCESS);
+    assert_int_equal(NtmmDriverStarted(Driver, &Pages), STATUS_SUCCESS); /* its sections are Linux's */
+    assert_int_equal(Pages, 0);
+    assert_int_equal(Init[1], 8);
+    assert_int_equal(NtmmUnloadDriver(Driver, NULL), STATUS_SUCCESS);
+    NativeShutdown();
 }
 
 static void the_verifier_counts_what_a_driver_leaves(void **State)
@@ -192,6 +230,7 @@ int main(void)
 {
     const struct CMUnitTest Tests[] = {
         cmocka_unit_test(drivers_are_loaded_once_and_described_honestly),
+        cmocka_unit_test(what_only_driver_entry_needs_goes_when_it_has_returned),
         cmocka_unit_test(the_verifier_counts_what_a_driver_leaves),
         cmocka_unit_test(special_pool_is_chosen_by_size),
         cmocka_unit_test(both_are_on_from_boot_on),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Pageable sections of drivers. The driver is in this program: functions in section PAGE, data in PAGEDATA and PAGELK, padded so that each has whole
- * pages. Documented: MmLockPagableCodeSection, MmLockPagableDataSection, MmLockPagableSectionByHandle, MmUnlockPagableImageSection,
+ * pages; what only its DriverEntry needs in INITCODE and INITDATA. Documented: MmLockPagableCodeSection, MmLockPagableDataSection, MmLockPagableSectionByHandle, MmUnlockPagableImageSection,
  * MmPageEntireDriver, MmResetDriverPaging, bug check 0x1A (0x1010, 0x1234), bug checks 0xA and 0xD1.
  */
 #include "boot.h"
@@ -22,6 +22,7 @@
 PAGED_DATA("PAGEDATA") static UCHAR Data[PAGES][PAGE_SIZE] = { { 1 } };
 PAGED_DATA("PAGELK") static UCHAR Locked[PAGES][PAGE_SIZE] = { { 2 } };
 PAGED_DATA("nonpaged") static UCHAR Nonpaged[PAGES][PAGE_SIZE] = { { 3 } };
+PAGED_DATA("INITDATA") static UCHAR Init[PAGES][PAGE_SIZE] = { { 4 } };
 
 /* A page of code with something to find in it. */
 __asm__(".pushsection PAGE, \"ax\", @progbits\n"
@@ -41,14 +42,25 @@ __asm__(".pushsection PAGE, \"ax\", @progbits\n"
         "    ret\n"
         ".size TestPagedCodeFar, .-TestPagedCodeFar\n"
         ".p2align 12, 0xcc\n"
+        ".popsection\n"
+        ".pushsection INITCODE, \"ax\", @progbits\n"
+        ".p2align 12\n"
+        ".globl TestInitCode\n"
+        ".type TestInitCode, @function\n"
+        "TestInitCode:\n"
+        "    leaq 3(%rdi), %rax\n"
+        "    ret\n"
+        ".size TestInitCode, .-TestInitCode\n"
+        ".p2align 12, 0xcc\n"
         ".popsection\n");
 
 ULONG64 TestPagedCode(ULONG64 Value);
+ULONG64 TestInitCode(ULONG64 Value);
 PUCHAR TestPagedCodeFar(volatile ULONG *Target);
 
 #define CODE_PAGES 2u
 
-static MI_SECTION_SOURCE Sources[4];
+static MI_SECTION_SOURCE Sources[6];
 static PMI_DRIVER_IMAGE Image;
 
 enum
@@ -56,17 +68,27 @@ enum
     CODE,
     DATA,
     LOCKED,
-    NONPAGED
+    NONPAGED,
+    INIT_CODE,
+    INIT_DATA
 };
 
 static void Describe(void)
 {
     ULONG_PTR Code = (ULONG_PTR)TestPagedCode;
 
-    Sources[CODE] = (MI_SECTION_SOURCE){ Code, CODE_PAGES * PAGE_SIZE, PORT_FAULT_EXECUTE, TRUE };
-    Sources[DATA] = (MI_SECTION_SOURCE){ (ULONG_PTR)Data, sizeof(Data), PORT_FAULT_WRITE, TRUE };
-    Sources[LOCKED] = (MI_SECTION_SOURCE){ (ULONG_PTR)Locked, sizeof(Locked), PORT_FAULT_WRITE, TRUE };
-    Sources[NONPAGED] = (MI_SECTION_SOURCE){ (ULONG_PTR)Nonpaged, sizeof(Nonpaged), PORT_FAULT_WRITE, FALSE };
+    Sources[CODE] = (MI_SECTION_SOURCE){ Code, CODE_PAGES * PAGE_SIZE, PORT_FAULT_EXECUTE, TRUE, FALSE };
+    Sources[DATA] = (MI_SECTION_SOURCE){ (ULONG_PTR)Data, sizeof(Data), PORT_FAULT_WRITE, TRUE, FALSE };
+    Sources[LOCKED] = (MI_SECTION_SOURCE){ (ULONG_PTR)Locked, sizeof(Locked), PORT_FAULT_WRITE, TRUE, FALSE };
+    Sources[NONPAGED] =
+        (MI_SECTION_SOURCE){ (ULONG_PTR)Nonpaged, sizeof(Nonpaged), PORT_FAULT_WRITE, FALSE, FALSE };
+    Sources[INIT_CODE] = (MI_SECTION_SOURCE){ .Start = (ULONG_PTR)TestInitCode,
+                                              .Bytes = PAGE_SIZE,
+                                              .Access = PORT_FAULT_EXECUTE,
+                                              .Discardable = TRUE };
+    Sources[INIT_DATA] = (MI_SECTION_SOURCE){
+        .Start = (ULONG_PTR)Init, .Bytes = sizeof(Init), .Access = PORT_FAULT_WRITE, .Discardable = TRUE
+    };
 }
 
 static ULONG_PTR Lowest(void)
@@ -151,6 +173,7 @@ static void Boot(void)
     Fill(Data, 1);
     Fill(Locked, 2);
     Fill(Nonpaged, 3);
+    Fill(Init, 4);
     TestBootMachine(&Machine);
 }
 
@@ -430,14 +453,15 @@ static void bad_descriptions_are_refused(void)
     Source.Bytes = Bytes + 1;
     assert_int_equal(MiLoadDriverImage((PVOID)Base, Bytes, &Source, 1, &Other), STATUS_INVALID_PARAMETER);
     /* NT's own addresses. */
-    Source = (MI_SECTION_SOURCE){ PORT_SYSTEM_START + PAGE_SIZE, PAGE_SIZE, 0, TRUE };
+    Source = (MI_SECTION_SOURCE){ PORT_SYSTEM_START + PAGE_SIZE, PAGE_SIZE, 0, TRUE, FALSE };
     assert_int_equal(MiLoadDriverImage((PVOID)Source.Start, PAGE_SIZE, &Source, 1, &Other),
                      STATUS_CONFLICTING_ADDRESSES);
     assert_int_equal(Load(), STATUS_SUCCESS);
-    assert_int_equal(MiLoadDriverImage((PVOID)Base, Bytes, Sources, 4, &Other), STATUS_CONFLICTING_ADDRESSES);
+    assert_int_equal(MiLoadDriverImage((PVOID)Base, Bytes, Sources, RTL_NUMBER_OF(Sources), &Other),
+                     STATUS_CONFLICTING_ADDRESSES);
     assert_int_equal(MiUnloadDriverImage(Image), STATUS_SUCCESS);
     /* A section inside of one page has no page of its own. */
-    Source = (MI_SECTION_SOURCE){ (ULONG_PTR)Data + 8, 100, PORT_FAULT_WRITE, TRUE };
+    Source = (MI_SECTION_SOURCE){ (ULONG_PTR)Data + 8, 100, PORT_FAULT_WRITE, TRUE, FALSE };
     assert_int_equal(MiLoadDriverImage((PVOID)Base, Bytes, &Source, 1, &Image), STATUS_SUCCESS);
     PageOut();
     Verify(Data, 1);
@@ -455,6 +479,79 @@ static void what_shutdown_finds_is_unloaded(void)
     Verify(Data, 4);
     assert_int_equal(TestPagedCode(1), 20);
     Boot();
+}
+
+/* ---- What only DriverEntry needs ---------------------------------------------------------------------------- */
+
+static void Touch(void *Address)
+{
+    *(volatile UCHAR *)Address += 1;
+}
+
+static void CallInit(void *Context)
+{
+    (void)Context;
+    TestInitCode(1);
+}
+
+/* Documented: a DriverEntry routine "should be in an INIT segment so it will be discarded". */
+static void what_only_driver_entry_needs_is_discarded(void)
+{
+    SIZE_T Committed, Resident;
+    PVOID Handle;
+
+    for (ULONG Round = 0; Round < 3; Round++)
+    {
+        assert_int_equal(Load(), STATUS_SUCCESS);
+        PageOut();
+        assert_true(IsResident(Init)); /* no name says that it is pageable */
+        Verify(Init, 4);
+        assert_int_equal(TestInitCode(7), 10);
+        Init[3][5]++;
+        Handle = MmLockPagableDataSection(Init);
+        if (Round == 1)
+        {
+            (void)MmPageEntireDriver(Data);
+            PageOut(); /* what has been paged out goes as well */
+        }
+        Committed = MiState.Physical->CommittedPages;
+        Resident = (SIZE_T)MiState.Physical->ResidentAvailable;
+        assert_int_equal(MiDiscardDriverSections(Image), PAGES + 1);
+        assert_int_equal(MiState.Physical->CommittedPages, Committed - (PAGES + 1));
+        assert_int_equal((SIZE_T)MiState.Physical->ResidentAvailable, Resident + PAGES + 1);
+        assert_int_equal(MiDiscardDriverSections(Image), 0);
+        assert_false(IsResident(Init));
+        assert_false(IsResident((void *)(ULONG_PTR)TestInitCode));
+        TestExpectBugCheck(PAGE_FAULT_IN_NONPAGED_AREA, Touch, &Init[2][9]);
+        assert_int_equal(TestBugCheckParameters[0], (ULONG_PTR)&Init[2][9]);
+        TestExpectBugCheck(PAGE_FAULT_IN_NONPAGED_AREA, CallInit, NULL);
+        assert_int_equal(TestBugCheckParameters[0], (ULONG_PTR)TestInitCode);
+        assert_int_equal(TestBugCheckParameters[1], 0x10);
+        TestExpectBugCheck(MEMORY_MANAGEMENT, LockNowhere, Init);
+        TestExpectBugCheck(MEMORY_MANAGEMENT, LockHandle, Handle);
+        TestExpectBugCheck(MEMORY_MANAGEMENT, Unlock, Handle);
+        assert_int_equal(TestBugCheckParameters[0], 0x1234);
+        /* The rest of the driver goes on. */
+        MmResetDriverPaging(Data);
+        (void)MmPageEntireDriver(Data);
+        PageOut();
+        Verify(Data, 1);
+        Verify(Nonpaged, 3);
+        assert_int_equal(TestPagedCode(1), 20);
+        MmResetDriverPaging(Data);
+        assert_int_equal(MiUnloadDriverImage(Image), STATUS_SUCCESS);
+        /* Whoever loads it again finds what was there. */
+        Verify(Init, 4);
+        assert_int_equal(TestInitCode(1), 4);
+    }
+    /* Not discarded: the same. */
+    assert_int_equal(Load(), STATUS_SUCCESS);
+    Init[3][5]++;
+    Data[3][5]++;
+    assert_int_equal(MiUnloadDriverImage(Image), STATUS_SUCCESS);
+    Verify(Init, 4);
+    Data[3][5]--;
+    Verify(Data, 1);
 }
 
 /* ---- Threads ----------------------------------------------------------------------------------------------- */
@@ -522,15 +619,20 @@ static void WalkFailures(KI_INJECT Kind, BOOLEAN Sticky)
         assert_in_range(Nth, 1, 2000);
         KiSetInjection(Kind, Nth, Sticky);
         Status = Load();
+        Refused += !NT_SUCCESS(Status);
+        if (NT_SUCCESS(Status))
+        {
+            assert_int_equal(MiDiscardDriverSections(Image), PAGES + 1);
+        }
         KiQueryInjection(Kind, &Failed);
         KiSetInjection(Kind, 0, FALSE);
-        Refused += !NT_SUCCESS(Status);
         if (NT_SUCCESS(Status))
         {
             assert_int_equal(MiUnloadDriverImage(Image), STATUS_SUCCESS);
         }
         Verify(Data, 1);
         Verify(Nonpaged, 3);
+        Verify(Init, 4);
         assert_int_equal(TestPagedCode(3), 26);
     }
     assert_true(Refused != 0);
@@ -563,6 +665,7 @@ MACHINE_TEST(touching_what_is_paged_out_at_dispatch_level_is_a_bug_check)
 MACHINE_TEST(misuse_of_locks_is_a_bug_check)
 MACHINE_TEST(bad_descriptions_are_refused)
 MACHINE_TEST(what_shutdown_finds_is_unloaded)
+MACHINE_TEST(what_only_driver_entry_needs_is_discarded)
 MACHINE_TEST(every_failure_leaves_the_driver_as_it_was)
 
 int main(void)
@@ -577,6 +680,7 @@ int main(void)
         cmocka_unit_test(misuse_of_locks_is_a_bug_check_),
         cmocka_unit_test(bad_descriptions_are_refused_),
         cmocka_unit_test(what_shutdown_finds_is_unloaded_),
+        cmocka_unit_test(what_only_driver_entry_needs_is_discarded_),
         cmocka_unit_test(threads_use_it_while_it_is_paged_out_),
         cmocka_unit_test(every_failure_leaves_the_driver_as_it_was_),
     };

@@ -4,9 +4,10 @@
 
 #include <stdatomic.h>
 
+/* On cache lines of its own: each thread writes its random state at every step, and chance must not make two of them share a line. */
 typedef struct
 {
-    int index;
+    _Alignas(128) int index;
     int scale;
     bench_random random;
     void **table;

@@ -59,6 +59,13 @@ typedef struct _RTL_HEAP_PARAMETERS
 
 /* ---- heaps and blocks ---- */
 
+/*
+ * NULL: no memory, or parameters that do not go together. HeapBase: the caller's memory, ReserveSize bytes of it. Lock: an ERESOURCE
+ * from nonpaged pool that the caller initialized, and deletes when the heap is gone; every call that is serialized has it for exclusive
+ * use, RtlLockHeap keeps it. It is held in a critical region, and not allowed with HEAP_NO_SERIALIZE (Learn, "RtlCreateHeap"). On plain
+ * Linux there are no such locks: Lock is NULL.
+ * PASSIVE_LEVEL, as for all functions here, or APC_LEVEL.
+ */
 NTSYSAPI PVOID NTAPI RtlCreateHeap(_In_ ULONG Flags, _In_opt_ PVOID HeapBase, _In_opt_ SIZE_T ReserveSize,
                                    _In_opt_ SIZE_T CommitSize, _In_opt_ PVOID Lock,
                                    _In_opt_ PRTL_HEAP_PARAMETERS Parameters);

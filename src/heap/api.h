@@ -92,10 +92,11 @@ static inline BOOLEAN RtlpTryLock(PHEAP_LOCK Lock)
     return TRUE;
 }
 
-/* The ring of freed blocks that wait, and a heap's one range, are the whole heap's. */
+/* The ring of freed blocks that wait, a heap's one range, and a lock of the caller's are the whole heap's. */
 static inline BOOLEAN RtlpHasSides(PHEAP Heap, ULONG Flags)
 {
-    return ((Heap->Flags | Flags) & (HEAP_NO_SERIALIZE | HEAP_FREE_CHECKING_ENABLED)) == 0 &&
+    return ((Heap->Flags | Flags) & (HEAP_NO_SERIALIZE | HEAP_FREE_CHECKING_ENABLED | HEAP_CALLERS_LOCK)) ==
+               0 &&
            Heap->Fixed == NULL;
 }
 

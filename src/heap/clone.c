@@ -31,9 +31,17 @@ static PHEAP RtlpTryEnterAll(VOID)
     return NULL;
 }
 
-/* Until the lock was seen free. The heap may be gone; its structure stays a heap's. */
-static VOID RtlpAwaitLock(PHEAP_LOCK Lock)
+/* Until the lock was seen free. The heap may be gone; its structure stays a heap's, a lock of the caller's may be gone, too. */
+static VOID RtlpAwaitLock(const HEAP *Heap)
 {
+    const HEAP_LOCK *Lock = &Heap->Lock;
+
+    if (Heap->CallerLock != NULL)
+    {
+        RtlpGroundPause();
+        return;
+    }
+
     for (ULONG Turn = 0; HEAP_LOAD(&Lock->State) != 0; Turn += 1)
     {
         if (Turn < HEAP_REST_SPINS)
@@ -68,7 +76,7 @@ VOID RtlpRestHeaps(VOID)
         }
 
         RtlpReleaseLock(&RtlpHeapListLock);
-        RtlpAwaitLock(&Held->Lock);
+        RtlpAwaitLock(Held);
     }
 
 #if !defined(NTHEAP_GROUND_NT)

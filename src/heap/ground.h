@@ -40,10 +40,12 @@ typedef const HEAP_PAGE_OPERATIONS *PCHEAP_PAGE_OPERATIONS;
 
 #if defined(NTHEAP_GROUND_NT)
 extern const HEAP_PAGE_OPERATIONS RtlpNtPageOperations;
-#define RtlpPageOperations RtlpNtPageOperations
+#define RtlpPageOperations     RtlpNtPageOperations
+#define RtlpGroundHasResources TRUE
 #else
 extern const HEAP_PAGE_OPERATIONS RtlpLinuxPageOperations;
-#define RtlpPageOperations RtlpLinuxPageOperations
+#define RtlpPageOperations     RtlpLinuxPageOperations
+#define RtlpGroundHasResources FALSE
 #endif
 
 /*
@@ -55,6 +57,13 @@ BOOLEAN RtlpGroundMove(PVOID From, PVOID To, SIZE_T Size);
 /* Sleeps while *Address is Value (it may wake early); wakes one sleeper. */
 VOID RtlpGroundWait(ULONG *Address, ULONG Value);
 VOID RtlpGroundWake(ULONG *Address);
+
+/*
+ * A lock that the caller of RtlCreateHeap brought: an ERESOURCE, for exclusive use. FALSE (without Wait): another thread has it. Where there
+ * are no such locks, RtlpGroundHasResources is FALSE and nothing of it is called.
+ */
+BOOLEAN RtlpGroundAcquireResource(PVOID Resource, BOOLEAN Wait);
+VOID RtlpGroundReleaseResource(PVOID Resource);
 
 /* Lets others run for some tens of microseconds. */
 VOID RtlpGroundPause(VOID);

@@ -227,6 +227,25 @@ VOID RtlpGroundWake(ULONG *Address)
     }
 }
 
+/* Resources want normal kernel APCs off: a thread that is stopped or ended while it has one would keep it. */
+BOOLEAN RtlpGroundAcquireResource(PVOID Resource, BOOLEAN Wait)
+{
+    KeEnterCriticalRegion();
+    if (!ExAcquireResourceExclusiveLite(Resource, Wait))
+    {
+        KeLeaveCriticalRegion();
+        return FALSE;
+    }
+
+    return TRUE;
+}
+
+VOID RtlpGroundReleaseResource(PVOID Resource)
+{
+    ExReleaseResourceLite(Resource);
+    KeLeaveCriticalRegion();
+}
+
 VOID RtlpGroundPause(VOID)
 {
     LARGE_INTEGER Time = { .QuadPart = -500 };

@@ -388,13 +388,15 @@ typedef struct _HEAP_COUNTERS
     ULONG64 Purged; /* pages */
 } HEAP_COUNTERS, *PHEAP_COUNTERS;
 
-#define HEAP_SIGNATURE 0x48544e65u
+#define HEAP_SIGNATURE    0x48544e65u
+#define HEAP_CALLERS_LOCK 0x80000000u /* in HEAP.Flags; no flag of a caller's */
 
 struct _HEAP
 {
     ULONG Signature;
     ULONG Flags;
-    HEAP_LOCK Lock; /* API */
+    HEAP_LOCK Lock;   /* API; not used with a lock of the caller's */
+    PVOID CallerLock; /* HEAP_CALLERS_LOCK: what RtlCreateHeap was given */
     ULONG LockDepth;
     ULONG_PTR LockOwner;
     PHEAP_SLOT Slot;                   /* private heaps: used with Lock held */

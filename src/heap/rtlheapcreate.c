@@ -119,8 +119,9 @@ PVOID NTAPI RtlCreateHeap(ULONG Flags, PVOID HeapBase, SIZE_T ReserveSize, SIZE_
 {
     const BOOLEAN Fixed = HeapBase != NULL || (Flags & HEAP_GROWABLE) == 0;
 
-    /* A lock of the caller's would be a critical section of the system: there is none here. */
-    if (Lock != NULL || !RtlpHasProcess() || !RtlpInitializeArena(&RtlpPageOperations))
+    /* As documented, a lock of the caller's is an ERESOURCE, and none comes with HEAP_NO_SERIALIZE. */
+    if ((Lock != NULL && (!RtlpGroundHasResources || (Flags & HEAP_NO_SERIALIZE) != 0)) ||
+        !RtlpHasProcess() || !RtlpInitializeArena(&RtlpPageOperations))
     {
         return NULL;
     }
@@ -154,7 +155,8 @@ PVOID NTAPI RtlCreateHeap(ULONG Flags, PVOID HeapBase, SIZE_T ReserveSize, SIZE_
         return NULL;
     }
 
-    Heap->Flags = Flags;
+    Heap->Flags = (Flags & ~HEAP_CALLERS_LOCK) | (Lock != NULL ? HEAP_CALLERS_LOCK : 0);
+    Heap->CallerLock = Lock;
     Heap->Executable = (Flags & HEAP_CREATE_ENABLE_EXECUTE) != 0;
     if (Parameters != NULL)
     {

@@ -6,6 +6,7 @@
  * slot, up to HEAP_SIDES_EACH for each processor; a thread then takes the same side every time, or one that is free, and changes to another
  * after some meetings. A block goes back to the slot it came from like one of another thread's malloc does: by one bit. Whoever wants the whole heap
  * (RtlLockHeap, walks, compaction, tags, information) takes the heap's lock first and then every other side's.
+ * A lock of the caller's takes the place of the heap's; such a heap has no other sides, so whoever holds that lock has it all.
  */
 #include "heap/api.h"
 
@@ -19,6 +20,35 @@ static PHEAP_LOCK RtlpSideLock(PHEAP Heap, ULONG Side)
 }
 
 /* ---- the whole heap ---- */
+
+static BOOLEAN RtlpTakeHeapLock(PHEAP Heap, BOOLEAN Wait)
+{
+    if (RtlpGroundHasResources && Heap->CallerLock != NULL)
+    {
+        return RtlpGroundAcquireResource(Heap->CallerLock, Wait);
+    }
+
+    if (!Wait)
+    {
+        return RtlpTryLock(&Heap->Lock);
+    }
+
+    RtlpAcquireLock(&Heap->Lock);
+
+    return TRUE;
+}
+
+static VOID RtlpGiveHeapLock(PHEAP Heap)
+{
+    if (RtlpGroundHasResources && Heap->CallerLock != NULL)
+    {
+        RtlpGroundReleaseResource(Heap->CallerLock);
+    }
+    else
+    {
+        RtlpReleaseLock(&Heap->Lock);
+    }
+}
 
 /* The heap's lock is taken just now. A side can be added by who is in one only, so the count is final with the last. */
 static VOID RtlpTakeSides(PHEAP Heap)
@@ -39,7 +69,7 @@ VOID RtlpEnterHeap(PHEAP Heap, ULONG Flags)
 
     if (HEAP_LOAD(&Heap->LockOwner) != RtlpGroundThread())
     {
-        RtlpAcquireLock(&Heap->Lock);
+        (VOID) RtlpTakeHeapLock(Heap, TRUE);
         RtlpTakeSides(Heap);
     }
 
@@ -55,7 +85,7 @@ BOOLEAN RtlpTryEnterHeap(PHEAP Heap)
 
     if (HEAP_LOAD(&Heap->LockOwner) != RtlpGroundThread())
     {
-        if (!RtlpTryLock(&Heap->Lock))
+        if (!RtlpTakeHeapLock(Heap, FALSE))
         {
             return FALSE;
         }
@@ -84,7 +114,7 @@ VOID RtlpLeaveHeap(PHEAP Heap, ULONG Flags)
             RtlpReleaseLock(RtlpSideLock(Heap, Side));
         }
 
-        RtlpReleaseLock(&Heap->Lock);
+        RtlpGiveHeapLock(Heap);
     }
 }
 

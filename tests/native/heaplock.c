@@ -1,0 +1,465 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Heaps whose lock their creator brought: the Lock of RtlCreateHeap, an ERESOURCE from nonpaged pool. Every call that is serialized
+ * has it while it works, and RtlLockHeap keeps it. Sources: Microsoft Learn, "RtlCreateHeap" (ntifs.h: Lock, HEAP_NO_SERIALIZE),
+ * "ExAcquireResourceExclusiveLite".
+ */
+#include "native_test.h"
+
+#include "nt/ex.h"
+#include "nt/expool.h"
+#include "nt/heapapi.h"
+#include "nt/ntobapi.h"
+#include "nt/ps.h"
+#include "nt/seh.h"
+
+#define CHECK(Condition)                                                                                     \
+    do                                                                                                       \
+    {                                                                                                        \
+        if (!(Condition))                                                                                    \
+        {                                                                                                    \
+            return (NTSTATUS)__LINE__;                                                                       \
+        }                                                                                                    \
+    } while (0)
+
+static PERESOURCE Lock;
+
+static VOID Begin(VOID)
+{
+    NativeBoot(32, 2, 64);
+    Lock = ExAllocatePool2(POOL_FLAG_NON_PAGED, sizeof(*Lock), 'kcoL');
+    assert_non_null(Lock);
+    assert_int_equal(ExInitializeResourceLite(Lock), STATUS_SUCCESS);
+}
+
+static VOID End(VOID)
+{
+    assert_int_equal(ExDeleteResourceLite(Lock), STATUS_SUCCESS);
+    ExFreePool(Lock);
+    NativeShutdown();
+}
+
+static VOID RunIn(PEPROCESS Process, NTMM_ROUTINE *Routine, PVOID Context)
+{
+    NTSTATUS ExitStatus = STATUS_PENDING;
+
+    assert_int_equal(NtmmRun(Process, Routine, Context, &ExitStatus), STATUS_SUCCESS);
+    assert_int_equal(ExitStatus, STATUS_SUCCESS); /* or the line of a CHECK */
+}
+
+/* ---- One thread: who has the resource when ------------------------------------------------------------------------------ */
+
+static PUCHAR CallersMemory;
+static ULONG Commits;
+static BOOLEAN OwnedInside;
+
+static NTSTATUS NTAPI Commit(PVOID Base, PVOID *Address, PSIZE_T Size)
+{
+    (void)Base;
+    (void)Address;
+    *Size = (*Size + 4095) & ~(SIZE_T)4095;
+    Commits += 1;
+    OwnedInside = ExIsResourceAcquiredExclusiveLite(Lock);
+    return STATUS_SUCCESS;
+}
+
+static NTSTATUS OwnerMain(PVOID Context)
+{
+    RTL_HEAP_PARAMETERS Parameters = { .Length = sizeof(Parameters), .CommitRoutine = Commit };
+    PVOID Heap, Block;
+
+    (void)Context;
+    CHECK(RtlCreateHeap(HEAP_GROWABLE | HEAP_NO_SERIALIZE, NULL, 0, 0, Lock, NULL) == NULL);
+    Heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0, 0, Lock, NULL);
+    CHECK(Heap != NULL && !ExIsResourceAcquiredExclusiveLite(Lock));
+    CHECK(RtlLockHeap(Heap) && ExIsResourceAcquiredExclusiveLite(Lock));
+    CHECK(RtlLockHeap(Heap));
+    Block = RtlAllocateHeap(Heap, 0, 100);
+    CHECK(Block != NULL && RtlFreeHeap(Heap, 0, Block));
+    CHECK(RtlUnlockHeap(Heap) && ExIsResourceAcquiredExclusiveLite(Lock));
+    CHECK(RtlUnlockHeap(Heap) && !ExIsResourceAcquiredExclusiveLite(Lock));
+    CHECK(!RtlUnlockHeap(Heap));
+
+    /* Whoever has the resource already may go in, and still has it afterwards. */
+    KeEnterCriticalRegion();
+    CHECK(ExAcquireResourceExclusiveLite(Lock, TRUE));
+    Block = RtlAllocateHeap(Heap, HEAP_ZERO_MEMORY, 100);
+    CHECK(Block != NULL && ExIsResourceAcquiredSharedLite(Lock) == 1);
+    CHECK(!RtlUnlockHeap(Heap)); /* it is not the heap that was locked */
+    ExReleaseResourceLite(Lock);
+    KeLeaveCriticalRegion();
+    CHECK(RtlValidateHeap(Heap, 0, NULL) && RtlFreeHeap(Heap, 0, Block) && RtlDestroyHeap(Heap) == NULL);
+
+    /* The commit routine runs inside of the heap: with the resource, unless the call does without. */
+    CallersMemory = NativeAllocate(1 << 18, PAGE_READWRITE);
+    Parameters.InitialReserve = 1 << 18;
+    Parameters.InitialCommit = 4096;
+    Heap = RtlCreateHeap(0, CallersMemory, 1 << 18, 4096, Lock, &Parameters);
+    CHECK(Heap != NULL && RtlAllocateHeap(Heap, 0, 40000) != NULL && Commits == 1 && OwnedInside);
+    CHECK(RtlAllocateHeap(Heap, HEAP_NO_SERIALIZE, 40000) != NULL && Commits == 2 && !OwnedInside);
+    CHECK(RtlDestroyHeap(Heap) == NULL && !ExIsResourceAcquiredExclusiveLite(Lock));
+
+    /* A heap that takes a destroyed one's place has a lock of its own again. */
+    Heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0, 0, NULL, NULL);
+    CHECK(RtlLockHeap(Heap) && !ExIsResourceAcquiredExclusiveLite(Lock) && RtlUnlockHeap(Heap));
+    CHECK(RtlDestroyHeap(Heap) == NULL);
+    return STATUS_SUCCESS;
+}
+
+static NTSTATUS RaiseMain(PVOID Context)
+{
+    RTL_HEAP_PARAMETERS Parameters = { .Length = sizeof(Parameters), .MaximumAllocationSize = 1000 };
+    PVOID Heap = RtlCreateHeap(HEAP_GROWABLE | HEAP_GENERATE_EXCEPTIONS, NULL, 0, 0, Lock, &Parameters);
+    volatile ULONG Caught = 0;
+
+    (void)Context;
+    CHECK(Heap != NULL);
+    __try
+    {
+        (void)RtlAllocateHeap(Heap, 0, 2000);
+    }
+    __except (GetExceptionCode() == STATUS_NO_MEMORY ? EXCEPTION_EXECUTE_HANDLER : EXCEPTION_CONTINUE_SEARCH)
+    {
+        Caught = ExIsResourceAcquiredExclusiveLite(Lock) ? 2 : 1;
+    }
+    CHECK(Caught == 1 && RtlDestroyHeap(Heap) == NULL);
+    return STATUS_SUCCESS;
+}
+
+static void the_heap_takes_the_callers_resource(void **state)
+{
+    PEPROCESS Process;
+
+    (void)state;
+    Begin();
+    Commits = 0;
+    Process = NativeProcess("owner");
+    RunIn(Process, OwnerMain, NULL);
+    RunIn(Process, RaiseMain, NULL);
+    NtmmCloseProcess(Process);
+    End();
+}
+
+/* ---- Two threads: each call waits for who has the resource -------------------------------------------------------------- */
+
+typedef struct _WAIT_TEST
+{
+    PVOID Heap;
+    PVOID Block, Tagged;
+    ULONG Turn;    /* (atomic) the holder has the resource in this turn */
+    ULONG Called;  /* (atomic) the other is about to call */
+    ULONG Given;   /* (atomic) the holder is about to release it */
+    ULONG Through; /* (atomic) the other's call returned */
+} WAIT_TEST;
+
+#define CALLS 17
+
+static NTSTATUS CallNumber(WAIT_TEST *Test, ULONG Number)
+{
+    WCHAR Names[] = { 'a', 0, 0 };
+    RTL_HEAP_WALK_ENTRY Entry = { 0 };
+    HEAP_SUMMARY Summary = { .cb = sizeof(Summary) };
+    ULONG Value;
+
+    switch (Number)
+    {
+    case 0:
+        Test->Block = RtlAllocateHeap(Test->Heap, HEAP_SETTABLE_USER_VALUE, 100);
+        CHECK(Test->Block != NULL);
+        break;
+    case 1:
+        Test->Block = RtlReAllocateHeap(Test->Heap, 0, Test->Block, 5000);
+        CHECK(Test->Block != NULL);
+        break;
+    case 2:
+        CHECK(RtlSizeHeap(Test->Heap, 0, Test->Block) == 5000);
+        break;
+    case 3:
+        CHECK(RtlValidateHeap(Test->Heap, 0, NULL));
+        break;
+    case 4:
+        CHECK(RtlValidateHeap(Test->Heap, 0, Test->Block));
+        break;
+    case 5:
+        CHECK(RtlSetUserValueHeap(Test->Heap, 0, Test->Block, Test));
+        break;
+    case 6:
+        CHECK(RtlSetUserFlagsHeap(Test->Heap, 0, Test->Block, 0, HEAP_SETTABLE_USER_FLAG1));
+        break;
+    case 7:
+        CHECK(RtlGetUserInfoHeap(Test->Heap, 0, Test->Block, NULL, &Value) &&
+              Value == HEAP_SETTABLE_USER_FLAG1);
+        break;
+    case 8:
+        CHECK(RtlWalkHeap(Test->Heap, &Entry) == STATUS_SUCCESS);
+        break;
+    case 9:
+        CHECK(RtlCompactHeap(Test->Heap, 0) != 0);
+        break;
+    case 10:
+        CHECK(RtlCreateTagHeap(Test->Heap, 0, NULL, Names) == 1u << HEAP_TAG_SHIFT);
+        break;
+    case 11:
+        CHECK(RtlMultipleAllocateHeap(Test->Heap, 1u << HEAP_TAG_SHIFT, 64, 1, &Test->Tagged) == 1);
+        break;
+    case 12:
+        CHECK(RtlQueryTagHeap(Test->Heap, 0, 1, FALSE, NULL) != NULL);
+        break;
+    case 13:
+        CHECK(RtlMultipleFreeHeap(Test->Heap, 0, 1, &Test->Tagged) == 1);
+        break;
+    case 14:
+        CHECK(HeapSummary(Test->Heap, 0, &Summary) && Summary.cbAllocated >= 5000);
+        break;
+    case 15:
+        CHECK(RtlLockHeap(Test->Heap) && RtlUnlockHeap(Test->Heap));
+        break;
+    default:
+        CHECK(RtlFreeHeap(Test->Heap, 0, Test->Block));
+        break;
+    }
+    return STATUS_SUCCESS;
+}
+
+static VOID Await(ULONG *Number, ULONG Value)
+{
+    LARGE_INTEGER Time = { .QuadPart = -500 };
+
+    while (__atomic_load_n(Number, __ATOMIC_ACQUIRE) < Value)
+    {
+        (void)NtDelayExecution(FALSE, &Time);
+    }
+}
+
+static NTSTATUS HolderMain(PVOID Context)
+{
+    WAIT_TEST *Test = Context;
+    LARGE_INTEGER Time = { .QuadPart = -20000 };
+
+    for (ULONG Number = 0; Number < CALLS; Number++)
+    {
+        KeEnterCriticalRegion();
+        CHECK(ExAcquireResourceExclusiveLite(Lock, TRUE));
+        __atomic_store_n(&Test->Turn, Number + 1, __ATOMIC_RELEASE);
+        Await(&Test->Called, Number + 1);
+        (void)NtDelayExecution(FALSE, &Time); /* a call that does not wait comes through now */
+        __atomic_store_n(&Test->Given, Number + 1, __ATOMIC_RELEASE);
+        ExReleaseResourceLite(Lock);
+        KeLeaveCriticalRegion();
+        Await(&Test->Through, Number + 1);
+    }
+    return STATUS_SUCCESS;
+}
+
+static NTSTATUS CallerMain(PVOID Context)
+{
+    WAIT_TEST *Test = Context;
+
+    for (ULONG Number = 0; Number < CALLS; Number++)
+    {
+        Await(&Test->Turn, Number + 1);
+        __atomic_store_n(&Test->Called, Number + 1, __ATOMIC_RELEASE);
+
+        const NTSTATUS Status = CallNumber(Test, Number);
+        const BOOLEAN Waited = __atomic_load_n(&Test->Given, __ATOMIC_ACQUIRE) > Number;
+
+        __atomic_store_n(&Test->Through, Number + 1, __ATOMIC_RELEASE);
+        if (Status != STATUS_SUCCESS || !Waited)
+        {
+            __atomic_store_n(&Test->Through, CALLS, __ATOMIC_RELEASE);
+            __atomic_store_n(&Test->Called, CALLS, __ATOMIC_RELEASE);
+            return Status != STATUS_SUCCESS ? Status : (NTSTATUS)(100000 + Number);
+        }
+    }
+    return STATUS_SUCCESS;
+}
+
+static NTSTATUS CreateMain(PVOID Context)
+{
+    WAIT_TEST *Test = Context;
+
+    Test->Heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0, 0, Lock, NULL);
+    CHECK(Test->Heap != NULL);
+    return STATUS_SUCCESS;
+}
+
+static void every_call_waits_for_the_callers_resource(void **state)
+{
+    static WAIT_TEST Test;
+    NTMM_THREAD_PARAMETERS Parameters = { .Size = sizeof(Parameters), .Context = &Test };
+    PNTMM_THREAD Threads[2];
+    NTSTATUS ExitStatus;
+    PEPROCESS Process;
+
+    (void)state;
+    Begin();
+    memset(&Test, 0, sizeof(Test));
+    Process = NativeProcess("waiter");
+    RunIn(Process, CreateMain, &Test);
+    for (ULONG Index = 0; Index < 2; Index++)
+    {
+        Parameters.Routine = Index == 0 ? HolderMain : CallerMain;
+        assert_int_equal(NtmmCreateThread(Process, &Parameters, &Threads[Index]), STATUS_SUCCESS);
+    }
+    for (ULONG Index = 0; Index < 2; Index++)
+    {
+        assert_int_equal(NtmmJoinThread(Threads[Index], &ExitStatus), STATUS_SUCCESS);
+        assert_int_equal(ExitStatus, STATUS_SUCCESS);
+    }
+    NtmmCloseProcess(Process);
+    End();
+}
+
+/* ---- Many threads, and clones ------------------------------------------------------------------------------------------- */
+
+#define THREADS 4
+#define ROUNDS  400
+#define CLONES  4
+
+typedef struct _MANY_TEST
+{
+    PVOID Heap;
+    ULONG Count; /* the resource's */
+    ULONG Stop;  /* (atomic) */
+    PEPROCESS Children[CLONES];
+} MANY_TEST;
+
+/* The resource guards the heap and what its owner keeps beside it. */
+static NTSTATUS ManyMain(PVOID Context)
+{
+    MANY_TEST *Test = Context;
+
+    for (ULONG Round = 0; Round < ROUNDS; Round++)
+    {
+        PVOID Block = RtlAllocateHeap(Test->Heap, 0, 1 + Round * 37 % 3000);
+
+        CHECK(Block != NULL);
+        if (Round % 2 == 0)
+        {
+            CHECK(RtlLockHeap(Test->Heap));
+            Test->Count += 1;
+            CHECK(RtlUnlockHeap(Test->Heap));
+        }
+        else
+        {
+            KeEnterCriticalRegion();
+            CHECK(ExAcquireResourceExclusiveLite(Lock, TRUE));
+            Test->Count += 1;
+            ExReleaseResourceLite(Lock);
+            KeLeaveCriticalRegion();
+        }
+        CHECK(RtlFreeHeap(Test->Heap, 0, Block));
+    }
+    return STATUS_SUCCESS;
+}
+
+static NTSTATUS BusyMain(PVOID Context)
+{
+    MANY_TEST *Test = Context;
+
+    while (__atomic_load_n(&Test->Stop, __ATOMIC_ACQUIRE) == 0)
+    {
+        CHECK(ManyMain(Context) == STATUS_SUCCESS);
+    }
+    return STATUS_SUCCESS;
+}
+
+static NTSTATUS ManyStart(PVOID Context)
+{
+    MANY_TEST *Test = Context;
+
+    Test->Heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0, 0, Lock, NULL);
+    CHECK(Test->Heap != NULL);
+    return STATUS_SUCCESS;
+}
+
+static NTSTATUS CloneMain(PVOID Context)
+{
+    MANY_TEST *Test = Context;
+
+    for (ULONG Index = 0; Index < CLONES; Index++)
+    {
+        HANDLE Child;
+
+        CHECK(RtlPrepareForProcessCloning() == STATUS_SUCCESS && ExIsResourceAcquiredExclusiveLite(Lock));
+        CHECK(NtCreateProcessEx(&Child, PROCESS_ALL_ACCESS, NULL, NtCurrentProcess(), 0, NULL, NULL, NULL,
+                                0) == STATUS_SUCCESS);
+        CHECK(RtlCompleteProcessCloning(TRUE) == STATUS_SUCCESS && !ExIsResourceAcquiredExclusiveLite(Lock));
+        CHECK(ObReferenceObjectByHandle(Child, 0, NULL, KernelMode, (PVOID *)&Test->Children[Index], NULL) ==
+              STATUS_SUCCESS);
+        CHECK(NtClose(Child) == STATUS_SUCCESS);
+    }
+    return STATUS_SUCCESS;
+}
+
+static NTSTATUS ClonedMain(PVOID Context)
+{
+    MANY_TEST *Test = Context;
+
+    CHECK(RtlValidateHeap(Test->Heap, 0, NULL) && !ExIsResourceAcquiredExclusiveLite(Lock));
+    CHECK(ManyMain(Context) == STATUS_SUCCESS && RtlDestroyHeap(Test->Heap) == NULL);
+    return STATUS_SUCCESS;
+}
+
+static VOID StartThreads(PEPROCESS Process, NTMM_ROUTINE *Routine, PVOID Context, PNTMM_THREAD *Threads)
+{
+    NTMM_THREAD_PARAMETERS Parameters = { .Size = sizeof(Parameters),
+                                          .Routine = Routine,
+                                          .Context = Context };
+
+    for (ULONG Index = 0; Index < THREADS; Index++)
+    {
+        assert_int_equal(NtmmCreateThread(Process, &Parameters, &Threads[Index]), STATUS_SUCCESS);
+    }
+}
+
+static VOID JoinThreads(PNTMM_THREAD *Threads)
+{
+    for (ULONG Index = 0; Index < THREADS; Index++)
+    {
+        NTSTATUS ExitStatus;
+
+        assert_int_equal(NtmmJoinThread(Threads[Index], &ExitStatus), STATUS_SUCCESS);
+        assert_int_equal(ExitStatus, STATUS_SUCCESS);
+    }
+}
+
+static void threads_and_clones_share_the_resource(void **state)
+{
+    static MANY_TEST Test;
+    PNTMM_THREAD Threads[THREADS];
+    PEPROCESS Process;
+
+    (void)state;
+    Begin();
+    memset(&Test, 0, sizeof(Test));
+    Process = NativeProcess("many");
+    RunIn(Process, ManyStart, &Test);
+    StartThreads(Process, ManyMain, &Test, Threads);
+    JoinThreads(Threads);
+    assert_int_equal(Test.Count, THREADS * ROUNDS);
+
+    StartThreads(Process, BusyMain, &Test, Threads);
+    RunIn(Process, CloneMain, &Test);
+    __atomic_store_n(&Test.Stop, 1, __ATOMIC_RELEASE);
+    JoinThreads(Threads);
+    for (ULONG Child = 0; Child < CLONES; Child++)
+    {
+        RunIn(Test.Children[Child], ClonedMain, &Test);
+        ObDereferenceObject(Test.Children[Child]);
+    }
+    RunIn(Process, ClonedMain, &Test); /* the parent's own */
+    NtmmCloseProcess(Process);
+    End();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_heap_takes_the_callers_resource),
+        cmocka_unit_test(every_call_waits_for_the_callers_resource),
+        cmocka_unit_test(threads_and_clones_share_the_resource),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -22,11 +22,17 @@ VOID NtheapPrintStatistics(VOID);
 SIZE_T NtheapPurge(VOID);
 
 /*
- * What HEAP_GENERATE_EXCEPTIONS calls when there is no memory (Status is STATUS_NO_MEMORY). Without a handler the process
- * ends, as with an unhandled exception on Windows; if the handler returns, the call returns NULL.
+ * What HEAP_GENERATE_EXCEPTIONS means on Linux, where no exception can be raised: an allocation or reallocation that fails calls the
+ * handler, with the status that Windows would raise:
+ *   STATUS_NO_MEMORY         no memory, or the block may not move (HEAP_REALLOC_IN_PLACE_ONLY)
+ *   STATUS_BUFFER_TOO_SMALL  a heap of fixed size can never have a block of that size
+ *   STATUS_ACCESS_VIOLATION  no heap (HeapHandle is NULL then), or no block to reallocate
+ * The heap is as it was before the call, and no lock is held. The handler may throw a C++ exception or longjmp out of the call, as an
+ * exception filter would; if it returns, the call returns NULL. Without a handler the process ends with a message and SIGABRT, as with
+ * an unhandled exception on Windows. There is one handler for all threads. Returns the last one; NULL is none.
  */
 typedef VOID NTHEAP_EXCEPTION_HANDLER(PVOID HeapHandle, NTSTATUS Status);
-VOID NtheapSetExceptionHandler(NTHEAP_EXCEPTION_HANDLER *Handler);
+NTHEAP_EXCEPTION_HANDLER *NtheapSetExceptionHandler(NTHEAP_EXCEPTION_HANDLER *Handler);
 
 EXTERN_C_END
 

@@ -30,14 +30,22 @@ EXTERN_C_START
 #define HEAP_SETTABLE_USER_FLAGS      0x00000E00
 #define HEAP_CLASS_0                  0x00000000 /* process heap */
 #define HEAP_CLASS_1                  0x00001000 /* private heap */
+#define HEAP_CLASS_2                  0x00002000 /* kernel heap; these classes are kept and shown, no more */
+#define HEAP_CLASS_3                  0x00003000 /* GDI heap */
+#define HEAP_CLASS_4                  0x00004000 /* user heap */
+#define HEAP_CLASS_5                  0x00005000 /* console heap */
+#define HEAP_CLASS_6                  0x00006000 /* user desktop heap */
+#define HEAP_CLASS_7                  0x00007000 /* CSR shared heap */
+#define HEAP_CLASS_8                  0x00008000 /* CSR port heap */
 #define HEAP_CLASS_MASK               0x0000F000
 #define HEAP_CREATE_ALIGN_16          0x00010000
 #define HEAP_CREATE_ENABLE_TRACING    0x00020000
 #define HEAP_CREATE_ENABLE_EXECUTE    0x00040000
 #define HEAP_MAXIMUM_TAG              0x0FFF
-#define HEAP_PSEUDO_TAG_FLAG          0x8000
-#define HEAP_TAG_SHIFT                18
-#define HEAP_TAG_MASK                 (HEAP_MAXIMUM_TAG << HEAP_TAG_SHIFT)
+#define HEAP_PSEUDO_TAG_FLAG                                                                                 \
+    0x8000 /* in a tag's index: by size. There are none: RtlQueryTagHeap finds nothing */
+#define HEAP_TAG_SHIFT 18
+#define HEAP_TAG_MASK  (HEAP_MAXIMUM_TAG << HEAP_TAG_SHIFT)
 
 typedef NTSTATUS(NTAPI *PRTL_HEAP_COMMIT_ROUTINE)(_In_ PVOID Base, _Inout_ PVOID *CommitAddress,
                                                   _Inout_ PSIZE_T CommitSize);
@@ -134,7 +142,7 @@ typedef enum _HEAP_INFORMATION_CLASS
     HeapCompatibilityInformation = 0,      /* ULONG: 0 standard, 1 look-aside lists, 2 low-fragmentation */
     HeapEnableTerminationOnCorruption = 1, /* no data */
     HeapOptimizeResources = 3,             /* HEAP_OPTIMIZE_RESOURCES_INFORMATION */
-    HeapTag = 7
+    HeapTag = 7                            /* STATUS_NOT_IMPLEMENTED: nothing public says what it holds */
 } HEAP_INFORMATION_CLASS;
 
 #define HEAP_OPTIMIZE_RESOURCES_CURRENT_VERSION 1

@@ -26,6 +26,7 @@ typedef struct _HEAP_FIXED
     SIZE_T Reserved;
     SIZE_T Committed;
     SIZE_T CommitStep;
+    SIZE_T Largest; /* block that can be asked for: the virtual memory threshold */
     SIZE_T Regions; /* of the arena; 0: the caller's memory */
     HEAP_GRANULES Range;
     ULONG MapUnits;
@@ -147,8 +148,13 @@ PVOID RtlpDelayFree(PHEAP Heap, PVOID Block, SIZE_T *Usable, BOOLEAN Flush);
 /* TRUE if Block waits in the ring. */
 BOOLEAN RtlpIsDelayed(PHEAP Heap, const VOID *Block, SIZE_T Usable);
 VOID RtlpFreeDelayed(PHEAP Heap);
-/* HEAP_GENERATE_EXCEPTIONS: tells the handler, or ends the process with STATUS_NO_MEMORY. */
-VOID RtlpRaiseNoMemory(PHEAP Heap);
+/* HEAP_GENERATE_EXCEPTIONS: raises Status, of a call on Heap (NULL: the handle was none). May not return. */
+VOID RtlpRaise(PHEAP Heap, NTSTATUS Status);
+
+/* ---- globalapi.c ---- */
+
+/* The handle of a block of the process heap whose user value is UserValue; NULL: it is not a movable one. The heap is entered. */
+HANDLE RtlpHandleOfMovable(const VOID *Block, PVOID UserValue);
 
 /* ---- walk.c: the heap is locked ---- */
 

@@ -42,6 +42,13 @@ PHEAP_FIXED RtlpCreateFixed(PHEAP Heap, PVOID Base, SIZE_T Reserve, SIZE_T Commi
     Fixed->Base = Base;
     Fixed->Reserved = Reserved;
     Fixed->MapUnits = MapUnits; /* what is used of it: a smaller heap may come after */
+    Fixed->Largest = HEAP_FIXED_LARGEST;
+    if (Parameters != NULL && Parameters->VirtualMemoryThreshold != 0 &&
+        Parameters->VirtualMemoryThreshold < HEAP_FIXED_LARGEST)
+    {
+        Fixed->Largest = Parameters->VirtualMemoryThreshold;
+    }
+
     Fixed->CommitStep = HEAP_PAGE;
     if (Parameters != NULL && Parameters->SegmentCommit > HEAP_PAGE)
     {

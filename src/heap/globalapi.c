@@ -63,6 +63,13 @@ static PHEAP_MOVABLE RtlpMovable(HANDLE Handle)
     return NULL;
 }
 
+HANDLE RtlpHandleOfMovable(const VOID *Block, PVOID UserValue)
+{
+    PHEAP_MOVABLE Entry = UserValue != NULL ? RtlpMovable(RtlpHandleOf(UserValue)) : NULL;
+
+    return Entry != NULL && Entry->Block == Block ? RtlpHandleOf(Entry) : NULL;
+}
+
 static PHEAP_MOVABLE RtlpNewEntry(PHEAP Heap)
 {
     if (RtlpFreeEntry == NULL)
@@ -489,7 +496,8 @@ HGLOBAL WINAPI GlobalHandle(LPCVOID pMem)
     {
         if (RtlpIsFixed(Heap, Block) && RtlGetUserInfoHeap(Heap, 0, Block, &Entry, NULL))
         {
-            Result = Entry != NULL ? RtlpHandleOf(Entry) : Block;
+            Result = RtlpHandleOfMovable(Block, Entry);
+            Result = Result != NULL ? Result : Block;
         }
 
         RtlpLeaveGlobal(Heap, Result != NULL ? NO_ERROR : ERROR_INVALID_HANDLE);

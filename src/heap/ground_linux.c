@@ -309,8 +309,11 @@ VOID RtlpGroundSetProcessHeap(PVOID Heap)
 
 VOID RtlpGroundRaise(NTSTATUS Status)
 {
-    RtlpGroundPrint(
-        "ntheap: unhandled exception STATUS_NO_MEMORY (0xc0000017) of a heap with HEAP_GENERATE_EXCEPTIONS\n");
+    RtlpGroundPrint("ntheap: unhandled exception ");
+    RtlpGroundPrint(Status == STATUS_NO_MEMORY          ? "STATUS_NO_MEMORY (0xc0000017)"
+                    : Status == STATUS_BUFFER_TOO_SMALL ? "STATUS_BUFFER_TOO_SMALL (0xc0000023)"
+                                                        : "STATUS_ACCESS_VIOLATION (0xc0000005)");
+    RtlpGroundPrint(" of a heap call with HEAP_GENERATE_EXCEPTIONS\n");
     RtlpGroundAbort(Status);
 }
 

@@ -140,6 +140,23 @@ BOOL WINAPI HeapUnlock(HANDLE hHeap)
     return RtlUnlockHeap(hHeap) ? TRUE : HeapResult(STATUS_INVALID_HANDLE);
 }
 
+/* As documented: blocks of GlobalAlloc and LocalAlloc that can be moved tell their handles. */
+static VOID HeapTellHandle(PHEAP Heap, const RTL_HEAP_WALK_ENTRY *Entry, LPPROCESS_HEAP_ENTRY Result)
+{
+    if ((Entry->Flags & RTL_HEAP_SETTABLE_VALUE) == 0 || Heap != RtlProcessHeap())
+    {
+        return;
+    }
+
+    RtlpEnterHeap(Heap, 0);
+    Result->Block.hMem = RtlpHandleOfMovable(Entry->DataAddress, (PVOID)(ULONG_PTR)Entry->Block.Settable);
+    RtlpLeaveHeap(Heap, 0);
+    if (Result->Block.hMem != NULL)
+    {
+        Result->wFlags |= PROCESS_HEAP_ENTRY_MOVEABLE;
+    }
+}
+
 BOOL WINAPI HeapWalk(HANDLE hHeap, LPPROCESS_HEAP_ENTRY lpEntry)
 {
     RTL_HEAP_WALK_ENTRY Entry = { .DataAddress = lpEntry->lpData, .DataSize = lpEntry->cbData };
@@ -171,6 +188,10 @@ BOOL WINAPI HeapWalk(HANDLE hHeap, LPPROCESS_HEAP_ENTRY lpEntry)
         lpEntry->Region.dwUnCommittedSize = Entry.Segment.UnCommittedSize;
         lpEntry->Region.lpFirstBlock = Entry.Segment.FirstEntry;
         lpEntry->Region.lpLastBlock = Entry.Segment.LastEntry;
+    }
+    else
+    {
+        HeapTellHandle(hHeap, &Entry, lpEntry);
     }
 
     return TRUE;

@@ -5,7 +5,8 @@
  * Free checking fills a freed block with a pattern, marks its end, and lets it wait in a ring: that is delayed reuse, and a
  * write through an old pointer is found when the block leaves the ring. A second free finds the mark.
  * In the machine HEAP_GENERATE_EXCEPTIONS raises a real exception. There is no structured exception handling under a plain
- * Linux program: the exception goes to a handler, and without one it ends the process, as an unhandled one does on Windows.
+ * Linux program: the exception goes to a handler, which may leave by longjmp or by a C++ exception (no lock is held, the calls above can be
+ * unwound), and without one it ends the process, as an unhandled one does on Windows.
  */
 #include "heap/api.h"
 
@@ -118,13 +119,16 @@ PVOID RtlpDelayFree(PHEAP Heap, PVOID Block, SIZE_T *Usable, BOOLEAN Flush)
     return Leaving;
 }
 
-VOID RtlpRaiseNoMemory(PHEAP Heap)
+VOID RtlpRaise(PHEAP Heap, NTSTATUS Status)
 {
-    if (RtlpExceptionHandler != NULL)
+    HEAP_EXCEPTION_HANDLER *Handler =
+        RtlpHasProcess() ? __atomic_load_n(&RtlpExceptionHandler, __ATOMIC_ACQUIRE) : NULL;
+
+    if (Handler != NULL)
     {
-        RtlpExceptionHandler(Heap, STATUS_NO_MEMORY);
+        Handler(Heap, Status);
         return;
     }
 
-    RtlpGroundRaise(STATUS_NO_MEMORY);
+    RtlpGroundRaise(Status);
 }

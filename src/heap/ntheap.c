@@ -31,7 +31,7 @@ SIZE_T NtheapPurge(VOID)
     return Given;
 }
 
-VOID NtheapSetExceptionHandler(NTHEAP_EXCEPTION_HANDLER *Handler)
+NTHEAP_EXCEPTION_HANDLER *NtheapSetExceptionHandler(NTHEAP_EXCEPTION_HANDLER *Handler)
 {
-    RtlpExceptionHandler = Handler;
+    return __atomic_exchange_n(&RtlpExceptionHandler, Handler, __ATOMIC_ACQ_REL);
 }

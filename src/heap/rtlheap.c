@@ -131,14 +131,21 @@ BOOLEAN RtlpReadBlock(PHEAP Heap, const VOID *Block, PHEAP_BLOCK_INFO Info, HEAP
 
 /* ---- blocks ---- */
 
-static PVOID RtlpFailAllocation(PHEAP Heap, ULONG Flags)
+/* Heap is NULL if the handle was none. No lock is held. */
+static PVOID RtlpFailAllocation(PHEAP Heap, ULONG Flags, NTSTATUS Status)
 {
-    if (((Heap->Flags | Flags) & HEAP_GENERATE_EXCEPTIONS) != 0)
+    if ((((Heap != NULL ? Heap->Flags : 0) | Flags) & HEAP_GENERATE_EXCEPTIONS) != 0)
     {
-        RtlpRaiseNoMemory(Heap);
+        RtlpRaise(Heap, Status);
     }
 
     return NULL;
+}
+
+/* As documented, a block that a heap of fixed size can never have is told from memory that ran out. */
+static NTSTATUS RtlpFailureStatus(PHEAP Heap, SIZE_T Size)
+{
+    return Heap->Fixed != NULL && Size > Heap->Fixed->Largest ? STATUS_BUFFER_TOO_SMALL : STATUS_NO_MEMORY;
 }
 
 static PVOID RtlpAllocateInside(PHEAP Heap, PHEAP_SLOT Slot, SIZE_T Size, BOOLEAN *Zeroed)
@@ -204,7 +211,7 @@ PVOID NTAPI RtlAllocateHeap(PVOID HeapHandle, ULONG Flags, SIZE_T Size)
 
     if (Heap == NULL)
     {
-        return NULL;
+        return RtlpFailAllocation(NULL, Flags, STATUS_ACCESS_VIOLATION);
     }
 
     const ULONG Side = RtlpEnterSide(Heap, Flags);
@@ -213,7 +220,7 @@ PVOID NTAPI RtlAllocateHeap(PVOID HeapHandle, ULONG Flags, SIZE_T Size)
 
     RtlpLeaveSide(Heap, Side, Flags);
 
-    return Block != NULL ? Block : RtlpFailAllocation(Heap, Flags);
+    return Block != NULL ? Block : RtlpFailAllocation(Heap, Flags, RtlpFailureStatus(Heap, Size));
 }
 
 static VOID RtlpFreeNow(PHEAP Heap, PHEAP_SLOT Slot, PVOID Block, SIZE_T Usable)
@@ -329,7 +336,7 @@ PVOID NTAPI RtlReAllocateHeap(PVOID HeapHandle, ULONG Flags, PVOID BaseAddress, 
 
     if (Heap == NULL || BaseAddress == NULL)
     {
-        return NULL;
+        return RtlpFailAllocation(Heap, Flags, STATUS_ACCESS_VIOLATION);
     }
 
     const ULONG Side = RtlpEnterSide(Heap, Flags);
@@ -383,7 +390,7 @@ PVOID NTAPI RtlReAllocateHeap(PVOID HeapHandle, ULONG Flags, PVOID BaseAddress, 
         return NULL;
     }
 
-    return Result != NULL ? Result : RtlpFailAllocation(Heap, Flags);
+    return Result != NULL ? Result : RtlpFailAllocation(Heap, Flags, RtlpFailureStatus(Heap, Size));
 }
 
 SIZE_T NTAPI RtlSizeHeap(PVOID HeapHandle, ULONG Flags, PVOID BaseAddress)

@@ -114,6 +114,75 @@ static VOID RtlpRetireHeap(PHEAP Heap)
     RtlpReleaseLock(&RtlpHeapListLock);
 }
 
+/* How much to reserve and to commit. FALSE if the parameters do not go together. */
+static BOOLEAN RtlpChooseSizes(ULONG Flags, const VOID *HeapBase, const RTL_HEAP_PARAMETERS *Parameters,
+                               PSIZE_T ReserveSize, PSIZE_T CommitSize)
+{
+    if (Parameters != NULL && Parameters->Length != sizeof(*Parameters))
+    {
+        return FALSE;
+    }
+
+    if (Parameters != NULL && Parameters->CommitRoutine != NULL)
+    {
+        /* As documented: it is for the caller's memory, and then the parameters' sizes count, and must be there. */
+        if (HeapBase == NULL || (Flags & HEAP_GROWABLE) != 0 || Parameters->InitialCommit == 0 ||
+            Parameters->InitialCommit > Parameters->InitialReserve)
+        {
+            return FALSE;
+        }
+
+        *ReserveSize = Parameters->InitialReserve;
+        *CommitSize = Parameters->InitialCommit;
+    }
+
+    /* As documented: with one size missing, the other decides, and no more is committed than is reserved. */
+    if (*ReserveSize == 0)
+    {
+        *ReserveSize = *CommitSize != 0 ? (*CommitSize + 0xffff) & ~(SIZE_T)0xffff : 64 * HEAP_PAGE;
+    }
+
+    if (*CommitSize == 0)
+    {
+        *CommitSize = HEAP_PAGE;
+    }
+
+    if (*CommitSize > *ReserveSize)
+    {
+        *CommitSize = *ReserveSize;
+    }
+
+    return TRUE;
+}
+
+static VOID RtlpTakeParameters(PHEAP Heap, const RTL_HEAP_PARAMETERS *Parameters)
+{
+    Heap->MaximumAllocation = Parameters->MaximumAllocationSize;
+    if (Parameters->DeCommitFreeBlockThreshold != 0 || Parameters->DeCommitTotalFreeThreshold != 0)
+    {
+        Heap->DecommitBlock = Parameters->DeCommitFreeBlockThreshold + 1; /* larger ones, as documented */
+        Heap->DecommitTotal = Parameters->DeCommitTotalFreeThreshold;
+    }
+}
+
+/* The range of a heap that does not grow. FALSE if there is no memory for it. */
+static BOOLEAN RtlpGiveRange(PHEAP Heap, PVOID HeapBase, SIZE_T ReserveSize, SIZE_T CommitSize,
+                             PRTL_HEAP_PARAMETERS Parameters)
+{
+    Heap->Fixed = RtlpCreateFixed(Heap, HeapBase, ReserveSize, CommitSize, Parameters);
+    if (Heap->Fixed == NULL)
+    {
+        return FALSE;
+    }
+
+    if (Heap->MaximumAllocation == 0 || Heap->MaximumAllocation > Heap->Fixed->Largest)
+    {
+        Heap->MaximumAllocation = Heap->Fixed->Largest;
+    }
+
+    return TRUE;
+}
+
 PVOID NTAPI RtlCreateHeap(ULONG Flags, PVOID HeapBase, SIZE_T ReserveSize, SIZE_T CommitSize, PVOID Lock,
                           PRTL_HEAP_PARAMETERS Parameters)
 {
@@ -126,20 +195,7 @@ PVOID NTAPI RtlCreateHeap(ULONG Flags, PVOID HeapBase, SIZE_T ReserveSize, SIZE_
         return NULL;
     }
 
-    if (Parameters != NULL &&
-        (Parameters->Length != sizeof(RTL_HEAP_PARAMETERS) ||
-         (Parameters->CommitRoutine != NULL && (HeapBase == NULL || (Flags & HEAP_GROWABLE) != 0))))
-    {
-        return NULL;
-    }
-
-    /* As documented: with one size missing, the other decides. */
-    if (ReserveSize == 0)
-    {
-        ReserveSize = CommitSize != 0 ? (CommitSize + 0xffff) & ~(SIZE_T)0xffff : 64 * HEAP_PAGE;
-    }
-
-    if (CommitSize > ReserveSize)
+    if (!RtlpChooseSizes(Flags, HeapBase, Parameters, &ReserveSize, &CommitSize))
     {
         return NULL;
     }
@@ -160,12 +216,7 @@ PVOID NTAPI RtlCreateHeap(ULONG Flags, PVOID HeapBase, SIZE_T ReserveSize, SIZE_
     Heap->Executable = (Flags & HEAP_CREATE_ENABLE_EXECUTE) != 0;
     if (Parameters != NULL)
     {
-        Heap->MaximumAllocation = Parameters->MaximumAllocationSize;
-        if (Parameters->DeCommitFreeBlockThreshold != 0 || Parameters->DeCommitTotalFreeThreshold != 0)
-        {
-            Heap->DecommitBlock = Parameters->DeCommitFreeBlockThreshold + 1; /* larger ones, as documented */
-            Heap->DecommitTotal = Parameters->DeCommitTotalFreeThreshold;
-        }
+        RtlpTakeParameters(Heap, Parameters);
     }
 
     if ((Flags & HEAP_FREE_CHECKING_ENABLED) != 0 && !RtlpCreateRing(Heap, HEAP_RING_BLOCKS))
@@ -174,15 +225,10 @@ PVOID NTAPI RtlCreateHeap(ULONG Flags, PVOID HeapBase, SIZE_T ReserveSize, SIZE_
         return NULL;
     }
 
-    if (Fixed)
+    if (Fixed && !RtlpGiveRange(Heap, HeapBase, ReserveSize, CommitSize, Parameters))
     {
-        Heap->Fixed = RtlpCreateFixed(Heap, HeapBase, ReserveSize, CommitSize != 0 ? CommitSize : HEAP_PAGE,
-                                      Parameters);
-        if (Heap->Fixed == NULL)
-        {
-            RtlpRetireHeap(Heap);
-            return NULL;
-        }
+        RtlpRetireHeap(Heap);
+        return NULL;
     }
 
     Heap->Signature = HEAP_SIGNATURE;

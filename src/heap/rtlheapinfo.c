@@ -166,21 +166,17 @@ SIZE_T NTAPI RtlCompactHeap(PVOID HeapHandle, ULONG Flags)
     return Longest;
 }
 
-ULONG NTAPI RtlGetProcessHeaps(ULONG NumberOfHeaps, PVOID *ProcessHeaps)
+/* The handles of heaps behind the first Skip, as many as there is room for. Returns how many heaps there are. */
+static ULONG RtlpListHeaps(ULONG Skip, ULONG Room, PVOID *Heaps)
 {
     ULONG Count = 0;
-
-    if (RtlProcessHeap() == NULL)
-    {
-        return 0;
-    }
 
     RtlpAcquireLock(&RtlpHeapListLock);
     for (PHEAP Heap = RtlpHeapList; Heap != NULL; Heap = Heap->NextHeap)
     {
-        if (Count < NumberOfHeaps)
+        if (Count >= Skip && Count - Skip < Room)
         {
-            ProcessHeaps[Count] = Heap;
+            Heaps[Count - Skip] = Heap;
         }
 
         Count += 1;
@@ -189,6 +185,11 @@ ULONG NTAPI RtlGetProcessHeaps(ULONG NumberOfHeaps, PVOID *ProcessHeaps)
     RtlpReleaseLock(&RtlpHeapListLock);
 
     return Count;
+}
+
+ULONG NTAPI RtlGetProcessHeaps(ULONG NumberOfHeaps, PVOID *ProcessHeaps)
+{
+    return RtlProcessHeap() != NULL ? RtlpListHeaps(0, NumberOfHeaps, ProcessHeaps) : 0;
 }
 
 /* ---- information classes ---- */
@@ -249,12 +250,20 @@ static NTSTATUS RtlpOptimizeResources(PHEAP Heap, const HEAP_OPTIMIZE_RESOURCES_
     }
 
     /* Without a heap: all of them. */
-    PVOID Heaps[64];
-    const ULONG Count = RtlGetProcessHeaps(64, Heaps);
+    PVOID Heaps[16];
+    ULONG Count = RtlGetProcessHeaps(16, Heaps);
 
-    for (ULONG Index = 0; Index < Count && Index < 64; Index += 1)
+    for (ULONG Index = 0; Index < Count; Index += 1)
     {
-        (VOID) RtlCompactHeap(Heaps[Index], 0);
+        if (Index != 0 && Index % 16 == 0)
+        {
+            Count = RtlpListHeaps(Index, 16, Heaps);
+        }
+
+        if (Index < Count)
+        {
+            (VOID) RtlCompactHeap(Heaps[Index % 16], 0); /* one that is gone by now is no heap */
+        }
     }
 
     return STATUS_SUCCESS;

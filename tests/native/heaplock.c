@@ -106,23 +106,35 @@ static NTSTATUS OwnerMain(PVOID Context)
     return STATUS_SUCCESS;
 }
 
+/* Learn, "RtlAllocateHeap" and "HeapReAlloc": the statuses that are raised; always after the lock was given back. */
 static NTSTATUS RaiseMain(PVOID Context)
 {
-    RTL_HEAP_PARAMETERS Parameters = { .Length = sizeof(Parameters), .MaximumAllocationSize = 1000 };
-    PVOID Heap = RtlCreateHeap(HEAP_GROWABLE | HEAP_GENERATE_EXCEPTIONS, NULL, 0, 0, Lock, &Parameters);
+    RTL_HEAP_PARAMETERS Parameters = { .Length = sizeof(Parameters), .VirtualMemoryThreshold = 1000 };
+    PVOID Heap = RtlCreateHeap(HEAP_GENERATE_EXCEPTIONS, NULL, 4096, 0, Lock, &Parameters);
+    const NTSTATUS Statuses[3] = { STATUS_BUFFER_TOO_SMALL, STATUS_ACCESS_VIOLATION, STATUS_NO_MEMORY };
     volatile ULONG Caught = 0;
 
     (void)Context;
     CHECK(Heap != NULL);
-    __try
+    for (ULONG Index = 0; Index < 3; Index++)
     {
-        (void)RtlAllocateHeap(Heap, 0, 2000);
+        __try
+        {
+            (void)(Index == 0   ? RtlAllocateHeap(Heap, 0, 2000)
+                   : Index == 1 ? RtlReAllocateHeap(Heap, 0, NULL, 1)
+                                : NULL);
+            while (Index == 2)
+            {
+                (void)RtlAllocateHeap(Heap, 0, 900);
+            }
+        }
+        __except (EXCEPTION_EXECUTE_HANDLER)
+        {
+            Caught +=
+                (NTSTATUS)GetExceptionCode() == Statuses[Index] && !ExIsResourceAcquiredExclusiveLite(Lock);
+        }
     }
-    __except (GetExceptionCode() == STATUS_NO_MEMORY ? EXCEPTION_EXECUTE_HANDLER : EXCEPTION_CONTINUE_SEARCH)
-    {
-        Caught = ExIsResourceAcquiredExclusiveLite(Lock) ? 2 : 1;
-    }
-    CHECK(Caught == 1 && RtlDestroyHeap(Heap) == NULL);
+    CHECK(Caught == 3 && RtlValidateHeap(Heap, 0, NULL) && RtlDestroyHeap(Heap) == NULL);
     return STATUS_SUCCESS;
 }
 

@@ -51,6 +51,51 @@ static void movable_blocks_have_handles_locks_and_can_be_discarded(void **state)
     assert_null(GlobalFree(handle));
 }
 
+/* Learn, "PROCESS_HEAP_ENTRY": a walk tells the handles of movable blocks, and of no others. */
+static void a_walk_tells_handles_of_movable_blocks(void **state)
+{
+    HGLOBAL handles[3] = { GlobalAlloc(GMEM_MOVEABLE, 100), LocalAlloc(LMEM_MOVEABLE, 5000),
+                           GlobalAlloc(GMEM_MOVEABLE, 300000) };
+    HGLOBAL fixed = GlobalAlloc(GMEM_FIXED, 100);
+    HGLOBAL discarded = GlobalAlloc(GMEM_MOVEABLE, 0);
+    void *own = HeapAlloc(GetProcessHeap(), HEAP_SETTABLE_USER_VALUE, 100);
+    PROCESS_HEAP_ENTRY entry = { 0 };
+    int movable = 0, others = 0;
+
+    (void)state;
+    assert_true(RtlSetUserValueHeap(GetProcessHeap(), 0, own, (PVOID)((uintptr_t)handles[0] - 8)));
+    assert_ptr_equal(GlobalHandle(own), own);
+    while (HeapWalk(GetProcessHeap(), &entry))
+    {
+        if ((entry.wFlags & PROCESS_HEAP_ENTRY_MOVEABLE) != 0)
+        {
+            assert_true((entry.wFlags & PROCESS_HEAP_ENTRY_BUSY) != 0);
+            assert_ptr_equal(GlobalHandle(entry.lpData), entry.Block.hMem);
+            for (int i = 0; i < 3; i += 1)
+            {
+                movable += entry.Block.hMem == handles[i];
+            }
+        }
+        else
+        {
+            others += (entry.wFlags & PROCESS_HEAP_ENTRY_BUSY) != 0 &&
+                      (entry.lpData == fixed || entry.lpData == own);
+        }
+    }
+
+    assert_int_equal(GetLastError(), ERROR_NO_MORE_ITEMS);
+    assert_int_equal(movable, 3);
+    assert_int_equal(others, 2);
+    for (int i = 0; i < 3; i += 1)
+    {
+        assert_null(GlobalFree(handles[i]));
+    }
+
+    assert_null(GlobalFree(fixed));
+    assert_null(GlobalFree(discarded));
+    assert_true(HeapFree(GetProcessHeap(), 0, own));
+}
+
 static void fixed_blocks_are_their_address(void **state)
 {
     HLOCAL local = LocalAlloc(LPTR, 100);
@@ -198,6 +243,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(movable_blocks_have_handles_locks_and_can_be_discarded),
+        cmocka_unit_test(a_walk_tells_handles_of_movable_blocks),
         cmocka_unit_test(fixed_blocks_are_their_address),
         cmocka_unit_test(movable_blocks_agree_with_the_oracle),
         cmocka_unit_test(decommit_thresholds_give_free_memory_back_at_once),

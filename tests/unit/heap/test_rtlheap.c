@@ -6,6 +6,7 @@
 
 #include "heap/api.h"
 #include "nt/heapapi.h"
+#include "nt/winerror.h"
 
 static void sizes_are_the_requested_ones(void **state)
 {
@@ -146,8 +147,11 @@ static NTSTATUS NTAPI commit_routine(PVOID base, PVOID *address, PSIZE_T size)
 static void memory_of_the_caller_is_used_and_its_commit_routine_asked(void **state)
 {
     static DECLSPEC_ALIGN(4096) UCHAR memory[65536];
-    RTL_HEAP_PARAMETERS parameters = { .Length = sizeof(parameters), .CommitRoutine = commit_routine };
-    PVOID heap = RtlCreateHeap(0, memory, sizeof(memory), 4096, NULL, &parameters);
+    RTL_HEAP_PARAMETERS parameters = { .Length = sizeof(parameters),
+                                       .InitialCommit = 4096,
+                                       .InitialReserve = sizeof(memory),
+                                       .CommitRoutine = commit_routine };
+    PVOID heap = RtlCreateHeap(0, memory, 1, 1, NULL, &parameters); /* the parameters' sizes count */
     int count = 0;
 
     (void)state;
@@ -167,6 +171,65 @@ static void memory_of_the_caller_is_used_and_its_commit_routine_asked(void **sta
     parameters.Length = sizeof(parameters);
     assert_null(RtlCreateHeap(HEAP_GROWABLE, NULL, 0, 0, NULL,
                               &parameters)); /* a routine needs memory and no growth */
+    parameters.InitialCommit = 0;
+    assert_null(RtlCreateHeap(0, memory, sizeof(memory), 4096, NULL, &parameters));
+    parameters.InitialCommit = 8192;
+    parameters.InitialReserve = 4096;
+    assert_null(RtlCreateHeap(0, memory, sizeof(memory), 4096, NULL, &parameters));
+    parameters.InitialReserve = 0;
+    assert_null(RtlCreateHeap(0, memory, sizeof(memory), 4096, NULL, &parameters));
+
+    /* Without a routine these two are ignored, and all of the memory is there. */
+    parameters.CommitRoutine = NULL;
+    heap = RtlCreateHeap(0, memory, sizeof(memory), 4096, NULL, &parameters);
+    assert_non_null(heap);
+    assert_non_null(RtlAllocateHeap(heap, 0, 60000));
+    assert_null(RtlDestroyHeap(heap));
+}
+
+/* Learn: a CommitSize greater than ReserveSize is reduced to it; only HeapCreate refuses. */
+static void no_more_is_committed_than_is_reserved(void **state)
+{
+    PVOID heap = RtlCreateHeap(0, NULL, 65536, 1 << 20, NULL, NULL);
+    HEAP_SUMMARY summary = { .cb = sizeof(summary) };
+
+    (void)state;
+    assert_non_null(heap);
+    assert_true(HeapSummary(heap, 0, &summary));
+    assert_int_equal(summary.cbCommitted, 65536);
+    assert_int_equal(summary.cbMaxReserve, 65536);
+    assert_non_null(RtlAllocateHeap(heap, 0, 60000));
+    assert_null(RtlDestroyHeap(heap));
+    assert_null(HeapCreate(0, 1 << 20, 65536));
+    assert_int_equal(GetLastError(), ERROR_INVALID_PARAMETER);
+}
+
+/* Learn: a heap that does not grow has no block above its virtual memory threshold. */
+static void the_virtual_memory_threshold_bounds_blocks_of_fixed_heaps(void **state)
+{
+    RTL_HEAP_PARAMETERS parameters = { .Length = sizeof(parameters), .VirtualMemoryThreshold = 20000 };
+    PVOID heap = RtlCreateHeap(0, NULL, 1 << 20, 0, NULL, &parameters);
+    void *block = RtlAllocateHeap(heap, 0, 20000);
+
+    (void)state;
+    assert_non_null(block);
+    assert_null(RtlAllocateHeap(heap, 0, 20001));
+    assert_null(RtlReAllocateHeap(heap, 0, block, 20001));
+    assert_int_equal(RtlSizeHeap(heap, 0, block), 20000);
+    assert_null(RtlDestroyHeap(heap));
+
+    /* One that is too large counts as none. */
+    parameters.VirtualMemoryThreshold = 8 << 20;
+    heap = RtlCreateHeap(0, NULL, 16 << 20, 0, NULL, &parameters);
+    assert_null(RtlAllocateHeap(heap, 0, 2 << 20));
+    assert_non_null(RtlAllocateHeap(heap, 0, 1000 * 1024));
+    assert_null(RtlDestroyHeap(heap));
+
+    /* Where it is no limit. */
+    parameters.VirtualMemoryThreshold = 20000;
+    heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0, 0, NULL, &parameters);
+    assert_non_null(RtlAllocateHeap(heap, 0, 2 << 20));
+    assert_null(RtlDestroyHeap(heap));
 }
 
 static void the_maximum_allocation_size_is_kept(void **state)
@@ -184,23 +247,82 @@ static void the_maximum_allocation_size_is_kept(void **state)
 }
 
 static int exceptions;
+static NTSTATUS exception_status;
+static PVOID exception_heap;
+static jmp_buf exception_frame;
 
 static VOID count_exception(PVOID heap, NTSTATUS status)
 {
-    (void)heap;
-    exceptions += status == STATUS_NO_MEMORY;
+    exceptions += 1;
+    exception_heap = heap;
+    exception_status = status;
 }
 
-static void generate_exceptions_raises_no_memory(void **state)
+static VOID leave_by_jump(PVOID heap, NTSTATUS status)
+{
+    count_exception(heap, status);
+    longjmp(exception_frame, 1);
+}
+
+static void expect_exception(PVOID result, PVOID heap, NTSTATUS status)
+{
+    static int before;
+
+    assert_null(result);
+    assert_int_equal(exceptions, before + 1);
+    assert_ptr_equal(exception_heap, heap);
+    assert_int_equal(exception_status, status);
+    before = exceptions;
+}
+
+/* Learn, "RtlAllocateHeap", "HeapAlloc", "HeapReAlloc": which status tells what. */
+static void generate_exceptions_raises_the_documented_statuses(void **state)
 {
     HANDLE heap = HeapCreate(HEAP_GENERATE_EXCEPTIONS, 0, 65536);
+    HANDLE quiet = HeapCreate(0, 0, 65536);
+    void *block;
 
     (void)state;
     RtlpExceptionHandler = count_exception;
-    assert_null(HeapAlloc(heap, 0, 100000));
-    assert_int_equal(exceptions, 1);
+    expect_exception(HeapAlloc(heap, 0, 100000), heap, STATUS_NO_MEMORY);
+    expect_exception(HeapAlloc(heap, 0, 2 << 20), heap, STATUS_BUFFER_TOO_SMALL);
+    block = HeapAlloc(heap, 0, 100);
+    assert_non_null(block);
+    assert_non_null(HeapAlloc(heap, 0, 100));
+    expect_exception(HeapReAlloc(heap, 0, block, 100000), heap, STATUS_NO_MEMORY);
+    expect_exception(HeapReAlloc(heap, HEAP_REALLOC_IN_PLACE_ONLY, block, 5000), heap, STATUS_NO_MEMORY);
+    expect_exception(HeapReAlloc(heap, 0, block, 2 << 20), heap, STATUS_BUFFER_TOO_SMALL);
+    expect_exception(HeapReAlloc(heap, 0, NULL, 10), heap, STATUS_ACCESS_VIOLATION);
+    assert_int_equal(HeapSize(heap, 0, block), 100);
+    assert_true(HeapFree(heap, 0, block));
+
+    /* By the call's flags, too; without the flag nothing is raised. */
+    expect_exception(HeapAlloc(quiet, HEAP_GENERATE_EXCEPTIONS, 100000), quiet, STATUS_NO_MEMORY);
+    expect_exception(HeapAlloc(NULL, HEAP_GENERATE_EXCEPTIONS, 1), NULL, STATUS_ACCESS_VIOLATION);
+    expect_exception(HeapReAlloc(NULL, HEAP_GENERATE_EXCEPTIONS, &block, 1), NULL, STATUS_ACCESS_VIOLATION);
+    assert_null(HeapAlloc(quiet, 0, 100000));
+    assert_null(HeapAlloc(NULL, 0, 1));
+    assert_null(HeapReAlloc(quiet, 0, NULL, 1));
+
+    /* No lock is held when the handler leaves, not even the whole heap's of a caller in between. */
+    RtlpExceptionHandler = leave_by_jump;
+    for (int round = 0; round < 3; round += 1)
+    {
+        if (setjmp(exception_frame) == 0)
+        {
+            (void)HeapAlloc(heap, 0, 100000);
+            fail();
+        }
+
+        expect_exception(NULL, heap, STATUS_NO_MEMORY);
+        assert_true(RtlpTryLock(&((PHEAP)heap)->Lock));
+        RtlpReleaseLock(&((PHEAP)heap)->Lock);
+    }
+
     RtlpExceptionHandler = NULL;
+    assert_true(HeapValidate(heap, 0, NULL));
     assert_true(HeapDestroy(heap));
+    assert_true(HeapDestroy(quiet));
 }
 
 static void user_values_and_flags_travel_with_the_block(void **state)
@@ -310,6 +432,34 @@ static void information_classes_answer_as_documented(void **state)
     assert_true(HeapDestroy(heap));
     assert_true(HeapDestroy(unserialized));
     assert_true(HeapDestroy(fixed));
+}
+
+/* However many there are. */
+static void all_heaps_are_optimized_without_a_handle(void **state)
+{
+    HEAP_OPTIMIZE_RESOURCES_INFORMATION optimize = { HEAP_OPTIMIZE_RESOURCES_CURRENT_VERSION, 0 };
+    PHEAP heaps[100];
+
+    (void)state;
+    for (int i = 0; i < 100; i += 1)
+    {
+        heaps[i] = HeapCreate(0, 0, 0);
+        assert_non_null(heaps[i]);
+
+        void *block = HeapAlloc(heaps[i], 0, 400000);
+
+        assert_non_null(block);
+        memset(block, 1, 400000);
+        assert_true(HeapFree(heaps[i], 0, block));
+        assert_true(heaps[i]->Pools[HeapPoolSmall].DirtyPages >= 90);
+    }
+
+    assert_true(HeapSetInformation(NULL, HeapOptimizeResources, &optimize, sizeof(optimize)));
+    for (int i = 0; i < 100; i += 1)
+    {
+        assert_int_equal(heaps[i]->Pools[HeapPoolSmall].DirtyPages, 0);
+        assert_true(HeapDestroy(heaps[i]));
+    }
 }
 
 static void the_process_has_a_heap_that_stays(void **state)
@@ -489,10 +639,13 @@ int main(void)
         cmocka_unit_test(fixed_heaps_end_where_they_were_told),
         cmocka_unit_test(memory_of_the_caller_is_used_and_its_commit_routine_asked),
         cmocka_unit_test(the_maximum_allocation_size_is_kept),
-        cmocka_unit_test(generate_exceptions_raises_no_memory),
+        cmocka_unit_test(no_more_is_committed_than_is_reserved),
+        cmocka_unit_test(the_virtual_memory_threshold_bounds_blocks_of_fixed_heaps),
+        cmocka_unit_test(generate_exceptions_raises_the_documented_statuses),
         cmocka_unit_test(user_values_and_flags_travel_with_the_block),
         cmocka_unit_test(a_walk_meets_every_block_once),
         cmocka_unit_test(information_classes_answer_as_documented),
+        cmocka_unit_test(all_heaps_are_optimized_without_a_handle),
         cmocka_unit_test(the_process_has_a_heap_that_stays),
         cmocka_unit_test(many_blocks_at_a_time),
         cmocka_unit_test(destroyed_heaps_leave_nothing),

@@ -34,6 +34,7 @@ static void tags_have_names(void **state)
     assert_true(is_name(RtlQueryTagHeap(heap, 0, 3, FALSE, NULL), "P.three"));
     assert_null(RtlQueryTagHeap(heap, 0, 0, FALSE, NULL));
     assert_null(RtlQueryTagHeap(heap, 0, 4, FALSE, NULL));
+    assert_null(RtlQueryTagHeap(heap, 0, HEAP_PSEUDO_TAG_FLAG | 1, FALSE, NULL)); /* no tags by size */
     assert_int_equal(RtlCreateTagHeap(heap, 0, NULL, none), 0);
     assert_int_equal(RtlCreateTagHeap(heap, 0, NULL, NULL), 0);
     assert_int_equal(RtlCreateTagHeap(NULL, 0, NULL, names), 0);

@@ -62,5 +62,6 @@ VOID RtlpReportDamage(HEAP_DAMAGE Damage, PHEAP Heap, const VOID *Address)
     Place = RtlpAppendText(Place, "\n");
     *Place = 0;
     RtlpGroundPrint(Message);
+    RtlpAbandonHeap(Heap);
     RtlpGroundAbort(STATUS_HEAP_CORRUPTION);
 }

@@ -227,7 +227,7 @@ VOID RtlpGroundWake(ULONG *Address)
     }
 }
 
-/* Resources want normal kernel APCs off: a thread that is stopped or ended while it has one would keep it. */
+/* In a critical region, as resources want: what a kernel component does there is not broken off by the end of the process. */
 BOOLEAN RtlpGroundAcquireResource(PVOID Resource, BOOLEAN Wait)
 {
     KeEnterCriticalRegion();

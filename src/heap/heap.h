@@ -595,6 +595,11 @@ PVOID RtlpCheckModeHeap(VOID);
 VOID RtlpCheckModeEnd(VOID);
 #endif
 
+/* ---- side.c ---- */
+
+/* The process ends because of damage in Heap (or NULL): a lock of the caller's, which outlives the process, is given back. */
+VOID RtlpAbandonHeap(PHEAP Heap);
+
 /* ---- clone.c ---- */
 
 /* The calling thread holds every lock of every heap, and goes through them as through open doors (lock.c). */

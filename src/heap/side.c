@@ -118,6 +118,16 @@ VOID RtlpLeaveHeap(PHEAP Heap, ULONG Flags)
     }
 }
 
+VOID RtlpAbandonHeap(PHEAP Heap)
+{
+    if (RtlpGroundHasResources && Heap != NULL && Heap->CallerLock != NULL &&
+        HEAP_LOAD(&Heap->LockOwner) == RtlpGroundThread())
+    {
+        HEAP_STORE(&Heap->LockOwner, 0);
+        RtlpGiveHeapLock(Heap);
+    }
+}
+
 /* ---- one side ---- */
 
 VOID RtlpAddSide(PHEAP Heap)

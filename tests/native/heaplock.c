@@ -138,8 +138,23 @@ static NTSTATUS RaiseMain(PVOID Context)
     return STATUS_SUCCESS;
 }
 
+/* Damage is found inside of the heap; the process ends, and the resource, which is not its, must not stay taken. */
+static NTSTATUS DamageMain(PVOID Context)
+{
+    PVOID Heap = RtlCreateHeap(HEAP_GROWABLE | HEAP_FREE_CHECKING_ENABLED, NULL, 0, 0, Lock, NULL);
+    PUCHAR Blocks[100];
+
+    (void)Context;
+    CHECK(Heap != NULL && RtlMultipleAllocateHeap(Heap, 0, 50, 100, (PVOID *)Blocks) == 100);
+    CHECK(RtlFreeHeap(Heap, 0, Blocks[0]));
+    Blocks[0][5] ^= 1;
+    (void)RtlMultipleFreeHeap(Heap, 0, 99, (PVOID *)Blocks + 1);
+    return STATUS_UNSUCCESSFUL;
+}
+
 static void the_heap_takes_the_callers_resource(void **state)
 {
+    NTSTATUS ExitStatus = STATUS_PENDING;
     PEPROCESS Process;
 
     (void)state;
@@ -148,6 +163,8 @@ static void the_heap_takes_the_callers_resource(void **state)
     Process = NativeProcess("owner");
     RunIn(Process, OwnerMain, NULL);
     RunIn(Process, RaiseMain, NULL);
+    assert_int_equal(NtmmRun(Process, DamageMain, NULL, &ExitStatus), STATUS_UNHANDLED_EXCEPTION);
+    assert_int_equal(ExitStatus, STATUS_HEAP_CORRUPTION);
     NtmmCloseProcess(Process);
     End();
 }

@@ -12,6 +12,7 @@
 
 #include "nt/globalapi.h"
 #include "nt/heapapi.h"
+#include "nt/ntstatus.h" /* what the exception handler is told */
 
 EXTERN_C_START
 

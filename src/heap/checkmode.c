@@ -11,7 +11,7 @@
  */
 #include "heap/api.h"
 
-HEAP_TOUCHED static const CHAR RtlpCheckOption[] = "NTHEAP_CHECK";
+HEAP_TOUCHED const CHAR RtlpCheckOption[] = "NTHEAP_CHECK";
 
 #define HEAP_CHECK_DELAY 1024 /* freed blocks that wait */
 

@@ -83,8 +83,9 @@ ULONG64 RtlpGroundOption(const char *Name);
 /* The heap is the process's default one now: whoever wants to know can see it from outside. */
 VOID RtlpGroundSetProcessHeap(PVOID Heap);
 
-/* One line for the user, without allocating. */
+/* One line for the user, without allocating. KeepOutput: also when the program has closed what it goes to (Linux). */
 VOID RtlpGroundPrint(const char *Text);
+VOID RtlpGroundKeepOutput(VOID);
 /* Raises an exception that the caller of the heap may handle. No lock is held. Where there are none, ends the process. */
 VOID RtlpGroundRaise(NTSTATUS Status);
 /* Ends the process with Status; nobody can handle that. */

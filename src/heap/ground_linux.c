@@ -293,12 +293,24 @@ ULONG64 RtlpGroundOption(const char *Name)
     return Value;
 }
 
+static int RtlpKeptOutput = -1; /* the same file as standard error, for who closes that */
+
+VOID RtlpGroundKeepOutput(VOID)
+{
+    RtlpKeptOutput = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 100);
+}
+
 VOID RtlpGroundPrint(const char *Text)
 {
     const int Saved = errno;
-    const ssize_t Written = write(STDERR_FILENO, Text, strlen(Text));
 
-    (void)Written;
+    if (write(STDERR_FILENO, Text, strlen(Text)) < 0 && errno == EBADF && RtlpKeptOutput >= 0)
+    {
+        const ssize_t Written = write(RtlpKeptOutput, Text, strlen(Text));
+
+        (void)Written;
+    }
+
     errno = Saved;
 }
 

@@ -589,6 +589,8 @@ VOID RtlpExpectFork(VOID);
 
 /* ---- checkmode.c ---- */
 
+extern const CHAR RtlpCheckOption[]; /* the environment variable's name */
+
 /* The heap of malloc's blocks in check mode, made at the first call; NULL in every other mode, or if it cannot be made. */
 PVOID RtlpCheckModeHeap(VOID);
 /* Looks at all blocks and reports the damaged ones. */

@@ -339,6 +339,12 @@ __attribute__((constructor)) static void RtlpMallocStarts(void)
     {
         RtlpExpectFork();
     }
+
+    /* What is said at the end: the programs of coreutils close standard error before. */
+    if (RtlpGroundOption(RtlpStatisticsOption) != 0 || RtlpGroundOption(RtlpCheckOption) != 0)
+    {
+        RtlpGroundKeepOutput();
+    }
 }
 
 __attribute__((destructor)) static void RtlpMallocEnds(void)

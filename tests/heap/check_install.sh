@@ -1,39 +1,121 @@
 #!/usr/bin/env bash
-# The installed libntheap serves a client: pkg-config (shared, static) and find_package, and it is our malloc that answers.
-#   check_install.sh CMAKE BUILD_FOLDER COMPILER
+# What a newcomer does with an installed libntheap, line by line of its manual page: install (with DESTDIR), build against it with pkg-config
+# and find_package (shared, static; C and C++), preload it, use its environment variables, read the page.
+#   check_install.sh CMAKE BUILD_FOLDER C_COMPILER
 set -euo pipefail
 cmake=$1 build=$2 compiler=$3
 command -v pkg-config >/dev/null || { echo "SKIPPED: no pkg-config"; exit 77; }
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-prefix=$work/prefix
-"$cmake" --install "$build/src/heap" --prefix "$prefix" >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-mkdir -p "$prefix/include/ntmm"
-cp -r "$here/../../include/." "$prefix/include/ntmm/"
+
+# Runs a command quietly; its output is shown if it fails.
+quiet() {
+    "$@" >"$work/log" 2>&1 || { echo "FAILED: $*"; cat "$work/log"; exit 1; }
+}
+
+# ends_by_abort TEXT COMMAND...: the command ends by SIGABRT and says TEXT.
+ends_by_abort() {
+    local text=$1 status=0
+    shift
+    # A shell of its own, whose word about the signal is not wanted.
+    bash -c '"$@" 2>&1' - "$@" >"$work/log" 2>/dev/null || status=$?
+    [ "$status" -eq 134 ] && grep -q "$text" "$work/log" || { echo "FAILED ($status): $*"; cat "$work/log"; exit 1; }
+}
+
+export DESTDIR=$work/dest
+quiet "$cmake" --install "$build/src/heap" --prefix /usr/local
+unset DESTDIR
+prefix=$work/dest/usr/local
+# The headers come with ntmm's.
+[ -e "$prefix/include/ntmm/ntheap.h" ] || { mkdir -p "$prefix/include/ntmm" && cp -r "$here/../../include/." "$prefix/include/ntmm/"; }
+
 cat >"$work/client.c" <<'C'
 #include <ntheap.h>
 #include <stdlib.h>
-int main(void)
+#include <string.h>
+static volatile int calls;
+static VOID on_exception(PVOID heap, NTSTATUS status) { calls += heap != NULL && status == STATUS_NO_MEMORY; }
+int main(int count, char **arguments)
 {
     HANDLE heap = HeapCreate(0, 0, 0);
-    void *block = HeapAlloc(heap, HEAP_ZERO_MEMORY, 100);
-    void *own = malloc(1000000);
+    HANDLE small = HeapCreate(HEAP_GENERATE_EXCEPTIONS, 0, 65536);
+    char *block = HeapAlloc(heap, HEAP_ZERO_MEMORY, 100);
+    char *volatile own = malloc(1000);
+    if (count > 1 && strcmp(arguments[1], "overrun") == 0) { own[1000] = 1; free(own); return 0; }
+    if (count > 1 && strcmp(arguments[1], "twice") == 0) { char *volatile again = own; free(own); free(again); return 0; }
+    if (count > 1 && strcmp(arguments[1], "exception") == 0) { (void)HeapAlloc(small, 0, 100000); return 0; }
     if (HeapSize(heap, 0, block) != 100 || !HeapFree(heap, 0, block) || !HeapDestroy(heap)) return 1;
+    if (NtheapSetExceptionHandler(on_exception) != NULL || HeapAlloc(small, 0, 100000) != NULL || calls != 1) return 2;
+    if (NtheapSetExceptionHandler(NULL) != on_exception || !HeapDestroy(small)) return 3;
     free(own);
-    return NtheapPurge() != 0 || own == NULL ? 0 : 2;
+    own = malloc(30000000);
+    memset(own, 1, 30000000);
+    free(own);
+    NtheapPrintStatistics();
+    return NtheapPurge() != 0 && own != NULL ? 0 : 4;
 }
 C
+cat >"$work/client.cc" <<'C'
+#include <ntheap.h>
+#include <cstdio>
+#include <map>
+#include <new>
+#include <string>
+struct heap_error { NTSTATUS status; };
+static VOID raise(PVOID, NTSTATUS status) { throw heap_error{ status }; }
+int main()
+{
+    HANDLE heap = HeapCreate(HEAP_GENERATE_EXCEPTIONS, 0, 65536);
+    std::map<int, std::string> map;
+    int caught = 0;
+    NtheapSetExceptionHandler(raise);
+    for (int i = 0; i < 1000; ++i) map[i] = std::to_string(i);
+    for (SIZE_T size : { SIZE_T(100000), SIZE_T(4000000) })
+    {
+        try { (void)HeapAlloc(heap, 0, size); }
+        catch (const heap_error &error) { caught += error.status == (size == 100000 ? STATUS_NO_MEMORY : STATUS_BUFFER_TOO_SMALL); }
+    }
+    void *block = HeapAlloc(heap, 0, 100);
+    try { (void)HeapReAlloc(heap, 0, block, 100000); }
+    catch (const heap_error &error) { caught += error.status == STATUS_NO_MEMORY; }
+    return caught == 3 && HeapSize(heap, 0, block) == 100 && HeapValidate(heap, 0, nullptr) && HeapDestroy(heap) && map.size() == 1000 ? 0 : 1;
+}
+C
+
+# ---- pkg-config ----
 folder=$(dirname "$(find "$prefix" -name ntheap.pc)")
+library=$(dirname "$folder")
 export PKG_CONFIG_PATH=$folder
+pkg-config --print-errors --exists ntheap
 read -ra cflags <<<"$(pkg-config --cflags ntheap)"
 read -ra libs <<<"$(pkg-config --libs ntheap)"
-"$compiler" -std=c17 "${cflags[@]}" "$work/client.c" -o "$work/shared" "${libs[@]}"
-echo "shared: $(LD_LIBRARY_PATH=$(dirname "$folder") NTHEAP_STATISTICS=1 "$work/shared" 2>&1 | grep -c '^ntheap:') lines of statistics"
-# Not grep -q: it leaves at the first match, and a program that still writes then ends by SIGPIPE, which pipefail reports.
-LD_LIBRARY_PATH=$(dirname "$folder") NTHEAP_STATISTICS=1 "$work/shared" 2>&1 | grep '^ntheap: subsegments' >/dev/null
-"$compiler" -std=c17 "${cflags[@]}" "$work/client.c" -o "$work/static" "$(dirname "$folder")/libntheap.a" -pthread
-"$work/static"
+read -ra static_libs <<<"$(pkg-config --static --libs ntheap)"
+warn=(-std=c17 -fno-builtin)
+quiet "$compiler" "${warn[@]}" "${cflags[@]}" "$work/client.c" -o "$work/shared" "${libs[@]}"
+# A folder with the archive alone, in front of the installed one, makes -lntheap mean the archive.
+mkdir "$work/static-only"
+cp "$library/libntheap.a" "$work/static-only/"
+quiet "$compiler" "${warn[@]}" "${cflags[@]}" "$work/client.c" -o "$work/static" -L"$work/static-only" "${static_libs[@]}"
+quiet env LD_LIBRARY_PATH="$library" "$work/shared"
+grep -q '^ntheap: subsegments' "$work/log" # NtheapPrintStatistics
+quiet "$work/static"
+case $compiler in
+*clang*) cxx=${compiler/clang/clang++} ;;
+*gcc*) cxx=${compiler/gcc/g++} ;;
+*) cxx=c++ ;;
+esac
+if command -v "$cxx" >/dev/null; then
+    quiet "$cxx" -std=c++17 -Wall "${cflags[@]}" "$work/client.cc" -o "$work/cxx_shared" "${libs[@]}"
+    quiet "$cxx" -std=c++17 -Wall "${cflags[@]}" "$work/client.cc" -o "$work/cxx_static" -L"$work/static-only" "${static_libs[@]}"
+    quiet env LD_LIBRARY_PATH="$library" "$work/cxx_shared"
+    quiet "$work/cxx_static"
+    languages="C and C++"
+else
+    languages="C (no C++ compiler)"
+fi
+
+# ---- find_package ----
 mkdir "$work/package"
 cp "$work/client.c" "$work/package/"
 cat >"$work/package/CMakeLists.txt" <<'C'
@@ -42,9 +124,35 @@ project(client LANGUAGES C)
 find_package(ntheap REQUIRED)
 add_executable(client client.c)
 target_link_libraries(client PRIVATE ntheap::ntheap)
+add_executable(client_static client.c)
+target_link_libraries(client_static PRIVATE ntheap::static)
 C
-"$cmake" -S "$work/package" -B "$work/package/build" -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_C_COMPILER="$compiler" >"$work/log" 2>&1 \
-    && "$cmake" --build "$work/package/build" >>"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
-"$work/package/build/client"
-[ -e "$(find "$prefix" -name ntheap.3)" ]
-echo "installed tree: pkg-config (shared, static) and find_package work"
+quiet "$cmake" -S "$work/package" -B "$work/package/build" -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_C_COMPILER="$compiler"
+quiet "$cmake" --build "$work/package/build"
+quiet "$work/package/build/client"
+quiet "$work/package/build/client_static"
+
+# ---- the synopsis' first line, and the environment ----
+quiet env LD_PRELOAD="$library/libntheap.so" NTHEAP_STATISTICS=1 ls "$work"
+grep -q '^ntheap: subsegments' "$work/log"
+ends_by_abort 'a block was freed twice' "$work/static" twice
+ends_by_abort 'unhandled exception STATUS_NO_MEMORY' "$work/static" exception
+quiet "$work/static" overrun # into its own slack, which nothing looks at by default
+ends_by_abort 'a block was written to beyond its end' env NTHEAP_CHECK=1 "$work/static" overrun
+ends_by_abort 'a block was freed twice' env NTHEAP_PAGE_HEAP=1 "$work/static" twice
+
+# ---- the manual page ----
+page=$(find "$prefix" -name 'ntheap.3*')
+if command -v man >/dev/null && command -v groff >/dev/null; then
+    MANWIDTH=100 LC_ALL=C man --warnings -l "$page" >"$work/page" 2>"$work/warnings"
+    [ ! -s "$work/warnings" ] || { cat "$work/warnings"; exit 1; }
+    rendered="the manual page renders"
+else
+    cp "$page" "$work/page"
+    rendered="the manual page was not rendered (no man or groff)"
+fi
+# Every function and variable of the library's own is on the page.
+for name in $(grep -oh 'Ntheap[A-Z][A-Za-z]*' "$prefix/include/ntmm/ntheap.h" | sort -u) $(grep -oh '"NTHEAP_[A-Z_]*"' "$here"/../../src/heap/*.c | tr -d '"' | sort -u); do
+    grep -q "$name" "$work/page" || { echo "FAILED: $name is not on the manual page"; exit 1; }
+done
+echo "installed tree: pkg-config (shared, static) and find_package (shared, static) work in $languages; $rendered"

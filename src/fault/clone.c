@@ -59,7 +59,7 @@ PMMCLONE_BLOCK MiAllocateCloneBlock(void)
     {
         RemoveEntryList(&Page->Links);
     }
-    State->CloneBlocksInUse++;
+    __atomic_store_n(&State->CloneBlocksInUse, State->CloneBlocksInUse + 1, __ATOMIC_RELAXED);
     KiReleaseSpinLock(&State->CloneLock, OldIrql);
     Block->ProtoPte.Long = 0;
     Block->References = 1;
@@ -84,7 +84,7 @@ static VOID MiFreeCloneBlock(PMMCLONE_BLOCK Block)
     {
         RemoveEntryList(&Page->Links);
     }
-    State->CloneBlocksInUse--;
+    __atomic_store_n(&State->CloneBlocksInUse, State->CloneBlocksInUse - 1, __ATOMIC_RELAXED);
     KiReleaseSpinLock(&State->CloneLock, OldIrql);
     if (Empty)
     {
@@ -138,7 +138,7 @@ VOID MiDereferenceCloneBlock(PMMPTE Prototype)
 
 SIZE_T MiCloneBlocksInUse(void)
 {
-    return MiState.Fault->CloneBlocksInUse;
+    return __atomic_load_n(&MiState.Fault->CloneBlocksInUse, __ATOMIC_RELAXED);
 }
 
 /* The private frame becomes the prototype's. Frame locked. */

@@ -16,14 +16,13 @@ VOID MiBeginDeleteBatch(MI_DELETE_BATCH *Batch, PMI_ADDRESS_SPACE Space)
     MiInitializeFlushList(&Batch->Flush, Space->System ? 0 : Space->TopLevel);
 }
 
-/* A page of a section loses one mapping. Frame locked on entry, unlocked on exit. */
+/* A page of a section loses one mapping. Frame locked. */
 static VOID MiDropShare(PMMPFN Pfn, PMI_LIST_RUN Run)
 {
     MMPFNENTRY Entry;
 
     if (MiAddShares(Pfn, -1) != 0)
     {
-        MiUnlockPfn(Pfn);
         return;
     }
     MiWritePte(Pfn->PteAddress,
@@ -37,16 +36,18 @@ static VOID MiDropShare(PMMPFN Pfn, PMI_LIST_RUN Run)
 VOID MiEndDeleteBatch(MI_DELETE_BATCH *Batch)
 {
     MI_LIST_RUN Run = { .List = NULL };
+    MI_BLOCK Block = { .Lock = NULL };
 
     MiFlushTb(&Batch->Flush);
     for (ULONG Index = 0; Index < Batch->Count; Index++)
     {
         PMMPFN Pfn = MiPfn(Batch->Runs[Index].Frame);
         PMMPFN End = Pfn + Batch->Runs[Index].Count;
+        BOOLEAN Many = Batch->Runs[Index].Count >= MI_BLOCK_PAYS_OFF;
 
         for (; Pfn != End; Pfn++)
         {
-            MiLockPfnInRun(Pfn, &Run);
+            MiLockPfnInRun(Pfn, Many, &Block, &Run);
             if (Batch->Runs[Index].Shared)
             {
                 MiDropShare(Pfn, &Run);
@@ -55,9 +56,11 @@ VOID MiEndDeleteBatch(MI_DELETE_BATCH *Batch)
             {
                 MiReleaseInRun(Pfn, &Run);
             }
+            MiUnlockPfnInBlock(Pfn, &Block);
         }
     }
     MiEndListRun(&Run);
+    MiEndBlock(&Block);
     Batch->Pages = 0;
     Batch->Count = 0;
 }
@@ -209,29 +212,32 @@ static FORCEINLINE VOID MiDeleteSharedEntry(PMMPTE PointerPte, MMPTE Old, MMPTE 
 
 ULONG MiDeleteSharedEntries(MI_DELETE_BATCH *Batch, PMMPTE PointerPte, ULONG_PTR Va, ULONG Count, MMPTE New)
 {
-    const PMMPFN Database = MiState.Physical->PfnDatabase;
-    ULONG_PTR Section = 0; /* a page of prototype PTEs that is known to be one's */
+    BOOLEAN Clones = MiCloneBlocksInUse() != 0; /* those of the space, which is locked, stay in use */
+    ULONG_PTR Section = 0;                      /* a page of prototype PTEs that is known to be one's */
     ULONG Index;
 
     Count = Count < MI_DELETE_BATCH_PAGES - Batch->Pages ? Count : MI_DELETE_BATCH_PAGES - Batch->Pages;
     for (Index = 0; Index < Count; Index++)
     {
         MMPTE Old = MiReadPte(&PointerPte[Index]);
-        PMMPTE Prototype;
 
         if ((Old.Long & (MM_PTE_VALID | MM_PTE_SHARED | MM_PTE_STAYS)) != (MM_PTE_VALID | MM_PTE_SHARED))
         {
             break;
         }
-        /* What a frame points back to stays while it is mapped. */
-        Prototype = Database[Old.Hard.PageFrameNumber].PteAddress;
-        if (((ULONG_PTR)Prototype & ~(ULONG_PTR)(PAGE_SIZE - 1)) != Section)
+        if (Clones)
         {
-            if (!MiIsSectionPrototype(Prototype))
+            /* What a frame points back to stays while it is mapped. */
+            PMMPTE Prototype = MiPfn(Old.Hard.PageFrameNumber)->PteAddress;
+
+            if (((ULONG_PTR)Prototype & ~(ULONG_PTR)(PAGE_SIZE - 1)) != Section)
             {
-                break;
+                if (!MiIsSectionPrototype(Prototype))
+                {
+                    break;
+                }
+                Section = (ULONG_PTR)Prototype & ~(ULONG_PTR)(PAGE_SIZE - 1);
             }
-            Section = (ULONG_PTR)Prototype & ~(ULONG_PTR)(PAGE_SIZE - 1);
         }
         if (Batch->Count == MI_DELETE_BATCH_RUNS)
         {

@@ -15,6 +15,7 @@
 typedef struct _MI_AROUND
 {
     MI_LIST_RUN Lists;
+    MI_BLOCK Block;
     MMPTE Template;  /* the entry of who is not mapped yet, as the fault's was */
     MMPTE Valid;     /* of who is, without its frame */
     MMPTE Prototype; /* likewise */
@@ -34,14 +35,14 @@ static FORCEINLINE BOOLEAN MiMapNeighbour(MI_AROUND *Around, PMMPTE PointerPte, 
         return FALSE;
     }
     Pfn = MiPfn(Proto.Hard.PageFrameNumber);
-    if (!MiTryLockPfn(Pfn))
+    if (!MiTryLockPfnInBlock(Pfn, &Around->Block))
     {
         return FALSE;
     }
     if (MiReadPte(Prototype).Long != Proto.Long || Pfn->e1.ReadInProgress ||
         Pfn->OriginalPte.Soft.Protection != MM_READWRITE)
     {
-        MiUnlockPfn(Pfn);
+        MiUnlockPfnInBlock(Pfn, &Around->Block);
         return FALSE;
     }
     if (Proto.Hard.Valid)
@@ -56,7 +57,7 @@ static FORCEINLINE BOOLEAN MiMapNeighbour(MI_AROUND *Around, PMMPTE PointerPte, 
     }
     Pte.Long |= Proto.Long & MM_PTE_FRAME_MASK;
     MiWritePte(PointerPte, Pte);
-    MiUnlockPfn(Pfn);
+    MiUnlockPfnInBlock(Pfn, &Around->Block);
     return TRUE;
 }
 
@@ -126,6 +127,7 @@ static VOID MiBeginAround(MI_AROUND *Around, PMI_FAULT Fault)
 static VOID MiEndAround(MI_AROUND *Around, PMI_FAULT Fault, PMMPTE PointerPte, ULONG Count)
 {
     MiEndListRun(&Around->Lists);
+    MiEndBlock(&Around->Block);
     if (Count != 0)
     {
         MiAddPageTableShares(PointerPte, Count);

@@ -327,6 +327,9 @@ static FORCEINLINE VOID KiReleaseSpinLock(volatile KSPIN_LOCK *Lock, KIRQL OldIr
     KiLowerIrqlFromDispatch(OldIrql);
 }
 
+/* One round of waiting for a lock that somebody holds, Count rounds so far. On a machine with one thread it is never given back: bug check 0x0F. */
+VOID KiSpin(PULONG Count, const volatile void *Lock);
+
 /* Another processor is about to give the word this value: waits for it, and sees what was written before. Any IRQL. */
 VOID KiWaitForWordSlowly(const volatile ULONG *Word, ULONG Value);
 

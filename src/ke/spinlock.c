@@ -15,7 +15,7 @@
 /* Minutes, even if every round is a pause: whoever needs longer for his next store never does it. */
 #define KI_WORD_PATIENCE 0x80000000u
 
-static VOID KiSpin(PULONG Count, const volatile void *Lock)
+VOID KiSpin(PULONG Count, const volatile void *Lock)
 {
     if (KiIsDeterministic())
     {

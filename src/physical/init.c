@@ -4,9 +4,10 @@
 
 #define MI_COMMIT_HEADROOM 512u /* pages: 2 MiB of pool, or a gigabyte of system PTEs */
 
+/* The descriptors, and the locks of their blocks. */
 static SIZE_T MiDatabaseBytes(PFN_NUMBER Frames)
 {
-    return (Frames * sizeof(MMPFN) + PAGE_SIZE - 1) & ~(SIZE_T)(PAGE_SIZE - 1);
+    return (Frames * sizeof(MMPFN) + Frames / MI_BLOCK_FRAMES + PAGE_SIZE) & ~(SIZE_T)(PAGE_SIZE - 1);
 }
 
 /* Descriptors for memory that may be added while the machine runs: up to three times as much as there is, 1 GiB at least. Costs nothing untouched. */
@@ -160,6 +161,10 @@ NTSTATUS MiInitializePhysical(void)
         if (Physical->PfnDatabase == NULL || Physical->PageCache == NULL || Physical->Counters == NULL)
         {
             Status = STATUS_INSUFFICIENT_RESOURCES;
+        }
+        else
+        {
+            Physical->BlockLocks = (volatile UCHAR *)(Physical->PfnDatabase + Physical->DatabaseFrames);
         }
     }
     if (!NT_SUCCESS(Status))

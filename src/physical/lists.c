@@ -487,6 +487,17 @@ VOID MiEndListRun(PMI_LIST_RUN Run)
     *Run = (MI_LIST_RUN){ .List = NULL };
 }
 
+VOID MiWaitForPfn(PMMPFN Pfn)
+{
+    ULONG Count = 0;
+
+    do
+    {
+        KiSpin(&Count, &Pfn->Lock);
+    } while (__atomic_load_n(&Pfn->Lock, __ATOMIC_RELAXED) != 0 ||
+             __atomic_load_n(MiBlockLock(Pfn), __ATOMIC_RELAXED) != 0 || !MiTakePfn(Pfn));
+}
+
 /* A frame that is not the next one: it begins a gap of its own. */
 VOID MiUnlinkPageInNewRun(PMMPFN Pfn, PMI_LIST_RUN Run)
 {
@@ -521,7 +532,6 @@ VOID MiReleaseInNewRun(PMMPFN Pfn, PMI_LIST_RUN Run)
     if (Pfn->ReferenceCount != 1 || Entry.Modified || Entry.Deleted || MiIsPfnBad(Pfn))
     {
         MiDecrementReferenceCount(Pfn);
-        MiUnlockPfn(Pfn);
         return;
     }
     ASSERT(Entry.PageLocation == TransitionPage);

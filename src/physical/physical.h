@@ -180,8 +180,9 @@ typedef struct _MI_PHYSICAL_OPERATIONS
 typedef struct _MI_PHYSICAL_STATE
 {
     MMPFN *PfnDatabase;
-    PFN_NUMBER HighestPage;    /* grows when memory is added. FreshLock, read anywhere */
-    PFN_NUMBER DatabaseFrames; /* frames for which there are descriptors */
+    PFN_NUMBER HighestPage;     /* grows when memory is added. FreshLock, read anywhere */
+    PFN_NUMBER DatabaseFrames;  /* frames for which there are descriptors */
+    volatile UCHAR *BlockLocks; /* one for each MI_BLOCK_FRAMES descriptors, behind them */
     PFN_NUMBER NumberOfPages;
     MI_MEMORY_RUN Runs[MI_MAXIMUM_RUNS];
     ULONG RunCount;
@@ -334,16 +335,48 @@ static FORCEINLINE PMMPFN MiPtePage(const volatile MMPTE *PointerPte)
     return MiPfn(PortDirectMapFrame(PointerPte));
 }
 
-/* At DISPATCH_LEVEL. */
+/*
+ * A frame's lock is its byte. Who treats many frames that lie together (a view of a file is mapped, or goes) locks their block instead, with one atomic
+ * operation for all of them: it holds those frames whose byte is 0, and whoever sets a byte meanwhile finds the block locked, takes that back and waits. Each
+ * side writes first and then looks at what the other one wrote, so at least one of them sees the other.
+ */
+#define MI_BLOCK_FRAMES   512u
+#define MI_BLOCK_PAYS_OFF 16u /* frames */
+
+static FORCEINLINE volatile UCHAR *MiBlockLock(const MMPFN *Pfn)
+{
+    return &MiState.Physical->BlockLocks[MiPfnFrame(Pfn) / MI_BLOCK_FRAMES];
+}
+
+static FORCEINLINE BOOLEAN MiTakePfn(PMMPFN Pfn)
+{
+    if (__builtin_expect(__atomic_exchange_n(&Pfn->Lock, 1, __ATOMIC_SEQ_CST) != 0, 0))
+    {
+        return FALSE;
+    }
+    if (__builtin_expect(__atomic_load_n(MiBlockLock(Pfn), __ATOMIC_SEQ_CST) != 0, 0))
+    {
+        KiReleaseByteLock(&Pfn->Lock);
+        return FALSE;
+    }
+    return TRUE;
+}
+
+VOID MiWaitForPfn(PMMPFN Pfn); /* lists.c */
+
+/* At DISPATCH_LEVEL, without a block. */
 static FORCEINLINE VOID MiLockPfn(PMMPFN Pfn)
 {
-    KiAcquireByteLock(&Pfn->Lock);
+    if (!MiTakePfn(Pfn))
+    {
+        MiWaitForPfn(Pfn);
+    }
     KiNoteLockAcquired(Pfn, KiLockPfn, FALSE);
 }
 
 static FORCEINLINE BOOLEAN MiTryLockPfn(PMMPFN Pfn)
 {
-    if (!KiTryAcquireByteLock(&Pfn->Lock))
+    if (__atomic_load_n(&Pfn->Lock, __ATOMIC_RELAXED) != 0 || !MiTakePfn(Pfn))
     {
         return FALSE;
     }
@@ -355,6 +388,50 @@ static FORCEINLINE VOID MiUnlockPfn(PMMPFN Pfn)
 {
     KiNoteLockReleased(Pfn);
     KiReleaseByteLock(&Pfn->Lock);
+}
+
+/* The block whose frames are being treated. Begins as { NULL }, ends with MiEndBlock; DISPATCH_LEVEL. Nobody waits for a frame while he has one. */
+typedef struct _MI_BLOCK
+{
+    volatile UCHAR *Lock; /* locked, or NULL: frames are locked one by one */
+} MI_BLOCK, *PMI_BLOCK;
+
+static FORCEINLINE VOID MiEndBlock(PMI_BLOCK Block)
+{
+    if (Block->Lock != NULL)
+    {
+        KiNoteLockReleased(Block->Lock);
+        KiReleaseByteLock(Block->Lock);
+        Block->Lock = NULL;
+    }
+}
+
+/* The next one of several frames that lie together. What follows it is going to be used, too. */
+static FORCEINLINE BOOLEAN MiTryLockPfnInBlock(PMMPFN Pfn, PMI_BLOCK Block)
+{
+    volatile UCHAR *Lock = MiBlockLock(Pfn);
+
+    __builtin_prefetch(Pfn + 8, 1);
+    if (Block->Lock != Lock)
+    {
+        MiEndBlock(Block);
+        if (__atomic_load_n(Lock, __ATOMIC_RELAXED) != 0 ||
+            __atomic_exchange_n(Lock, 1, __ATOMIC_SEQ_CST) != 0)
+        {
+            return MiTryLockPfn(Pfn);
+        }
+        KiNoteLockAcquired(Lock, KiLockPfn, TRUE);
+        Block->Lock = Lock;
+    }
+    return __atomic_load_n(&Pfn->Lock, __ATOMIC_SEQ_CST) == 0;
+}
+
+static FORCEINLINE VOID MiUnlockPfnInBlock(PMMPFN Pfn, PMI_BLOCK Block)
+{
+    if (Block->Lock == NULL)
+    {
+        MiUnlockPfn(Pfn);
+    }
 }
 
 /* ---- Boot ------------------------------------------------------------------------------------------------ */
@@ -497,8 +574,8 @@ BOOLEAN MiRemoveIfOldestLocked(PMI_QUEUE Queue, PMMPFN Pfn);
 ULONG MiRemoveHeadsLocked(PMMPFNLIST List, ULONG Wanted, PMMPFN *Pfns);
 
 /*
- * The lock of one list, kept while several frames leave it or come to it: they are neighbours there most often. Frames are locked by MiLockPfnInRun or
- * MiTryLockPfn, because who holds a list's lock may only try a frame's. Begins as { NULL }, ends with MiEndListRun; DISPATCH_LEVEL, no list locked otherwise.
+ * The lock of one list, kept while several frames leave it or come to it: they are neighbours there most often. Frames are locked by MiLockPfnInRun,
+ * MiTryLockPfn or MiTryLockPfnInBlock, because who holds a list's lock may only try a frame's. Begins as { NULL }, ends with MiEndListRun; DISPATCH_LEVEL, no list locked otherwise.
  */
 typedef struct _MI_LIST_RUN
 {
@@ -540,7 +617,7 @@ static FORCEINLINE VOID MiSetPart(PMMPFN Pfn, ULONG Part)
     __atomic_store_n(&Pfn->Place, (UCHAR)((Place & ~MI_PFN_PART_MASK) | Part), __ATOMIC_RELAXED);
 }
 
-/* A clean frame without references is the last one of the run's list from now on. Unlocks it. */
+/* A clean frame without references is the last one of the run's list from now on. */
 static FORCEINLINE VOID MiAddToRun(PMMPFN Pfn, MMPFNENTRY Entry, PMI_LIST_RUN Run)
 {
     ULONG Frame = (ULONG)MiPfnFrame(Pfn);
@@ -562,10 +639,9 @@ static FORCEINLINE VOID MiAddToRun(PMMPFN Pfn, MMPFNENTRY Entry, PMI_LIST_RUN Ru
     }
     Run->Last = Frame;
     MiSetPart(Pfn, Run->List->Part);
-    MiUnlockPfn(Pfn);
 }
 
-/* As MiDecrementReferenceCount; and unlocks the frame. */
+/* As MiDecrementReferenceCount. */
 static FORCEINLINE VOID MiReleaseInRun(PMMPFN Pfn, PMI_LIST_RUN Run)
 {
     MMPFNENTRY Entry = MiReadPfnEntry(Pfn);
@@ -579,11 +655,13 @@ static FORCEINLINE VOID MiReleaseInRun(PMMPFN Pfn, PMI_LIST_RUN Run)
     MiAddToRun(Pfn, Entry, Run);
 }
 
-static FORCEINLINE VOID MiLockPfnInRun(PMMPFN Pfn, PMI_LIST_RUN Run)
+/* Many: the frame is one of many that lie together. */
+static FORCEINLINE VOID MiLockPfnInRun(PMMPFN Pfn, BOOLEAN Many, PMI_BLOCK Block, PMI_LIST_RUN Run)
 {
-    if (!MiTryLockPfn(Pfn))
+    if (Many ? !MiTryLockPfnInBlock(Pfn, Block) : (MiEndBlock(Block), !MiTryLockPfn(Pfn)))
     {
         MiEndListRun(Run);
+        MiEndBlock(Block);
         MiLockPfn(Pfn);
     }
 }

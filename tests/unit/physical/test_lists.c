@@ -155,6 +155,7 @@ static void many_frames_go_and_come_back_with_one_lock(void **state)
     PMMPTE table = make_table();
     PMMPFN pfns[300];
     MI_LIST_RUN run = { .List = NULL };
+    MI_BLOCK block = { .Lock = NULL };
     KIRQL irql;
 
     (void)state;
@@ -167,13 +168,15 @@ static void many_frames_go_and_come_back_with_one_lock(void **state)
     irql = KiRaiseIrqlToDispatch();
     for (ULONG index = 0; index < 300; index++)
     {
-        MiLockPfnInRun(pfns[index], &run);
+        MiLockPfnInRun(pfns[index], index % 7 != 0, &block, &run);
         table[index] = MiMakeTransitionPte(MiPfnFrame(pfns[index]), MM_READWRITE);
         MiWriteShareCount(pfns[index], 0);
         pfns[index]->e1.PageLocation = TransitionPage;
         MiReleaseInRun(pfns[index], &run);
+        MiUnlockPfnInBlock(pfns[index], &block);
     }
     MiEndListRun(&run);
+    MiEndBlock(&block);
     assert_null(run.List);
     assert_int_equal(MiQueueTotal(queue), 300 - 3 - 6 - 1);
     assert_int_equal(MiQueueTotal(&MiState.Physical->StandbyList[3]), 3);

@@ -57,7 +57,7 @@ static ULONG HostCountUnloaded(const HOST_WINDOW *Window, SIZE_T Page, BOOLEAN A
     {
         ULONG64 Distance = (ULONG64)Index << PAGE_SHIFT;
 
-        if (Window->Records[Above ? Page + Index : Page - Index] ==
+        if (HostRecordOf(Window, Above ? Page + Index : Page - Index) ==
             (Above ? Record + Distance : Record - Distance))
         {
             break;
@@ -93,7 +93,7 @@ static BOOLEAN HostIsLoaded(const HOST_WINDOW *Window, SIZE_T Page, const HOST_T
 {
     ULONG_PTR Address = HostAddressOf(Window, Page);
 
-    if (Window->Records[Page] != HostMakeRecord(Translation->Frame, Translation->Protection) ||
+    if (HostRecordOf(Window, Page) != HostMakeRecord(Translation->Frame, Translation->Protection) ||
         HostLocal.LastSpurious == Address)
     {
         HostLocal.LastSpurious = 0;
@@ -273,8 +273,8 @@ static BOOLEAN HostMayMerge(HOST_SWEEP *Sweep, SIZE_T First)
     }
     for (Page = Sweep->End; Page < First; Page += 1)
     {
-        Lost += Window->Records[Page] & PORT_FAULT_PRESENT;
-        Holes = Holes || Window->Records[Page] == 0;
+        Lost += HostRecordOf(Window, Page) & PORT_FAULT_PRESENT;
+        Holes = Holes || HostRecordOf(Window, Page) == 0;
         if (Lost > (Several ? HOST_MERGE_SPARE : 0))
         {
             return FALSE;
@@ -308,10 +308,7 @@ static VOID HostSweepRange(HOST_SWEEP *Sweep, SIZE_T Page, SIZE_T End)
             break;
         }
         Found = TRUE;
-        for (Page = First + 1; Page < End && (Window->Records[Page] & PORT_FAULT_PRESENT) != 0;)
-        {
-            Page += 1;
-        }
+        Page = HostFindUnloaded(Window, First, End);
         if (!HostMayMerge(Sweep, First))
         {
             HostEmitSweep(Sweep);

@@ -30,7 +30,10 @@ typedef struct _HOST_REGION
 {
     USHORT Loaded; /* pages with access */
     USHORT Mapped; /* pages with a host mapping: Loaded + dormant */
-    USHORT Pieces; /* mapped or changed in parts: Linux has an entry for each page, even where one could do */
+    BOOLEAN
+        Pieces; /* mapped or changed in parts: Linux has an entry for each page, even where one could do */
+    BOOLEAN
+        Whole; /* all of it is one run: only the record of its first page is kept, the others follow from it */
 } HOST_REGION;
 
 typedef struct _HOST_GIGA
@@ -45,10 +48,10 @@ typedef struct _HOST_GIGA
 
 typedef struct _HOST_WINDOW
 {
-    ULONG_PTR Base;   /* 1 GiB aligned; page 0 of the records */
-    SIZE_T PageCount; /* multiple of HOST_GIGA_PAGES */
-    PFN_NUMBER Space; /* top-level page through which the window is filled; 0 = none */
-    HOST_RECORD *Records;
+    ULONG_PTR Base;       /* 1 GiB aligned; page 0 of the records */
+    SIZE_T PageCount;     /* multiple of HOST_GIGA_PAGES */
+    PFN_NUMBER Space;     /* top-level page through which the window is filled; 0 = none */
+    HOST_RECORD *Records; /* read by HostRecordOf */
     HOST_REGION *Regions;
     HOST_GIGA *Gigas;
     ULONG64 *UsedGigas; /* bitmap: Mapped != 0 */
@@ -92,6 +95,15 @@ static inline ULONG_PTR HostAddressOf(const HOST_WINDOW *Window, SIZE_T Page)
     return Window->Base + (Page << PAGE_SHIFT);
 }
 
+static inline HOST_RECORD HostRecordOf(const HOST_WINDOW *Window, SIZE_T Page)
+{
+    SIZE_T Index = Page % HOST_REGION_PAGES;
+
+    return Window->Regions[Page / HOST_REGION_PAGES].Whole
+               ? Window->Records[Page - Index] + (Index << PAGE_SHIFT)
+               : Window->Records[Page];
+}
+
 /* Where Linux has the page. */
 static inline ULONG_PTR HostNativeAddressOf(const HOST_WINDOW *Window, SIZE_T Page)
 {
@@ -133,5 +145,7 @@ VOID HostForgetPages(HOST_WINDOW *Window, SIZE_T Page, SIZE_T End);
 
 /* The first loaded page in [Page, End), or End; skips what is empty without looking at every page. */
 SIZE_T HostFindLoaded(const HOST_WINDOW *Window, SIZE_T Page, SIZE_T End);
+/* The first page that is not, likewise. */
+SIZE_T HostFindUnloaded(const HOST_WINDOW *Window, SIZE_T Page, SIZE_T End);
 
 #endif

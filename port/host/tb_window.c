@@ -51,13 +51,21 @@ typedef enum _HOST_SHAPE
     HostShapeMixed
 } HOST_SHAPE;
 
-static HOST_SHAPE HostShapeOf(const HOST_RECORD *Records, SIZE_T Count)
+/* Pages of one region. */
+static HOST_SHAPE HostShapeOf(const HOST_WINDOW *Window, SIZE_T Page, SIZE_T Count)
 {
-    HOST_RECORD Expected = Records[0];
+    const HOST_REGION *Region = &Window->Regions[Page / HOST_REGION_PAGES];
+    const HOST_RECORD *Records = &Window->Records[Page];
+    HOST_RECORD Expected;
     HOST_RECORD Difference = 0;
     HOST_RECORD Any = 0;
     SIZE_T Index;
 
+    if (Region->Whole || Region->Mapped == 0)
+    {
+        return Region->Whole ? HostShapeRun : HostShapeEmpty;
+    }
+    Expected = Records[0];
     for (Index = 0; Index < Count; Index += 1, Expected += PAGE_SIZE)
     {
         Difference |= Records[Index] ^ Expected;
@@ -100,34 +108,77 @@ static LONG HostCountMapping(const HOST_BEFORE *Before, HOST_RECORD Old, HOST_RE
     return (LONG)HostBeginsMapping(Before->New, New) - (LONG)HostBeginsMapping(Before->Old, Old);
 }
 
-/* Count records of one region. Load: consecutive ones from Record on. */
-static VOID HostChangePart(HOST_RECORD *Records, SIZE_T Count, HOST_CHANGE Change, HOST_RECORD Record,
-                           HOST_BEFORE *Before, HOST_COUNTS *Counts)
+/* A part of the region is going to be another run than the rest. */
+static VOID HostWriteOut(HOST_WINDOW *Window, SIZE_T Page)
 {
-    HOST_SHAPE Shape = HostShapeOf(Records, Count);
-    HOST_RECORD Old = Records[0];
-    HOST_RECORD New = HostChangeRecord(Old, Change, Record);
+    HOST_RECORD *Records = &Window->Records[Page / HOST_REGION_PAGES * HOST_REGION_PAGES];
+    HOST_REGION *Region = &Window->Regions[Page / HOST_REGION_PAGES];
     SIZE_T Index;
 
-    if (Shape == HostShapeMixed || (Shape == HostShapeEmpty && Change != HostChangeLoad))
+    for (Index = 1; Region->Whole && Index < HOST_REGION_PAGES; Index += 1)
     {
-        for (Index = 0; Index < Count; Index += 1, Record += PAGE_SIZE)
+        Records[Index] = Records[0] + (Index << PAGE_SHIFT);
+    }
+    Region->Whole = FALSE;
+}
+
+/* Count records of one region, each for itself. */
+static VOID HostChangeEach(HOST_RECORD *Records, SIZE_T Count, HOST_CHANGE Change, HOST_RECORD Record,
+                           HOST_BEFORE *Before, HOST_COUNTS *Counts)
+{
+    SIZE_T Index;
+
+    for (Index = 0; Index < Count; Index += 1, Record += PAGE_SIZE)
+    {
+        HOST_RECORD Old = Records[Index];
+        HOST_RECORD New = HostChangeRecord(Old, Change, Record);
+
+        Counts->Mappings += HostCountMapping(Before, Old, New);
+        HostCountChange(Counts, Old, New, 1);
+        if (Old != New) /* records that nobody ever wrote cost no memory */
         {
-            Old = Records[Index];
-            New = HostChangeRecord(Old, Change, Record);
-            Counts->Mappings += HostCountMapping(Before, Old, New);
-            HostCountChange(Counts, Old, New, 1);
-            if (Old != New) /* records that nobody ever wrote cost no memory */
-            {
-                Records[Index] = New;
-            }
-            *Before = (HOST_BEFORE){ Old, New };
+            Records[Index] = New;
         }
+        *Before = (HOST_BEFORE){ Old, New };
+    }
+}
+
+/* Count records of one region. Load: consecutive ones from Record on. */
+static VOID HostChangePart(HOST_WINDOW *Window, SIZE_T Page, SIZE_T Count, HOST_CHANGE Change,
+                           HOST_RECORD Record, HOST_BEFORE *Before, HOST_COUNTS *Counts)
+{
+    HOST_REGION *Region = &Window->Regions[Page / HOST_REGION_PAGES];
+    HOST_RECORD *Records = &Window->Records[Page];
+    HOST_SHAPE Shape = HostShapeOf(Window, Page, Count);
+    HOST_RECORD Old = Shape == HostShapeEmpty ? 0 : HostRecordOf(Window, Page);
+    HOST_RECORD New = HostChangeRecord(Old, Change, Record);
+    SIZE_T Last = (Count - 1) << PAGE_SHIFT;
+    SIZE_T Index;
+
+    if (Shape == HostShapeEmpty && Change != HostChangeLoad)
+    {
+        *Before = (HOST_BEFORE){ 0, 0 };
+        return;
+    }
+    if (Count != HOST_REGION_PAGES)
+    {
+        HostWriteOut(Window, Page);
+    }
+    if (Shape == HostShapeMixed)
+    {
+        HostChangeEach(Records, Count, Change, Record, Before, Counts);
         return;
     }
     Counts->Mappings += HostCountMapping(Before, Old, New);
     HostCountChange(Counts, Old, New, (LONG)Count);
-    *Before = (HOST_BEFORE){ Records[Count - 1], New == 0 ? 0 : New + ((Count - 1) << PAGE_SHIFT) };
+    *Before = (HOST_BEFORE){ Old == 0 ? 0 : Old + Last, New == 0 ? 0 : New + Last };
+    if (Count == HOST_REGION_PAGES && New != 0)
+    {
+        Region->Whole = TRUE;
+        Records[0] = New;
+        return;
+    }
+    Region->Whole = FALSE;
     for (Index = 0; Index < Count; Index += 1)
     {
         Records[Index] = New == 0 ? 0 : New + (Index << PAGE_SHIFT);
@@ -138,7 +189,7 @@ static VOID HostChangePart(HOST_RECORD *Records, SIZE_T Count, HOST_CHANGE Chang
 static SIZE_T HostChangeRecords(HOST_WINDOW *Window, SIZE_T Page, SIZE_T End, HOST_CHANGE Change,
                                 HOST_RECORD Record)
 {
-    HOST_RECORD First = Page == 0 ? 0 : Window->Records[Page - 1];
+    HOST_RECORD First = Page == 0 ? 0 : HostRecordOf(Window, Page - 1);
     HOST_BEFORE Before = { First, First };
     SIZE_T Lost = 0;
 
@@ -150,7 +201,7 @@ static SIZE_T HostChangeRecords(HOST_WINDOW *Window, SIZE_T Page, SIZE_T End, HO
         HOST_COUNTS Counts = { 0 };
 
         Stop = Stop < End ? Stop : End;
-        HostChangePart(&Window->Records[Page], Stop - Page, Change, Record, &Before, &Counts);
+        HostChangePart(Window, Page, Stop - Page, Change, Record, &Before, &Counts);
         Region->Loaded = (USHORT)(Region->Loaded + Counts.Loaded);
         Region->Mapped = (USHORT)(Region->Mapped + Counts.Mapped);
         Region->Pieces = Region->Mapped != 0 && Region->Pieces;
@@ -165,8 +216,9 @@ static SIZE_T HostChangeRecords(HOST_WINDOW *Window, SIZE_T Page, SIZE_T End, HO
     }
     if (End < Window->PageCount)
     {
-        Window->Mappings = (SIZE_T)((SSIZE_T)Window->Mappings +
-                                    HostCountMapping(&Before, Window->Records[End], Window->Records[End]));
+        HOST_RECORD Next = HostRecordOf(Window, End);
+
+        Window->Mappings = (SIZE_T)((SSIZE_T)Window->Mappings + HostCountMapping(&Before, Next, Next));
     }
     return Lost;
 }
@@ -189,7 +241,27 @@ SIZE_T HostFindLoaded(const HOST_WINDOW *Window, SIZE_T Page, SIZE_T End)
         {
             Page = (Page / HOST_REGION_PAGES + 1) * HOST_REGION_PAGES;
         }
-        else if ((Window->Records[Page] & PORT_FAULT_PRESENT) == 0)
+        else if ((HostRecordOf(Window, Page) & PORT_FAULT_PRESENT) == 0)
+        {
+            Page += 1;
+        }
+        else
+        {
+            return Page;
+        }
+    }
+    return End;
+}
+
+SIZE_T HostFindUnloaded(const HOST_WINDOW *Window, SIZE_T Page, SIZE_T End)
+{
+    while (Page < End)
+    {
+        if (Window->Regions[Page / HOST_REGION_PAGES].Loaded == HOST_REGION_PAGES)
+        {
+            Page = (Page / HOST_REGION_PAGES + 1) * HOST_REGION_PAGES;
+        }
+        else if ((HostRecordOf(Window, Page) & PORT_FAULT_PRESENT) != 0)
         {
             Page += 1;
         }
@@ -235,7 +307,7 @@ static long HostRemoveMappings(HOST_WINDOW *Window, SIZE_T Page, SIZE_T End)
     {
         SIZE_T First = Page;
 
-        while (Page < End && Window->Records[Page] != 0)
+        while (Page < End && HostRecordOf(Window, Page) != 0)
         {
             Page += 1;
         }
@@ -428,7 +500,15 @@ static BOOLEAN HostIsOneEntry(const HOST_WINDOW *Window, SIZE_T Page, SIZE_T Cou
     {
         return FALSE;
     }
+    if (Count == HOST_REGION_PAGES)
+    {
+        return TRUE;
+    }
     Record -= (ULONG64)(Page - First) << PAGE_SHIFT;
+    if (Window->Regions[Page / HOST_REGION_PAGES].Whole)
+    {
+        return Window->Records[First] == Record;
+    }
     for (Index = 0; Index < HOST_REGION_PAGES; Index += 1)
     {
         if ((First + Index < Page || First + Index >= Page + Count) &&
@@ -446,14 +526,15 @@ static int HostNativeProtection(ULONG Protection)
            ((Protection & PORT_FAULT_EXECUTE) != 0 ? PROT_EXEC : 0);
 }
 
-/* Whether records of this shape are of mappings of the frames from Frame on, with or without access. */
-static BOOLEAN HostShowsFrames(const HOST_RECORD *Records, SIZE_T Count, HOST_SHAPE Shape, PFN_NUMBER Frame)
+/* Whether the records, of this shape, are of mappings of the frames from Frame on, with or without access. */
+static BOOLEAN HostShowsFrames(const HOST_WINDOW *Window, SIZE_T Page, SIZE_T Count, HOST_SHAPE Shape,
+                               PFN_NUMBER Frame)
 {
     SIZE_T Compared = Shape == HostShapeRun ? 1 : Count; /* the others of a run follow its first one */
     SIZE_T Index = 0;
 
-    while (Shape != HostShapeEmpty && Index < Compared && Records[Index] != 0 &&
-           Records[Index] >> PAGE_SHIFT == Frame + Index)
+    while (Shape != HostShapeEmpty && Index < Compared && HostRecordOf(Window, Page + Index) != 0 &&
+           HostRecordOf(Window, Page + Index) >> PAGE_SHIFT == Frame + Index)
     {
         Index += 1;
     }
@@ -464,9 +545,8 @@ BOOLEAN HostIsDormantRegion(const HOST_WINDOW *Window, SIZE_T Page, PFN_NUMBER F
 {
     const HOST_REGION *Region = &Window->Regions[Page / HOST_REGION_PAGES];
 
-    return Page % HOST_REGION_PAGES == 0 && Page < Window->PageCount && Region->Mapped == HOST_REGION_PAGES &&
-           Region->Loaded == 0 && !Region->Pieces && Window->Records[Page] == HostMakeRecord(Frame, 0) &&
-           HostShapeOf(&Window->Records[Page], HOST_REGION_PAGES) == HostShapeRun;
+    return Page % HOST_REGION_PAGES == 0 && Page < Window->PageCount && Region->Whole && !Region->Pieces &&
+           Window->Records[Page] == HostMakeRecord(Frame, 0);
 }
 
 BOOLEAN HostRevivePages(HOST_WINDOW *Window, SIZE_T Page, SIZE_T Count, PFN_NUMBER Frame, ULONG Protection)
@@ -489,9 +569,9 @@ VOID HostLoadPages(HOST_WINDOW *Window, SIZE_T Page, SIZE_T Count, PFN_NUMBER Fr
     HOST_RECORD Record = HostMakeRecord(Frame, Protection);
     HOST_GIGA *Giga = &Window->Gigas[Page / HOST_GIGA_PAGES];
     HOST_REGION *Region = &Window->Regions[Page / HOST_REGION_PAGES];
-    HOST_SHAPE Shape = HostShapeOf(&Window->Records[Page], Count);
+    HOST_SHAPE Shape = HostShapeOf(Window, Page, Count);
     BOOLEAN AllHoles = Shape == HostShapeEmpty;
-    BOOLEAN SameFrames = HostShowsFrames(&Window->Records[Page], Count, Shape, Frame);
+    BOOLEAN SameFrames = HostShowsFrames(Window, Page, Count, Shape, Frame);
     BOOLEAN OneEntry = HostIsOneEntry(Window, Page, Count, Frame, Record);
     long Result = -ENOMEM;
 

@@ -101,7 +101,7 @@ static VOID HostFindWritten(BOOLEAN Again)
 static BOOLEAN HostIsStillOpen(const HOST_WINDOW *Window, ULONG Index)
 {
     return HostWriter.Unchanged[Index] &&
-           Window->Records[HostPageOf(Window, HostWriter.Start) + Index] ==
+           HostRecordOf(Window, HostPageOf(Window, HostWriter.Start) + Index) ==
                HostMakeRecord(HostWriter.Frames[Index], HostWriter.Protection[Index] | PORT_FAULT_WRITE);
 }
 

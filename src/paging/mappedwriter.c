@@ -103,10 +103,13 @@ BOOLEAN MiMappedWriterStep(PVOID Context)
     }
     if (!MiGatherForWriter(Write))
     {
+        __atomic_store_n(&Paging->MappedStuck, MiListTotal(&MiState.Physical->ModifiedMappedList),
+                         __ATOMIC_RELAXED);
         MiFreeMappedWrite(Write);
         __atomic_fetch_sub(&Paging->WritesInFlight, 1, __ATOMIC_RELEASE);
         return FALSE; /* their files rest, or are being deleted: the next round looks again */
     }
+    __atomic_store_n(&Paging->MappedStuck, 0, __ATOMIC_RELAXED);
     Paging->MappedBudget -= Write->Count < Paging->MappedBudget ? Write->Count : Paging->MappedBudget;
     Write->Done = NULL;
     MiStartMappedWrite(Write);

@@ -243,6 +243,16 @@ PFN_NUMBER MiModifiedPages(void)
     return MiQueueTotal(&MiState.Physical->ModifiedList) + MiListTotal(&MiState.Physical->ModifiedMappedList);
 }
 
+PFN_NUMBER MiWritableModifiedPages(void)
+{
+    PFN_NUMBER Paged = MiQueueTotal(&MiState.Physical->ModifiedList);
+    PFN_NUMBER Mapped = MiListTotal(&MiState.Physical->ModifiedMappedList);
+    PFN_NUMBER Stuck = __atomic_load_n(&MiState.Paging->MappedStuck, __ATOMIC_RELAXED);
+    SIZE_T Slots = MiWritableSlots();
+
+    return (Paged < Slots ? Paged : Slots) + (Mapped > Stuck ? Mapped - Stuck : 0);
+}
+
 VOID MiFlushModifiedPages(void)
 {
     MI_PAGING_STATE *Paging = MiState.Paging;

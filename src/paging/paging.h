@@ -104,6 +104,8 @@ typedef struct _MI_PAGING_STATE
     ULONG64 MappedLazyTime;     /* when what is modified then will be written; the mapped writer's */
     ULONG64 MappedBudget;       /* pages that it shall still write for that; the mapped writer's */
     volatile ULONG MappedHurry; /* [C] all of it, now */
+    volatile ULONG64
+        MappedStuck; /* [C] listed pages when none of them could be written: their files rest after errors */
     /* Handed in by room mapping: memory is short, and there are pages that only the lazy writer may write, because a log precedes them. <= APC_LEVEL, no locks. */
     VOID (*volatile NoWritePagesShort)(void);
 } MI_PAGING_STATE;
@@ -199,6 +201,8 @@ VOID MiWakePageWriters(void); /* of paging files and of mapped files, if they ha
 VOID MiFlushModifiedPages(void);
 
 PFN_NUMBER MiModifiedPages(void);
+/* Of these, as many as can be written: there are slots for them, or their files take them. A moment's truth. */
+PFN_NUMBER MiWritableModifiedPages(void);
 
 /* Level 2: usage counts against bitmaps. */
 VOID MiCheckPaging(ULONG Level);

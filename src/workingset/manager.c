@@ -21,14 +21,12 @@ static PFN_NUMBER MiPagesMissing(void)
 {
     PFN_NUMBER Have = MiAvailablePages() + __atomic_load_n(&MiState.Paging->PagesInFlight, __ATOMIC_RELAXED);
     PFN_NUMBER Goal = MiTrimGoal();
-    PFN_NUMBER Modified = MiModifiedPages();
-    SIZE_T Writable = MiWritableSlots();
 
     /*
-     * Modified pages count only as far as they can be written: without slots, or while the disk fails, clean
+     * Modified pages count only as far as they can be written: without slots, or while a disk fails or is full, clean
      * pages have to come.
      */
-    Have += Modified < Writable ? Modified : Writable;
+    Have += MiWritableModifiedPages();
     return Have < Goal ? Goal - Have : 0;
 }
 

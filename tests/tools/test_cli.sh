@@ -287,6 +287,7 @@ if mount -t tmpfs -o size=1m none "$disk" 2>/dev/null; then
     refuse "output on a full disk" 1 'cannot be written: No space left' run -q --ram 8M sort input -o "$disk/out"
     head -c 2m /dev/zero >"$disk/filler" 2>/dev/null
     refuse "counts on a full disk" 1 'cannot be written: No space left' run -q --ram 8M --pagefile swap:16M sort input -o out --words "$disk/full"
+    refuse "index on a full disk" 1 'cannot be written: No space left' run -q --ram 8M --pagefile swap:16M index input -o "$disk/full"
     rm -f "$disk/filler"
     refuse "paging file on a full disk" 1 'no room for 64 MiB' run -q --ram 8M --pagefile "$disk/swap:64M" sort input -o out
     [ "$(ls -A "$disk")" = "" ] || failed "$name: left on the full disk: $(ls -A "$disk")"

@@ -40,6 +40,17 @@ static void a_flush_reaches_the_file_and_nothing_more(void)
     NtClose(file);
 }
 
+static void let_time_pass(ULONG seconds)
+{
+    while (seconds-- != 0)
+    {
+        KiAdvanceTime(1000000000ull);
+        while (KiStepWorkers())
+        {
+        }
+    }
+}
+
 static void the_mapped_writer_writes_without_being_asked(void)
 {
     HANDLE file;
@@ -53,13 +64,7 @@ static void the_mapped_writer_writes_without_being_asked(void)
         TestVmPut(base + page * PAGE_SIZE, 0x21);
     }
     TestVmTrimAll();
-    for (ULONG second = 0; second < 4; second++)
-    {
-        KiAdvanceTime(1000000000ull);
-        while (KiStepWorkers())
-        {
-        }
-    }
+    let_time_pass(4);
     for (ULONG page = 0; page < 50; page++)
     {
         assert_int_equal(byte_on_disk(page * PAGE_SIZE), 0x21);
@@ -386,6 +391,44 @@ static void a_failed_write_keeps_the_page(void)
     NtClose(file);
 }
 
+/* What a file refuses is no memory that will soon be there: who waits for memory gets it from elsewhere. */
+static void pages_that_no_file_takes_are_not_counted_on(void)
+{
+    HOST_STORAGE_FAULT fault = { .Kind = HOST_FAULT_WRITE, .Nth = 1, .Count = 0, .Error = ENOSPC };
+    const ULONG pages = 200;
+    HANDLE file;
+    ULONG_PTR base;
+
+    make_file(pages * PAGE_SIZE);
+    file = open_file();
+    base = map_file(file, 0, PAGE_READWRITE);
+    for (ULONG page = 0; page < pages; page++)
+    {
+        TestVmPut(base + page * PAGE_SIZE, 0x63);
+    }
+    fault.Storage = HostStorageFind(Path);
+    assert_true(HostStorageInject(&fault));
+    TestVmTrimAll();
+    assert_true(MiModifiedPages() >= pages);
+    assert_true(MiWritableModifiedPages() >= pages);
+    for (ULONG tries = 0; MiWritableModifiedPages() >= pages && tries < 100; tries++)
+    {
+        MiWakeMappedWriter();
+        let_time_pass(1);
+    }
+    assert_true(MiModifiedPages() >= pages);
+    assert_true(MiWritableModifiedPages() < pages);
+    HostStorageClearFaults();
+    for (ULONG tries = 0; MiListTotal(&MiState.Physical->ModifiedMappedList) != 0 && tries < 100; tries++)
+    {
+        let_time_pass(1);
+    }
+    assert_int_equal(MiListTotal(&MiState.Physical->ModifiedMappedList), 0);
+    assert_int_equal(byte_on_disk((pages - 1) * PAGE_SIZE), 0x63);
+    unmap(base);
+    NtClose(file);
+}
+
 static void a_failed_read_is_an_error_of_that_page_alone(void)
 {
     HOST_STORAGE_FAULT fault = { .Kind = HOST_FAULT_READ, .Nth = 1, .Count = 1, .Error = EIO };
@@ -474,6 +517,7 @@ static void every_failure_leaves_nothing(void)
     X(the_page_of_the_old_end_is_read_if_something_of_it_stays)                                              \
     X(a_write_beyond_the_end_that_fails_leaves_no_page)                                                      \
     X(a_file_that_somebody_shortens_is_an_in_page_error)                                                     \
+    X(pages_that_no_file_takes_are_not_counted_on)                                                           \
     X(a_failed_write_keeps_the_page)                                                                         \
     X(a_failed_read_is_an_error_of_that_page_alone)                                                          \
     X(every_failure_leaves_nothing)

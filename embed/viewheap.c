@@ -141,8 +141,10 @@ static VOID NtmmpShowFixedHeap(const NTMM_OUT *Out, PNTMM_HEAP_VIEW View, const 
 
     if (NtmmpCopyOut(View->Process, View->Heap.Fixed, &Fixed, sizeof(Fixed)))
     {
-        NtmmpPrint(Out, "%016llx %08x %9zu %9zu  fixed size, base %p\n", (ULONG64)(ULONG_PTR)Address,
-                   View->Heap.Flags, Fixed.Reserved >> 10, Fixed.Committed >> 10, (PVOID)Fixed.Base);
+        NtmmpPrint(Out, "%016llx %08x %9zu %9zu  %s, base %p\n", (ULONG64)(ULONG_PTR)Address,
+                   View->Heap.Flags, Fixed.Reserved >> 10, Fixed.Committed >> 10,
+                   (View->Heap.Flags & HEAP_GROWABLE) == 0 ? "fixed size" : "begins in memory of its creator",
+                   (PVOID)Fixed.Base);
     }
 }
 
@@ -154,7 +156,10 @@ static VOID NtmmpShowHeap(const NTMM_OUT *Out, PNTMM_HEAP_VIEW View, const VOID 
     if (Heap->Fixed != NULL)
     {
         NtmmpShowFixedHeap(Out, View, Address);
-        return;
+        if ((Heap->Flags & HEAP_GROWABLE) == 0)
+        {
+            return;
+        }
     }
     NtmmpCountHeap(View);
     NtmmpPrint(Out, "%016llx %08x %9zu %9zu %9zu %9zu %9zu %8u %5s%s\n", (ULONG64)(ULONG_PTR)Address,
@@ -224,7 +229,7 @@ static VOID NtmmpShowHeapsOf(const NTMM_OUT *Out, PNTMM_HEAP_VIEW View)
             return;
         }
         NtmmpShowHeap(Out, View, This);
-        if (View->Heap.Fixed == NULL)
+        if ((View->Heap.Flags & HEAP_GROWABLE) != 0)
         {
             NtmmpShowSizes(Out, View);
         }

@@ -19,7 +19,7 @@
 /* The largest block of a heap of fixed size: slightly less than 1024 KB, as documented for 64-bit processes. */
 #define HEAP_FIXED_LARGEST ((SIZE_T)0xff000)
 
-/* A heap in one range of memory that does not grow beyond its reservation. HEAP.Lock or the caller serializes. */
+/* A heap in one range of memory, or the first memory of one that grows. HEAP.Lock or the caller serializes. */
 typedef struct _HEAP_FIXED
 {
     PUCHAR Base;
@@ -51,6 +51,17 @@ PVOID RtlpAllocateFixed(PHEAP_FIXED Fixed, SIZE_T Size);
 VOID RtlpFreeFixed(PHEAP Heap, PVOID Block);
 BOOLEAN RtlpResizeFixed(PHEAP_FIXED Fixed, PVOID Block, SIZE_T Size);
 SIZE_T RtlpFixedSize(const HEAP_FIXED *Fixed, const VOID *Block); /* 0: no block */
+
+/*
+ * What lies there is the one range's business: everything of a heap that does not grow; of one that the caller gave its first memory and that
+ * grows from there on, what lies in that memory.
+ */
+static inline BOOLEAN RtlpIsOfRange(PHEAP Heap, const VOID *Block)
+{
+    return Heap->Fixed != NULL &&
+           ((Heap->Flags & HEAP_GROWABLE) == 0 ||
+            (SIZE_T)((ULONG_PTR)Block - (ULONG_PTR)Heap->Fixed->Base) < Heap->Fixed->Reserved);
+}
 
 /* ---- rtlheap.c ---- */
 

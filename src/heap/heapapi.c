@@ -224,7 +224,7 @@ BOOL WINAPI HeapSummary(HANDLE hHeap, DWORD dwFlags, LPHEAP_SUMMARY lpSummary)
         }
     }
 
-    lpSummary->cbMaxReserve = Heap->Fixed != NULL ? Heap->Fixed->Reserved : RtlpArena.Size;
+    lpSummary->cbMaxReserve = (Heap->Flags & HEAP_GROWABLE) == 0 ? Heap->Fixed->Reserved : RtlpArena.Size;
     RtlpLeaveHeap(Heap, dwFlags);
 
     return TRUE;

@@ -51,7 +51,7 @@ VOID RtlpWriteTrailer(PHEAP Heap, PVOID Block, const HEAP_BLOCK_INFO *Info)
 
 SIZE_T RtlpUsableSize(PHEAP Heap, const VOID *Block)
 {
-    if (Heap->Fixed != NULL)
+    if (RtlpIsOfRange(Heap, Block))
     {
         return RtlpFixedSize(Heap->Fixed, Block);
     }
@@ -78,8 +78,9 @@ BOOLEAN RtlpReadBlock(PHEAP Heap, const VOID *Block, PHEAP_BLOCK_INFO Info, HEAP
     {
         PHEAP_DESCRIPTOR Descriptor = RtlpLookup(Block);
 
-        *Damage = Heap->Fixed == NULL && Descriptor != NULL ? RtlpDiagnoseBlock(Heap, Descriptor, Block)
-                                                            : HeapDamageInvalidFree;
+        *Damage = !RtlpIsOfRange(Heap, Block) && Descriptor != NULL
+                      ? RtlpDiagnoseBlock(Heap, Descriptor, Block)
+                      : HeapDamageInvalidFree;
         return FALSE;
     }
 
@@ -145,7 +146,9 @@ static PVOID RtlpFailAllocation(PHEAP Heap, ULONG Flags, NTSTATUS Status)
 /* As documented, a block that a heap of fixed size can never have is told from memory that ran out. */
 static NTSTATUS RtlpFailureStatus(PHEAP Heap, SIZE_T Size)
 {
-    return Heap->Fixed != NULL && Size > Heap->Fixed->Largest ? STATUS_BUFFER_TOO_SMALL : STATUS_NO_MEMORY;
+    return (Heap->Flags & HEAP_GROWABLE) == 0 && Heap->Fixed != NULL && Size > Heap->Fixed->Largest
+               ? STATUS_BUFFER_TOO_SMALL
+               : STATUS_NO_MEMORY;
 }
 
 static PVOID RtlpAllocateInside(PHEAP Heap, PHEAP_SLOT Slot, SIZE_T Size, BOOLEAN *Zeroed)
@@ -153,7 +156,12 @@ static PVOID RtlpAllocateInside(PHEAP Heap, PHEAP_SLOT Slot, SIZE_T Size, BOOLEA
     *Zeroed = FALSE;
     if (Heap->Fixed != NULL)
     {
-        return RtlpAllocateFixed(Heap->Fixed, Size);
+        PVOID Block = RtlpAllocateFixed(Heap->Fixed, Size);
+
+        if (Block != NULL || (Heap->Flags & HEAP_GROWABLE) == 0)
+        {
+            return Block;
+        }
     }
 
     if (RtlpPageHeap)
@@ -227,7 +235,7 @@ static VOID RtlpFreeNow(PHEAP Heap, PHEAP_SLOT Slot, PVOID Block, SIZE_T Usable)
 {
     /* A second free must not find a whole trailer, even where the maps would tell nothing. */
     __builtin_memset((PUCHAR)Block + Usable - HEAP_TRAILER, 0, HEAP_TRAILER);
-    if (Heap->Fixed != NULL)
+    if (RtlpIsOfRange(Heap, Block))
     {
         RtlpFreeFixed(Heap, Block);
     }
@@ -307,7 +315,7 @@ static BOOLEAN RtlpResizeInPlace(PHEAP Heap, PVOID Block, SIZE_T Size, SIZE_T Ex
     BOOLEAN Done = Size + Extra <= Info->Usable && Info->Usable - Size < (SIZE_T)1 << HEAP_SLACK_BITS &&
                    (Info->Usable <= HEAP_FRONT_END_LIMIT || Size + Extra > Info->Usable / 2);
 
-    if (Heap->Fixed != NULL)
+    if (RtlpIsOfRange(Heap, Block))
     {
         Done = RtlpResizeFixed(Heap->Fixed, Block, Size + Extra);
     }

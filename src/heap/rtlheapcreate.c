@@ -165,7 +165,7 @@ static VOID RtlpTakeParameters(PHEAP Heap, const RTL_HEAP_PARAMETERS *Parameters
     }
 }
 
-/* The range of a heap that does not grow. FALSE if there is no memory for it. */
+/* The range of a heap that does not grow, or the caller's memory. FALSE if there is no memory for it. */
 static BOOLEAN RtlpGiveRange(PHEAP Heap, PVOID HeapBase, SIZE_T ReserveSize, SIZE_T CommitSize,
                              PRTL_HEAP_PARAMETERS Parameters)
 {
@@ -175,7 +175,8 @@ static BOOLEAN RtlpGiveRange(PHEAP Heap, PVOID HeapBase, SIZE_T ReserveSize, SIZ
         return FALSE;
     }
 
-    if (Heap->MaximumAllocation == 0 || Heap->MaximumAllocation > Heap->Fixed->Largest)
+    if ((Heap->Flags & HEAP_GROWABLE) == 0 &&
+        (Heap->MaximumAllocation == 0 || Heap->MaximumAllocation > Heap->Fixed->Largest))
     {
         Heap->MaximumAllocation = Heap->Fixed->Largest;
     }

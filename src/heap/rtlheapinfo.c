@@ -136,7 +136,7 @@ SIZE_T NTAPI RtlCompactHeap(PVOID HeapHandle, ULONG Flags)
 
     RtlpEnterHeap(Heap, Flags);
     RtlpFreeDelayed(Heap);
-    if (Heap->Fixed == NULL)
+    if ((Heap->Flags & HEAP_GROWABLE) != 0)
     {
         for (ULONG Side = Heap->SideCount + 1; Side-- > 0;)
         {

@@ -175,10 +175,15 @@ static VOID RtlpFindNextItem(PHEAP Heap, PHEAP_ITEM Item)
 {
     PUCHAR Next = Item->Kind == HeapItemEnd ? NULL : Item->Address + Item->Size;
 
-    if (Heap->Fixed != NULL)
+    if (Heap->Fixed != NULL && (Item->Kind == HeapItemEnd || RtlpIsOfRange(Heap, Item->Address)))
     {
         RtlpNextFixedItem(Heap->Fixed, Item);
-        return;
+        if (Item->Kind != HeapItemEnd || (Heap->Flags & HEAP_GROWABLE) == 0)
+        {
+            return;
+        }
+
+        Next = NULL; /* the regions come behind the caller's memory */
     }
 
     /* Also one that waits to be freed, which is shown as free. */
@@ -210,7 +215,7 @@ static VOID RtlpFindNextItem(PHEAP Heap, PHEAP_ITEM Item)
     {
         Item->Kind = HeapItemRegion;
         Item->Address = Region->Base;
-        Item->Region = Index;
+        Item->Region = Index + (Heap->Fixed != NULL);
         Item->Uncommitted = RtlpUncommittedBytes(Region);
         Item->Committed = Region->Committed - Item->Uncommitted;
     }

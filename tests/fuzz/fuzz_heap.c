@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Any sequence of calls on private heaps: the input is a program of four-byte instructions over 64 block variables. The heap is one that
- * grows, of fixed size, in the caller's memory, or there with a commit routine that fails when the input says so. Contents, sizes, tags,
+ * grows, of fixed size, in the caller's memory (and may grow from there), or there with a commit routine that fails when the input says so. Contents, sizes, tags,
  * user values and flags are checked against what was written, walks meet every block, the heap is validated at the end and now and
  * then, and nothing may be reported.
  */
@@ -337,7 +337,7 @@ static PVOID create(uint8_t kind)
         parameters.VirtualMemoryThreshold = kind & 16 ? 30000 : 0;
         return RtlCreateHeap(flags, NULL, memory_size, 0, NULL, &parameters);
     case 2:
-        return RtlCreateHeap(flags, memory, memory_size, 0, NULL, NULL);
+        return RtlCreateHeap(flags | (kind & 16 ? HEAP_GROWABLE : 0), memory, memory_size, 0, NULL, NULL);
     default:
         committed = 4096;
         parameters.InitialCommit = 4096;

@@ -261,7 +261,7 @@ static PVOID CreateHeap(UCHAR Kind, ULONG Flags)
     RTL_HEAP_PARAMETERS Parameters = { .Length = sizeof(Parameters) };
     PVOID Base = NULL;
     SIZE_T Reserved = HEAP_BYTES;
-    SIZE_T Committed = Kind & 16 ? 8192 : HEAP_BYTES;
+    SIZE_T Committed = (Kind & (16 | 64)) == 16 ? 8192 : HEAP_BYTES;
 
     if (Kind & 4)
     {
@@ -270,14 +270,14 @@ static PVOID CreateHeap(UCHAR Kind, ULONG Flags)
         REQUIRE(NtAllocateVirtualMemory(NtCurrentProcess(), &Base, 0, &Committed, MEM_COMMIT,
                                         PAGE_READWRITE) == STATUS_SUCCESS);
     }
-    if ((Kind & 20) == 20)
+    if ((Kind & (20 | 64)) == 20)
     {
         Parameters.InitialReserve = Reserved;
         Parameters.InitialCommit = Committed;
         Parameters.CommitRoutine = Commit;
     }
-    return RtlCreateHeap(Flags | (Kind & 20 ? 0 : HEAP_GROWABLE), Base, Kind & 20 ? HEAP_BYTES : 0, 0,
-                         Kind & 32 ? Lock : NULL, &Parameters);
+    return RtlCreateHeap(Flags | (Kind & 20 && !(Kind & 64) ? 0 : HEAP_GROWABLE), Base,
+                         Kind & 20 ? HEAP_BYTES : 0, 0, Kind & 32 ? Lock : NULL, &Parameters);
 }
 
 static NTSTATUS Run(PVOID Context)

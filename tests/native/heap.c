@@ -766,8 +766,12 @@ static NTSTATUS ShownMain(PVOID Context)
 {
     PVOID Heap = RtlCreateHeap(HEAP_GROWABLE | HEAP_CLASS_1, NULL, 0, 0, NULL, NULL);
     PVOID Fixed = RtlCreateHeap(0, NULL, 0x40000, 0, NULL, NULL);
+    PVOID Begun =
+        RtlCreateHeap(HEAP_GROWABLE, NativeAllocate(0x10000, PAGE_READWRITE), 0x10000, 0, NULL, NULL);
 
     CHECK(Heap != NULL && Fixed != NULL && RtlProcessHeap() != NULL);
+    CHECK(Begun != NULL && RtlAllocateHeap(Begun, 0, 70000) != NULL &&
+          RtlAllocateHeap(Begun, 0, 100) != NULL);
     for (ULONG Index = 0; Index < 400; Index++)
     {
         Shown[Index] = RtlAllocateHeap(Heap, 0, 1000); /* with its trailer 1,008: bucket 1,024 */
@@ -813,6 +817,8 @@ static void the_view_tells_heaps_and_blocks_by_size(void **state)
     assert_non_null(strstr(NativeText, "size   1024:      300 busy of"));
     assert_non_null(strstr(NativeText, "whole pages:        1 blocks, 52 Kb"));
     assert_non_null(strstr(NativeText, "fixed size, base"));
+    assert_non_null(strstr(NativeText, "begins in memory of its creator, base"));
+    assert_non_null(strstr(NativeText, "whole pages:        1 blocks, 72 Kb"));
     assert_null(strstr(NativeText, "damaged"));
     RunIn(Process, DamageListMain, &Heap);
     NtmmShowHeaps(Process, NativePrint, NULL);

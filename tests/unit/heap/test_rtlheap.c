@@ -187,6 +187,85 @@ static void memory_of_the_caller_is_used_and_its_commit_routine_asked(void **sta
     assert_null(RtlDestroyHeap(heap));
 }
 
+/* Learn: a growable heap's size is limited only by available memory, also where the caller gave its first memory. */
+static void a_growable_heap_in_memory_of_the_caller_takes_more(void **state)
+{
+    static DECLSPEC_ALIGN(4096) UCHAR memory[65536];
+    const ULONG flags[3] = { 0, HEAP_TAIL_CHECKING_ENABLED | HEAP_FREE_CHECKING_ENABLED, HEAP_NO_SERIALIZE };
+    static UCHAR *blocks[400];
+
+    (void)state;
+    for (int kind = 0; kind < 3; kind += 1)
+    {
+        PVOID heap = RtlCreateHeap(HEAP_GROWABLE | flags[kind], memory, sizeof(memory), 0, NULL, NULL);
+        PVOID other = RtlCreateHeap(HEAP_GROWABLE, NULL, 0, 0, NULL, NULL);
+        RTL_HEAP_WALK_ENTRY entry = { 0 };
+        HEAP_SUMMARY summary = { .cb = sizeof(summary) };
+        int inside = 0, met = 0, regions = 0;
+
+        assert_non_null(heap);
+        for (int i = 0; i < 400; i += 1)
+        {
+            const SIZE_T size = (SIZE_T)(i % 100 == 99 ? 600000 : 1 + i * 7);
+
+            blocks[i] = RtlAllocateHeap(heap, 0, size);
+            assert_non_null(blocks[i]);
+            memset(blocks[i], i, size);
+            inside += blocks[i] >= memory && blocks[i] < memory + sizeof(memory);
+        }
+
+        assert_in_range(inside, 100, 300);
+        assert_true(RtlValidateHeap(heap, 0, NULL));
+        while (RtlWalkHeap(heap, &entry) == STATUS_SUCCESS)
+        {
+            met += (entry.Flags & RTL_HEAP_BUSY) != 0;
+            regions += (entry.Flags & RTL_HEAP_SEGMENT) != 0;
+            assert_true((entry.Flags & RTL_HEAP_SEGMENT) == 0 || entry.SegmentIndex == regions - 1);
+        }
+
+        assert_int_equal(met, 400);
+        assert_true(regions >= 2);
+        assert_true(HeapSummary(heap, 0, &summary) && summary.cbReserved > sizeof(memory) &&
+                    summary.cbMaxReserve > (SIZE_T)1 << 30);
+
+        /* Blocks move between both, and are freed where they are; nothing else is a block. */
+        for (int i = 0; i < 400; i += 1)
+        {
+            const SIZE_T size = RtlSizeHeap(heap, 0, blocks[i]);
+            UCHAR *moved = RtlReAllocateHeap(heap, 0, blocks[i], i % 3 == 0 ? size * 2 : size / 2 + 1);
+
+            assert_non_null(moved);
+            for (SIZE_T at = 0; at < size / 2 + 1; at += size / 7 + 1)
+            {
+                assert_int_equal(moved[at], (UCHAR)i);
+            }
+
+            blocks[i] = moved;
+        }
+
+        assert_true(RtlValidateHeap(heap, 0, NULL));
+        RtlpDamageHandler = heap_collect_damage;
+        heap_damage.count = 0;
+        for (int i = 0; i < 400; i += 1)
+        {
+            assert_false(RtlFreeHeap(other, 0, blocks[i]));
+            assert_false(RtlFreeHeap(heap, 0, blocks[i] + 8));
+            assert_true(RtlFreeHeap(heap, 0, blocks[i]));
+            assert_false(RtlFreeHeap(heap, 0, blocks[i]));
+        }
+
+        assert_false(RtlFreeHeap(heap, 0, memory + sizeof(memory)));
+        assert_int_equal(heap_damage.count, 3 * 400 + 1);
+        RtlpDamageHandler = NULL;
+        (void)RtlCompactHeap(heap, 0);
+        assert_int_equal(((PHEAP)heap)->Pools[HeapPoolSmall].DirtyPages, 0);
+        assert_non_null(RtlAllocateHeap(heap, 0, 60000));
+        assert_true(RtlValidateHeap(heap, 0, NULL));
+        assert_null(RtlDestroyHeap(heap));
+        assert_null(RtlDestroyHeap(other));
+    }
+}
+
 /* Learn: a CommitSize greater than ReserveSize is reduced to it; only HeapCreate refuses. */
 static void no_more_is_committed_than_is_reserved(void **state)
 {
@@ -639,6 +718,7 @@ int main(void)
         cmocka_unit_test(fixed_heaps_end_where_they_were_told),
         cmocka_unit_test(memory_of_the_caller_is_used_and_its_commit_routine_asked),
         cmocka_unit_test(the_maximum_allocation_size_is_kept),
+        cmocka_unit_test(a_growable_heap_in_memory_of_the_caller_takes_more),
         cmocka_unit_test(no_more_is_committed_than_is_reserved),
         cmocka_unit_test(the_virtual_memory_threshold_bounds_blocks_of_fixed_heaps),
         cmocka_unit_test(generate_exceptions_raises_the_documented_statuses),

@@ -31,6 +31,7 @@ typedef struct _HEAP_FIXED
     HEAP_GRANULES Range;
     ULONG MapUnits;
     PRTL_HEAP_COMMIT_ROUTINE CommitRoutine;
+    BOOLEAN Executable;
 } HEAP_FIXED, *PHEAP_FIXED;
 
 typedef struct _HEAP_BLOCK_INFO

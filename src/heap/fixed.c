@@ -39,6 +39,7 @@ PHEAP_FIXED RtlpCreateFixed(PHEAP Heap, PVOID Base, SIZE_T Reserve, SIZE_T Commi
 
     __builtin_memset(Fixed, 0, sizeof(*Fixed));
     __builtin_memset(Map, 0, MapUnits * HEAP_UNIT);
+    Fixed->Executable = Heap->Executable;
     Fixed->Base = Base;
     Fixed->Reserved = Reserved;
     Fixed->MapUnits = MapUnits; /* what is used of it: a smaller heap may come after */
@@ -104,7 +105,7 @@ VOID RtlpDestroyFixed(PHEAP_FIXED Fixed)
 }
 
 /* Commits at least Size bytes more behind what is committed. */
-static BOOLEAN RtlpGrowFixed(PHEAP_FIXED Fixed, SIZE_T Size, BOOLEAN Executable)
+static BOOLEAN RtlpGrowFixed(PHEAP_FIXED Fixed, SIZE_T Size)
 {
     const SIZE_T Left = Fixed->Reserved - Fixed->Committed;
     SIZE_T More = (Size + Fixed->CommitStep - 1) / Fixed->CommitStep * Fixed->CommitStep;
@@ -131,7 +132,7 @@ static BOOLEAN RtlpGrowFixed(PHEAP_FIXED Fixed, SIZE_T Size, BOOLEAN Executable)
 
         More &= ~(SIZE_T)(HEAP_MAP_GRAIN - 1);
     }
-    else if (Fixed->Regions == 0 || !RtlpArena.Operations->Commit(Address, More, Executable))
+    else if (Fixed->Regions == 0 || !RtlpArena.Operations->Commit(Address, More, Fixed->Executable))
     {
         return FALSE;
     }
@@ -166,7 +167,7 @@ PVOID RtlpAllocateFixed(PHEAP_FIXED Fixed, SIZE_T Size)
             Tail += 1;
         }
 
-        if (!RtlpGrowFixed(Fixed, (SIZE_T)(Count - Tail) << HEAP_GRANULE_SHIFT, FALSE))
+        if (!RtlpGrowFixed(Fixed, (SIZE_T)(Count - Tail) << HEAP_GRANULE_SHIFT))
         {
             return NULL;
         }

@@ -80,6 +80,11 @@ static NTSTATUS PlaceMain(PVOID Context)
     Block = RtlAllocateHeap(Private, 0, 16);
     *(PUCHAR)Block = 0xc3; /* ret */
     ((VOID(*)(VOID))(ULONG_PTR)Block)();
+    CHECK(RtlDestroyHeap(Private) == NULL);
+    Private = RtlCreateHeap(HEAP_CREATE_ENABLE_EXECUTE, NULL, 1 << 20, 4096, NULL, NULL);
+    Block = (PUCHAR)RtlAllocateHeap(Private, 0, 100000) + 99000; /* behind what was committed first */
+    *(PUCHAR)Block = 0xc3;
+    ((VOID(*)(VOID))(ULONG_PTR)Block)();
     CHECK(RtlDestroyHeap(Private) == NULL && RtlDestroyHeap(Heap) == Heap);
     CHECK(RtlGetProcessHeaps(8, Heaps) == 1);
     return STATUS_SUCCESS;

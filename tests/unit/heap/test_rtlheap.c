@@ -404,6 +404,29 @@ static void generate_exceptions_raises_the_documented_statuses(void **state)
     assert_true(HeapDestroy(quiet));
 }
 
+/* Learn, "HeapCreate": all blocks of such a heap allow code execution, those of memory that it takes later, too. */
+static void blocks_of_executable_heaps_can_be_executed(void **state)
+{
+    HANDLE heaps[2] = { HeapCreate(HEAP_CREATE_ENABLE_EXECUTE | HEAP_CREATE_ALIGN_16, 0, 0),
+                        HeapCreate(HEAP_CREATE_ENABLE_EXECUTE | HEAP_CREATE_ALIGN_16, 4096, 8 << 20) };
+
+    (void)state;
+    for (int kind = 0; kind < 2; kind += 1)
+    {
+        for (int i = 0; i < 300; i += 1)
+        {
+            uint8_t *block = HeapAlloc(heaps[kind], 0, i % 100 == 99 ? 700000 : (SIZE_T)(1 + i * 60));
+
+            assert_non_null(block);
+            assert_int_equal((uintptr_t)block % 16, 0);
+            *block = 0xc3; /* ret */
+            ((void (*)(void))(uintptr_t)block)();
+        }
+
+        assert_true(HeapDestroy(heaps[kind]));
+    }
+}
+
 static void user_values_and_flags_travel_with_the_block(void **state)
 {
     PVOID heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0, 0, NULL, NULL);
@@ -722,6 +745,7 @@ int main(void)
         cmocka_unit_test(no_more_is_committed_than_is_reserved),
         cmocka_unit_test(the_virtual_memory_threshold_bounds_blocks_of_fixed_heaps),
         cmocka_unit_test(generate_exceptions_raises_the_documented_statuses),
+        cmocka_unit_test(blocks_of_executable_heaps_can_be_executed),
         cmocka_unit_test(user_values_and_flags_travel_with_the_block),
         cmocka_unit_test(a_walk_meets_every_block_once),
         cmocka_unit_test(information_classes_answer_as_documented),

@@ -25,55 +25,81 @@ typedef struct _MI_PAGE_LOCKING
 
 /* ---- Frames ------------------------------------------------------------------------------------------------------------ */
 
+/* One more reference. The frame is locked. */
+static FORCEINLINE BOOLEAN MiReferenceLocked(PMMPFN Pfn)
+{
+    if (Pfn->ReferenceCount == 0 || Pfn->ReferenceCount >= MI_MAXIMUM_REFERENCES)
+    {
+        return FALSE;
+    }
+    MiIncrementReferenceCount(Pfn);
+    return TRUE;
+}
+
 BOOLEAN MiReferenceFrame(PFN_NUMBER Frame)
 {
     PMMPFN Pfn = MiPfn(Frame);
-    BOOLEAN Taken = FALSE;
+    BOOLEAN Taken;
 
     MiLockPfn(Pfn);
-    if (Pfn->ReferenceCount != 0 && Pfn->ReferenceCount < MI_MAXIMUM_REFERENCES)
-    {
-        MiIncrementReferenceCount(Pfn);
-        Taken = TRUE;
-    }
+    Taken = MiReferenceLocked(Pfn);
     MiUnlockPfn(Pfn);
     return Taken;
 }
 
-static VOID MiUnlockFrame(PFN_NUMBER Frame, BOOLEAN Written)
+/* The frame is locked. */
+static FORCEINLINE VOID MiDereferenceLocked(PMMPFN Pfn, BOOLEAN Written)
 {
-    PMMPFN Pfn;
-    KIRQL OldIrql;
-
-    if (!MiIsRamFrame(Frame))
-    {
-        return; /* device memory is not counted */
-    }
-    Pfn = MiPfn(Frame);
-    OldIrql = KiRaiseIrqlToDispatch();
-    MiLockPfn(Pfn);
     if (Pfn->ReferenceCount <= (Pfn->e1.PageLocation == ActiveAndValid ? 1u : 0u))
     {
-        KiBugCheckMessage(PFN_LIST_CORRUPT, 7, Frame, Pfn->u1.ShareCount, 0,
-                          "frame %llx is unlocked more often than it was locked", (ULONG64)Frame);
+        KiBugCheckMessage(PFN_LIST_CORRUPT, 7, MiPfnFrame(Pfn), Pfn->u1.ShareCount, 0,
+                          "frame %llx is unlocked more often than it was locked", (ULONG64)MiPfnFrame(Pfn));
     }
     if (Written && !Pfn->e1.Deleted && !Pfn->e1.Kernel)
     {
         MiSetFrameModified(Pfn);
     }
     MiDecrementReferenceCount(Pfn);
-    MiUnlockPfn(Pfn);
+}
+
+/* At most MI_LOCK_BATCH. */
+static VOID MiDereferenceSome(const PFN_NUMBER *Frames, SIZE_T Pages, BOOLEAN Written)
+{
+    BOOLEAN Many = Pages >= MI_BLOCK_PAYS_OFF;
+    MI_BLOCK Block = { .Lock = NULL };
+    KIRQL OldIrql = KiRaiseIrqlToDispatch();
+
+    for (SIZE_T Index = 0; Index < Pages; Index++)
+    {
+        PMMPFN Pfn;
+
+        if (!MiIsRamFrame(Frames[Index]))
+        {
+            continue; /* device memory is not counted */
+        }
+        Pfn = MiPfn(Frames[Index]);
+        MiLockPfnOfMany(Pfn, Many, &Block);
+        MiDereferenceLocked(Pfn, Written);
+        MiUnlockPfnInBlock(Pfn, &Block);
+    }
+    MiEndBlock(&Block);
     KiLowerIrqlFromDispatch(OldIrql);
+}
+
+static VOID MiDereferenceFrames(const PFN_NUMBER *Frames, SIZE_T Pages, BOOLEAN Written)
+{
+    for (SIZE_T Index = 0; Index < Pages; Index += MI_LOCK_BATCH)
+    {
+        MiDereferenceSome(Frames + Index, Pages - Index < MI_LOCK_BATCH ? Pages - Index : MI_LOCK_BATCH,
+                          Written);
+    }
 }
 
 VOID MiUnlockFrames(PMDL Mdl, const PFN_NUMBER *Frames, SIZE_T Pages, BOOLEAN Written)
 {
     BOOLEAN Pageable = MiIsPageableKind(MiAddressKind((ULONG_PTR)Mdl->StartVa));
 
-    for (SIZE_T Index = 0; Index < Pages; Index++)
-    {
-        MiUnlockFrame(Frames[Index], Pageable && Written);
-    }
+    MiDereferenceFrames(Frames, Pages, Pageable && Written);
     if (Pageable)
     {
         MiReturnResidentAvailable(Pages);
@@ -87,6 +113,16 @@ VOID MiUnlockFrames(PMDL Mdl, const PFN_NUMBER *Frames, SIZE_T Pages, BOOLEAN Wr
 
 /* ---- Locking pages of a space -------------------------------------------------------------------------------------------- */
 
+static FORCEINLINE BOOLEAN MiReferenceOfMany(PMMPFN Pfn, BOOLEAN Many, PMI_BLOCK Block)
+{
+    BOOLEAN Taken;
+
+    MiLockPfnOfMany(Pfn, Many, Block);
+    Taken = MiReferenceLocked(Pfn);
+    MiUnlockPfnInBlock(Pfn, Block);
+    return Taken;
+}
+
 /* Locks consecutive pages from Va on as far as their entries are valid and permit the access. Space locked shared. Returns how many. */
 static SIZE_T MiLockValidRun(const MI_PAGE_LOCKING *Locking, ULONG_PTR Va, SIZE_T Wanted, PPFN_NUMBER Frames,
                              NTSTATUS *Status)
@@ -94,6 +130,7 @@ static SIZE_T MiLockValidRun(const MI_PAGE_LOCKING *Locking, ULONG_PTR Va, SIZE_
     ULONG64 Needed =
         MM_PTE_VALID | (Locking->Write ? MM_PTE_DIRTY1 : 0) | (Locking->Mode == UserMode ? MM_PTE_OWNER : 0);
     SIZE_T Room = MI_PTES_PER_PAGE - MI_PTE_INDEX(Va, 0);
+    MI_BLOCK Block = { .Lock = NULL };
     SIZE_T Count = 0;
     PMMPTE PointerPte;
     PMMPFN Table;
@@ -123,7 +160,8 @@ static SIZE_T MiLockValidRun(const MI_PAGE_LOCKING *Locking, ULONG_PTR Va, SIZE_
         {
             break;
         }
-        if (MiIsRamFrame(Pte.Hard.PageFrameNumber) && !MiReferenceFrame(Pte.Hard.PageFrameNumber))
+        if (MiIsRamFrame(Pte.Hard.PageFrameNumber) &&
+            !MiReferenceOfMany(MiPfn(Pte.Hard.PageFrameNumber), Wanted >= MI_BLOCK_PAYS_OFF, &Block))
         {
             *Status = STATUS_WORKING_SET_QUOTA; /* locked 65,000 times already */
             break;
@@ -131,6 +169,7 @@ static SIZE_T MiLockValidRun(const MI_PAGE_LOCKING *Locking, ULONG_PTR Va, SIZE_
         MiSetPteBits(Entry, MM_PTE_ACCESSED | (Locking->Write ? MM_PTE_DIRTY : 0));
         Frames[Count] = Pte.Hard.PageFrameNumber;
     }
+    MiEndBlock(&Block);
     MiUnlockPageTable(Table);
     KiLowerIrqlFromDispatch(OldIrql);
     return Count;
@@ -352,10 +391,7 @@ static VOID MiProbeAndLock(PMDL Mdl, const MI_LOCK_SOURCE *Source, PEPROCESS Pro
     }
     if (!NT_SUCCESS(Status))
     {
-        for (SIZE_T Index = 0; Index < Locked; Index++)
-        {
-            MiUnlockFrame(Locking.Frames[Index], FALSE);
-        }
+        MiDereferenceFrames(Locking.Frames, Locked, FALSE);
         MiReturnResidentAvailable(Charged ? Pages : 0);
         ExRaiseStatus(Status);
     }

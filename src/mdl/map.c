@@ -35,8 +35,8 @@ MI_ADDRESS_KIND MiAddressKind(ULONG_PTR Va)
     return MiAddressForeign;
 }
 
-/* The lock: others change its state meanwhile. At DISPATCH_LEVEL. */
-static MEMORY_CACHING_TYPE MiFrameCachingAtDispatch(PFN_NUMBER Frame)
+/* The lock: others change its state meanwhile. At DISPATCH_LEVEL. Many: it is one of many that lie together. */
+static MEMORY_CACHING_TYPE MiFrameCachingAtDispatch(PFN_NUMBER Frame, BOOLEAN Many, PMI_BLOCK Block)
 {
     static const MEMORY_CACHING_TYPE Types[4] = { MmCached, MmNonCached, MmWriteCombined, MmCached };
     MEMORY_CACHING_TYPE Type = MmNotMapped;
@@ -47,20 +47,21 @@ static MEMORY_CACHING_TYPE MiFrameCachingAtDispatch(PFN_NUMBER Frame)
         return MmNotMapped;
     }
     Pfn = MiPfn(Frame);
-    MiLockPfn(Pfn);
+    MiLockPfnOfMany(Pfn, Many, Block);
     if (Pfn->ReferenceCount != 0)
     {
         Type = Types[Pfn->e1.CacheAttribute];
     }
-    MiUnlockPfn(Pfn);
+    MiUnlockPfnInBlock(Pfn, Block);
     return Type;
 }
 
 /* How a frame is cached, MmNotMapped for what is no RAM or nobody holds. */
 MEMORY_CACHING_TYPE MiFrameCaching(PFN_NUMBER Frame)
 {
+    MI_BLOCK Block = { .Lock = NULL };
     KIRQL OldIrql = KiRaiseIrqlToDispatch();
-    MEMORY_CACHING_TYPE Type = MiFrameCachingAtDispatch(Frame);
+    MEMORY_CACHING_TYPE Type = MiFrameCachingAtDispatch(Frame, FALSE, &Block);
 
     KiLowerIrqlFromDispatch(OldIrql);
     return Type;
@@ -131,12 +132,14 @@ ULONG MiMappingProtection(MEMORY_CACHING_TYPE CacheType, ULONG Priority)
 /* Of the first MI_MAP_BATCH frames, with one way up and down. */
 static VOID MiCacheTypesOf(const PFN_NUMBER *Frames, SIZE_T Count, MEMORY_CACHING_TYPE *Types)
 {
+    MI_BLOCK Block = { .Lock = NULL };
     KIRQL OldIrql = KiRaiseIrqlToDispatch();
 
     for (SIZE_T Index = 0; Index < Count && Index < MI_MAP_BATCH; Index++)
     {
-        Types[Index] = MiFrameCachingAtDispatch(Frames[Index]);
+        Types[Index] = MiFrameCachingAtDispatch(Frames[Index], Count >= MI_BLOCK_PAYS_OFF, &Block);
     }
+    MiEndBlock(&Block);
     KiLowerIrqlFromDispatch(OldIrql);
 }
 

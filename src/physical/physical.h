@@ -426,6 +426,26 @@ static FORCEINLINE BOOLEAN MiTryLockPfnInBlock(PMMPFN Pfn, PMI_BLOCK Block)
     return __atomic_load_n(&Pfn->Lock, __ATOMIC_SEQ_CST) == 0;
 }
 
+static FORCEINLINE BOOLEAN MiTryLockPfnOfMany(PMMPFN Pfn, BOOLEAN Many, PMI_BLOCK Block)
+{
+    if (Many)
+    {
+        return MiTryLockPfnInBlock(Pfn, Block);
+    }
+    MiEndBlock(Block);
+    return MiTryLockPfn(Pfn);
+}
+
+/* Many: the frame is one of many that lie together. No list locked. */
+static FORCEINLINE VOID MiLockPfnOfMany(PMMPFN Pfn, BOOLEAN Many, PMI_BLOCK Block)
+{
+    if (!MiTryLockPfnOfMany(Pfn, Many, Block))
+    {
+        MiEndBlock(Block);
+        MiLockPfn(Pfn);
+    }
+}
+
 static FORCEINLINE VOID MiUnlockPfnInBlock(PMMPFN Pfn, PMI_BLOCK Block)
 {
     if (Block->Lock == NULL)
@@ -658,7 +678,7 @@ static FORCEINLINE VOID MiReleaseInRun(PMMPFN Pfn, PMI_LIST_RUN Run)
 /* Many: the frame is one of many that lie together. */
 static FORCEINLINE VOID MiLockPfnInRun(PMMPFN Pfn, BOOLEAN Many, PMI_BLOCK Block, PMI_LIST_RUN Run)
 {
-    if (Many ? !MiTryLockPfnInBlock(Pfn, Block) : (MiEndBlock(Block), !MiTryLockPfn(Pfn)))
+    if (!MiTryLockPfnOfMany(Pfn, Many, Block))
     {
         MiEndListRun(Run);
         MiEndBlock(Block);

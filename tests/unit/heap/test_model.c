@@ -152,16 +152,16 @@ static void empty(PVOID heap)
     }
 }
 
-static void run_model(const char *name, ULONG flags, size_t reserve)
+static void run_model(const char *name, ULONG flags, PVOID base, size_t reserve)
 {
     test_random random = test_seed(name);
     const uint64_t iterations = test_iterations(30000);
-    PVOID heap = RtlCreateHeap(flags, NULL, reserve, 0, NULL, NULL);
+    PVOID heap = RtlCreateHeap(flags, base, reserve, 0, NULL, NULL);
 
     assert_non_null(heap);
     for (uint64_t i = 0; i < iterations; i += 1)
     {
-        step(heap, &random, reserve != 0, false);
+        step(heap, &random, (flags & HEAP_GROWABLE) == 0, false);
         if (i % 2000 == 0)
         {
             compare_with_walk(heap);
@@ -182,20 +182,32 @@ static void run_model(const char *name, ULONG flags, size_t reserve)
 static void growable_heap_agrees_with_the_oracle(void **state)
 {
     (void)state;
-    run_model("growable_heap_agrees_with_the_oracle", HEAP_GROWABLE, 0);
+    run_model("growable_heap_agrees_with_the_oracle", HEAP_GROWABLE, NULL, 0);
 }
 
 static void checked_heap_agrees_with_the_oracle(void **state)
 {
     (void)state;
     run_model("checked_heap_agrees_with_the_oracle",
-              HEAP_GROWABLE | HEAP_TAIL_CHECKING_ENABLED | HEAP_FREE_CHECKING_ENABLED | HEAP_NO_SERIALIZE, 0);
+              HEAP_GROWABLE | HEAP_TAIL_CHECKING_ENABLED | HEAP_FREE_CHECKING_ENABLED | HEAP_NO_SERIALIZE,
+              NULL, 0);
 }
 
 static void fixed_heap_agrees_with_the_oracle(void **state)
 {
     (void)state;
-    run_model("fixed_heap_agrees_with_the_oracle", 0, 512 * 1024);
+    run_model("fixed_heap_agrees_with_the_oracle", 0, NULL, 512 * 1024);
+}
+
+static void heaps_in_memory_of_the_caller_agree_with_the_oracle(void **state)
+{
+    static DECLSPEC_ALIGN(16) UCHAR memory[512 * 1024];
+
+    (void)state;
+    run_model("heaps_in_memory_of_the_caller_agree_with_the_oracle", 0, memory, sizeof(memory));
+    run_model("growing behind memory of the caller", HEAP_GROWABLE, memory, 100000);
+    run_model("the same, checked", HEAP_GROWABLE | HEAP_TAIL_CHECKING_ENABLED | HEAP_FREE_CHECKING_ENABLED,
+              memory, 100000);
 }
 
 /* ---- every commit fails once ---- */
@@ -266,6 +278,7 @@ int main(void)
         cmocka_unit_test(growable_heap_agrees_with_the_oracle),
         cmocka_unit_test(checked_heap_agrees_with_the_oracle),
         cmocka_unit_test(fixed_heap_agrees_with_the_oracle),
+        cmocka_unit_test(heaps_in_memory_of_the_caller_agree_with_the_oracle),
         cmocka_unit_test(whatever_commit_fails_the_heap_stays_sound),
     };
 

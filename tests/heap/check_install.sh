@@ -132,6 +132,25 @@ quiet "$cmake" --build "$work/package/build"
 quiet "$work/package/build/client"
 quiet "$work/package/build/client_static"
 
+# ---- docs/heap.md, as it stands there ----
+block() { # LANGUAGE NUMBER: the code block of that language
+    awk -v fence="\`\`\`$1" -v wanted="$2" '$0 == "```" { inside = 0 } inside && found == wanted; $0 == fence { inside = 1; found++ }' "$here/../../docs/heap.md"
+}
+mkdir "$work/docs"
+block c 1 >"$work/docs/example.c"
+[ -s "$work/docs/example.c" ]
+quiet bash -c "cd '$work/docs' && $(block sh 2 | sed "s|^cc |$compiler |")"
+quiet env LD_LIBRARY_PATH="$library" "$work/docs/example"
+grep -q '^hello from a private heap: 100 bytes$' "$work/log"
+{
+    printf 'cmake_minimum_required(VERSION 3.25)\nproject(example LANGUAGES C)\nadd_executable(example example.c)\n'
+    block cmake 1
+} >"$work/docs/CMakeLists.txt"
+quiet "$cmake" -S "$work/docs" -B "$work/docs/build" -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_C_COMPILER="$compiler"
+quiet "$cmake" --build "$work/docs/build"
+quiet "$work/docs/build/example"
+quiet bash -c "$(block sh 1 | sed "s|/usr/local|$prefix|; s|program|true|")"
+
 # ---- the synopsis' first line, and the environment ----
 quiet env LD_PRELOAD="$library/libntheap.so" NTHEAP_STATISTICS=1 ls "$work"
 grep -q '^ntheap: subsegments' "$work/log"

@@ -46,7 +46,8 @@ static HANDLE WinapiCreateMapping(HANDLE File, const SECURITY_ATTRIBUTES *Securi
         WinapiFailWith(ERROR_INVALID_PARAMETER);
         return NULL;
     }
-    Mapping.Kind |= (Mapping.Kind & (SEC_IMAGE | SEC_RESERVE | SEC_COMMIT)) == 0 ? SEC_COMMIT : 0;
+    Mapping.Kind =
+        Mapping.Kind == 0 ? SEC_COMMIT : Mapping.Kind; /* documented: if no attribute is specified */
     /* Documented: a file that is too short for a mapping that cannot extend it. */
     if (WinapiCreateNamed(WinapiCreateSection, &Mapping, Security, Wide, Narrow, &Section) ==
         STATUS_SECTION_TOO_BIG)

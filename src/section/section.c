@@ -60,7 +60,9 @@ static NTSTATUS MiCheckSectionRequest(const MI_SECTION_REQUEST *Request, PULONG 
         return STATUS_INVALID_PARAMETER_6;
     }
     *Protection = MiSectionProtection(Request->Protect);
-    if (*Protection == MM_INVALID_PROTECTION)
+    /* Documented: SEC_IMAGE_NO_EXECUTE must be combined with PAGE_READONLY. */
+    if (*Protection == MM_INVALID_PROTECTION ||
+        ((Request->Attributes & SEC_IMAGE_NO_EXECUTE) == SEC_IMAGE_NO_EXECUTE && *Protection != MM_READONLY))
     {
         return STATUS_INVALID_PAGE_PROTECTION;
     }

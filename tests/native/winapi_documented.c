@@ -348,6 +348,108 @@ static void LargeMappings(void)
     CHECK(UnmapViewOfFile((LPCVOID)(ULONG_PTR)Whole));
 }
 
+/* Which attributes of a file mapping need which others. */
+static void MappingAttributes(void)
+{
+    static const struct
+    {
+        DWORD Protect, Error;
+    } Cases[] = {
+        { PAGE_READWRITE, 0 },
+        { PAGE_READWRITE | SEC_COMMIT | SEC_RESERVE, ERROR_INVALID_PARAMETER },
+        { PAGE_READWRITE | SEC_NOCACHE, ERROR_INVALID_PARAMETER }, /* requires SEC_RESERVE or SEC_COMMIT */
+        { PAGE_READWRITE | SEC_WRITECOMBINE, ERROR_INVALID_PARAMETER },
+        { PAGE_READWRITE | SEC_NOCACHE | SEC_COMMIT, 0 },
+        { PAGE_READWRITE | SEC_WRITECOMBINE | SEC_RESERVE, 0 },
+        { PAGE_READWRITE | SEC_LARGE_PAGES, ERROR_INVALID_PARAMETER }, /* SEC_COMMIT must also be specified */
+        { PAGE_READWRITE | SEC_LARGE_PAGES | SEC_RESERVE, ERROR_INVALID_PARAMETER },
+        { PAGE_READWRITE | SEC_LARGE_PAGES | SEC_COMMIT, 0 },
+        { PAGE_READWRITE | SEC_IMAGE_NO_EXECUTE, ERROR_INVALID_PARAMETER }, /* with PAGE_READONLY only */
+        { PAGE_READONLY | SEC_IMAGE | SEC_COMMIT, ERROR_INVALID_PARAMETER },
+        { PAGE_NOACCESS, ERROR_INVALID_PARAMETER },
+        { PAGE_READWRITE | PAGE_GUARD, ERROR_INVALID_PARAMETER },
+    };
+
+    for (unsigned Index = 0; Index < RTL_NUMBER_OF(Cases); Index++)
+    {
+        HANDLE Mapping;
+
+        SetLastError(0);
+        Mapping = CreateFileMappingA(INVALID_HANDLE_VALUE, NULL, Cases[Index].Protect, 0, 2u << 20, NULL);
+        if ((Mapping != NULL) != (Cases[Index].Error == 0) || GetLastError() != Cases[Index].Error)
+        {
+            fprintf(stderr, "protection %08x: error %u\n", Cases[Index].Protect, GetLastError());
+            CHECK(FALSE);
+        }
+        CHECK(Mapping == NULL || CloseHandle(Mapping));
+    }
+}
+
+static HANDLE Name(const char *Text)
+{
+    SetLastError(0);
+    return CreateFileMappingA(INVALID_HANDLE_VALUE, NULL, PAGE_READWRITE, 0, PAGE, Text);
+}
+
+/* "Kernel object namespaces": the keywords are case sensitive; no other name may have a backslash. */
+static void NamesOfMappings(void)
+{
+    HANDLE First = Name("Global\\ntmm");
+    HANDLE Second;
+
+    CHECK(First != NULL && GetLastError() == 0);
+    Second = Name("Local\\ntmm"); /* a process of no session is in the global namespace, as services are */
+    CHECK(Second != NULL && GetLastError() == ERROR_ALREADY_EXISTS);
+    CHECK(CloseHandle(Second));
+    Second = OpenFileMappingA(FILE_MAP_READ, FALSE, "ntmm");
+    CHECK(Second != NULL && CloseHandle(Second));
+    Second = OpenFileMappingW(FILE_MAP_READ, FALSE, u"Global\\ntmm");
+    CHECK(Second != NULL && CloseHandle(Second));
+    CHECK_ERROR(Name("global\\ntmm"), ERROR_PATH_NOT_FOUND);
+    CHECK_ERROR(Name("Session\\1\\ntmm"), ERROR_PATH_NOT_FOUND);
+    CHECK_ERROR(Name("Global\\a\\b"), ERROR_PATH_NOT_FOUND);
+    CHECK_ERROR(OpenFileMappingA(FILE_MAP_READ, FALSE, "a\\b"), ERROR_PATH_NOT_FOUND);
+    CHECK_ERROR(OpenFileMappingA(FILE_MAP_READ, FALSE, "Global\\nothing"), ERROR_FILE_NOT_FOUND);
+    CHECK(CloseHandle(First));
+}
+
+/* In two sessions, one after the other: what each names for itself is its own. */
+static NTSTATUS NameInSession(PVOID Context)
+{
+    HANDLE *Handles = Context;
+
+    Handles[0] = Name("ntmm-session");
+    CHECK(Handles[0] != NULL && GetLastError() == 0);
+    Handles[1] = Name("Local\\ntmm-session");
+    CHECK(Handles[1] != NULL && GetLastError() == ERROR_ALREADY_EXISTS);
+    Handles[2] = Name("Global\\ntmm-session");
+    CHECK(Handles[2] != NULL && GetLastError() == (Handles[3] == NULL ? 0 : ERROR_ALREADY_EXISTS));
+    return STATUS_SUCCESS;
+}
+
+static void sessions_have_names_of_their_own(void **State)
+{
+    NTMM_PARAMETERS Parameters = { .Size = sizeof(Parameters), .RamBytes = 16u << 20 };
+    HANDLE Handles[2][4] = { { NULL } };
+    PEPROCESS Processes[2];
+    NTSTATUS ExitStatus;
+
+    (void)State;
+    CheckFailures = 0;
+    assert_int_equal(NtmmBoot(&Parameters), STATUS_SUCCESS);
+    Handles[1][3] = &Processes; /* the other one was first */
+    for (ULONG Index = 0; Index < 2; Index++)
+    {
+        assert_int_equal(NtmmCreateProcessInSession("named", Index + 1, &Processes[Index]), STATUS_SUCCESS);
+        assert_int_equal(NtmmRun(Processes[Index], NameInSession, Handles[Index], &ExitStatus),
+                         STATUS_SUCCESS);
+    }
+    NtmmCloseProcess(Processes[0]);
+    NtmmCloseProcess(Processes[1]);
+    assert_int_equal(NtmmShutdown(), STATUS_SUCCESS);
+    assert_int_equal(CheckFailures, 0);
+}
+
 /* No stub returns success: what ntmm does not have says so (docs/winapi.md, section 2). */
 static void Missing(void)
 {
@@ -372,6 +474,8 @@ static void Documented(void)
     FromApp();
     RegionInformation();
     Exceptions();
+    MappingAttributes();
+    NamesOfMappings();
     Missing();
 }
 
@@ -383,7 +487,8 @@ static void virtual_alloc_family_does_what_its_pages_say(void **State)
 
 int main(void)
 {
-    const struct CMUnitTest Tests[] = { cmocka_unit_test(virtual_alloc_family_does_what_its_pages_say) };
+    const struct CMUnitTest Tests[] = { cmocka_unit_test(virtual_alloc_family_does_what_its_pages_say),
+                                        cmocka_unit_test(sessions_have_names_of_their_own) };
 
     return cmocka_run_group_tests(Tests, NULL, NULL);
 }

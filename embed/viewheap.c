@@ -53,25 +53,29 @@ static BOOLEAN NtmmpCopyDescriptor(PNTMM_HEAP_VIEW View, ULONG Number, PHEAP_DES
            NtmmpCopyOut(View->Process, View->Arena.Metadata + Offset, Descriptor, sizeof(*Descriptor));
 }
 
-/* The claimed word's free blocks count as used; here they are what they are. */
+/* Used counts free blocks of the claimed word, and ready ones, too; here they are what they are. */
 static VOID NtmmpCountSubsegment(PNTMM_HEAP_VIEW View, ULONG Number, const HEAP_DESCRIPTOR *Subsegment)
 {
-    ULONG64 Free = 0;
+    const ULONG Words = RtlpMapWords(Subsegment->Capacity);
+    ULONG Free = 0;
 
     if (Subsegment->Bucket >= HEAP_BUCKETS)
     {
         View->Damaged = TRUE;
         return;
     }
-    if (Subsegment->Claimed != HEAP_NO_WORD)
+    for (ULONG Word = 0; Word < Words; Word++)
     {
+        ULONG64 Bits = 0;
+
         (VOID) NtmmpCopyOut(View->Process,
                             View->Arena.Metadata + ((SIZE_T)Number << HEAP_UNIT_SHIFT) +
-                                offsetof(HEAP_DESCRIPTOR, FirstWords) + Subsegment->Claimed * sizeof(ULONG64),
-                            &Free, sizeof(Free));
+                                offsetof(HEAP_DESCRIPTOR, FirstWords) + Word * sizeof(Bits),
+                            &Bits, sizeof(Bits));
+        Free += (ULONG)__builtin_popcountll(Bits);
     }
     View->Sizes[Subsegment->Bucket].Subsegments++;
-    View->Sizes[Subsegment->Bucket].Busy += Subsegment->Used - (ULONG)__builtin_popcountll(Free);
+    View->Sizes[Subsegment->Bucket].Busy += Subsegment->Exposed - Free;
     View->Sizes[Subsegment->Bucket].Room += Subsegment->Capacity;
 }
 

@@ -41,7 +41,7 @@ def span_at(area, address):
 
 
 def owner(span):
-    return int(span["Owner"]) & ~1
+    return int(span["Owner"])
 
 
 def free_bits(span):

@@ -69,7 +69,7 @@ VOID RtlpFreeBlockSlow(PVOID Block, PHEAP_SLOT Slot)
     case HeapKindSubsegment:
     {
         /* What is the slot's own came here because RtlpFreeLocal refused it. */
-        if (HEAP_UNLIKELY(HEAP_LOAD(&Descriptor->Owner) == Slot || !RtlpFreeRemote(Descriptor, Block)))
+        if (HEAP_UNLIKELY(RtlpOwner(Descriptor) == Slot || !RtlpFreeRemote(Descriptor, Block)))
         {
             RtlpReportDamage(RtlpDiagnose(Descriptor, Block), RtlpHeapOfSpan(Descriptor), Block);
         }

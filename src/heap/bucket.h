@@ -83,4 +83,18 @@ static inline ULONG RtlpBucketPages(ULONG Bucket)
     return Pages;
 }
 
+/* Freed blocks of a bucket that wait for its next allocations. */
+static inline ULONG RtlpMostReady(ULONG Bucket)
+{
+    const ULONG Size = RtlpBucketSize(Bucket);
+
+    return Size <= 64     ? 64
+           : Size <= 256  ? 32
+           : Size <= 512  ? 24
+           : Size <= 2048 ? 16
+           : Size <= 4096 ? 12
+           : Size <= 8192 ? 8
+                          : 4;
+}
+
 #endif

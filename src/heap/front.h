@@ -34,11 +34,35 @@ static inline ULONG RtlpCountBits(ULONG64 Bits)
 #endif
 }
 
+/* The block that was made ready last; there is one. */
+static inline PVOID RtlpTakeReady(PHEAP_ACTIVE Active)
+{
+    const PHEAP_READY Ready = (PHEAP_READY)(PVOID)Active->Ready - 1;
+    const ULONG64 Place = Ready->Place;
+    PULONG64 Word = (PULONG64)(ULONG_PTR)((Place >> 3) & ~7ull);
+
+    Active->Ready = (PUCHAR)Ready;
+    HEAP_STORE(Word, HEAP_LOAD(Word) & ~(1ull << (Place & 63)));
+
+    return Ready->Block;
+}
+
+static inline BOOLEAN RtlpIsReady(const HEAP_ACTIVE *Active)
+{
+    return (USHORT)(ULONG_PTR)Active->Ready != Active->ReadyEmpty;
+}
+
 /* Size is at most HEAP_FRONT_END_LIMIT. NULL if there is no memory. */
 static inline PVOID RtlpAllocateFront(PHEAP_SLOT Slot, SIZE_T Size)
 {
     const ULONG Bucket = RtlpBucketOf(Size);
     PHEAP_ACTIVE Active = &Slot->Active[Bucket];
+
+    if (HEAP_LIKELY(RtlpIsReady(Active)))
+    {
+        return RtlpTakeReady(Active);
+    }
+
     const ULONG64 Bits = *Active->Word;
 
     return HEAP_LIKELY(Bits != 0) ? RtlpTakeBlock(Active, Bits) : RtlpAllocateSlow(Slot, Bucket, Size);
@@ -78,6 +102,22 @@ static inline ULONG RtlpBlockIndex(const HEAP_DESCRIPTOR *Subsegment, SIZE_T Off
     return (ULONG)((Offset * Subsegment->Reciprocal) >> 32);
 }
 
+/* A block of the subsegment, whose bit is set, is kept ready no more, or was not to be. */
+static inline __attribute__((always_inline)) VOID RtlpCountFreed(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment,
+                                                                 SIZE_T Word)
+{
+    /* All of the claimed word counts as used. Computed, because no branch on it can be foreseen. */
+    Subsegment->Used -= (UCHAR)Word != Subsegment->Claimed;
+    if (HEAP_UNLIKELY(Subsegment->State == HeapSubsegmentFull))
+    {
+        RtlpSubsegmentUnfull(Slot, Subsegment);
+    }
+    else if (HEAP_UNLIKELY(Subsegment->Used == 0))
+    {
+        RtlpSubsegmentEmpty(Slot, Subsegment);
+    }
+}
+
 /*
  * Frees a block of a subsegment that Slot owns. FALSE, and nothing is done, if no block in use starts there. One product
  * gives both the index (its upper half) and whether Offset is a multiple of the block size: it is exactly if the lower half
@@ -102,18 +142,32 @@ static inline __attribute__((always_inline)) BOOLEAN RtlpFreeLocal(PHEAP_SLOT Sl
     }
 
     const SIZE_T Word = Index >> 6;
+    const ULONG Place = (ULONG)Index + Subsegment->Turn;
+    PULONG64 Bits = &RtlpMap(Subsegment)[Word];
 
-    if (HEAP_UNLIKELY(!RtlpSetPlace(&RtlpMap(Subsegment)[Word], (ULONG)Index + Subsegment->Turn)))
+    if (HEAP_UNLIKELY(!RtlpSetPlace(Bits, Place)))
     {
         return FALSE;
     }
 
-    /* All of the claimed word counts as used. Computed, because no branch on it can be foreseen. */
-    Subsegment->Used -= (UCHAR)Word != Subsegment->Claimed;
-    if (HEAP_UNLIKELY(Subsegment->Used == 0))
+    PHEAP_ACTIVE Active = &Slot->Active[Subsegment->Claimer];
+    const PHEAP_READY Ready = (PHEAP_READY)(PVOID)Active->Ready;
+
+    if ((USHORT)(ULONG_PTR)Ready != Active->ReadyFull)
     {
-        RtlpSubsegmentEmpty(Slot, Subsegment);
+        /* It changes places with one of the last four, or with itself, so that it cannot be foreseen when it comes again. */
+        const PHEAP_READY Other = (PHEAP_READY)((ULONG_PTR)Ready & ~((ULONG_PTR)(Place & 3) << 4));
+
+        Ready->Block = Other->Block;
+        Ready->Place = Other->Place;
+        Other->Block = Block;
+        Other->Place = (ULONG64)(ULONG_PTR)Bits << 3 | (Place & 63);
+        Active->Ready = (PUCHAR)(Ready + 1);
+
+        return TRUE;
     }
+
+    RtlpCountFreed(Slot, Subsegment, Word);
 
     return TRUE;
 }
@@ -179,11 +233,6 @@ static inline __attribute__((always_inline)) VOID RtlpFreeFront(PHEAP_SLOT Slot,
             {
                 return;
             }
-        }
-        else if ((ULONG_PTR)Owner == ((ULONG_PTR)Slot | 1))
-        {
-            RtlpFreeFull(Block, Slot, Descriptor);
-            return;
         }
         else
         {

@@ -80,7 +80,7 @@ typedef enum _HEAP_SUBSEGMENT_STATE
 {
     HeapSubsegmentActive,  /* a bucket takes blocks from it: its Claimer, usually its own */
     HeapSubsegmentPartial, /* on its bucket's list: has free or unexposed blocks */
-    HeapSubsegmentFull,    /* on no list, its Owner is marked: the next free block brings it back */
+    HeapSubsegmentFull,    /* on no list: the next free block that is not kept ready brings it back */
     HeapSubsegmentSpare    /* empty, kept for its bucket */
 } HEAP_SUBSEGMENT_STATE;
 
@@ -103,7 +103,7 @@ typedef struct _HEAP_DESCRIPTOR
             ULONG Reciprocal; /* 2^32 / BlockSize, rounded up: offset to index by one multiplication */
             USHORT BlockSize;
             UCHAR Claimed; /* the word of the map that an active bucket takes blocks from, or HEAP_NO_WORD */
-            UCHAR Claimer; /* which one */
+            UCHAR Claimer; /* which one, else its own: where its freed blocks are ready for */
             USHORT Used;   /* blocks in use, and those of the claimed word that are free */
             USHORT Capacity;
             ULONG Exposed; /* blocks that exist by now; the pages behind them are still untouched */
@@ -180,10 +180,9 @@ static inline PHEAP_REMOTE RtlpRemote(const HEAP_DESCRIPTOR *Subsegment)
 #define HEAP_NO_OWNER ((PHEAP_SLOT)2)
 #define HEAP_NO_WORD  0xff
 
-/* A full subsegment's owner is marked by the lowest bit, so that a free leaves the fast path. */
 static inline PHEAP_SLOT RtlpOwner(const HEAP_DESCRIPTOR *Subsegment)
 {
-    return (PHEAP_SLOT)((ULONG_PTR)HEAP_LOAD(&Subsegment->Owner) & ~(ULONG_PTR)1);
+    return HEAP_LOAD(&Subsegment->Owner);
 }
 
 /*
@@ -194,10 +193,26 @@ typedef struct _HEAP_ACTIVE
 {
     PULONG64 Word;   /* RtlpEmptyWord if nothing is claimed */
     PUCHAR WordBase; /* the block of index 0 of that word */
-    ULONG BlockSize;
-    ULONG Turn;
-    PHEAP_DESCRIPTOR Subsegment; /* NULL: nothing is claimed */
+    PUCHAR Ready;    /* behind the last HEAP_READY of the bucket */
+    USHORT BlockSize;
+    UCHAR Turn;
+    UCHAR Unused;
+    USHORT ReadyEmpty; /* the lower half of Ready's lower half when there is none, */
+    USHORT ReadyFull;  /* and when there may be no more */
 } HEAP_ACTIVE, *PHEAP_ACTIVE;
+
+C_ASSERT(sizeof(HEAP_ACTIVE) == 32);
+
+/*
+ * A freed block that waits for the next allocation of its bucket, which takes it before all others. Its bit is set, so that a
+ * second free finds it free; it counts as used, so that its subsegment is not given back. The bucket is the Claimer of its
+ * subsegment, and what is ready is flushed before that changes.
+ */
+typedef struct _HEAP_READY
+{
+    PVOID Block;
+    ULONG64 Place; /* the address of its word of the map times eight, plus its place there */
+} HEAP_READY, *PHEAP_READY;
 
 typedef struct _HEAP_BUCKET
 {
@@ -206,7 +221,8 @@ typedef struct _HEAP_BUCKET
     ULONG Subsegments; /* all of them; 0: the bucket is not activated */
     USHORT Uses;       /* allocations before activation */
     USHORT Unused;
-    ULONG Spare; /* an empty subsegment */
+    ULONG Spare;  /* an empty subsegment */
+    ULONG Active; /* the subsegment that a word is claimed of; 0: nothing is claimed */
 } HEAP_BUCKET, *PHEAP_BUCKET;
 
 typedef enum _HEAP_SLOT_STATE
@@ -233,6 +249,14 @@ struct _HEAP_SLOT
     ULONG State;                       /* (atomic) HEAP_SLOT_STATE */
     BOOLEAN Watched;                   /* the thread's end will be told */
 };
+
+/* Behind a slot: what is ready, of each bucket. Not a part of it, because the empty slot has none. */
+#define HEAP_ALL_READY 2048
+
+static inline PHEAP_READY RtlpReady(PHEAP_SLOT Slot)
+{
+    return (PHEAP_READY)(PVOID)(Slot + 1);
+}
 
 /* One more way into a private heap than its own lock and slot: side.c. */
 #define HEAP_MOST_SIDES 15
@@ -344,6 +368,14 @@ extern HEAP_SLOT RtlpEmptySlot; /* what a thread has before its first allocation
 static inline ULONG RtlpDescriptorNumber(const HEAP_DESCRIPTOR *Descriptor)
 {
     return (ULONG)(((SIZE_T)((const UCHAR *)Descriptor - RtlpArena.Metadata)) >> HEAP_UNIT_SHIFT);
+}
+
+/* NULL: nothing is claimed. */
+static inline PHEAP_DESCRIPTOR RtlpActiveSubsegment(const HEAP_SLOT *Slot, ULONG Bucket)
+{
+    const ULONG Number = Slot->Buckets[Bucket].Active;
+
+    return Number != 0 ? HEAP_DESCRIPTOR_AT(Number) : NULL;
 }
 
 /* The descriptor of the page that holds Address; NULL outside of the arena; of kind None where there is nothing. */
@@ -544,8 +576,8 @@ PVOID RtlpAllocateExact(PHEAP_SLOT Slot, ULONG Bucket);
 ULONG RtlpSubsegmentUnits(ULONG Capacity);
 /* No block of the subsegment is in use any more. */
 VOID RtlpSubsegmentEmpty(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment);
-/* Frees a block of a full subsegment. */
-VOID RtlpFreeFull(PVOID Block, PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment);
+/* The blocks that a bucket keeps ready are free now as others are. */
+VOID RtlpFlushReady(PHEAP_SLOT Slot, ULONG Bucket);
 /* A full subsegment got a free block: unmarks it and puts it on its bucket's list. */
 VOID RtlpSubsegmentUnfull(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment);
 /* TRUE if the block of that index is free (or was never handed out), as its owner sees it. */

@@ -99,21 +99,18 @@ static SIZE_T RtlpMallocSize(PVOID Block)
 static inline PVOID RtlpMallocFront(SIZE_T Size)
 {
     PHEAP_SLOT Slot = RtlpThreadSlot;
-    PHEAP_ACTIVE Active;
 
-    if (HEAP_LIKELY(Size <= 512))
-    {
-        /* The bucket's number is Size rounded up and divided by 16; here it is an offset at once. */
-        Active = (PHEAP_ACTIVE)((ULONG_PTR)Slot->Active +
-                                ((Size + 15) & ~(SIZE_T)15) * (sizeof(HEAP_ACTIVE) / 16));
-    }
-    else if (HEAP_UNLIKELY(Size > HEAP_FRONT_END_LIMIT))
+    if (HEAP_UNLIKELY(Size > HEAP_FRONT_END_LIMIT))
     {
         return RtlpMallocBig(Size);
     }
-    else
+
+    PHEAP_ACTIVE Active = &Slot->Active[RtlpBucketTable[(Size + 15) >> 4]];
+
+    HEAP_OPAQUE(Active); /* else it is computed twice */
+    if (HEAP_LIKELY(RtlpIsReady(Active)))
     {
-        Active = &Slot->Active[RtlpBucketTable[(Size + 15) >> 4]];
+        return RtlpTakeReady(Active);
     }
 
     const ULONG64 Bits = *Active->Word;

@@ -9,7 +9,8 @@
  */
 #include "heap/front.h"
 
-#define HEAP_SLOT_UNITS ((sizeof(HEAP_SLOT) + HEAP_UNIT - 1) / HEAP_UNIT)
+#define HEAP_SLOT_UNITS                                                                                      \
+    ((sizeof(HEAP_SLOT) + HEAP_ALL_READY * sizeof(HEAP_READY) + HEAP_UNIT - 1) / HEAP_UNIT)
 
 PHEAP_SLOT RtlpCreateSlot(PHEAP Heap)
 {
@@ -28,9 +29,16 @@ PHEAP_SLOT RtlpCreateSlot(PHEAP Heap)
 VOID RtlpResetSlot(PHEAP_SLOT Slot, PHEAP Heap)
 {
     __builtin_memset(Slot, 0, sizeof(*Slot));
+
+    PHEAP_READY Ready = RtlpReady(Slot);
+
     for (ULONG Bucket = 0; Bucket < HEAP_BUCKETS; Bucket += 1)
     {
         Slot->Active[Bucket].Word = &RtlpEmptyWord;
+        Slot->Active[Bucket].Ready = (PUCHAR)Ready;
+        Slot->Active[Bucket].ReadyEmpty = (USHORT)(ULONG_PTR)Ready;
+        Ready += RtlpMostReady(Bucket);
+        Slot->Active[Bucket].ReadyFull = (USHORT)(ULONG_PTR)Ready;
     }
 
     Slot->Heap = Heap;

@@ -157,6 +157,7 @@ static PHEAP_DESCRIPTOR RtlpCreateSubsegment(PHEAP_SLOT Slot, ULONG Bucket)
         Subsegment->Bucket = (UCHAR)Bucket;
         Subsegment->BlockSize = (USHORT)Size;
         Subsegment->Claimed = HEAP_NO_WORD;
+        Subsegment->Claimer = (UCHAR)Bucket;
         Subsegment->Reciprocal = (ULONG)(((1ull << 32) + Size - 1) / Size);
         Subsegment->Capacity = (USHORT)Capacity;
         Subsegment->Turn = (UCHAR)(RtlpRandom(Slot) & 63);
@@ -265,7 +266,6 @@ VOID RtlpSubsegmentEmpty(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment)
 
 VOID RtlpSubsegmentUnfull(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment)
 {
-    HEAP_STORE(&Subsegment->Owner, Slot);
     RtlpAppendPartial(&Slot->Buckets[Subsegment->Bucket], Subsegment);
 }
 
@@ -275,16 +275,21 @@ VOID RtlpSubsegmentUnfull(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment)
 static VOID RtlpDeactivate(PHEAP_SLOT Slot, ULONG Bucket)
 {
     PHEAP_ACTIVE Active = &Slot->Active[Bucket];
-    PHEAP_DESCRIPTOR Subsegment = Active->Subsegment;
+    PHEAP_DESCRIPTOR Subsegment = RtlpActiveSubsegment(Slot, Bucket);
+
+    if (Subsegment->Bucket != Bucket)
+    {
+        RtlpFlushReady(Slot, Bucket); /* freed blocks of it are ready for its own bucket from now on */
+    }
 
     Subsegment->Used -= (USHORT)RtlpCountBits(*Active->Word);
     Active->Word = &RtlpEmptyWord;
-    Active->Subsegment = NULL;
+    Slot->Buckets[Bucket].Active = 0;
     Subsegment->Claimed = HEAP_NO_WORD;
+    Subsegment->Claimer = Subsegment->Bucket;
     if (Subsegment->Used == Subsegment->Capacity)
     {
         Subsegment->State = HeapSubsegmentFull;
-        HEAP_STORE(&Subsegment->Owner, (PHEAP_SLOT)((ULONG_PTR)Slot | 1));
     }
     else if (Subsegment->Used == 0)
     {
@@ -300,9 +305,10 @@ static VOID RtlpDeactivate(PHEAP_SLOT Slot, ULONG Bucket)
  * Claims a word of the active subsegment that has a free block, the one after the word claimed last first: the longer a word
  * waited, the more of its blocks came back meanwhile, and the fewer words are claimed. No bit is left of the last.
  */
-static BOOLEAN RtlpNextWord(PHEAP_ACTIVE Active)
+static BOOLEAN RtlpNextWord(PHEAP_SLOT Slot, ULONG Bucket)
 {
-    PHEAP_DESCRIPTOR Subsegment = Active->Subsegment;
+    PHEAP_ACTIVE Active = &Slot->Active[Bucket];
+    PHEAP_DESCRIPTOR Subsegment = RtlpActiveSubsegment(Slot, Bucket);
     PULONG64 Map = RtlpMap(Subsegment);
     const ULONG Words = (Subsegment->Exposed + 63u) / 64;
     ULONG Word = Subsegment->Claimed;
@@ -326,9 +332,10 @@ static BOOLEAN RtlpNextWord(PHEAP_ACTIVE Active)
     return TRUE;
 }
 
-static BOOLEAN RtlpExposePage(PHEAP_ACTIVE Active)
+static BOOLEAN RtlpExposePage(PHEAP_SLOT Slot, ULONG Bucket)
 {
-    PHEAP_DESCRIPTOR Subsegment = Active->Subsegment;
+    PHEAP_ACTIVE Active = &Slot->Active[Bucket];
+    PHEAP_DESCRIPTOR Subsegment = RtlpActiveSubsegment(Slot, Bucket);
 
     if (Subsegment->Exposed == Subsegment->Capacity)
     {
@@ -345,7 +352,7 @@ static BOOLEAN RtlpExposePage(PHEAP_ACTIVE Active)
 
     RtlpExpose(Subsegment, End > Subsegment->Exposed ? End - Subsegment->Exposed : 1);
 
-    return RtlpNextWord(Active);
+    return RtlpNextWord(Slot, Bucket);
 }
 
 /* Makes a subsegment that is on no list the active one of a bucket that has none. FALSE if it is full after all. */
@@ -355,10 +362,10 @@ static BOOLEAN RtlpActivate(PHEAP_SLOT Slot, ULONG Bucket, PHEAP_DESCRIPTOR Subs
 
     Subsegment->State = HeapSubsegmentActive;
     Subsegment->Claimer = (UCHAR)Bucket;
-    Active->Subsegment = Subsegment;
+    Slot->Buckets[Bucket].Active = RtlpDescriptorNumber(Subsegment);
     Active->BlockSize = Subsegment->BlockSize;
-    Active->Turn = 64u - Subsegment->Turn;
-    if (RtlpNextWord(Active) || RtlpExposePage(Active))
+    Active->Turn = (UCHAR)(64u - Subsegment->Turn);
+    if (RtlpNextWord(Slot, Bucket) || RtlpExposePage(Slot, Bucket))
     {
         return TRUE;
     }
@@ -368,30 +375,20 @@ static BOOLEAN RtlpActivate(PHEAP_SLOT Slot, ULONG Bucket, PHEAP_DESCRIPTOR Subs
     return FALSE;
 }
 
-VOID RtlpFreeFull(PVOID Block, PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment)
+VOID RtlpFlushReady(PHEAP_SLOT Slot, ULONG Bucket)
 {
-    PHEAP_ACTIVE Active = &Slot->Active[Subsegment->Bucket];
+    PHEAP_ACTIVE Active = &Slot->Active[Bucket];
 
-    if (HEAP_UNLIKELY(!RtlpFreeLocal(Slot, Subsegment, Block)))
+    while (RtlpIsReady(Active))
     {
-        RtlpReportDamage(RtlpDiagnoseBlock(Slot->Heap, Subsegment, Block), Slot->Heap, Block);
-        return;
-    }
+        Active->Ready -= sizeof(HEAP_READY);
 
-    if (*Active->Word != 0)
-    {
-        RtlpSubsegmentUnfull(Slot, Subsegment);
-        return;
-    }
+        const HEAP_READY *Ready = (const HEAP_READY *)(PVOID)Active->Ready;
+        PHEAP_DESCRIPTOR Subsegment = RtlpLookup(Ready->Block);
+        const PULONG64 Word = (PULONG64)(ULONG_PTR)((Ready->Place >> 3) & ~7ull);
 
-    /* The bucket has nothing claimed: the block just freed is the next to be used, and is in the cache. */
-    if (Active->Subsegment != NULL)
-    {
-        RtlpDeactivate(Slot, Subsegment->Bucket);
+        RtlpCountFreed(Slot, Subsegment, (SIZE_T)(Word - RtlpMap(Subsegment)));
     }
-
-    HEAP_STORE(&Subsegment->Owner, Slot);
-    (VOID) RtlpActivate(Slot, Subsegment->Bucket, Subsegment);
 }
 
 /* The first partial subsegment of From that has a block becomes Bucket's active one. */
@@ -424,6 +421,7 @@ static BOOLEAN RtlpBorrow(PHEAP_SLOT Slot, ULONG Bucket)
 
     for (ULONG From = Bucket + 1; From < HEAP_BUCKETS && RtlpBucketSize(From) <= Largest; From += 1)
     {
+        RtlpFlushReady(Slot, From);
         if (RtlpTakePartial(Slot, Bucket, From))
         {
             return TRUE;
@@ -448,9 +446,9 @@ static DECLSPEC_NOINLINE BOOLEAN RtlpRefill(PHEAP_SLOT Slot, ULONG Bucket, BOOLE
         }
     }
 
-    if (Active->Subsegment != NULL)
+    if (Slot->Buckets[Bucket].Active != 0)
     {
-        if (RtlpNextWord(Active) || (Slot->Buckets[Bucket].First == 0 && RtlpExposePage(Active)))
+        if (RtlpNextWord(Slot, Bucket) || (Slot->Buckets[Bucket].First == 0 && RtlpExposePage(Slot, Bucket)))
         {
             return TRUE;
         }
@@ -484,7 +482,8 @@ PVOID RtlpAllocateSlow(PHEAP_SLOT Slot, ULONG Bucket, SIZE_T Size)
     PHEAP_ACTIVE Active = &Slot->Active[Bucket];
 
     /* The common case: another word of the same subsegment. */
-    if (HEAP_LIKELY(Active->Subsegment != NULL && HEAP_LOAD(&Slot->Incoming) == 0 && RtlpNextWord(Active)))
+    if (HEAP_LIKELY(Slot->Buckets[Bucket].Active != 0 && HEAP_LOAD(&Slot->Incoming) == 0 &&
+                    RtlpNextWord(Slot, Bucket)))
     {
         return RtlpTakeBlock(Active, *Active->Word);
     }
@@ -530,9 +529,14 @@ PVOID RtlpAllocateExact(PHEAP_SLOT Slot, ULONG Bucket)
 {
     PHEAP_ACTIVE Active = &Slot->Active[Bucket];
 
-    if (Active->Subsegment != NULL && Active->Subsegment->Bucket != Bucket)
+    if (Slot->Buckets[Bucket].Active != 0 && RtlpActiveSubsegment(Slot, Bucket)->Bucket != Bucket)
     {
         RtlpDeactivate(Slot, Bucket);
+    }
+
+    if (RtlpIsReady(Active))
+    {
+        return RtlpTakeReady(Active);
     }
 
     if (*Active->Word == 0 && !RtlpRefill(Slot, Bucket, TRUE))
@@ -548,10 +552,15 @@ static VOID RtlpReleaseEmpty(PHEAP_SLOT Slot, BOOLEAN Empty)
 {
     for (ULONG Bucket = 0; Bucket < HEAP_BUCKETS; Bucket += 1)
     {
+        RtlpFlushReady(Slot, Bucket);
+    }
+
+    for (ULONG Bucket = 0; Bucket < HEAP_BUCKETS; Bucket += 1)
+    {
         const HEAP_ACTIVE *Active = &Slot->Active[Bucket];
 
-        if (Active->Subsegment != NULL &&
-            (!Empty || Active->Subsegment->Used == RtlpCountBits(*Active->Word)))
+        if (Slot->Buckets[Bucket].Active != 0 &&
+            (!Empty || RtlpActiveSubsegment(Slot, Bucket)->Used == RtlpCountBits(*Active->Word)))
         {
             RtlpDeactivate(Slot, Bucket);
         }

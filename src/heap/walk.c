@@ -235,7 +235,28 @@ VOID RtlpNextItem(PHEAP Heap, PHEAP_ITEM Item)
 BOOLEAN RtlpCheckSubsegment(const HEAP_DESCRIPTOR *Subsegment)
 {
     const ULONG Words = (Subsegment->Capacity + 63u) / 64;
+    const PHEAP_SLOT Slot = RtlpOwner(Subsegment);
     ULONG Free = 0;
+    ULONG Ready = 0;
+
+    if (Subsegment->Claimer >= HEAP_BUCKETS)
+    {
+        return FALSE;
+    }
+
+    const HEAP_ACTIVE *Active = &Slot->Active[Subsegment->Claimer];
+
+    for (const HEAP_READY *At = (PHEAP_READY)(PVOID)Active->Ready;
+         (USHORT)(ULONG_PTR)At != Active->ReadyEmpty;)
+    {
+        At -= 1;
+
+        const ULONG64 Place = At->Place;
+        const SIZE_T Word = (SIZE_T)(Place >> 6) - ((ULONG_PTR)RtlpMap(Subsegment) >> 3);
+
+        /* They count as used, those of the claimed word once only. */
+        Ready += Word < Words && Word != Subsegment->Claimed;
+    }
 
     for (ULONG Word = 0; Word < Words; Word += 1)
     {
@@ -245,23 +266,20 @@ BOOLEAN RtlpCheckSubsegment(const HEAP_DESCRIPTOR *Subsegment)
 
     /* An active subsegment is the one that its claimer takes blocks from; no other has a claimed word. */
     if (Subsegment->State == HeapSubsegmentActive
-            ? Subsegment->Claimed >= Words ||
-                  RtlpOwner(Subsegment)->Active[Subsegment->Claimer].Word !=
-                      &RtlpMap(Subsegment)[Subsegment->Claimed] ||
-                  RtlpOwner(Subsegment)->Active[Subsegment->Claimer].Subsegment != Subsegment
-            : Subsegment->Claimed != HEAP_NO_WORD)
+            ? Subsegment->Claimed >= Words || Active->Word != &RtlpMap(Subsegment)[Subsegment->Claimed] ||
+                  RtlpActiveSubsegment(Slot, Subsegment->Claimer) != Subsegment
+            : Subsegment->Claimed != HEAP_NO_WORD || Subsegment->Claimer != Subsegment->Bucket)
     {
         return FALSE;
     }
 
-    /* Full ones, and only they, have a marked owner. */
-    if ((RtlpOwner(Subsegment) != HEAP_LOAD(&Subsegment->Owner)) !=
-        (Subsegment->State == HeapSubsegmentFull && Subsegment->Used == Subsegment->Capacity))
+    if (Subsegment->State == HeapSubsegmentFull && Subsegment->Used != Subsegment->Capacity)
     {
         return FALSE;
     }
 
-    return Subsegment->Exposed <= Subsegment->Capacity && Free + Subsegment->Used == Subsegment->Exposed &&
+    return Subsegment->Exposed <= Subsegment->Capacity &&
+           Free + Subsegment->Used == Subsegment->Exposed + Ready &&
            (SIZE_T)Subsegment->Capacity * Subsegment->BlockSize <= Subsegment->Pages * HEAP_PAGE &&
            Subsegment->BlockSize == RtlpBucketSize(Subsegment->Bucket);
 }

@@ -343,6 +343,90 @@ static void moved_pages_are_not_said_to_be_zero(void **state)
     }
 }
 
+/* Freed blocks come again before others do, in an order that their subsegments' random numbers decide, and each of them once. */
+static void freed_blocks_that_are_ready_come_first_and_once(void **state)
+{
+    enum
+    {
+        first = 20, /* those before it are of chunks */
+        rounds = 64,
+        count = 300
+    };
+    static void *blocks[count];
+    int same = 0;
+    int all = 0;
+
+    (void)state;
+    RtlpDamageHandler = heap_collect_damage;
+    for (ULONG bucket = 1; bucket < HEAP_BUCKETS; bucket += 7)
+    {
+        const SIZE_T size = RtlpBucketSize(bucket);
+        const int most = (int)RtlpMostReady(bucket);
+
+        for (int i = 0; i < count; i += 1)
+        {
+            blocks[i] = heap_malloc(size);
+            assert_non_null(blocks[i]);
+        }
+
+        const PHEAP_ACTIVE active = &RtlpThreadSlot->Active[bucket];
+
+        while (RtlpIsReady(active))
+        {
+            assert_non_null(heap_malloc(size)); /* left from earlier tests */
+        }
+
+        /* Some are ready: one less than half, so that there are others to change places with. */
+        for (int i = first + 1; i < first + most / 2; i += 1)
+        {
+            heap_free(blocks[i]);
+        }
+
+        for (int i = first + most; i < first + most + rounds; i += 1)
+        {
+            void *const block = blocks[i];
+
+            heap_free(block);
+
+            /* A second free is found, ready or not. */
+            heap_damage.count = 0;
+            heap_free(block);
+            assert_int_equal(heap_damage.count, 1);
+            blocks[i] = heap_malloc(size);
+            same += blocks[i] == block;
+            all += 1;
+            assert_true(RtlpCheckHeap(&RtlpMallocHeap));
+        }
+
+        for (int i = first + 1; i < first + most / 2; i += 1)
+        {
+            assert_true(RtlpIsReady(active));
+            blocks[i] = heap_malloc(size);
+        }
+
+        assert_false(RtlpIsReady(active));
+        for (int i = 0; i < count; i += 1)
+        {
+            memcpy(blocks[i], &i, sizeof(i));
+        }
+
+        for (int i = 0; i < count; i += 1)
+        {
+            assert_memory_equal(blocks[i], &i, sizeof(i));
+            heap_free(blocks[i]);
+        }
+
+        assert_true(RtlpIsReady(active));
+        RtlpTrimSlot(RtlpThreadSlot);
+        assert_false(RtlpIsReady(active));
+        assert_true(RtlpCheckHeap(&RtlpMallocHeap));
+    }
+
+    RtlpDamageHandler = NULL;
+    print_message("the block freed last came next in %d of %d cases\n", same, all);
+    assert_in_range(same, 1, all - all / 8);
+}
+
 /* Empty subsegments that buckets still take blocks from go back when a growing block would need new pages, and only then. */
 static void empty_subsegments_go_back_before_new_pages_are_touched(void **state)
 {
@@ -365,17 +449,20 @@ static void empty_subsegments_go_back_before_new_pages_are_touched(void **state)
     PHEAP_SLOT slot = RtlpThreadSlot;
     PHEAP_SPANS small = &RtlpMallocHeap.Pools[HeapPoolSmall];
 
-    assert_non_null(slot->Active[bucket].Subsegment);
+    assert_non_null(RtlpActiveSubsegment(slot, bucket));
     RtlpPurge(&RtlpMallocHeap, HeapPoolSmall, 0);
 
-    /* With one block in use it stays, without it goes, and its pages can be had. */
+    /* What a block is in use of stays, without it everything goes, and the pages can be had. */
     blocks[0] = heap_malloc(6000);
     RtlpOfferEmpty(slot, 8);
-    assert_non_null(slot->Active[bucket].Subsegment);
+    assert_int_equal(RtlpLookup(blocks[0])->Kind, HeapKindSubsegment);
+    assert_false(RtlpIsReady(&slot->Active[bucket]));
     RtlpPurge(&RtlpMallocHeap, HeapPoolSmall, 0);
     heap_free(blocks[0]);
+    assert_true(RtlpIsReady(&slot->Active[bucket]));
     RtlpOfferEmpty(slot, 8);
-    assert_null(slot->Active[bucket].Subsegment);
+    assert_null(RtlpActiveSubsegment(slot, bucket));
+    assert_false(RtlpIsReady(&slot->Active[bucket]));
     assert_true(small->DirtyPages >= RtlpBucketPages(bucket));
 
     /* There are free pages enough now: nothing is given up. */
@@ -387,11 +474,11 @@ static void empty_subsegments_go_back_before_new_pages_are_touched(void **state)
     }
 
     heap_free(blocks[0]);
-    assert_non_null(slot->Active[bucket].Subsegment);
+    assert_non_null(RtlpActiveSubsegment(slot, bucket));
     if (small->DirtyPages >= 64)
     {
         RtlpOfferEmpty(slot, 1);
-        assert_non_null(slot->Active[bucket].Subsegment);
+        assert_non_null(RtlpActiveSubsegment(slot, bucket));
     }
 
     assert_true(RtlpCheckHeap(&RtlpMallocHeap));
@@ -407,6 +494,7 @@ int main(void)
         cmocka_unit_test(a_block_of_a_private_heap_is_no_block_of_malloc),
         cmocka_unit_test(a_long_block_takes_the_pages_of_shorter_free_ones),
         cmocka_unit_test(moved_pages_are_not_said_to_be_zero),
+        cmocka_unit_test(freed_blocks_that_are_ready_come_first_and_once),
         cmocka_unit_test(empty_subsegments_go_back_before_new_pages_are_touched),
         cmocka_unit_test(freeing_everything_gives_every_subsegment_back),
     };

@@ -51,27 +51,35 @@ typedef enum _HOST_SHAPE
     HostShapeMixed
 } HOST_SHAPE;
 
-/* Pages of one region. */
-static HOST_SHAPE HostShapeOf(const HOST_WINDOW *Window, SIZE_T Page, SIZE_T Count)
+static HOST_SHAPE HostLookAtRecords(const HOST_RECORD *Records, SIZE_T Count)
 {
-    const HOST_REGION *Region = &Window->Regions[Page / HOST_REGION_PAGES];
-    const HOST_RECORD *Records = &Window->Records[Page];
-    HOST_RECORD Expected;
+    HOST_RECORD Expected = Records[0];
     HOST_RECORD Difference = 0;
     HOST_RECORD Any = 0;
     SIZE_T Index;
 
-    if (Region->Whole || Region->Mapped == 0)
-    {
-        return Region->Whole ? HostShapeRun : HostShapeEmpty;
-    }
-    Expected = Records[0];
     for (Index = 0; Index < Count; Index += 1, Expected += PAGE_SIZE)
     {
         Difference |= Records[Index] ^ Expected;
         Any |= Records[Index];
     }
     return Any == 0 ? HostShapeEmpty : Difference == 0 && Records[0] != 0 ? HostShapeRun : HostShapeMixed;
+}
+
+/* Pages of one region. */
+static inline HOST_SHAPE HostShapeOf(const HOST_WINDOW *Window, SIZE_T Page, SIZE_T Count)
+{
+    const HOST_REGION *Region = &Window->Regions[Page / HOST_REGION_PAGES];
+
+    if (Region->Whole || Region->Mapped == 0)
+    {
+        return Region->Whole ? HostShapeRun : HostShapeEmpty;
+    }
+    if (Count == 1)
+    {
+        return Window->Records[Page] != 0 ? HostShapeRun : HostShapeEmpty;
+    }
+    return HostLookAtRecords(&Window->Records[Page], Count);
 }
 
 /* What is added to the counts of a window and, for pages of one region, of that. */
@@ -115,7 +123,7 @@ static VOID HostWriteOut(HOST_WINDOW *Window, SIZE_T Page)
     HOST_REGION *Region = &Window->Regions[Page / HOST_REGION_PAGES];
     SIZE_T Index;
 
-    for (Index = 1; Region->Whole && Index < HOST_REGION_PAGES; Index += 1)
+    for (Index = 1; Index < HOST_REGION_PAGES; Index += 1)
     {
         Records[Index] = Records[0] + (Index << PAGE_SHIFT);
     }
@@ -160,7 +168,7 @@ static VOID HostChangePart(HOST_WINDOW *Window, SIZE_T Page, SIZE_T Count, HOST_
         *Before = (HOST_BEFORE){ 0, 0 };
         return;
     }
-    if (Count != HOST_REGION_PAGES)
+    if (Region->Whole && Count != HOST_REGION_PAGES)
     {
         HostWriteOut(Window, Page);
     }

@@ -22,27 +22,35 @@ PHEAP_FIXED RtlpCreateFixed(PHEAP Heap, PVOID Base, SIZE_T Reserve, SIZE_T Commi
     const SIZE_T Reserved =
         Base == NULL ? (Reserve + HEAP_PAGE - 1) & ~(HEAP_PAGE - 1) : Reserve & ~(SIZE_T)(HEAP_MAP_GRAIN - 1);
     const ULONG MapUnits = RtlpFixedMapUnits(Reserved);
+    const SIZE_T Regions = (Reserved + HEAP_PAGE + HEAP_REGION - 1) >> HEAP_REGION_SHIFT;
+
+    if (Reserved == 0 || Reserved / 16 >= MAXULONG)
+    {
+        return NULL;
+    }
+
     PHEAP_FIXED Fixed =
         Heap->SpareFixed != NULL && Heap->SpareFixed->MapUnits >= MapUnits ? Heap->SpareFixed : NULL;
     PULONG64 Map = Fixed != NULL ? Fixed->Range.Busy : RtlpAllocateMetadata(MapUnits);
-    const SIZE_T Regions = (Reserved + HEAP_PAGE + HEAP_REGION - 1) >> HEAP_REGION_SHIFT;
+    const ULONG MapRoom = Fixed != NULL ? Fixed->MapUnits : MapUnits;
 
     if (Fixed == NULL)
     {
         Fixed = RtlpAllocateMetadata(sizeof(HEAP_FIXED) / HEAP_UNIT + 1);
     }
 
-    if (Fixed == NULL || Map == NULL || Reserved == 0 || Reserved / 16 >= MAXULONG)
+    if (Fixed == NULL || Map == NULL)
     {
         return NULL;
     }
 
+    Heap->SpareFixed = Fixed; /* for the next heap, if this one comes to nothing */
     __builtin_memset(Fixed, 0, sizeof(*Fixed));
     __builtin_memset(Map, 0, MapUnits * HEAP_UNIT);
     Fixed->Executable = Heap->Executable;
     Fixed->Base = Base;
     Fixed->Reserved = Reserved;
-    Fixed->MapUnits = MapUnits; /* what is used of it: a smaller heap may come after */
+    Fixed->MapUnits = MapRoom; /* a smaller heap uses less of it, and a larger one may come after */
     Fixed->Largest = HEAP_FIXED_LARGEST;
     if (Parameters != NULL && Parameters->VirtualMemoryThreshold != 0 &&
         Parameters->VirtualMemoryThreshold < HEAP_FIXED_LARGEST)

@@ -134,6 +134,15 @@ static void fixed_heaps_end_where_they_were_told(void **state)
 
 static int commits;
 
+static BOOLEAN fail_commit(PVOID base, SIZE_T size, BOOLEAN executable)
+{
+    (void)base;
+    (void)size;
+    (void)executable;
+
+    return FALSE;
+}
+
 static NTSTATUS NTAPI commit_routine(PVOID base, PVOID *address, PSIZE_T size)
 {
     (void)base;
@@ -599,6 +608,36 @@ static void many_blocks_at_a_time(void **state)
     assert_null(RtlDestroyHeap(heap));
 }
 
+/* Their maps serve later heaps, whatever sizes come in between, and whether these could be made or not. */
+static void maps_of_fixed_heaps_are_used_again(void **state)
+{
+    static DECLSPEC_ALIGN(16) UCHAR memory[65536];
+    HEAP_PAGE_OPERATIONS failing = RtlpLinuxPageOperations;
+    PCHEAP_PAGE_OPERATIONS usual = RtlpArena.Operations;
+    SIZE_T used = 0;
+
+    (void)state;
+    failing.Commit = fail_commit;
+    for (int round = 0; round < 20; round += 1)
+    {
+        PVOID large = RtlCreateHeap(0, NULL, 64 << 20, 0, NULL, NULL);
+
+        assert_non_null(large);
+        assert_null(RtlDestroyHeap(large));
+
+        PVOID small = RtlCreateHeap(0, memory, sizeof(memory), 0, NULL, NULL);
+
+        assert_non_null(small);
+        assert_null(RtlDestroyHeap(small));
+        assert_null(RtlCreateHeap(0, memory, 1000, 0, NULL, NULL)); /* less than the least */
+        RtlpArena.Operations = &failing;
+        assert_null(RtlCreateHeap(0, NULL, 64 << 20, 0, NULL, NULL));
+        RtlpArena.Operations = usual;
+        used = round == 0 ? RtlpArena.MetadataUsed : used;
+        assert_int_equal(RtlpArena.MetadataUsed, used);
+    }
+}
+
 static void destroyed_heaps_leave_nothing(void **state)
 {
     SIZE_T used = 0;
@@ -752,6 +791,7 @@ int main(void)
         cmocka_unit_test(all_heaps_are_optimized_without_a_handle),
         cmocka_unit_test(the_process_has_a_heap_that_stays),
         cmocka_unit_test(many_blocks_at_a_time),
+        cmocka_unit_test(maps_of_fixed_heaps_are_used_again),
         cmocka_unit_test(destroyed_heaps_leave_nothing),
         cmocka_unit_test(every_misuse_is_caught),
         cmocka_unit_test(free_checking_sees_writes_to_freed_blocks),

@@ -68,7 +68,7 @@ typedef struct _RTL_HEAP_PARAMETERS
 /* ---- heaps and blocks ---- */
 
 /*
- * NULL: no memory, or parameters that do not go together. HeapBase: the caller's memory, ReserveSize bytes of it; with HEAP_GROWABLE the
+ * NULL: no memory (CommitSize is committed at once where commitment is charged), or parameters that do not go together. HeapBase: the caller's memory, ReserveSize bytes of it; with HEAP_GROWABLE the
  * heap takes more of its own when that is used up. Lock: an ERESOURCE
  * from nonpaged pool that the caller initialized, and deletes when the heap is gone; every call that is serialized has it for exclusive
  * use, RtlLockHeap keeps it. It is held in a critical region, and not allowed with HEAP_NO_SERIALIZE (Learn, "RtlCreateHeap"). On plain

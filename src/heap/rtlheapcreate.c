@@ -184,6 +184,54 @@ static BOOLEAN RtlpGiveRange(PHEAP Heap, PVOID HeapBase, SIZE_T ReserveSize, SIZ
     return TRUE;
 }
 
+/*
+ * What a growable heap commits at first, where commitment is charged: free memory that is there, in pieces that blocks of any size
+ * are cut from. FALSE if it cannot be had. Later it is given back like all free memory, if it is not used.
+ */
+static BOOLEAN RtlpCommitFirst(PHEAP Heap, SIZE_T CommitSize)
+{
+    SIZE_T Left = (CommitSize + HEAP_PAGE - 1) >> HEAP_PAGE_SHIFT;
+    ULONG First = 0;
+
+    if (RtlpArena.Operations->CommitOnTouch || CommitSize <= HEAP_PAGE)
+    {
+        return TRUE;
+    }
+
+    RtlpAcquireLock(&Heap->BackLock);
+    while (Left > 0)
+    {
+        const ULONG Pages = Left < HEAP_BACK_END_PAGES ? (ULONG)Left : HEAP_BACK_END_PAGES;
+        PHEAP_DESCRIPTOR Span = RtlpAllocateSpan(Heap, Pages, HEAP_PAGE, HeapKindPages);
+
+        if (Span == NULL)
+        {
+            break;
+        }
+
+        Span->Next = First;
+        First = RtlpDescriptorNumber(Span);
+        Left -= Pages;
+    }
+
+    while (First != 0)
+    {
+        PHEAP_DESCRIPTOR Span = HEAP_DESCRIPTOR_AT(First);
+
+        First = Span->Next;
+        RtlpFreeSpan(Heap, Span);
+    }
+
+    if (Left > 0)
+    {
+        RtlpReleaseAllRegions(Heap);
+    }
+
+    RtlpReleaseLock(&Heap->BackLock);
+
+    return Left == 0;
+}
+
 PVOID NTAPI RtlCreateHeap(ULONG Flags, PVOID HeapBase, SIZE_T ReserveSize, SIZE_T CommitSize, PVOID Lock,
                           PRTL_HEAP_PARAMETERS Parameters)
 {
@@ -226,7 +274,8 @@ PVOID NTAPI RtlCreateHeap(ULONG Flags, PVOID HeapBase, SIZE_T ReserveSize, SIZE_
         return NULL;
     }
 
-    if (Fixed && !RtlpGiveRange(Heap, HeapBase, ReserveSize, CommitSize, Parameters))
+    if (Fixed ? !RtlpGiveRange(Heap, HeapBase, ReserveSize, CommitSize, Parameters)
+              : !RtlpCommitFirst(Heap, CommitSize))
     {
         RtlpRetireHeap(Heap);
         return NULL;

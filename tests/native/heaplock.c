@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Heaps whose lock their creator brought: the Lock of RtlCreateHeap, an ERESOURCE from nonpaged pool. Every call that is serialized
- * has it while it works, and RtlLockHeap keeps it. Sources: Microsoft Learn, "RtlCreateHeap" (ntifs.h: Lock, HEAP_NO_SERIALIZE),
+ * What the creator of a heap says: its lock, the Lock of RtlCreateHeap, an ERESOURCE from nonpaged pool, which every call that is serialized
+ * has while it works, and RtlLockHeap keeps; how much is committed at first. Sources: Microsoft Learn, "RtlCreateHeap" (ntifs.h: Lock, HEAP_NO_SERIALIZE),
  * "ExAcquireResourceExclusiveLite".
  */
 #include "native_test.h"
@@ -11,6 +11,8 @@
 #include "nt/heapapi.h"
 #include "nt/ntobapi.h"
 #include "nt/ps.h"
+#include "nt/psinfo.h"
+#include "nt/winerror.h"
 #include "nt/seh.h"
 
 #define CHECK(Condition)                                                                                     \
@@ -165,6 +167,65 @@ static void the_heap_takes_the_callers_resource(void **state)
     RunIn(Process, RaiseMain, NULL);
     assert_int_equal(NtmmRun(Process, DamageMain, NULL, &ExitStatus), STATUS_UNHANDLED_EXCEPTION);
     assert_int_equal(ExitStatus, STATUS_HEAP_CORRUPTION);
+    NtmmCloseProcess(Process);
+    End();
+}
+
+/* ---- What is committed at first ------------------------------------------------------------------------------------------ */
+
+static SIZE_T Committed(VOID)
+{
+    VM_COUNTERS Counters;
+
+    return NT_SUCCESS(NtQueryInformationProcess(NtCurrentProcess(), ProcessVmCounters, &Counters,
+                                                sizeof(Counters), NULL))
+               ? Counters.PagefileUsage
+               : 0;
+}
+
+/* Learn, "HeapCreate": dwInitialSize is committed, or there is no heap. It serves blocks of every size. */
+static NTSTATUS InitialMain(PVOID Context)
+{
+    PVOID Heap = HeapCreate(0, 0, 0); /* metadata for heaps comes in steps */
+    SIZE_T Before, Created;
+
+    (void)Context;
+    CHECK(Heap != NULL && HeapDestroy(Heap));
+    Before = Committed();
+    Heap = HeapCreate(0, 9 * MIB + 1, 0);
+    Created = Committed();
+    CHECK(Heap != NULL && Created - Before >= 9 * MIB + 1 && Created - Before < 10 * MIB);
+    for (ULONG Index = 0; Index < 8; Index++)
+    {
+        CHECK(HeapAlloc(Heap, 0, 400000) != NULL);
+        for (ULONG Small = 0; Small < 100; Small++)
+        {
+            CHECK(HeapAlloc(Heap, 0, 100 + Small * 40) != NULL);
+        }
+    }
+    CHECK(Committed() < Created + 256 * 1024); /* 5 MiB of blocks */
+    CHECK(HeapValidate(Heap, 0, NULL) && HeapDestroy(Heap) && Committed() < Before + 256 * 1024);
+    SetLastError(0);
+    CHECK(HeapCreate(0, 500 * MIB, 0) == NULL && GetLastError() == ERROR_NOT_ENOUGH_MEMORY);
+    CHECK(Committed() < Before + 512 * 1024);
+    for (ULONG Round = 0; Round < 8;
+         Round++) /* the maps of a fixed heap are kept for the next one, not lost */
+    {
+        CHECK(HeapCreate(0, 500 * MIB, 600 * MIB) == NULL && GetLastError() == ERROR_NOT_ENOUGH_MEMORY);
+        Created = Round == 0 ? Committed() : Created;
+    }
+    CHECK(Committed() <= Created && GetProcessHeaps(0, NULL) == 1);
+    return STATUS_SUCCESS;
+}
+
+static void the_initial_size_is_committed_or_there_is_no_heap(void **state)
+{
+    PEPROCESS Process;
+
+    (void)state;
+    Begin();
+    Process = NativeProcess("initial");
+    RunIn(Process, InitialMain, NULL);
     NtmmCloseProcess(Process);
     End();
 }
@@ -486,6 +547,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_heap_takes_the_callers_resource),
+        cmocka_unit_test(the_initial_size_is_committed_or_there_is_no_heap),
         cmocka_unit_test(every_call_waits_for_the_callers_resource),
         cmocka_unit_test(threads_and_clones_share_the_resource),
     };

@@ -13,16 +13,29 @@ static int setup(void **state)
     return 0;
 }
 
+/* So many whole blocks; the machine is at DISPATCH_LEVEL until give_blocks. */
+static PMMPFN take_blocks(ULONG count, KIRQL *irql)
+{
+    PFN_NUMBER first = MiAllocateContiguousPages(count * MI_BLOCK_FRAMES, 1, ~0ull, MI_BLOCK_FRAMES);
+
+    assert_int_not_equal(first, 0);
+    *irql = KiRaiseIrqlToDispatch();
+    return MiPfn(first);
+}
+
+static void give_blocks(PMMPFN pfn, ULONG count, KIRQL irql)
+{
+    KiLowerIrqlFromDispatch(irql);
+    MiFreeContiguousPages(MiPfnFrame(pfn), count * MI_BLOCK_FRAMES);
+}
+
 static void a_block_holds_its_frames_but_those_that_are_locked(void **state)
 {
-    PFN_NUMBER first = MiAllocateContiguousPages(MI_BLOCK_FRAMES, 1, ~0ull, MI_BLOCK_FRAMES);
-    PMMPFN pfn = MiPfn(first);
     MI_BLOCK block = { .Lock = NULL };
     KIRQL irql;
+    PMMPFN pfn = take_blocks(1, &irql);
 
     (void)state;
-    assert_int_not_equal(first, 0);
-    irql = KiRaiseIrqlToDispatch();
     MiLockPfn(&pfn[7]);
     assert_true(MiTryLockPfnInBlock(&pfn[6], &block));
     assert_ptr_equal(block.Lock, MiBlockLock(pfn));
@@ -38,20 +51,16 @@ static void a_block_holds_its_frames_but_those_that_are_locked(void **state)
     assert_null(block.Lock);
     assert_true(MiTryLockPfn(&pfn[6]));
     MiUnlockPfn(&pfn[6]);
-    KiLowerIrqlFromDispatch(irql);
-    MiFreeContiguousPages(first, MI_BLOCK_FRAMES);
+    give_blocks(pfn, 1, irql);
 }
 
 static void a_block_that_is_taken_leaves_single_locks(void **state)
 {
-    PFN_NUMBER first = MiAllocateContiguousPages(2 * MI_BLOCK_FRAMES, 1, ~0ull, MI_BLOCK_FRAMES);
-    PMMPFN pfn = MiPfn(first);
     MI_BLOCK block = { .Lock = NULL };
     KIRQL irql;
+    PMMPFN pfn = take_blocks(2, &irql);
 
     (void)state;
-    assert_int_not_equal(first, 0);
-    irql = KiRaiseIrqlToDispatch();
     *MiBlockLock(&pfn[MI_BLOCK_FRAMES]) = 1; /* another processor */
     assert_true(MiTryLockPfnInBlock(&pfn[MI_BLOCK_FRAMES - 1], &block));
     assert_false(MiTryLockPfnInBlock(&pfn[MI_BLOCK_FRAMES], &block));
@@ -61,8 +70,7 @@ static void a_block_that_is_taken_leaves_single_locks(void **state)
     *MiBlockLock(&pfn[MI_BLOCK_FRAMES]) = 0;
     assert_true(MiTryLockPfnInBlock(&pfn[MI_BLOCK_FRAMES], &block));
     MiEndBlock(&block);
-    KiLowerIrqlFromDispatch(irql);
-    MiFreeContiguousPages(first, 2 * MI_BLOCK_FRAMES);
+    give_blocks(pfn, 2, irql);
 }
 
 typedef struct

@@ -175,9 +175,17 @@ static NTSTATUS NtpAllocateVirtualMemoryEx(HANDLE ProcessHandle, PVOID *BaseAddr
                                            PMEM_EXTENDED_PARAMETER ExtendedParameters,
                                            ULONG ExtendedParameterCount)
 {
+    const ULONG Hinted = MEM_RESERVE | MEM_COMMIT | MEM_64K_PAGES;
     MI_ALLOCATION Allocation = { .Type = AllocationType, .Protect = PageProtection, .Extended = TRUE };
-    NTSTATUS Status = NtCaptureParameters(ExtendedParameters, ExtendedParameterCount, &Allocation);
+    NTSTATUS Status;
 
+    if ((AllocationType & ~(ULONG)MEM_TOP_DOWN) == Hinted)
+    {
+        /* Documented: a hint. The processor has no such pages; what remains is what the caller must keep to. */
+        Allocation.Type &= ~(ULONG)MEM_64K_PAGES;
+        Allocation.Whole64K = TRUE;
+    }
+    Status = NtCaptureParameters(ExtendedParameters, ExtendedParameterCount, &Allocation);
     return NT_SUCCESS(Status) ? NtpAllocate(ProcessHandle, BaseAddress, RegionSize, &Allocation) : Status;
 }
 

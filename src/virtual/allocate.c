@@ -128,6 +128,10 @@ static NTSTATUS MiCheckAllocation(const MI_ALLOCATION *Allocation, PULONG Protec
     {
         return STATUS_INVALID_PARAMETER_2;
     }
+    if (Allocation->Whole64K && ((Allocation->Base | Allocation->Size) & 0xffff) != 0)
+    {
+        return STATUS_INVALID_PARAMETER;
+    }
     if (Allocation->Size == 0 || Allocation->Size > PORT_USER_HIGHEST + 1 - Allocation->Base)
     {
         return STATUS_INVALID_PARAMETER_4;
@@ -331,7 +335,7 @@ NTSTATUS MiAllocateVirtualMemory(PMI_ADDRESS_SPACE Space, PMI_ALLOCATION Allocat
     }
     if ((Allocation->Type & MEM_LARGE_PAGES) != 0)
     {
-        /* MEM_64K_PAGES of AWE; and whether a placeholder may become large pages is not documented. */
+        /* Large pages of AWE; and whether a placeholder may become large pages is not documented. */
         return (Allocation->Type & (MEM_PHYSICAL | MI_PLACEHOLDER_FLAGS)) != 0
                    ? STATUS_NOT_IMPLEMENTED
                    : MiAllocateLargePages(Space, Allocation, Protection);

@@ -29,6 +29,7 @@ typedef struct _MI_ALLOCATION
     ULONG Type;        /* MEM_* */
     ULONG Protect;     /* PAGE_* */
     BOOLEAN Extended;  /* placeholders are legal */
+    BOOLEAN Whole64K;  /* base and size must be multiples of 64 KiB */
     ULONG_PTR Lowest;  /* address requirements; 0: none */
     ULONG_PTR Highest; /* last byte */
     SIZE_T Alignment;

@@ -169,6 +169,51 @@ static void an_extended_parameter_asks_for_them_as_well(void **State)
                      STATUS_NOT_IMPLEMENTED);
 }
 
+/*
+ * MEM_64K_PAGES: "a hint to the operating system to map the memory using 64K pages, if possible ... pageable ... allocated on demand ... Size and BaseAddress
+ * must both be multiples of 64K". x64 has no such pages.
+ */
+static void pages_of_64k_are_a_hint(void **State)
+{
+    const ULONG Type = MEM_RESERVE | MEM_COMMIT | MEM_64K_PAGES;
+    static const ULONG Illegal[] = { MEM_RESERVE | MEM_COMMIT | MEM_64K_PAGES | MEM_WRITE_WATCH,
+                                     MEM_COMMIT | MEM_64K_PAGES };
+    PVOID Base = NULL;
+    SIZE_T Size = 0x30000;
+    PVOID Wrong = NULL;
+    SIZE_T Bytes = 0x30000 + PAGE_SIZE;
+
+    (void)State;
+    assert_int_equal(
+        NtAllocateVirtualMemoryEx(NtCurrentProcess(), &Wrong, &Bytes, Type, PAGE_READWRITE, NULL, 0),
+        STATUS_INVALID_PARAMETER);
+    assert_int_equal(
+        NtAllocateVirtualMemoryEx(NtCurrentProcess(), &Base, &Size, Type, PAGE_EXECUTE_READWRITE, NULL, 0),
+        STATUS_SUCCESS);
+    assert_int_equal((ULONG_PTR)Base & 0xffff, 0);
+    assert_int_equal(Size, 0x30000);
+    assert_int_equal(TestUserProcess->Space.LargePages, 0);
+    assert_int_equal(TestVmGet((ULONG_PTR)Base + Size - 1), 0);
+    TestVmFill((ULONG_PTR)Base, Size / PAGE_SIZE, 9);
+    TestVmTrimAll(); /* it is pageable */
+    TestVmCheck((ULONG_PTR)Base, Size / PAGE_SIZE, 9);
+    TestVmFree((ULONG_PTR)Base, 0, MEM_RELEASE);
+    Wrong = (PVOID)((ULONG_PTR)Base + PAGE_SIZE);
+    assert_int_equal(
+        NtAllocateVirtualMemoryEx(NtCurrentProcess(), &Wrong, &Size, Type, PAGE_READWRITE, NULL, 0),
+        STATUS_INVALID_PARAMETER);
+    assert_int_equal(NtAllocateVirtualMemoryEx(NtCurrentProcess(), &Base, &Size, Type | MEM_TOP_DOWN,
+                                               PAGE_READWRITE, NULL, 0),
+                     STATUS_SUCCESS);
+    TestVmFree((ULONG_PTR)Base, 0, MEM_RELEASE);
+    for (ULONG Index = 0; Index < RTL_NUMBER_OF(Illegal); Index++)
+    {
+        assert_int_equal(NtAllocateVirtualMemoryEx(NtCurrentProcess(), &Base, &Size, Illegal[Index],
+                                                   PAGE_READWRITE, NULL, 0),
+                         STATUS_INVALID_PARAMETER_5);
+    }
+}
+
 /* Documented: reserved and committed as a single operation. */
 static void a_region_is_never_split(void **State)
 {
@@ -464,6 +509,7 @@ int main(void)
         LARGE_TEST(queries_tell_large_pages),
         LARGE_TEST(illegal_requests_are_refused),
         LARGE_TEST(an_extended_parameter_asks_for_them_as_well),
+        LARGE_TEST(pages_of_64k_are_a_hint),
         LARGE_TEST(a_region_is_never_split),
         LARGE_TEST(protections_change_by_whole_large_pages),
         LARGE_TEST(locks_cost_no_quota_and_are_remembered),

@@ -156,7 +156,8 @@ static inline __attribute__((always_inline)) BOOLEAN RtlpFreeLocal(PHEAP_SLOT Sl
     if ((USHORT)(ULONG_PTR)Ready != Active->ReadyFull)
     {
         /* It changes places with one of the last four, or with itself, so that it cannot be foreseen when it comes again. */
-        const PHEAP_READY Other = (PHEAP_READY)((ULONG_PTR)Ready & ~((ULONG_PTR)(Place & 3) << 4));
+        const PHEAP_READY Other =
+            (PHEAP_READY)((ULONG_PTR)Ready & ((ULONG_PTR)Place << 4 | ~(ULONG_PTR)0x30));
 
         Ready->Block = Other->Block;
         Ready->Place = Other->Place;

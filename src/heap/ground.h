@@ -54,6 +54,9 @@ extern const HEAP_PAGE_OPERATIONS RtlpLinuxPageOperations;
  */
 BOOLEAN RtlpGroundMove(PVOID From, PVOID To, SIZE_T Size);
 
+/* Committed pages will be written now: they may come together. */
+VOID RtlpGroundTouch(PVOID Base, SIZE_T Size);
+
 /* Sleeps while *Address is Value (it may wake early); wakes one sleeper. */
 VOID RtlpGroundWait(ULONG *Address, ULONG Value);
 VOID RtlpGroundWake(ULONG *Address);

@@ -165,6 +165,12 @@ BOOLEAN RtlpGroundMove(PVOID From, PVOID To, SIZE_T Size)
     return TRUE;
 }
 
+VOID RtlpGroundTouch(PVOID Base, SIZE_T Size)
+{
+    /* Linux 5.14; where it is not known the pages come one by one. */
+    (void)RtlpSystemCall(SYS_madvise, (ULONG_PTR)Base, Size, 23 /* MADV_POPULATE_WRITE */, 0, 0);
+}
+
 VOID RtlpGroundWait(ULONG *Address, ULONG Value)
 {
     (void)RtlpSystemCall(SYS_futex, (ULONG_PTR)Address, FUTEX_WAIT_PRIVATE, Value, 0, 0);

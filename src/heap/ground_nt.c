@@ -246,6 +246,12 @@ VOID RtlpGroundReleaseResource(PVOID Resource)
     KeLeaveCriticalRegion();
 }
 
+VOID RtlpGroundTouch(PVOID Base, SIZE_T Size)
+{
+    UNREFERENCED_PARAMETER(Base); /* a soft fault here is cheap beside a service call */
+    UNREFERENCED_PARAMETER(Size);
+}
+
 VOID RtlpGroundPause(VOID)
 {
     LARGE_INTEGER Time = { .QuadPart = -500 };

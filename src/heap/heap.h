@@ -242,6 +242,7 @@ struct _HEAP_SLOT
     ULONG Cached[HEAP_SPAN_CACHE];     /* descriptor numbers of medium spans ready for reuse */
     ULONG CachedPages;                 /* of those, at most HEAP_CACHE_SLOT_PAGES */
     ULONG SparePages;                  /* of the buckets' spare subsegments */
+    ULONG Together;                    /* pages that new blocks get at a time; 0 is 1 */
     PHEAP_SLOT NextIdle;               /* RtlpSlotLock */
     DECLSPEC_ALIGN(64) PHEAP Heap;     /* written once: whoever frees a block of another slot reads it */
     PHEAP_SLOT NextAll;                /* written once */

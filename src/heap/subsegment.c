@@ -17,6 +17,10 @@
 
 #define HEAP_ACTIVATION 16 /* blocks of a bucket that come from chunks before it gets subsegments */
 
+/* Pages that come together instead of with one fault each, for short blocks; in large heaps, where that is little memory. */
+#define HEAP_TOGETHER_SIZE 1024
+#define HEAP_TOGETHER_FROM 4096 /* pages of the heap: four at a time, eight if it has four times as many */
+
 #define HEAP_SPARE_PAGES 64 /* most pages of spare subsegments in a slot */
 
 static ULONG64 RtlpRandom(PHEAP_SLOT Slot)
@@ -179,6 +183,9 @@ static PHEAP_DESCRIPTOR RtlpCreateSubsegment(PHEAP_SLOT Slot, ULONG Bucket)
         Subsegment = NULL;
     }
 
+    Slot->Together = Heap->Counters.InUsePages < HEAP_TOGETHER_FROM       ? 1
+                     : Heap->Counters.InUsePages < 4 * HEAP_TOGETHER_FROM ? 4
+                                                                          : 8;
     RtlpReleaseLock(&Heap->BackLock);
     if (Subsegment != NULL)
     {
@@ -346,9 +353,28 @@ static BOOLEAN RtlpExposePage(PHEAP_SLOT Slot, ULONG Bucket)
     Active->Word = &RtlpEmptyWord;
     Subsegment->Claimed = HEAP_NO_WORD;
 
-    /* Up to the end of the page that the last exposed block begins in. */
+    /* Up to the end of the page that the next block begins in; in a large heap, a few more pages, which come together. */
     const ULONG Size = Subsegment->BlockSize;
-    const ULONG End = (ULONG)(((SIZE_T)Subsegment->Exposed * Size / HEAP_PAGE + 1) * HEAP_PAGE / Size);
+    const SIZE_T Begin = (SIZE_T)Subsegment->Exposed * Size;
+    const ULONG Pages = Size <= HEAP_TOGETHER_SIZE && Slot->Together > 1 ? Slot->Together : 1;
+    SIZE_T Limit = (Begin / HEAP_PAGE + Pages) * HEAP_PAGE;
+
+    if (Limit > Subsegment->Pages * HEAP_PAGE)
+    {
+        Limit = Subsegment->Pages * HEAP_PAGE;
+    }
+
+    if (Pages > 1)
+    {
+        const SIZE_T Untouched = (Begin + HEAP_PAGE - 1) & ~(HEAP_PAGE - 1);
+
+        if (Limit > Untouched + HEAP_PAGE)
+        {
+            RtlpGroundTouch(Subsegment->Base + Untouched, Limit - Untouched);
+        }
+    }
+
+    const ULONG End = (ULONG)(Limit / Size);
 
     RtlpExpose(Subsegment, End > Subsegment->Exposed ? End - Subsegment->Exposed : 1);
 

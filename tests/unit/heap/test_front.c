@@ -427,6 +427,47 @@ static void freed_blocks_that_are_ready_come_first_and_once(void **state)
     assert_in_range(same, 1, all - all / 8);
 }
 
+/* In a large heap the blocks of a new subsegment come several pages at a time, in a small one page by page. */
+static void pages_come_together_in_a_large_heap(void **state)
+{
+    enum
+    {
+        count = 90000
+    };
+    void **blocks = heap_malloc(count * sizeof(*blocks));
+    ULONG seen = 0;
+
+    (void)state;
+    assert_non_null(blocks);
+    RtlpTrimSlot(RtlpThreadSlot);
+    for (int i = 0; i < count; i += 1)
+    {
+        blocks[i] = heap_malloc(1000);
+        assert_non_null(blocks[i]);
+        memset(blocks[i], i, 1000);
+        if (i % 1000 == 0)
+        {
+            const PHEAP_DESCRIPTOR subsegment = RtlpLookup(blocks[i]);
+
+            assert_true(RtlpCheckHeap(&RtlpMallocHeap));
+            assert_true(subsegment->Kind != HeapKindSubsegment ||
+                        subsegment->Exposed <= subsegment->Capacity);
+            seen |= 1u << RtlpThreadSlot->Together;
+        }
+    }
+
+    assert_true((seen & 1u << 4) != 0 && (seen & 1u << 8) != 0);
+    for (int i = 0; i < count; i += 1)
+    {
+        assert_int_equal(((unsigned char *)blocks[i])[999], i & 0xff);
+        heap_free(blocks[i]);
+    }
+
+    heap_free(blocks);
+    RtlpTrimSlot(RtlpThreadSlot);
+    assert_true(RtlpCheckHeap(&RtlpMallocHeap));
+}
+
 /* Empty subsegments that buckets still take blocks from go back when a growing block would need new pages, and only then. */
 static void empty_subsegments_go_back_before_new_pages_are_touched(void **state)
 {
@@ -495,6 +536,7 @@ int main(void)
         cmocka_unit_test(a_long_block_takes_the_pages_of_shorter_free_ones),
         cmocka_unit_test(moved_pages_are_not_said_to_be_zero),
         cmocka_unit_test(freed_blocks_that_are_ready_come_first_and_once),
+        cmocka_unit_test(pages_come_together_in_a_large_heap),
         cmocka_unit_test(empty_subsegments_go_back_before_new_pages_are_touched),
         cmocka_unit_test(freeing_everything_gives_every_subsegment_back),
     };

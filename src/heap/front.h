@@ -155,7 +155,7 @@ static inline __attribute__((always_inline)) BOOLEAN RtlpFreeLocal(PHEAP_SLOT Sl
 
     if ((USHORT)(ULONG_PTR)Ready != Active->ReadyFull)
     {
-        /* It changes places with one of the last four, or with itself, so that it cannot be foreseen when it comes again. */
+        /* It changes places with one before it on the line of four, or with itself: when it comes again is hard to foresee. */
         const PHEAP_READY Other =
             (PHEAP_READY)((ULONG_PTR)Ready & ((ULONG_PTR)Place << 4 | ~(ULONG_PTR)0x30));
 

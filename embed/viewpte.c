@@ -66,8 +66,11 @@ static PCSTR NtmmpLocationName(const MMPFN *Pfn)
     return Names[Pfn->e1.PageLocation];
 }
 
-/* A copy of what the frame's lock guards. */
-static MMPFN NtmmpReadPfn(PFN_NUMBER Frame)
+/*
+ * A copy of what the frame's lock guards. The links of a frame on a list, and a frame that somebody has in hand (the zero-page thread, an allocation), change
+ * without it: what is shown of them is a moment's.
+ */
+PORT_UNSEEN_BY_TSAN static MMPFN NtmmpReadPfn(PFN_NUMBER Frame)
 {
     PMMPFN Pfn = MiPfn(Frame);
     KIRQL OldIrql = KiRaiseIrqlToDispatch();
@@ -78,7 +81,7 @@ static MMPFN NtmmpReadPfn(PFN_NUMBER Frame)
                     .OriginalPte = Pfn->OriginalPte,
                     .ReferenceCount = Pfn->ReferenceCount,
                     .e1 = Pfn->e1 };
-    Copy.u1.ShareCount = __atomic_load_n(&Pfn->u1.ShareCount, __ATOMIC_RELAXED);
+    Copy.u1.ShareCount = Pfn->u1.ShareCount;
     Copy.Place = (UCHAR)(MiPfnNode(Pfn) << MI_PFN_NODE_SHIFT);
     Copy.Flags = MiIsPfnBad(Pfn) ? MI_PFN_BAD : 0;
     MiUnlockPfn(Pfn);

@@ -46,6 +46,10 @@ static NTSTATUS NtpPublishSection(const MI_SECTION_REQUEST *Request, const NT_AT
         IO_STATUS_BLOCK IoStatus;
 
         CcFlushCache(((PFILE_OBJECT)Request->FileObject)->SectionObjectPointer, NULL, 0, &IoStatus);
+        if (!NT_SUCCESS(IoStatus.Status))
+        {
+            return IoStatus.Status;
+        }
     }
     Status = MiCreateSection(Request, &Section);
     if (!NT_SUCCESS(Status))

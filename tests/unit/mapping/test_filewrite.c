@@ -391,6 +391,30 @@ static void a_failed_write_keeps_the_page(void)
     NtClose(file);
 }
 
+/* Images are read from the storage: without what it has not taken they would be others. */
+static void an_image_of_what_could_not_be_written_is_refused(void)
+{
+    HANDLE file, section;
+    ULONG_PTR base;
+
+    make_file(2 * PAGE_SIZE);
+    file = open_file();
+    base = map_file(file, 0, PAGE_READWRITE);
+    TestVmPut(base, 0x64);
+    TestVmTrimAll();
+    HostStorageSetCapacity(HostStorageFind(Path), 0);
+    assert_int_equal(
+        NtCreateSection(&section, SECTION_ALL_ACCESS, NULL, NULL, PAGE_READONLY, SEC_IMAGE, file),
+        STATUS_DISK_FULL);
+    HostStorageSetCapacity(HostStorageFind(Path), ~0ull);
+    assert_int_equal(
+        NtCreateSection(&section, SECTION_ALL_ACCESS, NULL, NULL, PAGE_READONLY, SEC_IMAGE, file),
+        STATUS_INVALID_IMAGE_NOT_MZ);
+    assert_int_equal(byte_on_disk(0), 0x64);
+    unmap(base);
+    NtClose(file);
+}
+
 /* What a file refuses is no memory that will soon be there: who waits for memory gets it from elsewhere. */
 static void pages_that_no_file_takes_are_not_counted_on(void)
 {
@@ -519,6 +543,7 @@ static void every_failure_leaves_nothing(void)
     X(a_file_that_somebody_shortens_is_an_in_page_error)                                                     \
     X(pages_that_no_file_takes_are_not_counted_on)                                                           \
     X(a_failed_write_keeps_the_page)                                                                         \
+    X(an_image_of_what_could_not_be_written_is_refused)                                                      \
     X(a_failed_read_is_an_error_of_that_page_alone)                                                          \
     X(every_failure_leaves_nothing)
 

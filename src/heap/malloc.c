@@ -13,6 +13,8 @@
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/single_threaded.h>
+#include <unistd.h>
 
 HEAP_TOUCHED static const CHAR RtlpStatisticsOption[] = "NTHEAP_STATISTICS";
 
@@ -326,6 +328,24 @@ HEAP_EXPORT int malloc_trim(size_t keep)
 
     return NtheapPurge() != 0;
 }
+
+#if !defined(NTHEAP_TSAN)
+/*
+ * The fork handlers come with the second thread's first allocation. If the first thread is inside the C library's fork just then, past the handlers, they
+ * come too late for that fork, and its child finds locks held by a thread that it has not. So they come before a fork in a process that has begun threads.
+ */
+pid_t __fork(void); /* glibc's own, exported */
+
+HEAP_EXPORT pid_t fork(void)
+{
+    if (!__libc_single_threaded)
+    {
+        RtlpExpectFork();
+    }
+
+    return __fork();
+}
+#endif
 
 /* ---- the process's beginning and end ---- */
 

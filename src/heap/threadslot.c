@@ -131,7 +131,7 @@ static PHEAP_SLOT RtlpAttachThreadTo(const HEAP_SLOT *Wanted)
         return &RtlpEmptySlot;
     }
 
-    /* Before any lock is taken: until now there was one thread, and none can be held when that one forks. */
+    /* Before any lock is taken: until now there was one thread, and none can be held when that one forks; if it is about to, malloc.c's fork has been here. */
     ULONG_PTR First = 0;
 
     if (!__atomic_compare_exchange_n(&RtlpFirstThread, &First, RtlpGroundThread(), FALSE, __ATOMIC_RELAXED,

@@ -237,6 +237,75 @@ __attribute__((constructor)) static void register_early(void)
     REQUIRE(pthread_atfork(allocate_in_a_handler, allocate_in_a_handler, allocate_in_a_handler) == 0);
 }
 
+/* ---- the first fork of a process, while its other threads allocate for the first time ---- */
+
+static atomic_int in_prepare;
+
+static void *busy_from_prepare_on(void *argument)
+{
+    while (!in_prepare)
+    {
+    }
+
+    return busy(argument);
+}
+
+static void let_others_begin(void)
+{
+    in_prepare = 1;
+    usleep(1000);
+}
+
+/* A process of its own: the library learns of threads when the second one allocates, and the first one is inside fork then. */
+static int fork_first(void)
+{
+    pthread_t threads[3];
+    int status = 1;
+
+    free(malloc(10)); /* it is the first */
+    REQUIRE(pthread_atfork(let_others_begin, NULL, NULL) == 0);
+    for (int i = 0; i < 3; i += 1)
+    {
+        REQUIRE(pthread_create(&threads[i], NULL, busy_from_prepare_on, (void *)(uintptr_t)(i + 1)) == 0);
+    }
+
+    const pid_t child = fork();
+
+    REQUIRE(child >= 0);
+    if (child == 0)
+    {
+        _exit(0); /* register_early's handler has allocated */
+    }
+
+    for (int wait = 0; wait < 3000 && waitpid(child, &status, WNOHANG) == 0; wait += 1)
+    {
+        usleep(10000); /* half a minute in all: a child that waits for a lock waits for ever */
+    }
+
+    kill(child, SIGKILL);
+    stop = 1;
+
+    return status;
+}
+
+static void first_forks(const char *self)
+{
+    for (int round = 0; round < 10; round += 1)
+    {
+        const pid_t child = fork();
+        int status;
+
+        REQUIRE(child >= 0);
+        if (child == 0)
+        {
+            execl(self, self, "first-fork", (char *)NULL);
+            _exit(99);
+        }
+
+        REQUIRE(waitpid(child, &status, 0) == child && status == 0);
+    }
+}
+
 static void *busy_in_heaps(void *argument)
 {
     PVOID blocks[64] = { 0 };
@@ -615,9 +684,15 @@ int main(int count, char **arguments)
         return misuse(arguments[1], strtoul(arguments[2], NULL, 10));
     }
 
+    if (count == 2 && strcmp(arguments[1], "first-fork") == 0)
+    {
+        return fork_first() == 0 ? 0 : 1;
+    }
+
     everything();
     if (count == 1)
     {
+        first_forks(arguments[0]);
         again_in_check_mode(arguments[0]);
         printf("malloc family: all as documented; %d misuses ended the process\n", catalogue(arguments[0]));
     }

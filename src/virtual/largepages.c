@@ -142,13 +142,26 @@ static VOID MiFreeLeafTables(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_
     }
 }
 
+/* Twice, because a page of the directory that was in transition shows only when it is valid which leaf tables are left below it. */
+static NTSTATUS MiMakeLargeTables(PMI_ADDRESS_SPACE Space, ULONG_PTR StartVpn, ULONG_PTR EndVpn)
+{
+    NTSTATUS Status = STATUS_SUCCESS;
+    BOOLEAN Dropped = FALSE;
+
+    for (ULONG Pass = 0; Pass < 2 && NT_SUCCESS(Status) && !Dropped; Pass++)
+    {
+        MiFreeLeafTables(Space, StartVpn, EndVpn);
+        Status = MiMakeTablesResident(Space, StartVpn, EndVpn, MI_LARGE_PAGE_TABLES, &Dropped);
+    }
+    return NT_SUCCESS(Status) && Dropped ? STATUS_RETRY : Status;
+}
+
 /* One attempt, space locked. STATUS_RETRY: it was unlocked meanwhile. */
 static NTSTATUS MiTryPlaceLargeVad(PMI_ADDRESS_SPACE Space, MI_LARGE_PLACE *Place)
 {
     PMMVAD Vad = Place->Vad;
     SIZE_T Pages = MiVadPages(Vad);
     ULONG_PTR StartVpn;
-    BOOLEAN Dropped;
     NTSTATUS Status = Space->Deleting ? STATUS_PROCESS_IS_TERMINATING
                                       : MiChooseAddress(Space, Place->Allocation, Pages, &StartVpn);
 
@@ -161,11 +174,10 @@ static NTSTATUS MiTryPlaceLargeVad(PMI_ADDRESS_SPACE Space, MI_LARGE_PLACE *Plac
         MiForgetTriedTables(Space, Place);
     }
     Place->TriedVpn = StartVpn;
-    MiFreeLeafTables(Space, StartVpn, StartVpn + Pages - 1);
-    Status = MiMakeTablesResident(Space, StartVpn, StartVpn + Pages - 1, MI_LARGE_PAGE_TABLES, &Dropped);
-    if (!NT_SUCCESS(Status) || Dropped)
+    Status = MiMakeLargeTables(Space, StartVpn, StartVpn + Pages - 1);
+    if (!NT_SUCCESS(Status))
     {
-        return NT_SUCCESS(Status) ? STATUS_RETRY : Status;
+        return Status;
     }
     Vad->StartingVpn = StartVpn;
     Vad->EndingVpn = StartVpn + Pages - 1;

@@ -7,6 +7,7 @@
 #define NTMM_FAULT_RESOLVE_H
 
 #include "fault/fault.h"
+#include "physical/many.h"
 
 MI_FAULT_RESULT MiResolveValidFault(PMI_FAULT Fault);      /* valid.c */
 MI_FAULT_RESULT MiResolveDemandZeroFault(PMI_FAULT Fault); /* demandzero.c */

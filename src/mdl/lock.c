@@ -6,6 +6,7 @@
  * it, so each is charged.
  */
 #include "mdl/mdl.h"
+#include "physical/many.h"
 #include "space/session.h"
 #include "nt/ex.h"
 

@@ -7,6 +7,7 @@
  * Nothing here waits, and nothing is pageable: IRQL <= DISPATCH_LEVEL.
  */
 #include "mdl/mdl.h"
+#include "physical/many.h"
 #include "nt/ex.h"
 
 #define MI_MAP_BATCH 64u /* frames between raising to DISPATCH_LEVEL and lowering again */

@@ -4,7 +4,7 @@
  * known frame goes frame lock -> list lock; taking the first of a list goes the other way round and therefore only
  * tries the frame's lock, passing over frames that somebody is just working on. Standby and modified lists are queues in parts (MI_QUEUE).
  */
-#include "physical/physical.h"
+#include "physical/many.h"
 
 #define MI_SUITABLE_LOOKS 512u
 #define MI_RUN_FRAMES     64u /* with one lock of a list */

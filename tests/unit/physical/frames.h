@@ -4,6 +4,7 @@
 #define NTMM_TESTS_PHYSICAL_FRAMES_H
 
 #include "boot.h"
+#include "physical/many.h"
 #include "translation/translation.h"
 
 /* A page of PTEs; 0 entries. */

@@ -45,15 +45,6 @@ static BOOLEAN Is(const EXCEPTION_RECORD *Record, NTSTATUS Code, ULONG_PTR Kind,
            Record->ExceptionFlags == 0 && Record->ExceptionRecord == NULL;
 }
 
-#define CHECK(Condition)                                                                                     \
-    do                                                                                                       \
-    {                                                                                                        \
-        if (!(Condition))                                                                                    \
-        {                                                                                                    \
-            return (NTSTATUS)__LINE__;                                                                       \
-        }                                                                                                    \
-    } while (0)
-
 static NTSTATUS GuardedMain(PVOID Context)
 {
     EXCEPTION_RECORD Record;

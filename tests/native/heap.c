@@ -13,15 +13,6 @@
 #include "nt/seh.h"
 #include "port.h"
 
-#define CHECK(Condition)                                                                                     \
-    do                                                                                                       \
-    {                                                                                                        \
-        if (!(Condition))                                                                                    \
-        {                                                                                                    \
-            return (NTSTATUS)__LINE__;                                                                       \
-        }                                                                                                    \
-    } while (0)
-
 static void RunIn(PEPROCESS Process, NTMM_ROUTINE *Routine, PVOID Context)
 {
     NTSTATUS ExitStatus = STATUS_PENDING;
@@ -99,21 +90,11 @@ static void heaps_lie_in_private_memory_and_go_with_the_process(void **state)
 }
 
 /* What a heap commits follows what is in use, and what it gives back is given back. */
-static SIZE_T Committed(void)
-{
-    VM_COUNTERS Counters;
-
-    return NT_SUCCESS(NtQueryInformationProcess(NtCurrentProcess(), ProcessVmCounters, &Counters,
-                                                sizeof(Counters), NULL))
-               ? Counters.PagefileUsage
-               : 0;
-}
-
 static NTSTATUS CommitMain(PVOID Context)
 {
     static PVOID Blocks[1000];
     PVOID Heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0, 0, NULL, NULL);
-    SIZE_T Before = Committed();
+    SIZE_T Before = NativeCommitted();
 
     (void)Context;
     CHECK(Heap != NULL && Before != 0 && Before < MIB);
@@ -122,15 +103,15 @@ static NTSTATUS CommitMain(PVOID Context)
         Blocks[Index] = RtlAllocateHeap(Heap, 0, 20000);
         CHECK(Blocks[Index] != NULL);
     }
-    CHECK(Committed() - Before >= 20000 * 1000 && Committed() - Before < 22 * MIB);
+    CHECK(NativeCommitted() - Before >= 20000 * 1000 && NativeCommitted() - Before < 22 * MIB);
     for (ULONG Index = 0; Index < 1000; Index++)
     {
         CHECK(RtlFreeHeap(Heap, 0, Blocks[Index]));
     }
     CHECK(RtlCompactHeap(Heap, 0) == 0 || TRUE);
-    CHECK(Committed() - Before < MIB);
-    CHECK(RtlAllocateHeap(Heap, 0, 40 * MIB) != NULL && Committed() - Before >= 40 * MIB);
-    CHECK(RtlDestroyHeap(Heap) == NULL && Committed() <= Before + MIB);
+    CHECK(NativeCommitted() - Before < MIB);
+    CHECK(RtlAllocateHeap(Heap, 0, 40 * MIB) != NULL && NativeCommitted() - Before >= 40 * MIB);
+    CHECK(RtlDestroyHeap(Heap) == NULL && NativeCommitted() <= Before + MIB);
     return STATUS_SUCCESS;
 }
 

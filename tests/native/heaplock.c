@@ -15,15 +15,6 @@
 #include "nt/winerror.h"
 #include "nt/seh.h"
 
-#define CHECK(Condition)                                                                                     \
-    do                                                                                                       \
-    {                                                                                                        \
-        if (!(Condition))                                                                                    \
-        {                                                                                                    \
-            return (NTSTATUS)__LINE__;                                                                       \
-        }                                                                                                    \
-    } while (0)
-
 static PERESOURCE Lock;
 
 static VOID Begin(VOID)
@@ -173,16 +164,6 @@ static void the_heap_takes_the_callers_resource(void **state)
 
 /* ---- What is committed at first ------------------------------------------------------------------------------------------ */
 
-static SIZE_T Committed(VOID)
-{
-    VM_COUNTERS Counters;
-
-    return NT_SUCCESS(NtQueryInformationProcess(NtCurrentProcess(), ProcessVmCounters, &Counters,
-                                                sizeof(Counters), NULL))
-               ? Counters.PagefileUsage
-               : 0;
-}
-
 /* Learn, "HeapCreate": dwInitialSize is committed, or there is no heap. It serves blocks of every size. */
 static NTSTATUS InitialMain(PVOID Context)
 {
@@ -191,9 +172,9 @@ static NTSTATUS InitialMain(PVOID Context)
 
     (void)Context;
     CHECK(Heap != NULL && HeapDestroy(Heap));
-    Before = Committed();
+    Before = NativeCommitted();
     Heap = HeapCreate(0, 9 * MIB + 1, 0);
-    Created = Committed();
+    Created = NativeCommitted();
     CHECK(Heap != NULL && Created - Before >= 9 * MIB + 1 && Created - Before < 10 * MIB);
     for (ULONG Index = 0; Index < 8; Index++)
     {
@@ -203,18 +184,18 @@ static NTSTATUS InitialMain(PVOID Context)
             CHECK(HeapAlloc(Heap, 0, 100 + Small * 40) != NULL);
         }
     }
-    CHECK(Committed() < Created + 256 * 1024); /* 5 MiB of blocks */
-    CHECK(HeapValidate(Heap, 0, NULL) && HeapDestroy(Heap) && Committed() < Before + 256 * 1024);
+    CHECK(NativeCommitted() < Created + 256 * 1024); /* 5 MiB of blocks */
+    CHECK(HeapValidate(Heap, 0, NULL) && HeapDestroy(Heap) && NativeCommitted() < Before + 256 * 1024);
     SetLastError(0);
     CHECK(HeapCreate(0, 500 * MIB, 0) == NULL && GetLastError() == ERROR_NOT_ENOUGH_MEMORY);
-    CHECK(Committed() < Before + 512 * 1024);
+    CHECK(NativeCommitted() < Before + 512 * 1024);
     for (ULONG Round = 0; Round < 8;
          Round++) /* the maps of a fixed heap are kept for the next one, not lost */
     {
         CHECK(HeapCreate(0, 500 * MIB, 600 * MIB) == NULL && GetLastError() == ERROR_NOT_ENOUGH_MEMORY);
-        Created = Round == 0 ? Committed() : Created;
+        Created = Round == 0 ? NativeCommitted() : Created;
     }
-    CHECK(Committed() <= Created && GetProcessHeaps(0, NULL) == 1);
+    CHECK(NativeCommitted() <= Created && GetProcessHeaps(0, NULL) == 1);
     return STATUS_SUCCESS;
 }
 
@@ -364,12 +345,13 @@ static NTSTATUS CallerMain(PVOID Context)
     return STATUS_SUCCESS;
 }
 
+/* Context: where its handle goes. */
 static NTSTATUS CreateMain(PVOID Context)
 {
-    WAIT_TEST *Test = Context;
+    PVOID *Heap = Context;
 
-    Test->Heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0, 0, Lock, NULL);
-    CHECK(Test->Heap != NULL);
+    *Heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0, 0, Lock, NULL);
+    CHECK(*Heap != NULL);
     return STATUS_SUCCESS;
 }
 
@@ -385,7 +367,7 @@ static void every_call_waits_for_the_callers_resource(void **state)
     Begin();
     memset(&Test, 0, sizeof(Test));
     Process = NativeProcess("waiter");
-    RunIn(Process, CreateMain, &Test);
+    RunIn(Process, CreateMain, &Test.Heap);
     for (ULONG Index = 0; Index < 2; Index++)
     {
         Parameters.Routine = Index == 0 ? HolderMain : CallerMain;
@@ -454,15 +436,6 @@ static NTSTATUS BusyMain(PVOID Context)
     return STATUS_SUCCESS;
 }
 
-static NTSTATUS ManyStart(PVOID Context)
-{
-    MANY_TEST *Test = Context;
-
-    Test->Heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0, 0, Lock, NULL);
-    CHECK(Test->Heap != NULL);
-    return STATUS_SUCCESS;
-}
-
 static NTSTATUS CloneMain(PVOID Context)
 {
     MANY_TEST *Test = Context;
@@ -524,7 +497,7 @@ static void threads_and_clones_share_the_resource(void **state)
     Begin();
     memset(&Test, 0, sizeof(Test));
     Process = NativeProcess("many");
-    RunIn(Process, ManyStart, &Test);
+    RunIn(Process, CreateMain, &Test.Heap);
     StartThreads(Process, ManyMain, &Test, Threads);
     JoinThreads(Threads);
     assert_int_equal(Test.Count, THREADS * ROUNDS);

@@ -16,7 +16,19 @@
 
 #include "ntmm.h"
 
+#include "nt/psinfo.h"
+
 #define MIB ((SIZE_T)1 << 20)
+
+/* In a function that runs in an NT process: the line is its exit status. */
+#define CHECK(Condition)                                                                                     \
+    do                                                                                                       \
+    {                                                                                                        \
+        if (!(Condition))                                                                                    \
+        {                                                                                                    \
+            return (NTSTATUS)__LINE__;                                                                       \
+        }                                                                                                    \
+    } while (0)
 
 static CHAR NativeText[65536]; /* what was printed since NativeBoot */
 static SIZE_T NativeLength;
@@ -107,6 +119,17 @@ static inline ULONG64 NativeCounter(PCSTR Identifier)
     }
     fail_msg("no counter %s", Identifier);
     return 0;
+}
+
+/* By the process that calls. */
+static inline SIZE_T NativeCommitted(void)
+{
+    VM_COUNTERS Counters;
+
+    return NT_SUCCESS(NtQueryInformationProcess(NtCurrentProcess(), ProcessVmCounters, &Counters,
+                                                sizeof(Counters), NULL))
+               ? Counters.PagefileUsage
+               : 0;
 }
 
 #endif

@@ -28,12 +28,10 @@ static inline HOST_RECORD HostMakeRecord(PFN_NUMBER Frame, ULONG Protection)
 
 typedef struct _HOST_REGION
 {
-    USHORT Loaded; /* pages with access */
-    USHORT Mapped; /* pages with a host mapping: Loaded + dormant */
-    BOOLEAN
-    Pieces; /* mapped or changed in parts: Linux has an entry for each page, even where one could do */
-    BOOLEAN
-    Whole; /* all of it is one run: only the record of its first page is kept, the others follow from it */
+    USHORT Loaded;  /* pages with access */
+    USHORT Mapped;  /* pages with a host mapping: Loaded + dormant */
+    BOOLEAN Pieces; /* mapped or changed in parts: Linux has an entry for each page */
+    BOOLEAN Whole;  /* one run: the record of its first page is kept, the others follow */
 } HOST_REGION;
 
 typedef struct _HOST_GIGA

@@ -364,14 +364,11 @@ static BOOLEAN RtlpExposePage(PHEAP_SLOT Slot, ULONG Bucket)
         Limit = Subsegment->Pages * HEAP_PAGE;
     }
 
-    if (Pages > 1)
-    {
-        const SIZE_T Untouched = (Begin + HEAP_PAGE - 1) & ~(HEAP_PAGE - 1);
+    const SIZE_T Untouched = (Begin + HEAP_PAGE - 1) & ~(HEAP_PAGE - 1);
 
-        if (Limit > Untouched + HEAP_PAGE)
-        {
-            RtlpGroundTouch(Subsegment->Base + Untouched, Limit - Untouched);
-        }
+    if (Limit > Untouched + HEAP_PAGE)
+    {
+        RtlpGroundTouch(Subsegment->Base + Untouched, Limit - Untouched);
     }
 
     const ULONG End = (ULONG)(Limit / Size);

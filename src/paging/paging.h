@@ -101,11 +101,10 @@ typedef struct _MI_PAGING_STATE
     volatile ULONG Flushers; /* threads that want everything written, not only down to the threshold */
     struct _MI_MAPPED_WRITE *MappedWrites; /* MI_MAPPED_WRITES */
     KI_WORKER MappedWriter;
-    ULONG64 MappedLazyTime;     /* when what is modified then will be written; the mapped writer's */
-    ULONG64 MappedBudget;       /* pages that it shall still write for that; the mapped writer's */
-    volatile ULONG MappedHurry; /* [C] all of it, now */
-    volatile ULONG64
-        MappedStuck; /* [C] listed pages when none of them could be written: their files rest after errors */
+    ULONG64 MappedLazyTime;       /* when what is modified then will be written; the mapped writer's */
+    ULONG64 MappedBudget;         /* pages that it shall still write for that; the mapped writer's */
+    volatile ULONG MappedHurry;   /* [C] all of it, now */
+    volatile ULONG64 MappedStuck; /* [C] listed pages when no file took any of them */
     /* Handed in by room mapping: memory is short, and there are pages that only the lazy writer may write, because a log precedes them. <= APC_LEVEL, no locks. */
     VOID (*volatile NoWritePagesShort)(void);
 } MI_PAGING_STATE;

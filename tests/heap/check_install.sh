@@ -160,6 +160,42 @@ quiet "$work/static" overrun # into its own slack, which nothing looks at by def
 ends_by_abort 'a block was written to beyond its end' env NTHEAP_CHECK=1 "$work/static" overrun
 ends_by_abort 'a block was freed twice' env NTHEAP_PAGE_HEAP=1 "$work/static" twice
 
+# ---- loaded and unloaded, while a thread that used it goes on ----
+cat >"$work/unload.c" <<'C'
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <pthread.h>
+#include <stdlib.h>
+static void *(*get)(size_t);
+static void (*give)(void *);
+static pthread_barrier_t used, closed;
+static void *second(void *unused)
+{
+    give(get(100));
+    pthread_barrier_wait(&used);
+    pthread_barrier_wait(&closed);
+    return unused;
+}
+int main(int count, char **arguments)
+{
+    void *library = dlopen(arguments[count - 1], RTLD_NOW | RTLD_LOCAL);
+    pthread_t thread;
+    if (library == NULL) return 1;
+    get = (void *(*)(size_t))dlsym(library, "malloc");
+    give = (void (*)(void *))dlsym(library, "free");
+    pthread_barrier_init(&used, NULL, 2);
+    pthread_barrier_init(&closed, NULL, 2);
+    give(get(10));
+    if (pthread_create(&thread, NULL, second, NULL) != 0) return 2;
+    pthread_barrier_wait(&used);
+    if (dlclose(library) != 0) return 3;
+    pthread_barrier_wait(&closed);
+    return pthread_join(thread, NULL);
+}
+C
+quiet "$compiler" -std=gnu17 -w "$work/unload.c" -o "$work/unload" -pthread -ldl
+quiet "$work/unload" "$library/libntheap.so"
+
 # ---- the manual page ----
 page=$(find "$prefix" -name 'ntheap.3*')
 if command -v man >/dev/null && command -v groff >/dev/null; then

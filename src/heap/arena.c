@@ -3,15 +3,16 @@
  * The arena: one reservation of address space that every heap of the process lives in, and the metadata beside it.
  *
  * One range makes the question "whose is this address?" a subtraction and a compare, and the page map behind it a plain
- * array. Three reservations, each far from the others: the arena (a tebibyte, less if the system grants less), the page
- * map (a thousandth of it), the metadata (a thirty-second). Address space costs nothing until it is committed.
+ * array. Three reservations, each far from the others: the arena (a tebibyte, less if the system grants less; then a part of
+ * what it grants is left to the program's other mappings), the page map (a thousandth of it), the metadata (a thirty-second). Address space costs nothing until it is committed.
  * Regions of 4 MiB are handed out lowest first; the last page of each run is never committed: a guard page.
  */
 #include "heap/heap.h"
 
 HEAP_TOUCHED static const CHAR RtlpPageHeapOption[] = "NTHEAP_PAGE_HEAP";
 
-#define HEAP_ARENA_SMALLEST ((SIZE_T)1 << 28)
+#define HEAP_ARENA_SMALLEST ((SIZE_T)1 << 24)
+#define HEAP_METADATA_LEAST ((SIZE_T)1 << 22)
 #define RtlpRegionMap       (RtlpProcess.RegionMap)
 #define RtlpDonated         (RtlpProcess.Donated)
 
@@ -28,11 +29,25 @@ HEAP_TOUCHED static const CHAR RtlpPageHeapOption[] = "NTHEAP_PAGE_HEAP";
 #define HEAP_ARENA_FIRST_TRY HEAP_ARENA_LARGEST
 #endif
 
+/* Where address space is limited, stacks and libraries need some of it, too. */
+static BOOLEAN RtlpLeavesRoom(PCHEAP_PAGE_OPERATIONS Operations, SIZE_T Size)
+{
+    const SIZE_T Others = Size / 4;
+    PVOID Room = Size < HEAP_ARENA_FIRST_TRY ? Operations->Reserve(Others, HEAP_PAGE) : NULL;
+
+    if (Room != NULL)
+    {
+        Operations->Release(Room, Others);
+    }
+
+    return Room != NULL || Size == HEAP_ARENA_FIRST_TRY;
+}
+
 static BOOLEAN RtlpReserveArena(PHEAP_ARENA Arena, SIZE_T Size)
 {
     PCHEAP_PAGE_OPERATIONS Operations = Arena->Operations;
     const SIZE_T MapSize = Size / HEAP_PAGE * sizeof(ULONG);
-    const SIZE_T MetadataSize = Size / 32;
+    const SIZE_T MetadataSize = Size / 32 > HEAP_METADATA_LEAST ? Size / 32 : HEAP_METADATA_LEAST;
     PUCHAR Base = Operations->Reserve(Size, HEAP_REGION);
 
     if (Base == NULL)
@@ -43,7 +58,8 @@ static BOOLEAN RtlpReserveArena(PHEAP_ARENA Arena, SIZE_T Size)
     PULONG Map = Operations->Reserve(MapSize, HEAP_PAGE);
     PUCHAR Metadata = Operations->Reserve(MetadataSize, HEAP_PAGE);
 
-    if (Map == NULL || Metadata == NULL || !Operations->Commit(Metadata, HEAP_METADATA_STEP, FALSE))
+    if (Map == NULL || Metadata == NULL || !RtlpLeavesRoom(Operations, Size) ||
+        !Operations->Commit(Metadata, HEAP_METADATA_STEP, FALSE))
     {
         Operations->Release(Base, Size);
         if (Map != NULL)
@@ -92,7 +108,7 @@ BOOLEAN RtlpInitializeArena(PCHEAP_PAGE_OPERATIONS Operations)
         RtlpArena.Operations = Operations;
         while (Size >= HEAP_ARENA_SMALLEST && !RtlpReserveArena(&RtlpArena, Size))
         {
-            Size /= 2;
+            Size = Size / 4 * 3 & ~(HEAP_REGION - 1);
         }
 
         if (Size >= HEAP_ARENA_SMALLEST)

@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <malloc.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/single_threaded.h>
@@ -25,6 +26,21 @@ static DECLSPEC_NOINLINE PVOID RtlpNoMemory(VOID)
     errno = ENOMEM;
 
     return NULL;
+}
+
+/* What a thread keeps at hand of other sizes goes back before an allocation fails. FALSE: it would not help. */
+static BOOLEAN RtlpMakeRoom(PHEAP_SLOT Slot, SIZE_T Size)
+{
+    if (Slot == NULL || Slot == &RtlpEmptySlot || Size > RtlpArena.Size)
+    {
+        return FALSE;
+    }
+
+    RtlpReceive(Slot);
+    RtlpTrimSlot(Slot);
+    RtlpFlushSpanCache(Slot);
+
+    return TRUE;
 }
 
 static DECLSPEC_NOINLINE PVOID RtlpMallocPages(SIZE_T Size, BOOLEAN *Zeroed)
@@ -46,6 +62,10 @@ static DECLSPEC_NOINLINE PVOID RtlpMallocPages(SIZE_T Size, BOOLEAN *Zeroed)
     else if (Slot != NULL)
     {
         Block = RtlpAllocateBig(&RtlpMallocHeap, Slot, Size, HEAP_PAGE, Zeroed);
+        if (HEAP_UNLIKELY(Block == NULL) && RtlpMakeRoom(Slot, Size))
+        {
+            Block = RtlpAllocateBig(&RtlpMallocHeap, Slot, Size, HEAP_PAGE, Zeroed);
+        }
     }
 
     return HEAP_LIKELY(Block != NULL) ? Block : RtlpNoMemory();
@@ -70,6 +90,11 @@ static DECLSPEC_NOINLINE PVOID RtlpMallocSlow(PHEAP_SLOT Slot, SIZE_T Size)
                       ? RtlAllocateHeap(RtlpCheckModeHeap(), 0, Size)
                       : RtlpAllocateSlow(Slot, RtlpBucketOf(Size), Size);
 
+    if (HEAP_UNLIKELY(Block == NULL) && RtlpMakeRoom(RtlpThreadSlot, Size))
+    {
+        Block = RtlpAllocateSlow(RtlpThreadSlot, RtlpBucketOf(Size), Size);
+    }
+
     return HEAP_LIKELY(Block != NULL) ? Block : RtlpNoMemory();
 }
 
@@ -82,9 +107,14 @@ static BOOLEAN RtlpIsCheckModeBlock(const HEAP_DESCRIPTOR *Descriptor)
 
 static SIZE_T RtlpMallocSize(PVOID Block)
 {
-    if (!RtlpIsCheckModeBlock(RtlpLookup(Block)))
+    const HEAP_DESCRIPTOR *Descriptor = RtlpLookup(Block);
+
+    if (!RtlpIsCheckModeBlock(Descriptor))
     {
-        return RtlpBlockSize(Block);
+        const SIZE_T Usable = RtlpBlockSize(Block);
+
+        /* In page-heap mode a block of no bytes begins at its guard page. */
+        return RtlpPageHeap && Usable != 0 ? Descriptor->Requested : Usable;
     }
 
     const SIZE_T Size = RtlSizeHeap(RtlpCheckModeHeap(), 0, Block);
@@ -242,6 +272,11 @@ static void *RtlpMallocAligned(size_t Alignment, size_t Size)
 
     PVOID Block = Slot != NULL ? RtlpAllocateAligned(&RtlpMallocHeap, Slot, Size, Alignment) : NULL;
 
+    if (HEAP_UNLIKELY(Block == NULL) && RtlpMakeRoom(Slot, Size))
+    {
+        Block = RtlpAllocateAligned(&RtlpMallocHeap, Slot, Size, Alignment);
+    }
+
     return Block != NULL ? Block : RtlpNoMemory();
 }
 
@@ -281,7 +316,7 @@ HEAP_EXPORT void *memalign(size_t alignment, size_t size)
 {
     size_t Power = 16;
 
-    if (alignment > HEAP_MAXIMUM_REQUEST)
+    if (alignment > SIZE_MAX / 2 + 1)
     {
         errno = EINVAL;
         return NULL;
@@ -319,12 +354,7 @@ HEAP_EXPORT size_t malloc_usable_size(void *block)
 HEAP_EXPORT int malloc_trim(size_t keep)
 {
     UNREFERENCED_PARAMETER(keep);
-    if (RtlpThreadSlot != &RtlpEmptySlot)
-    {
-        RtlpReceive(RtlpThreadSlot);
-        RtlpTrimSlot(RtlpThreadSlot);
-        RtlpFlushSpanCache(RtlpThreadSlot);
-    }
+    (VOID) RtlpMakeRoom(RtlpThreadSlot, 0);
 
     return NtheapPurge() != 0;
 }

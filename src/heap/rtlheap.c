@@ -169,8 +169,20 @@ static PVOID RtlpAllocateInside(PHEAP Heap, PHEAP_SLOT Slot, SIZE_T Size, BOOLEA
         return RtlpAllocateGuarded(Heap, Size, 16);
     }
 
-    return Size <= HEAP_FRONT_END_LIMIT ? RtlpAllocateFront(Slot, Size)
-                                        : RtlpAllocateBig(Heap, Slot, Size, HEAP_PAGE, Zeroed);
+    PVOID Block = Size <= HEAP_FRONT_END_LIMIT ? RtlpAllocateFront(Slot, Size)
+                                               : RtlpAllocateBig(Heap, Slot, Size, HEAP_PAGE, Zeroed);
+
+    if (HEAP_UNLIKELY(Block == NULL) && Size <= RtlpArena.Size)
+    {
+        /* What the slot keeps at hand of other sizes goes back before an allocation fails. */
+        RtlpReceive(Slot);
+        RtlpTrimSlot(Slot);
+        RtlpFlushSpanCache(Slot);
+        Block = Size <= HEAP_FRONT_END_LIMIT ? RtlpAllocateFront(Slot, Size)
+                                             : RtlpAllocateBig(Heap, Slot, Size, HEAP_PAGE, Zeroed);
+    }
+
+    return Block;
 }
 
 static SIZE_T RtlpExtraBytes(PHEAP Heap, ULONG Flags, USHORT Tag)

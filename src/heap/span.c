@@ -150,6 +150,62 @@ VOID RtlpReleaseAllRegions(PHEAP Heap)
     }
 }
 
+/* FALSE if a span is in use, or address space was lost. */
+static BOOLEAN RtlpIsEmptyRegion(const HEAP_DESCRIPTOR *Region)
+{
+    const UCHAR *Guard = Region->Base + Region->Committed - HEAP_PAGE;
+
+    for (const UCHAR *Address = Region->Base; Address < Guard;)
+    {
+        const HEAP_DESCRIPTOR *Span = RtlpLookup(Address);
+
+        if (RtlpDescriptorNumber(Span) == 0 || Span->Kind != HeapKindFree)
+        {
+            return FALSE;
+        }
+
+        Address += Span->Pages * HEAP_PAGE;
+    }
+
+    return TRUE;
+}
+
+BOOLEAN RtlpReleaseEmptyRegions(PHEAP Heap)
+{
+    BOOLEAN Released = FALSE;
+
+    for (PULONG Link = &Heap->Regions; *Link != 0;)
+    {
+        PHEAP_DESCRIPTOR Region = HEAP_DESCRIPTOR_AT(*Link);
+        const SIZE_T Size = Region->Committed;
+
+        if (!RtlpIsEmptyRegion(Region))
+        {
+            Link = &Region->Next;
+            continue;
+        }
+
+        for (PUCHAR Address = Region->Base; Address < Region->Base + Size - HEAP_PAGE;)
+        {
+            PHEAP_DESCRIPTOR Span = RtlpLookup(Address);
+
+            Address += Span->Pages * HEAP_PAGE;
+            Heap->Counters.Purged += Span->Dirty ? Span->Pages : 0;
+            RtlpRemoveFree(Heap, Span);
+            RtlpFreeDescriptor(Heap, Span, 1);
+        }
+
+        *Link = Region->Next;
+        Heap->Pools[Region->Pool].Reserved -= Size;
+        RtlpArena.Operations->Decommit(Region->Base, Size - HEAP_PAGE, TRUE);
+        RtlpFreeRegions(Region->Base, Size >> HEAP_REGION_SHIFT);
+        RtlpFreeDescriptor(Heap, Region, 1);
+        Released = TRUE;
+    }
+
+    return Released;
+}
+
 /* ---- allocate and free ---- */
 
 /*
@@ -224,16 +280,34 @@ static BOOLEAN RtlpOpenSpan(PHEAP Heap, PHEAP_DESCRIPTOR Span)
            Operations->Commit(Span->Base, Span->Pages * HEAP_PAGE, Heap->Executable);
 }
 
-static PHEAP_DESCRIPTOR RtlpFindSpan(PHEAP Heap, ULONG Pages, HEAP_POOL Pool)
+static PHEAP_DESCRIPTOR RtlpFindInPool(PHEAP Heap, ULONG Pages, HEAP_POOL Pool)
 {
     PHEAP_DESCRIPTOR Span = RtlpFindBest(&Heap->Pools[Pool].Dirty, Pages);
 
+    return Span != NULL ? Span : RtlpFindBest(&Heap->Pools[Pool].Clean, Pages);
+}
+
+static PHEAP_DESCRIPTOR RtlpFindSpan(PHEAP Heap, ULONG Pages, HEAP_POOL Pool)
+{
+    PHEAP_DESCRIPTOR Span = RtlpFindInPool(Heap, Pages, Pool);
+
     if (Span == NULL)
     {
-        Span = RtlpFindBest(&Heap->Pools[Pool].Clean, Pages);
+        Span = RtlpAddRegion(Heap, Pages, Pool);
     }
 
-    return Span != NULL ? Span : RtlpAddRegion(Heap, Pages, Pool);
+    /* No more address space, or no more memory: what the other sort of blocks does not need, before giving up. */
+    if (Span == NULL)
+    {
+        Span = RtlpFindInPool(Heap, Pages, Pool == HeapPoolLarge ? HeapPoolSmall : HeapPoolLarge);
+    }
+
+    if (Span == NULL && RtlpReleaseEmptyRegions(Heap))
+    {
+        Span = RtlpAddRegion(Heap, Pages, Pool);
+    }
+
+    return Span;
 }
 
 /* The longest dirty free span of at least Least pages, of whichever pool, or NULL. It stays on its list. */

@@ -14,5 +14,7 @@ VOID RtlpInsertFree(PHEAP Heap, PHEAP_DESCRIPTOR Span);
 VOID RtlpRemoveFree(PHEAP Heap, PHEAP_DESCRIPTOR Span);
 /* The shortest free span of at least Pages pages, or NULL. It stays on its list. */
 PHEAP_DESCRIPTOR RtlpFindBest(PHEAP_BINS_SET Bins, ULONG Pages);
+/* Gives the regions that nothing is in back to the arena, and their memory to the system. FALSE if there are none. */
+BOOLEAN RtlpReleaseEmptyRegions(PHEAP Heap);
 
 #endif

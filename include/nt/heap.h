@@ -127,7 +127,7 @@ typedef struct _RTL_HEAP_WALK_ENTRY
         } Block;
         struct
         {
-            ULONG CommittedSize;
+            ULONG CommittedSize; /* MAXULONG stands for more */
             ULONG UnCommittedSize;
             PVOID FirstEntry;
             PVOID LastEntry;

@@ -16,7 +16,7 @@ EXTERN_C_START
 typedef struct _PROCESS_HEAP_ENTRY
 {
     PVOID lpData; /* NULL to begin */
-    DWORD cbData;
+    DWORD cbData; /* MAXULONG stands for more, as for the sizes of a region */
     BYTE cbOverhead;
     BYTE iRegionIndex;
     WORD wFlags;

@@ -192,6 +192,8 @@ typedef struct _HEAP_ITEM
 
 /* The item behind *Item, in order of addresses; start with Kind HeapItemEnd and Address NULL. */
 VOID RtlpNextItem(PHEAP Heap, PHEAP_ITEM Item);
+/* How long the item of that kind at that address is now; its own size if there is none. */
+SIZE_T RtlpItemSize(PHEAP Heap, const HEAP_ITEM *Item);
 /* TRUE if the heap's structures agree with each other and every trailer is whole. */
 BOOLEAN RtlpCheckHeap(PHEAP Heap);
 /* TRUE if a subsegment's map, counts and summary agree. */

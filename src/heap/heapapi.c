@@ -69,7 +69,9 @@ HANDLE WINAPI HeapCreate(DWORD flOptions, SIZE_T dwInitialSize, SIZE_T dwMaximum
     else
     {
         /* As documented, both are rounded up to pages. */
-        dwMaximumSize = (dwMaximumSize + HEAP_PAGE - 1) & ~(HEAP_PAGE - 1);
+        const SIZE_T Rounded = (dwMaximumSize + HEAP_PAGE - 1) & ~(HEAP_PAGE - 1);
+
+        dwMaximumSize = Rounded != 0 ? Rounded : dwMaximumSize;
         if (dwInitialSize > dwMaximumSize)
         {
             SetLastError(ERROR_INVALID_PARAMETER);
@@ -176,7 +178,8 @@ BOOL WINAPI HeapWalk(HANDLE hHeap, LPPROCESS_HEAP_ENTRY lpEntry)
 
     __builtin_memset(lpEntry, 0, sizeof(*lpEntry));
     lpEntry->lpData = Entry.DataAddress;
-    lpEntry->cbData = (DWORD)Entry.DataSize;
+    lpEntry->cbData =
+        Entry.DataSize < MAXULONG ? (DWORD)Entry.DataSize : MAXULONG; /* what RtlWalkHeap knows */
     lpEntry->cbOverhead = Entry.OverheadBytes;
     lpEntry->iRegionIndex = Entry.SegmentIndex;
     lpEntry->wFlags = (WORD)((Entry.Flags & RTL_HEAP_SEGMENT ? PROCESS_HEAP_REGION : 0) |

@@ -114,7 +114,7 @@ static VOID RtlpRetireHeap(PHEAP Heap)
     RtlpReleaseLock(&RtlpHeapListLock);
 }
 
-/* How much to reserve and to commit. FALSE if the parameters do not go together. */
+/* How much to reserve and to commit. FALSE if the parameters do not go together, or ask for what cannot be. */
 static BOOLEAN RtlpChooseSizes(ULONG Flags, const VOID *HeapBase, const RTL_HEAP_PARAMETERS *Parameters,
                                PSIZE_T ReserveSize, PSIZE_T CommitSize)
 {
@@ -134,6 +134,12 @@ static BOOLEAN RtlpChooseSizes(ULONG Flags, const VOID *HeapBase, const RTL_HEAP
 
         *ReserveSize = Parameters->InitialReserve;
         *CommitSize = Parameters->InitialCommit;
+    }
+
+    /* More than all heaps together can have. */
+    if (HeapBase == NULL && (*ReserveSize > RtlpArena.Size || *CommitSize > RtlpArena.Size))
+    {
+        return FALSE;
     }
 
     /* As documented: with one size missing, the other decides, and no more is committed than is reserved. */

@@ -7,6 +7,12 @@
 
 /* ---- walk, validate, compact ---- */
 
+/* Sizes in entries of the Windows API, and of a region, have 32 bits: MAXULONG stands for all that is longer. */
+static ULONG RtlpShortSize(SIZE_T Size)
+{
+    return Size < MAXULONG ? (ULONG)Size : MAXULONG;
+}
+
 static VOID RtlpDescribeItem(PHEAP Heap, const HEAP_ITEM *Item, PRTL_HEAP_WALK_ENTRY Entry)
 {
     __builtin_memset(Entry, 0, sizeof(*Entry));
@@ -17,8 +23,8 @@ static VOID RtlpDescribeItem(PHEAP Heap, const HEAP_ITEM *Item, PRTL_HEAP_WALK_E
     case HeapItemRegion:
         Entry->Flags = RTL_HEAP_SEGMENT;
         Entry->DataSize = Item->Committed + Item->Uncommitted;
-        Entry->Segment.CommittedSize = (ULONG)Item->Committed;
-        Entry->Segment.UnCommittedSize = (ULONG)Item->Uncommitted;
+        Entry->Segment.CommittedSize = RtlpShortSize(Item->Committed);
+        Entry->Segment.UnCommittedSize = RtlpShortSize(Item->Uncommitted);
         Entry->Segment.FirstEntry = Item->Address;
         Entry->Segment.LastEntry = Item->Address + Item->Committed;
         break;
@@ -79,6 +85,10 @@ NTSTATUS NTAPI RtlWalkHeap(PVOID HeapHandle, PRTL_HEAP_WALK_ENTRY Entry)
                     : Item.Kind == HeapItemBusy ? RtlpUsableSize(Heap, Item.Address)
                                                 : Entry->DataSize;
         Item.Region = Entry->SegmentIndex;
+        if (Item.Size == MAXULONG)
+        {
+            Item.Size = RtlpItemSize(Heap, &Item);
+        }
     }
 
     RtlpNextItem(Heap, &Item);

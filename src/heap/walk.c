@@ -230,6 +230,15 @@ VOID RtlpNextItem(PHEAP Heap, PHEAP_ITEM Item)
     }
 }
 
+SIZE_T RtlpItemSize(PHEAP Heap, const HEAP_ITEM *Item)
+{
+    HEAP_ITEM Same = { .Kind = HeapItemRegion, .Address = Item->Address, .Region = Item->Region };
+
+    RtlpNextItem(Heap, &Same); /* behind nothing at that address: the item itself */
+
+    return Same.Kind == Item->Kind && Same.Address == Item->Address ? Same.Size : Item->Size;
+}
+
 /* ---- checks ---- */
 
 BOOLEAN RtlpCheckSubsegment(const HEAP_DESCRIPTOR *Subsegment)

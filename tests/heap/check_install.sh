@@ -100,6 +100,38 @@ quiet "$compiler" "${warn[@]}" "${cflags[@]}" "$work/client.c" -o "$work/static"
 quiet env LD_LIBRARY_PATH="$library" "$work/shared"
 grep -q '^ntheap: subsegments' "$work/log" # NtheapPrintStatistics
 quiet "$work/static"
+# A program that is static as a whole takes no malloc of the C library, whatever of <malloc.h> it uses.
+cat >"$work/whole.c" <<'C'
+#include <errno.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+int main(void)
+{
+    void *blocks[] = { malloc(1000), calloc(10, 100), realloc(NULL, 1000), reallocarray(NULL, 10, 100), aligned_alloc(64, 1000),
+                       memalign(64, 1000), valloc(1000), pvalloc(1000) };
+    void *last = NULL;
+    int status = 1;
+    if (posix_memalign(&last, 64, 1000) != 0 || malloc_usable_size(last) < 1000 || mallopt(M_ARENA_MAX, 1) != 1) return 1;
+    if (mallinfo2().uordblks < 9000 || malloc_info(0, stdout) != 0) return 2;
+    malloc_stats();
+    for (int i = 0; i < 8; i++) free(blocks[i]);
+    free(last);
+    (void)malloc_trim(0);
+    const pid_t child = fork();
+    if (child == 0) _exit(malloc(100000) == NULL);
+    return child < 0 || waitpid(child, &status, 0) != child ? 3 : status;
+}
+C
+if [ -e "$("$compiler" -print-file-name=libc.a)" ]; then
+    for kind in -static -static-pie; do
+        quiet "$compiler" -std=gnu17 -fno-builtin -w "$kind" "$work/whole.c" -o "$work/whole" -L"$work/static-only" "${static_libs[@]}"
+        quiet "$work/whole"
+        grep -q '^ntheap: subsegments' "$work/log"
+    done
+fi
 case $compiler in
 *clang*) cxx=${compiler/clang/clang++} ;;
 *gcc*) cxx=${compiler/gcc/g++} ;;

@@ -12,6 +12,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <limits.h>
 #include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
@@ -156,6 +157,34 @@ static void alignments(void)
     sink = memalign(48, 10);
     REQUIRE((uintptr_t)sink % 64 == 0);
     free(sink);
+}
+
+/* They tell of this heap, not of the C library's own. */
+static void what_the_heap_tells_of_itself(void)
+{
+    const size_t size = 3u << 30;
+    const struct mallinfo2 before = mallinfo2();
+    char text[1000] = "";
+    FILE *stream = fmemopen(text, sizeof(text), "w");
+
+    sink = malloc(size);
+
+    const struct mallinfo2 with = mallinfo2();
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wdeprecated-declarations"
+    const struct mallinfo shortened = mallinfo();
+#pragma GCC diagnostic pop
+
+    REQUIRE(sink != NULL && stream != NULL);
+    free(sink);
+
+    const struct mallinfo2 after = mallinfo2();
+
+    REQUIRE(with.uordblks - before.uordblks >= size && with.arena == with.uordblks + with.fordblks);
+    REQUIRE(with.uordblks - after.uordblks >= size && shortened.uordblks == INT_MAX);
+    REQUIRE(mallopt(M_MMAP_THRESHOLD, 1 << 20) == 1);
+    REQUIRE(malloc_info(1, stream) == EINVAL && malloc_info(0, stream) == 0);
+    REQUIRE(fclose(stream) == 0 && strstr(text, "<system type=\"current\"") != NULL);
 }
 
 static atomic_int stop;
@@ -683,6 +712,7 @@ static void everything(void)
     threads_may_allocate_until_their_very_end();
     signals_may_come_at_any_time();
     libraries_come_and_go();
+    what_the_heap_tells_of_itself();
 }
 
 int main(int count, char **arguments)

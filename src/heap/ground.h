@@ -70,6 +70,8 @@ VOID RtlpGroundReleaseResource(PVOID Resource);
 
 /* Lets others run for some tens of microseconds. */
 VOID RtlpGroundPause(VOID);
+/* Lets others run that wait for this processor, if there are any. */
+VOID RtlpGroundYield(VOID);
 
 /* Milliseconds of a coarse, cheap clock; bits that an attacker does not know; who calls. */
 ULONG64 RtlpGroundMilliseconds(VOID);

@@ -188,6 +188,11 @@ VOID RtlpGroundPause(VOID)
     (void)RtlpSystemCall(SYS_nanosleep, (ULONG_PTR)&Time, 0, 0, 0, 0);
 }
 
+VOID RtlpGroundYield(VOID)
+{
+    (void)RtlpSystemCall(SYS_sched_yield, 0, 0, 0, 0, 0);
+}
+
 ULONG64 RtlpGroundMilliseconds(VOID)
 {
     struct timespec Now;

@@ -259,6 +259,11 @@ VOID RtlpGroundPause(VOID)
     (VOID) NtDelayExecution(FALSE, &Time);
 }
 
+VOID RtlpGroundYield(VOID)
+{
+    (VOID) NtYieldExecution();
+}
+
 /* ---- the rest ---- */
 
 ULONG64 RtlpGroundMilliseconds(VOID)

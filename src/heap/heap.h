@@ -246,9 +246,10 @@ struct _HEAP_SLOT
     PHEAP_SLOT NextIdle;               /* RtlpSlotLock */
     DECLSPEC_ALIGN(64) PHEAP Heap;     /* written once: whoever frees a block of another slot reads it */
     PHEAP_SLOT NextAll;                /* written once */
-    DECLSPEC_ALIGN(64) ULONG Incoming; /* (atomic) chain of HEAP_REMOTE, by unit numbers */
     ULONG State;                       /* (atomic) HEAP_SLOT_STATE */
     BOOLEAN Watched;                   /* the thread's end will be told */
+    DECLSPEC_ALIGN(64) ULONG Reported; /* (atomic) something is in Incoming, perhaps */
+    ULONG Incoming[HEAP_BUCKETS];      /* (atomic) chains of HEAP_REMOTE, by unit numbers */
 };
 
 /* Behind a slot: what is ready, of each bucket. Not a part of it, because the empty slot has none. */
@@ -597,8 +598,12 @@ PHEAP_SLOT RtlpCreateSlot(PHEAP Heap);
 VOID RtlpResetSlot(PHEAP_SLOT Slot, PHEAP Heap);
 /* Frees a block of another slot. FALSE, and nothing is done, if no block in use starts there. */
 BOOLEAN RtlpFreeRemote(PHEAP_DESCRIPTOR Subsegment, const VOID *Block);
-/* Collects what others freed of this slot's blocks. */
+/* Collects what others freed of this slot's blocks: */
 VOID RtlpReceive(PHEAP_SLOT Slot);
+/* of one bucket; */
+VOID RtlpReceiveBucket(PHEAP_SLOT Slot, ULONG Bucket);
+/* of one word of the map, which is not claimed. */
+VOID RtlpCollectWord(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment, ULONG Word);
 
 /* ---- threadslot.c; ground_nt.c, where no thread has a slot ---- */
 

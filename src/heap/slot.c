@@ -48,16 +48,26 @@ VOID RtlpResetSlot(PHEAP_SLOT Slot, PHEAP Heap)
 
 /* ---- blocks freed by others ---- */
 
-static VOID RtlpSend(PHEAP_SLOT Receiver, PHEAP_REMOTE Remote)
+/*
+ * Each bucket has a chain of its own, so that collecting what one bucket needs leaves the others' blocks to gather: each
+ * subsegment costs the lines of two processors' caches once a collection, however many of its blocks came back.
+ */
+static VOID RtlpSend(PHEAP_SLOT Receiver, ULONG Bucket, PHEAP_REMOTE Remote)
 {
     const ULONG Number = (ULONG)((SIZE_T)((PUCHAR)Remote - RtlpArena.Metadata) >> HEAP_UNIT_SHIFT);
-    ULONG Head = HEAP_LOAD(&Receiver->Incoming);
+    PULONG Chain = &Receiver->Incoming[Bucket];
+    ULONG Head = HEAP_LOAD(Chain);
 
     do
     {
         HEAP_STORE(&Remote->Next, Head);
-    } while (!__atomic_compare_exchange_n(&Receiver->Incoming, &Head, Number, FALSE, __ATOMIC_RELEASE,
-                                          __ATOMIC_RELAXED));
+    } while (!__atomic_compare_exchange_n(Chain, &Head, Number, FALSE, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED));
+
+    /* After the chain has it, as the receiver clears it before it looks at the chains. */
+    if (__atomic_load_n(&Receiver->Reported, __ATOMIC_SEQ_CST) == 0)
+    {
+        __atomic_store_n(&Receiver->Reported, 1, __ATOMIC_SEQ_CST);
+    }
 }
 
 BOOLEAN RtlpFreeRemote(PHEAP_DESCRIPTOR Subsegment, const VOID *Block)
@@ -73,6 +83,7 @@ BOOLEAN RtlpFreeRemote(PHEAP_DESCRIPTOR Subsegment, const VOID *Block)
 
     PHEAP_REMOTE Remote = RtlpRemote(Subsegment);
     PHEAP_SLOT Receiver = RtlpOwner(Subsegment);
+    const ULONG Bucket = Subsegment->Bucket;
 
     if ((HEAP_LOAD(&RtlpMap(Subsegment)[Index >> 6]) & Bit) != 0)
     {
@@ -93,15 +104,19 @@ BOOLEAN RtlpFreeRemote(PHEAP_DESCRIPTOR Subsegment, const VOID *Block)
     if (__atomic_load_n(&Remote->Pending, __ATOMIC_SEQ_CST) == 0 &&
         __atomic_exchange_n(&Remote->Pending, 1, __ATOMIC_SEQ_CST) == 0)
     {
-        RtlpSend(Receiver, Remote);
+        RtlpSend(Receiver, Bucket, Remote);
     }
 
     return TRUE;
 }
 
-/* Takes the bits that others set in one word. FALSE if one of them was free already. */
-static BOOLEAN RtlpCollectWord(PHEAP_DESCRIPTOR Subsegment, ULONG Word, ULONG64 Bits)
+/* Takes the bits that others set in one word, if any. FALSE if one of those blocks was free already. */
+static BOOLEAN RtlpCollectBits(PHEAP_DESCRIPTOR Subsegment, PHEAP_REMOTE Remote, ULONG Word)
 {
+    const ULONG64 Bits = __atomic_exchange_n(&Remote->Words[Word], 0, __ATOMIC_ACQUIRE);
+
+    RTLP_ACQUIRED(Remote);
+
     PULONG64 Place = &RtlpMap(Subsegment)[Word];
     const ULONG64 Old = *Place;
 
@@ -112,6 +127,14 @@ static BOOLEAN RtlpCollectWord(PHEAP_DESCRIPTOR Subsegment, ULONG Word, ULONG64 
     }
 
     return (Old & Bits) == 0;
+}
+
+VOID RtlpCollectWord(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment, ULONG Word)
+{
+    if (!RtlpCollectBits(Subsegment, RtlpRemote(Subsegment), Word))
+    {
+        RtlpReportDamage(HeapDamageDoubleFree, Slot->Heap, Subsegment->Base);
+    }
 }
 
 static VOID RtlpCollect(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment, PHEAP_REMOTE Remote)
@@ -125,10 +148,7 @@ static VOID RtlpCollect(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment, PHEAP_REMO
     {
         if (__atomic_load_n(&Remote->Words[Word], __ATOMIC_SEQ_CST) != 0)
         {
-            const ULONG64 Bits = __atomic_exchange_n(&Remote->Words[Word], 0, __ATOMIC_ACQUIRE);
-
-            RTLP_ACQUIRED(Remote);
-            Sound &= RtlpCollectWord(Subsegment, Word, Bits);
+            Sound &= RtlpCollectBits(Subsegment, Remote, Word);
             Found = TRUE;
         }
     }
@@ -149,9 +169,16 @@ static VOID RtlpCollect(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment, PHEAP_REMO
     }
 }
 
-VOID RtlpReceive(PHEAP_SLOT Slot)
+VOID RtlpReceiveBucket(PHEAP_SLOT Slot, ULONG Bucket)
 {
-    ULONG Number = __atomic_exchange_n(&Slot->Incoming, 0, __ATOMIC_ACQUIRE);
+    ULONG Number = HEAP_LOAD(&Slot->Incoming[Bucket]);
+
+    if (Number == 0)
+    {
+        return;
+    }
+
+    Number = __atomic_exchange_n(&Slot->Incoming[Bucket], 0, __ATOMIC_SEQ_CST);
 
     while (Number != 0)
     {
@@ -162,7 +189,7 @@ VOID RtlpReceive(PHEAP_SLOT Slot)
         Number = HEAP_LOAD(&Remote->Next);
         if (Owner != Slot && Owner != HEAP_NO_OWNER)
         {
-            RtlpSend(Owner, Remote); /* the subsegment went to another slot */
+            RtlpSend(Owner, Bucket, Remote); /* the subsegment went to another slot */
             continue;
         }
 
@@ -178,7 +205,21 @@ VOID RtlpReceive(PHEAP_SLOT Slot)
         Owner = RtlpOwner(Subsegment);
         if (Owner != HEAP_NO_OWNER && __atomic_exchange_n(&Remote->Pending, 1, __ATOMIC_SEQ_CST) == 0)
         {
-            RtlpSend(Owner, Remote);
+            RtlpSend(Owner, Bucket, Remote);
         }
+    }
+}
+
+VOID RtlpReceive(PHEAP_SLOT Slot)
+{
+    if (HEAP_LOAD(&Slot->Reported) == 0)
+    {
+        return;
+    }
+
+    (VOID) __atomic_exchange_n(&Slot->Reported, 0, __ATOMIC_SEQ_CST);
+    for (ULONG Bucket = 0; Bucket < HEAP_BUCKETS; Bucket += 1)
+    {
+        RtlpReceiveBucket(Slot, Bucket);
     }
 }

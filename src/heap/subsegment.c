@@ -3,8 +3,8 @@
  * Subsegments: spans cut into blocks of one size, with a map in the metadata that says which blocks are free.
  *
  * A bucket claims one word of a subsegment's map at a time: all of its free blocks are counted as used at once, so that
- * handing one out changes nothing but the word. When they are used up, another word of the same subsegment comes next, then what other
- * threads sent back, a partial subsegment (its pages are there already), blocks that were never exposed (a page at a
+ * handing one out changes nothing but the word. When they are used up, another word of the same subsegment comes next, then a partial
+ * subsegment (its pages are there already), what other threads sent back, blocks that were never exposed (a page at a
  * time, so that a large subsegment costs no more memory than is used), one of an idle slot, free blocks of a slightly
  * larger bucket, and only then a new one. An empty subsegment that is not active goes back to the back end; each bucket
  * keeps one, so that a program around the border does not pay for every step.
@@ -331,6 +331,12 @@ static BOOLEAN RtlpNextWord(PHEAP_SLOT Slot, ULONG Bucket)
         Word = Word + 1 < Words ? Word + 1 : 0;
     } while (Map[Word] == 0);
 
+    /* Before it is claimed: a block that others freed, and its owner too, is not to be handed out twice. */
+    if (HEAP_LOAD(&Slot->Reported) != 0 && HEAP_LOAD(&RtlpRemote(Subsegment)->Words[Word]) != 0)
+    {
+        RtlpCollectWord(Slot, Subsegment, Word);
+    }
+
     Subsegment->Used += (USHORT)RtlpCountBits(Map[Word]);
     Subsegment->Claimed = (UCHAR)Word;
     Active->Word = &Map[Word];
@@ -454,24 +460,70 @@ static BOOLEAN RtlpBorrow(PHEAP_SLOT Slot, ULONG Bucket)
     return FALSE;
 }
 
-/* Finds the bucket a word with a free block. FALSE if there is no memory. Exact: of subsegments of that bucket. */
-static DECLSPEC_NOINLINE BOOLEAN RtlpRefill(PHEAP_SLOT Slot, ULONG Bucket, BOOLEAN Exact)
+/* The first partial subsegment with a free block in its map; NULL: none has more than pages to expose. */
+static PHEAP_DESCRIPTOR RtlpFindPartial(PHEAP_SLOT Slot, ULONG Bucket)
 {
-    PHEAP_ACTIVE Active = &Slot->Active[Bucket];
-
-    /* First of all, because what comes back may be of the claimed word. */
-    if (HEAP_LOAD(&Slot->Incoming) != 0)
+    for (ULONG Number = Slot->Buckets[Bucket].First; Number != 0;)
     {
-        RtlpReceive(Slot);
-        if (*Active->Word != 0)
+        PHEAP_DESCRIPTOR Subsegment = HEAP_DESCRIPTOR_AT(Number);
+
+        if (Subsegment->Used < Subsegment->Exposed)
+        {
+            return Subsegment;
+        }
+
+        Number = Subsegment->Next;
+    }
+
+    return NULL;
+}
+
+/* A word with a free block that the slot knows of. FALSE if there is none; what was active is so still. */
+static BOOLEAN RtlpFindWord(PHEAP_SLOT Slot, ULONG Bucket)
+{
+    if (Slot->Buckets[Bucket].Active != 0)
+    {
+        if (RtlpNextWord(Slot, Bucket))
         {
             return TRUE;
         }
+
+        if (RtlpFindPartial(Slot, Bucket) == NULL)
+        {
+            return FALSE;
+        }
+
+        RtlpDeactivate(Slot, Bucket); /* which may free the one found */
+    }
+
+    PHEAP_DESCRIPTOR Subsegment = RtlpFindPartial(Slot, Bucket);
+
+    if (Subsegment == NULL)
+    {
+        return FALSE;
+    }
+
+    RtlpRemovePartial(&Slot->Buckets[Bucket], Subsegment);
+
+    return RtlpActivate(Slot, Bucket, Subsegment);
+}
+
+/* The same from all that is there: what others sent back, pages that are new, other slots' and other buckets' blocks. */
+static BOOLEAN RtlpFindMore(PHEAP_SLOT Slot, ULONG Bucket, BOOLEAN Exact)
+{
+    /*
+     * Not earlier: each look takes the senders' cache lines, and the longer it waits, the more blocks come with each line. Not
+     * later: blocks that were used come before pages that were not.
+     */
+    RtlpReceiveBucket(Slot, Bucket);
+    if (*Slot->Active[Bucket].Word != 0 || RtlpFindWord(Slot, Bucket))
+    {
+        return TRUE;
     }
 
     if (Slot->Buckets[Bucket].Active != 0)
     {
-        if (RtlpNextWord(Slot, Bucket) || (Slot->Buckets[Bucket].First == 0 && RtlpExposePage(Slot, Bucket)))
+        if (Slot->Buckets[Bucket].First == 0 && RtlpExposePage(Slot, Bucket))
         {
             return TRUE;
         }
@@ -486,16 +538,34 @@ static DECLSPEC_NOINLINE BOOLEAN RtlpRefill(PHEAP_SLOT Slot, ULONG Bucket, BOOLE
 
     PHEAP_DESCRIPTOR Subsegment = RtlpTakeSpare(Slot, Bucket);
 
-    if (Subsegment == NULL)
+    if (Subsegment != NULL)
     {
-        if ((RtlpStealPartial(Slot, Bucket) && RtlpTakePartial(Slot, Bucket, Bucket)) ||
-            (!Exact && RtlpBorrow(Slot, Bucket)))
+        return RtlpActivate(Slot, Bucket, Subsegment);
+    }
+
+    return (RtlpStealPartial(Slot, Bucket) && RtlpTakePartial(Slot, Bucket, Bucket)) ||
+           (!Exact && RtlpBorrow(Slot, Bucket));
+}
+
+/* Finds the bucket a word with a free block. FALSE if there is no memory. Exact: of subsegments of that bucket. */
+static DECLSPEC_NOINLINE BOOLEAN RtlpRefill(PHEAP_SLOT Slot, ULONG Bucket, BOOLEAN Exact)
+{
+    if (RtlpFindWord(Slot, Bucket) || RtlpFindMore(Slot, Bucket, Exact))
+    {
+        return TRUE;
+    }
+
+    /* What came back of other buckets may leave pages to use, or blocks to borrow. */
+    if (HEAP_LOAD(&Slot->Reported) != 0)
+    {
+        RtlpReceive(Slot);
+        if (RtlpFindMore(Slot, Bucket, Exact))
         {
             return TRUE;
         }
-
-        Subsegment = RtlpCreateSubsegment(Slot, Bucket);
     }
+
+    PHEAP_DESCRIPTOR Subsegment = RtlpCreateSubsegment(Slot, Bucket);
 
     return Subsegment != NULL && RtlpActivate(Slot, Bucket, Subsegment);
 }
@@ -505,8 +575,7 @@ PVOID RtlpAllocateSlow(PHEAP_SLOT Slot, ULONG Bucket, SIZE_T Size)
     PHEAP_ACTIVE Active = &Slot->Active[Bucket];
 
     /* The common case: another word of the same subsegment. */
-    if (HEAP_LIKELY(Slot->Buckets[Bucket].Active != 0 && HEAP_LOAD(&Slot->Incoming) == 0 &&
-                    RtlpNextWord(Slot, Bucket)))
+    if (HEAP_LIKELY(Slot->Buckets[Bucket].Active != 0 && RtlpNextWord(Slot, Bucket)))
     {
         return RtlpTakeBlock(Active, *Active->Word);
     }

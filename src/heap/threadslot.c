@@ -216,10 +216,7 @@ BOOLEAN RtlpStealPartial(PHEAP_SLOT Slot, ULONG Bucket)
     for (PHEAP_SLOT Idle = RtlpIdleSlots; Idle != NULL && !Found; Idle = Idle->NextIdle)
     {
         /* Idle slots are nobody's but the lock's. What was sent to one is freed first: it may be what is wanted. */
-        if (HEAP_LOAD(&Idle->Incoming) != 0)
-        {
-            RtlpReceive(Idle);
-        }
+        RtlpReceive(Idle);
 
         /* One is enough for this allocation; the rest is left to whoever takes the slot. */
         if (Idle->Buckets[Bucket].First != 0)

@@ -47,7 +47,9 @@ static BOOLEAN RtlpReserveArena(PHEAP_ARENA Arena, SIZE_T Size)
 {
     PCHEAP_PAGE_OPERATIONS Operations = Arena->Operations;
     const SIZE_T MapSize = Size / HEAP_PAGE * sizeof(ULONG);
-    const SIZE_T MetadataSize = Size / 32 > HEAP_METADATA_LEAST ? Size / 32 : HEAP_METADATA_LEAST;
+    const SIZE_T Share =
+        Size / (Size < HEAP_ARENA_FIRST_TRY ? 16 : 32); /* threads are not fewer in a small one */
+    const SIZE_T MetadataSize = Share > HEAP_METADATA_LEAST ? Share : HEAP_METADATA_LEAST;
     PUCHAR Base = Operations->Reserve(Size, HEAP_REGION);
 
     if (Base == NULL)
@@ -154,7 +156,7 @@ PVOID RtlpAllocateMetadata(SIZE_T Units)
     if (Room)
     {
         Result = Arena->Metadata + Arena->MetadataUsed;
-        Arena->MetadataUsed = Used;
+        HEAP_STORE(&Arena->MetadataUsed, Used);
     }
 
     RtlpReleaseLock(&Arena->Lock);

@@ -281,7 +281,7 @@ typedef struct _HEAP_ARENA
     PCHEAP_PAGE_OPERATIONS Operations;
     SIZE_T Size;
     SIZE_T MetadataSize;
-    SIZE_T MetadataUsed;      /* Lock */
+    SIZE_T MetadataUsed;      /* (atomic) written with Lock */
     SIZE_T MetadataCommitted; /* Lock */
     SIZE_T MapCommitted;      /* Lock: bytes of Base covered by the page map */
     HEAP_LOCK Lock;

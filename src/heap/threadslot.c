@@ -108,7 +108,9 @@ static PHEAP_SLOT RtlpTakeSlot(const HEAP_SLOT *Wanted)
         return Slot;
     }
 
-    Slot = RtlpCreateSlot(&RtlpMallocHeap);
+    /* Where little is granted for metadata, threads must not take what blocks need. */
+    Slot = HEAP_LOAD(&RtlpArena.MetadataUsed) < RtlpArena.MetadataSize / 4 ? RtlpCreateSlot(&RtlpMallocHeap)
+                                                                           : NULL;
     if (Slot != NULL)
     {
         Slot->NextAll = RtlpAllSlots;
@@ -145,13 +147,15 @@ static PHEAP_SLOT RtlpAttachThreadTo(const HEAP_SLOT *Wanted)
     PHEAP_SLOT Slot = RtlpTakeSlot(Wanted);
 
     RtlpReleaseLock(&RtlpSlotLock);
-    if (Slot != NULL)
+    if (Slot == NULL)
     {
-        RtlpThreadSlot = Slot;
-        if (First != 0)
-        {
-            RtlpWatchThread(Slot);
-        }
+        return &RtlpEmptySlot; /* served without one, as an ending thread is */
+    }
+
+    RtlpThreadSlot = Slot;
+    if (First != 0)
+    {
+        RtlpWatchThread(Slot);
     }
 
     return Slot;

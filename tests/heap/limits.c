@@ -59,6 +59,44 @@ static void *allocate_in_a_thread(void *argument)
     return malloc(100);
 }
 
+/* More threads at once than there may be slots. */
+#define THREADS 300
+
+static pthread_barrier_t all_have;
+
+static void *hold_in_a_thread(void *argument)
+{
+    void *blocks[] = { malloc(100), malloc(5000), calloc(1, 50000), aligned_alloc(256, 100) };
+    int bad = 0;
+
+    pthread_barrier_wait(&all_have);
+    for (int i = 0; i < 4; i += 1)
+    {
+        bad += blocks[i] == NULL;
+        free(blocks[i]);
+    }
+
+    return bad == 0 ? argument : NULL;
+}
+
+static void many_threads(const pthread_attr_t *attributes)
+{
+    static pthread_t threads[THREADS];
+
+    REQUIRE(pthread_barrier_init(&all_have, NULL, THREADS) == 0);
+    for (int i = 0; i < THREADS; i += 1)
+    {
+        REQUIRE(pthread_create(&threads[i], attributes, hold_in_a_thread, threads) == 0);
+    }
+
+    for (int i = 0; i < THREADS; i += 1)
+    {
+        void *result = NULL;
+
+        REQUIRE(pthread_join(threads[i], &result) == 0 && result == threads);
+    }
+}
+
 static int with_limit(size_t limit)
 {
     static const size_t turns[] = { 1 << 20, 100, 1 << 20, 300000, 5000, 1 << 19, 40 };
@@ -67,6 +105,8 @@ static int with_limit(size_t limit)
     void *result = NULL;
     const size_t other = limit / 16;
 
+    REQUIRE(pthread_attr_init(&attributes) == 0 && pthread_attr_setstacksize(&attributes, 16384) == 0);
+    many_threads(&attributes);
     for (size_t turn = 0; turn < sizeof(turns) / sizeof(turns[0]); turn += 1)
     {
         const size_t got = take_all(turns[turn]);
@@ -86,7 +126,7 @@ static int with_limit(size_t limit)
     free(result);
 
     /* And something else than blocks. */
-    REQUIRE(pthread_attr_init(&attributes) == 0 && pthread_attr_setstacksize(&attributes, 1 << 20) == 0);
+    REQUIRE(pthread_attr_setstacksize(&attributes, 1 << 20) == 0);
     REQUIRE(pthread_create(&thread, &attributes, allocate_in_a_thread, malloc(10)) == 0);
     REQUIRE(pthread_join(thread, &result) == 0 && result != NULL);
     free(result);

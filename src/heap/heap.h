@@ -214,6 +214,13 @@ typedef struct _HEAP_READY
     ULONG64 Place; /* the address of its word of the map times eight, plus its place there */
 } HEAP_READY, *PHEAP_READY;
 
+/*
+ * Blocks of a bucket that come from chunks before it gets subsegments. If its blocks are short it has them at once when the next thread
+ * takes the slot: that thread often does what the last one did.
+ */
+#define HEAP_ACTIVATION       16
+#define HEAP_STAY_ACTIVE_SIZE 1024
+
 typedef struct _HEAP_BUCKET
 {
     ULONG First; /* partial subsegments */

@@ -15,8 +15,6 @@
 #include "heap/front.h"
 #include "heap/span.h"
 
-#define HEAP_ACTIVATION 16 /* blocks of a bucket that come from chunks before it gets subsegments */
-
 /* Pages that come together instead of with one fault each, for short blocks; in large heaps, where that is little memory. */
 #define HEAP_TOGETHER_SIZE 1024
 #define HEAP_TOGETHER_FROM 4096 /* pages of the heap: four at a time, eight if it has four times as many */

@@ -196,7 +196,10 @@ VOID RtlpDetachThread(VOID)
     Slot->Watched = FALSE;
     for (ULONG Bucket = 0; Bucket < HEAP_BUCKETS; Bucket += 1)
     {
-        Slot->Buckets[Bucket].Uses = 0;
+        if (Slot->Buckets[Bucket].Uses < HEAP_ACTIVATION || RtlpBucketSize(Bucket) > HEAP_STAY_ACTIVE_SIZE)
+        {
+            Slot->Buckets[Bucket].Uses = 0;
+        }
     }
 
     RtlpAcquireLock(&RtlpSlotLock);

@@ -219,6 +219,57 @@ static void a_thread_that_begins_with_blocks_of_an_ended_one_gets_its_slot(void 
     }
 }
 
+typedef struct
+{
+    PHEAP_SLOT slot;
+    HEAP_KIND first_short; /* what its first blocks were of */
+    HEAP_KIND first_long;
+} first_blocks;
+
+static void *use_two_buckets(void *argument)
+{
+    first_blocks *self = argument;
+    void *blocks[80];
+
+    for (int i = 0; i < 40; i += 1)
+    {
+        blocks[i] = heap_malloc(64);
+        blocks[40 + i] = heap_malloc(4000);
+    }
+
+    self->slot = RtlpThreadSlot;
+    self->first_short = (HEAP_KIND)RtlpLookup(blocks[0])->Kind;
+    self->first_long = (HEAP_KIND)RtlpLookup(blocks[40])->Kind;
+    for (int i = 0; i < 80; i += 1)
+    {
+        heap_free(blocks[i]);
+    }
+
+    return NULL;
+}
+
+/* The first test: a slot that nobody had before. */
+static void short_buckets_stay_activated_for_the_next_thread(void **state)
+{
+    first_blocks threads[2];
+
+    (void)state;
+    heap_free(heap_malloc(40)); /* the first thread's slot is its own */
+    for (int i = 0; i < 2; i += 1)
+    {
+        pthread_t id;
+
+        assert_int_equal(pthread_create(&id, NULL, use_two_buckets, &threads[i]), 0);
+        assert_int_equal(pthread_join(id, NULL), 0);
+    }
+
+    assert_ptr_equal(threads[0].slot, threads[1].slot);
+    assert_int_equal(threads[0].first_short, HeapKindChunk);
+    assert_int_equal(threads[0].first_long, HeapKindChunk);
+    assert_int_equal(threads[1].first_short, HeapKindSubsegment);
+    assert_int_equal(threads[1].first_long, HeapKindChunk);
+}
+
 static pthread_barrier_t both_there;
 
 static void *leave_a_block_together(void *argument)
@@ -688,6 +739,7 @@ static void a_second_free_is_seen_from_every_side(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(short_buckets_stay_activated_for_the_next_thread),
         cmocka_unit_test(threads_hand_blocks_to_each_other),
         cmocka_unit_test(blocks_freed_by_another_thread_come_back_to_their_slot),
         cmocka_unit_test(the_first_thread_is_watched_as_soon_as_there_is_another),

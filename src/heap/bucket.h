@@ -97,4 +97,10 @@ static inline ULONG RtlpMostReady(ULONG Bucket)
                           : 4;
 }
 
+/* Of those, the ones that stay as long as others can be had: a freed block waits among them. Long ones cost memory. */
+static inline ULONG RtlpKeptReady(ULONG Bucket)
+{
+    return RtlpBucketSize(Bucket) <= 2048 ? 4 : 1;
+}
+
 #endif

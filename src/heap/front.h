@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The two paths that nearly every call takes: a block from the active bucket's word, a block back into its map.
+ * The two paths that nearly every call takes: a block that is ready or of the claimed word, a block back into its map and ready.
  *
  * Both are inline, without a lock and without an atomic read-modify-write; allocation touches one line of the slot, free
  * the descriptor and one word; the block is never touched. Every free is checked completely: right page, start of a
@@ -10,16 +10,6 @@
 #define NTMM_HEAP_FRONT_H
 
 #include "heap/heap.h"
-
-/* A block of the claimed word, which is Bits, not 0. */
-static inline PVOID RtlpTakeBlock(PHEAP_ACTIVE Active, ULONG64 Bits)
-{
-    const ULONG Index = ((ULONG)__builtin_ctzll(Bits) + Active->Turn) & 63;
-
-    HEAP_STORE(Active->Word, Bits & (Bits - 1));
-
-    return Active->WordBase + (SIZE_T)Index * Active->BlockSize;
-}
 
 static inline ULONG RtlpCountBits(ULONG64 Bits)
 {
@@ -34,22 +24,45 @@ static inline ULONG RtlpCountBits(ULONG64 Bits)
 #endif
 }
 
-/* The block that was made ready last; there is one. */
-static inline PVOID RtlpTakeReady(PHEAP_ACTIVE Active)
+static inline PHEAP_READY RtlpReadyAt(PHEAP_SLOT Slot, ULONG64 Offset)
 {
-    const PHEAP_READY Ready = (PHEAP_READY)(PVOID)Active->Ready - 1;
-    const ULONG64 Place = Ready->Place;
-    PULONG64 Word = (PULONG64)(ULONG_PTR)((Place >> 3) & ~7ull);
+    return (PHEAP_READY)(PVOID)((PUCHAR)Slot + Offset);
+}
 
-    Active->Ready = (PUCHAR)Ready;
-    HEAP_STORE(Word, HEAP_LOAD(Word) & ~(1ull << (Place & 63)));
-
-    return Ready->Block;
+/* The word of the map that a ready block's bit is in. */
+static inline PULONG64 RtlpReadyWord(const HEAP_READY *Ready)
+{
+    return (PULONG64)(ULONG_PTR)(Ready->Place >> 6);
 }
 
 static inline BOOLEAN RtlpIsReady(const HEAP_ACTIVE *Active)
 {
-    return (USHORT)(ULONG_PTR)Active->Ready != Active->ReadyEmpty;
+    return Active->Ready != Active->ReadyFirst;
+}
+
+/* The last of the ready blocks, which end at End. */
+static inline PVOID RtlpTakeReady(PHEAP_SLOT Slot, PHEAP_ACTIVE Active, ULONG64 End)
+{
+    const ULONG64 Last = End - sizeof(HEAP_READY);
+    const HEAP_READY *Ready = RtlpReadyAt(Slot, Last);
+    PULONG64 Word = RtlpReadyWord(Ready);
+
+    Active->Ready = (USHORT)Last;
+    HEAP_STORE(Word, HEAP_LOAD(Word) & ~(1ull << (Ready->Place & 63)));
+
+    return Ready->Block;
+}
+
+/* A block of the claimed word, of its Bits, which are not 0. */
+static inline PVOID RtlpTakeClaimed(PHEAP_SLOT Slot, PHEAP_ACTIVE Active, ULONG64 Bits)
+{
+    const ULONG64 Place = (ULONG64)__builtin_ctzll(Bits);
+    PULONG64 Word = (PULONG64)(PVOID)Slot + Active->Word;
+
+    Active->Bits = Bits & (Bits - 1);
+    HEAP_STORE(Word, HEAP_LOAD(Word) & ~(1ull << Place));
+
+    return Active->WordBase + ((Place + Active->Turn) & 63) * Active->BlockSize;
 }
 
 /* Size is at most HEAP_FRONT_END_LIMIT. NULL if there is no memory. */
@@ -58,14 +71,17 @@ static inline PVOID RtlpAllocateFront(PHEAP_SLOT Slot, SIZE_T Size)
     const ULONG Bucket = RtlpBucketOf(Size);
     PHEAP_ACTIVE Active = &Slot->Active[Bucket];
 
-    if (HEAP_LIKELY(RtlpIsReady(Active)))
+    const ULONG64 End = Active->Ready;
+
+    if (HEAP_LIKELY(End > Active->ReadyKept))
     {
-        return RtlpTakeReady(Active);
+        return RtlpTakeReady(Slot, Active, End);
     }
 
-    const ULONG64 Bits = *Active->Word;
+    const ULONG64 Bits = Active->Bits;
 
-    return HEAP_LIKELY(Bits != 0) ? RtlpTakeBlock(Active, Bits) : RtlpAllocateSlow(Slot, Bucket, Size);
+    return HEAP_LIKELY(Bits != 0) ? RtlpTakeClaimed(Slot, Active, Bits)
+                                  : RtlpAllocateSlow(Slot, Bucket, Size);
 }
 
 /* Sets a bit of a word, given by the low six bits of Place. FALSE, and nothing is done, if it was set already. */
@@ -103,11 +119,9 @@ static inline ULONG RtlpBlockIndex(const HEAP_DESCRIPTOR *Subsegment, SIZE_T Off
 }
 
 /* A block of the subsegment, whose bit is set, is kept ready no more, or was not to be. */
-static inline __attribute__((always_inline)) VOID RtlpCountFreed(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment,
-                                                                 SIZE_T Word)
+static inline __attribute__((always_inline)) VOID RtlpCountFreed(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment)
 {
-    /* All of the claimed word counts as used. Computed, because no branch on it can be foreseen. */
-    Subsegment->Used -= (UCHAR)Word != Subsegment->Claimed;
+    Subsegment->Used -= 1;
     if (HEAP_UNLIKELY(Subsegment->State == HeapSubsegmentFull))
     {
         RtlpSubsegmentUnfull(Slot, Subsegment);
@@ -141,34 +155,39 @@ static inline __attribute__((always_inline)) BOOLEAN RtlpFreeLocal(PHEAP_SLOT Sl
         return FALSE;
     }
 
-    const SIZE_T Word = Index >> 6;
     const ULONG Place = (ULONG)Index + Subsegment->Turn;
-    PULONG64 Bits = &RtlpMap(Subsegment)[Word];
+    PULONG64 Bits = &RtlpMap(Subsegment)[Index >> 6];
 
     if (HEAP_UNLIKELY(!RtlpSetPlace(Bits, Place)))
     {
         return FALSE;
     }
 
-    PHEAP_ACTIVE Active = &Slot->Active[Subsegment->Claimer];
-    const PHEAP_READY Ready = (PHEAP_READY)(PVOID)Active->Ready;
+    PHEAP_ACTIVE Active = &Slot->Active[Subsegment->Taker];
 
-    if ((USHORT)(ULONG_PTR)Ready != Active->ReadyFull)
+    const ULONG64 End = Active->Ready;
+
+    if (HEAP_LIKELY(End != Active->ReadyFull))
     {
-        /* It changes places with one before it on the line of four, or with itself: when it comes again is hard to foresee. */
-        const PHEAP_READY Other =
-            (PHEAP_READY)((ULONG_PTR)Ready & ((ULONG_PTR)Place << 4 | ~(ULONG_PTR)0x30));
+        /* It changes places with one of the first four, or with itself: when it comes again is hard to foresee. */
+        const PHEAP_READY Ready = RtlpReadyAt(Slot, End);
+        const ULONG64 Packed = (ULONG64)(ULONG_PTR)Bits << 6 | (Place & 63);
+        ULONG64 Changed = Active->ReadyFirst + ((Packed ^ Ready->Place) & HEAP_READY_SPREAD);
+
+        Changed = Changed > End ? Active->ReadyFirst : Changed;
+
+        const PHEAP_READY Other = RtlpReadyAt(Slot, Changed);
 
         Ready->Block = Other->Block;
         Ready->Place = Other->Place;
         Other->Block = Block;
-        Other->Place = (ULONG64)(ULONG_PTR)Bits << 3 | (Place & 63);
-        Active->Ready = (PUCHAR)(Ready + 1);
+        Other->Place = Packed;
+        Active->Ready = (USHORT)(End + sizeof(*Ready));
 
         return TRUE;
     }
 
-    RtlpCountFreed(Slot, Subsegment, Word);
+    RtlpCountFreed(Slot, Subsegment);
 
     return TRUE;
 }

@@ -78,7 +78,7 @@ typedef enum _HEAP_POOL
 /* Where a subsegment is. */
 typedef enum _HEAP_SUBSEGMENT_STATE
 {
-    HeapSubsegmentActive,  /* a bucket takes blocks from it: its Claimer, usually its own */
+    HeapSubsegmentActive,  /* a bucket takes blocks from it: its Taker, usually its own */
     HeapSubsegmentPartial, /* on its bucket's list: has free or unexposed blocks */
     HeapSubsegmentFull,    /* on no list: the next free block that is not kept ready brings it back */
     HeapSubsegmentSpare    /* empty, kept for its bucket */
@@ -102,9 +102,9 @@ typedef struct _HEAP_DESCRIPTOR
         {
             ULONG Reciprocal; /* 2^32 / BlockSize, rounded up: offset to index by one multiplication */
             USHORT BlockSize;
-            UCHAR Claimed; /* the word of the map that an active bucket takes blocks from, or HEAP_NO_WORD */
-            UCHAR Claimer; /* which one, else its own: where its freed blocks are ready for */
-            USHORT Used;   /* blocks in use, and those of the claimed word that are free */
+            UCHAR Claimed; /* the word of the map that was claimed last, or HEAP_NO_WORD */
+            UCHAR Taker;   /* the bucket that blocks are ready for: its own, or one that borrowed it */
+            USHORT Used;   /* blocks in use, ready or claimed */
             USHORT Capacity;
             ULONG Exposed; /* blocks that exist by now; the pages behind them are still untouched */
         };
@@ -186,33 +186,36 @@ static inline PHEAP_SLOT RtlpOwner(const HEAP_DESCRIPTOR *Subsegment)
 }
 
 /*
- * What allocation touches: one word of a subsegment's map. Its free blocks were counted as used when it was claimed, so
- * handing one out changes nothing but the word.
- */
-typedef struct _HEAP_ACTIVE
-{
-    PULONG64 Word;   /* RtlpEmptyWord if nothing is claimed */
-    PUCHAR WordBase; /* the block of index 0 of that word */
-    PUCHAR Ready;    /* behind the last HEAP_READY of the bucket */
-    USHORT BlockSize;
-    UCHAR Turn;
-    UCHAR Unused;
-    USHORT ReadyEmpty; /* the lower half of Ready's lower half when there is none, */
-    USHORT ReadyFull;  /* and when there may be no more */
-} HEAP_ACTIVE, *PHEAP_ACTIVE;
-
-C_ASSERT(sizeof(HEAP_ACTIVE) == 32);
-
-/*
- * A freed block that waits for the next allocation of its bucket, which takes it before all others. Its bit is set, so that a
- * second free finds it free; it counts as used, so that its subsegment is not given back. The bucket is the Claimer of its
- * subsegment, and what is ready is flushed before that changes.
+ * A free block that waits for the next allocation of its bucket. Its bit is set, so that a second free finds it free; it counts
+ * as used, so that its subsegment is not given back. The bucket is the Taker of its subsegment, and what is ready is flushed
+ * before that changes.
  */
 typedef struct _HEAP_READY
 {
     PVOID Block;
-    ULONG64 Place; /* the address of its word of the map times eight, plus its place there */
+    ULONG64 Place; /* the address of its word of the map times 64, plus its place there */
 } HEAP_READY, *PHEAP_READY;
+
+/*
+ * What allocation touches: a bucket's ready blocks, and the word of its active subsegment's map that it claimed. All free
+ * blocks of that word which were not ready then are its Bits. They count as used, so that handing one out changes nothing
+ * but its two bits.
+ */
+typedef struct _HEAP_ACTIVE
+{
+    ULONG64 Bits;
+    PUCHAR WordBase; /* the block of index 0 of the word */
+    LONG Word;       /* the word's place: in words, from the slot */
+    USHORT BlockSize;
+    USHORT Ready;      /* behind the last HEAP_READY, the next to be taken; offsets from the slot, */
+    USHORT ReadyKept;  /* up to here they stay while others can be had: a freed block is not alone; */
+    USHORT ReadyFirst; /* here they begin, */
+    USHORT ReadyFull;  /* and here is no room for more */
+    UCHAR Turn;
+    UCHAR Unused;
+} HEAP_ACTIVE, *PHEAP_ACTIVE;
+
+C_ASSERT(sizeof(HEAP_ACTIVE) == 32);
 
 /*
  * Blocks of a bucket that come from chunks before it gets subsegments. If its blocks are short it has them at once when the next thread
@@ -229,7 +232,7 @@ typedef struct _HEAP_BUCKET
     USHORT Uses;       /* allocations before activation */
     USHORT Unused;
     ULONG Spare;  /* an empty subsegment */
-    ULONG Active; /* the subsegment that a word is claimed of; 0: nothing is claimed */
+    ULONG Active; /* the subsegment that words are claimed of; 0: none */
 } HEAP_BUCKET, *PHEAP_BUCKET;
 
 typedef enum _HEAP_SLOT_STATE
@@ -262,10 +265,10 @@ struct _HEAP_SLOT
 /* Behind a slot: what is ready, of each bucket. Not a part of it, because the empty slot has none. */
 #define HEAP_ALL_READY 2048
 
-static inline PHEAP_READY RtlpReady(PHEAP_SLOT Slot)
-{
-    return (PHEAP_READY)(PVOID)(Slot + 1);
-}
+C_ASSERT(sizeof(HEAP_SLOT) + HEAP_ALL_READY * sizeof(HEAP_READY) <= MAXUSHORT);
+
+/* A freed block changes places with one of the first four: these bits of two places choose which, as an offset. */
+#define HEAP_READY_SPREAD 0x30
 
 /* One more way into a private heap than its own lock and slot: side.c. */
 #define HEAP_MOST_SIDES 15
@@ -344,7 +347,6 @@ typedef struct _HEAP_PROCESS
     ULONG RegionBits[HEAP_ARENA_LARGEST / HEAP_REGION / 32];
 #if defined(NTHEAP_GROUND_NT)
     ULONG64 Id;          /* (atomic) the process's; its parent's in a clone that did not use a heap yet */
-    ULONG64 EmptyWord;   /* no block is free: always 0 */
     HEAP_SLOT EmptySlot; /* nobody's: heaps there have slots of their own */
 #endif
 } HEAP_PROCESS, *PHEAP_PROCESS;
@@ -354,12 +356,10 @@ typedef struct _HEAP_PROCESS
 PHEAP_PROCESS RtlpCurrentHeapProcess(VOID) __attribute__((const));
 #define RtlpProcess      (*RtlpCurrentHeapProcess())
 #define RtlpHasProcess() (RtlpCurrentHeapProcess() != NULL)
-#define RtlpEmptyWord    (RtlpProcess.EmptyWord)
 #define RtlpEmptySlot    (RtlpProcess.EmptySlot)
 #else
 extern HEAP_PROCESS RtlpProcess;
 #define RtlpHasProcess() TRUE
-extern ULONG64 RtlpEmptyWord;   /* no block is free: always 0 */
 extern HEAP_SLOT RtlpEmptySlot; /* what a thread has before its first allocation; never changed */
 #endif
 
@@ -379,7 +379,7 @@ static inline ULONG RtlpDescriptorNumber(const HEAP_DESCRIPTOR *Descriptor)
     return (ULONG)(((SIZE_T)((const UCHAR *)Descriptor - RtlpArena.Metadata)) >> HEAP_UNIT_SHIFT);
 }
 
-/* NULL: nothing is claimed. */
+/* NULL: the bucket has none. */
 static inline PHEAP_DESCRIPTOR RtlpActiveSubsegment(const HEAP_SLOT *Slot, ULONG Bucket)
 {
     const ULONG Number = Slot->Buckets[Bucket].Active;

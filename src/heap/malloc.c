@@ -140,14 +140,17 @@ static inline PVOID RtlpMallocFront(SIZE_T Size)
     PHEAP_ACTIVE Active = &Slot->Active[RtlpBucketTable[(Size + 15) >> 4]];
 
     HEAP_OPAQUE(Active); /* else it is computed twice */
-    if (HEAP_LIKELY(RtlpIsReady(Active)))
+
+    const ULONG64 End = Active->Ready;
+
+    if (HEAP_LIKELY(End > Active->ReadyKept))
     {
-        return RtlpTakeReady(Active);
+        return RtlpTakeReady(Slot, Active, End);
     }
 
-    const ULONG64 Bits = *Active->Word;
+    const ULONG64 Bits = Active->Bits;
 
-    return HEAP_LIKELY(Bits != 0) ? RtlpTakeBlock(Active, Bits) : RtlpMallocSlow(Slot, Size);
+    return HEAP_LIKELY(Bits != 0) ? RtlpTakeClaimed(Slot, Active, Bits) : RtlpMallocSlow(Slot, Size);
 }
 
 HEAP_EXPORT void *malloc(size_t size)

@@ -30,15 +30,16 @@ VOID RtlpResetSlot(PHEAP_SLOT Slot, PHEAP Heap)
 {
     __builtin_memset(Slot, 0, sizeof(*Slot));
 
-    PHEAP_READY Ready = RtlpReady(Slot);
+    ULONG Offset = (ULONG)sizeof(*Slot);
 
     for (ULONG Bucket = 0; Bucket < HEAP_BUCKETS; Bucket += 1)
     {
-        Slot->Active[Bucket].Word = &RtlpEmptyWord;
-        Slot->Active[Bucket].Ready = (PUCHAR)Ready;
-        Slot->Active[Bucket].ReadyEmpty = (USHORT)(ULONG_PTR)Ready;
-        Ready += RtlpMostReady(Bucket);
-        Slot->Active[Bucket].ReadyFull = (USHORT)(ULONG_PTR)Ready;
+        PHEAP_ACTIVE Active = &Slot->Active[Bucket];
+
+        Active->Ready = Active->ReadyFirst = (USHORT)Offset;
+        Active->ReadyKept = (USHORT)(Offset + RtlpKeptReady(Bucket) * sizeof(HEAP_READY));
+        Offset += RtlpMostReady(Bucket) * (ULONG)sizeof(HEAP_READY);
+        Active->ReadyFull = (USHORT)Offset;
     }
 
     Slot->Heap = Heap;
@@ -121,10 +122,7 @@ static BOOLEAN RtlpCollectBits(PHEAP_DESCRIPTOR Subsegment, PHEAP_REMOTE Remote,
     const ULONG64 Old = *Place;
 
     HEAP_STORE(Place, Old | Bits);
-    if (Word != Subsegment->Claimed)
-    {
-        Subsegment->Used -= (USHORT)RtlpCountBits(Bits & ~Old);
-    }
+    Subsegment->Used -= (USHORT)RtlpCountBits(Bits & ~Old);
 
     return (Old & Bits) == 0;
 }

@@ -2,11 +2,12 @@
 /*
  * Subsegments: spans cut into blocks of one size, with a map in the metadata that says which blocks are free.
  *
- * A bucket claims one word of a subsegment's map at a time: all of its free blocks are counted as used at once, so that
- * handing one out changes nothing but the word. When they are used up, another word of the same subsegment comes next, then a partial
- * subsegment (its pages are there already), what other threads sent back, blocks that were never exposed (a page at a
- * time, so that a large subsegment costs no more memory than is used), one of an idle slot, free blocks of a slightly
- * larger bucket, and only then a new one. An empty subsegment that is not active goes back to the back end; each bucket
+ * A bucket claims one word of a subsegment's map at a time: all of its free blocks that are not ready are counted as used at
+ * once, so that handing one out changes nothing but its bits. When they are used up, another word of the same subsegment comes
+ * next, then a partial subsegment (its pages are there already), what other threads sent back, blocks that were never exposed (a
+ * page at a time, so that a large subsegment costs no more memory than is used), one of an idle slot, free blocks of a slightly
+ * larger bucket, and only then a new one. The last few ready blocks stay, if others can be had: a freed block changes
+ * places with one of them. An empty subsegment that is not active goes back to the back end; each bucket
  * keeps one, so that a program around the border does not pay for every step.
  * A block's place in a word of the map is its index turned by a random number of its subsegment, so which block comes
  * first cannot be foreseen, at the cost of one instruction. Blocks that come one after the other still lie side by side:
@@ -159,7 +160,7 @@ static PHEAP_DESCRIPTOR RtlpCreateSubsegment(PHEAP_SLOT Slot, ULONG Bucket)
         Subsegment->Bucket = (UCHAR)Bucket;
         Subsegment->BlockSize = (USHORT)Size;
         Subsegment->Claimed = HEAP_NO_WORD;
-        Subsegment->Claimer = (UCHAR)Bucket;
+        Subsegment->Taker = (UCHAR)Bucket;
         Subsegment->Reciprocal = (ULONG)(((1ull << 32) + Size - 1) / Size);
         Subsegment->Capacity = (USHORT)Capacity;
         Subsegment->Turn = (UCHAR)(RtlpRandom(Slot) & 63);
@@ -287,11 +288,10 @@ static VOID RtlpDeactivate(PHEAP_SLOT Slot, ULONG Bucket)
         RtlpFlushReady(Slot, Bucket); /* freed blocks of it are ready for its own bucket from now on */
     }
 
-    Subsegment->Used -= (USHORT)RtlpCountBits(*Active->Word);
-    Active->Word = &RtlpEmptyWord;
+    Subsegment->Used -= (USHORT)RtlpCountBits(Active->Bits);
+    Active->Bits = 0;
     Slot->Buckets[Bucket].Active = 0;
-    Subsegment->Claimed = HEAP_NO_WORD;
-    Subsegment->Claimer = Subsegment->Bucket;
+    Subsegment->Taker = Subsegment->Bucket;
     if (Subsegment->Used == Subsegment->Capacity)
     {
         Subsegment->State = HeapSubsegmentFull;
@@ -306,9 +306,25 @@ static VOID RtlpDeactivate(PHEAP_SLOT Slot, ULONG Bucket)
     }
 }
 
+/* The bits of a word of the map whose blocks are ready. */
+static ULONG64 RtlpReadyBits(PHEAP_SLOT Slot, const HEAP_ACTIVE *Active, const ULONG64 *Word)
+{
+    ULONG64 Bits = 0;
+
+    for (ULONG At = Active->ReadyFirst; At < Active->Ready; At += (ULONG)sizeof(HEAP_READY))
+    {
+        const HEAP_READY *Ready = RtlpReadyAt(Slot, At);
+
+        Bits |= (ULONG64)(RtlpReadyWord(Ready) == Word) << (Ready->Place & 63);
+    }
+
+    return Bits;
+}
+
 /*
  * Claims a word of the active subsegment that has a free block, the one after the word claimed last first: the longer a word
- * waited, the more of its blocks came back meanwhile, and the fewer words are claimed. No bit is left of the last.
+ * waited, the more of its blocks came back meanwhile, and the fewer words are claimed. No bit is left of the last, and no more
+ * blocks are ready than are kept.
  */
 static BOOLEAN RtlpNextWord(PHEAP_SLOT Slot, ULONG Bucket)
 {
@@ -317,27 +333,35 @@ static BOOLEAN RtlpNextWord(PHEAP_SLOT Slot, ULONG Bucket)
     PULONG64 Map = RtlpMap(Subsegment);
     const ULONG Words = (Subsegment->Exposed + 63u) / 64;
     ULONG Word = Subsegment->Claimed;
+    ULONG64 Bits;
 
     if (Subsegment->Used == Subsegment->Exposed)
     {
         return FALSE;
     }
 
-    /* Blocks are free, so the search ends. */
+    /* Blocks are free that are not ready, so the search ends. */
     do
     {
         Word = Word + 1 < Words ? Word + 1 : 0;
-    } while (Map[Word] == 0);
+        Bits = Map[Word];
+        if (Bits != 0)
+        {
+            Bits &= ~RtlpReadyBits(Slot, Active, &Map[Word]);
+        }
+    } while (Bits == 0);
 
     /* Before it is claimed: a block that others freed, and its owner too, is not to be handed out twice. */
     if (HEAP_LOAD(&Slot->Reported) != 0 && HEAP_LOAD(&RtlpRemote(Subsegment)->Words[Word]) != 0)
     {
         RtlpCollectWord(Slot, Subsegment, Word);
+        Bits = Map[Word] & ~RtlpReadyBits(Slot, Active, &Map[Word]);
     }
 
-    Subsegment->Used += (USHORT)RtlpCountBits(Map[Word]);
+    Subsegment->Used += (USHORT)RtlpCountBits(Bits);
     Subsegment->Claimed = (UCHAR)Word;
-    Active->Word = &Map[Word];
+    Active->Bits = Bits;
+    Active->Word = (LONG)(&Map[Word] - (PULONG64)(PVOID)Slot);
     Active->WordBase = Subsegment->Base + (SIZE_T)Word * 64 * Subsegment->BlockSize;
 
     return TRUE;
@@ -345,17 +369,12 @@ static BOOLEAN RtlpNextWord(PHEAP_SLOT Slot, ULONG Bucket)
 
 static BOOLEAN RtlpExposePage(PHEAP_SLOT Slot, ULONG Bucket)
 {
-    PHEAP_ACTIVE Active = &Slot->Active[Bucket];
     PHEAP_DESCRIPTOR Subsegment = RtlpActiveSubsegment(Slot, Bucket);
 
     if (Subsegment->Exposed == Subsegment->Capacity)
     {
         return FALSE;
     }
-
-    /* The claimed word is used up. Nothing is claimed while blocks are added, of that word or another. */
-    Active->Word = &RtlpEmptyWord;
-    Subsegment->Claimed = HEAP_NO_WORD;
 
     /* Up to the end of the page that the next block begins in; in a large heap, a few more pages, which come together. */
     const ULONG Size = Subsegment->BlockSize;
@@ -388,7 +407,7 @@ static BOOLEAN RtlpActivate(PHEAP_SLOT Slot, ULONG Bucket, PHEAP_DESCRIPTOR Subs
     PHEAP_ACTIVE Active = &Slot->Active[Bucket];
 
     Subsegment->State = HeapSubsegmentActive;
-    Subsegment->Claimer = (UCHAR)Bucket;
+    Subsegment->Taker = (UCHAR)Bucket;
     Slot->Buckets[Bucket].Active = RtlpDescriptorNumber(Subsegment);
     Active->BlockSize = Subsegment->BlockSize;
     Active->Turn = (UCHAR)(64u - Subsegment->Turn);
@@ -408,13 +427,8 @@ VOID RtlpFlushReady(PHEAP_SLOT Slot, ULONG Bucket)
 
     while (RtlpIsReady(Active))
     {
-        Active->Ready -= sizeof(HEAP_READY);
-
-        const HEAP_READY *Ready = (const HEAP_READY *)(PVOID)Active->Ready;
-        PHEAP_DESCRIPTOR Subsegment = RtlpLookup(Ready->Block);
-        const PULONG64 Word = (PULONG64)(ULONG_PTR)((Ready->Place >> 3) & ~7ull);
-
-        RtlpCountFreed(Slot, Subsegment, (SIZE_T)(Word - RtlpMap(Subsegment)));
+        Active->Ready -= (USHORT)sizeof(HEAP_READY);
+        RtlpCountFreed(Slot, RtlpLookup(RtlpReadyAt(Slot, Active->Ready)->Block));
     }
 }
 
@@ -437,6 +451,15 @@ static BOOLEAN RtlpTakePartial(PHEAP_SLOT Slot, ULONG Bucket, ULONG From)
     return FALSE;
 }
 
+/* There is a block in the claimed word, or a ready one that is not to be kept. */
+static PVOID RtlpTakeAny(PHEAP_SLOT Slot, ULONG Bucket)
+{
+    PHEAP_ACTIVE Active = &Slot->Active[Bucket];
+
+    return Active->Ready > Active->ReadyKept ? RtlpTakeReady(Slot, Active, Active->Ready)
+                                             : RtlpTakeClaimed(Slot, Active, Active->Bits);
+}
+
 /*
  * Blocks that are larger by an eighth at most, by a quarter where blocks are long, of subsegments that are there. More would
  * save more of a large heap's memory now and cost it later, when blocks of the larger size are wanted (measured).
@@ -448,10 +471,16 @@ static BOOLEAN RtlpBorrow(PHEAP_SLOT Slot, ULONG Bucket)
 
     for (ULONG From = Bucket + 1; From < HEAP_BUCKETS && RtlpBucketSize(From) <= Largest; From += 1)
     {
-        RtlpFlushReady(Slot, From);
-        if (RtlpTakePartial(Slot, Bucket, From))
+        const HEAP_ACTIVE *Lender = &Slot->Active[From];
+
+        if (Slot->Buckets[From].First != 0 ||
+            Lender->Ready - Lender->ReadyFirst > (Lender->ReadyFull - Lender->ReadyFirst) / 2)
         {
-            return TRUE;
+            RtlpFlushReady(Slot, From); /* one of its subsegments gets another taker */
+            if (RtlpTakePartial(Slot, Bucket, From))
+            {
+                return TRUE;
+            }
         }
     }
 
@@ -514,7 +543,7 @@ static BOOLEAN RtlpFindMore(PHEAP_SLOT Slot, ULONG Bucket, BOOLEAN Exact)
      * later: blocks that were used come before pages that were not.
      */
     RtlpReceiveBucket(Slot, Bucket);
-    if (*Slot->Active[Bucket].Word != 0 || RtlpFindWord(Slot, Bucket))
+    if (RtlpFindWord(Slot, Bucket))
     {
         return TRUE;
     }
@@ -545,12 +574,14 @@ static BOOLEAN RtlpFindMore(PHEAP_SLOT Slot, ULONG Bucket, BOOLEAN Exact)
            (!Exact && RtlpBorrow(Slot, Bucket));
 }
 
-/* Finds the bucket a word with a free block. FALSE if there is no memory. Exact: of subsegments of that bucket. */
-static DECLSPEC_NOINLINE BOOLEAN RtlpRefill(PHEAP_SLOT Slot, ULONG Bucket, BOOLEAN Exact)
+/* A block of a bucket whose claimed word is used up. NULL if there is no memory. Exact: of subsegments of that bucket only. */
+static DECLSPEC_NOINLINE PVOID RtlpRefill(PHEAP_SLOT Slot, ULONG Bucket, BOOLEAN Exact)
 {
+    PHEAP_ACTIVE Active = &Slot->Active[Bucket];
+
     if (RtlpFindWord(Slot, Bucket) || RtlpFindMore(Slot, Bucket, Exact))
     {
-        return TRUE;
+        return RtlpTakeAny(Slot, Bucket);
     }
 
     /* What came back of other buckets may leave pages to use, or blocks to borrow. */
@@ -559,23 +590,26 @@ static DECLSPEC_NOINLINE BOOLEAN RtlpRefill(PHEAP_SLOT Slot, ULONG Bucket, BOOLE
         RtlpReceive(Slot);
         if (RtlpFindMore(Slot, Bucket, Exact))
         {
-            return TRUE;
+            return RtlpTakeAny(Slot, Bucket);
         }
     }
 
     PHEAP_DESCRIPTOR Subsegment = RtlpCreateSubsegment(Slot, Bucket);
 
-    return Subsegment != NULL && RtlpActivate(Slot, Bucket, Subsegment);
+    if (Subsegment != NULL && RtlpActivate(Slot, Bucket, Subsegment))
+    {
+        return RtlpTakeAny(Slot, Bucket);
+    }
+
+    return RtlpIsReady(Active) ? RtlpTakeReady(Slot, Active, Active->Ready) : NULL; /* the last ones, too */
 }
 
 PVOID RtlpAllocateSlow(PHEAP_SLOT Slot, ULONG Bucket, SIZE_T Size)
 {
-    PHEAP_ACTIVE Active = &Slot->Active[Bucket];
-
     /* The common case: another word of the same subsegment. */
     if (HEAP_LIKELY(Slot->Buckets[Bucket].Active != 0 && RtlpNextWord(Slot, Bucket)))
     {
-        return RtlpTakeBlock(Active, *Active->Word);
+        return RtlpTakeClaimed(Slot, &Slot->Active[Bucket], Slot->Active[Bucket].Bits);
     }
 
     if (Slot == &RtlpEmptySlot)
@@ -606,35 +640,20 @@ PVOID RtlpAllocateSlow(PHEAP_SLOT Slot, ULONG Bucket, SIZE_T Size)
         }
     }
 
-    Active = &Slot->Active[Bucket];
-    if (!RtlpRefill(Slot, Bucket, FALSE))
-    {
-        return NULL;
-    }
-
-    return RtlpTakeBlock(Active, *Active->Word);
+    return RtlpRefill(Slot, Bucket, FALSE);
 }
 
 PVOID RtlpAllocateExact(PHEAP_SLOT Slot, ULONG Bucket)
 {
-    PHEAP_ACTIVE Active = &Slot->Active[Bucket];
-
     if (Slot->Buckets[Bucket].Active != 0 && RtlpActiveSubsegment(Slot, Bucket)->Bucket != Bucket)
     {
         RtlpDeactivate(Slot, Bucket);
     }
 
-    if (RtlpIsReady(Active))
-    {
-        return RtlpTakeReady(Active);
-    }
+    const HEAP_ACTIVE *Active = &Slot->Active[Bucket];
 
-    if (*Active->Word == 0 && !RtlpRefill(Slot, Bucket, TRUE))
-    {
-        return NULL;
-    }
-
-    return RtlpTakeBlock(Active, *Active->Word);
+    return Active->Ready > Active->ReadyKept || Active->Bits != 0 ? RtlpTakeAny(Slot, Bucket)
+                                                                  : RtlpRefill(Slot, Bucket, TRUE);
 }
 
 /* Lets go of the buckets' subsegments (Empty: of those without a block in use) and gives all that are empty back. */
@@ -647,10 +666,8 @@ static VOID RtlpReleaseEmpty(PHEAP_SLOT Slot, BOOLEAN Empty)
 
     for (ULONG Bucket = 0; Bucket < HEAP_BUCKETS; Bucket += 1)
     {
-        const HEAP_ACTIVE *Active = &Slot->Active[Bucket];
-
         if (Slot->Buckets[Bucket].Active != 0 &&
-            (!Empty || RtlpActiveSubsegment(Slot, Bucket)->Used == RtlpCountBits(*Active->Word)))
+            (!Empty || RtlpActiveSubsegment(Slot, Bucket)->Used == RtlpCountBits(Slot->Active[Bucket].Bits)))
         {
             RtlpDeactivate(Slot, Bucket);
         }

@@ -24,22 +24,8 @@ static ULONG_PTR RtlpFirstThread; /* (atomic) who came first */
 static __thread BOOLEAN
     RtlpThreadEnding; /* its slot went already; what is called now are other destructors */
 
-/* A thread's slot before its first allocation. Each word says: nothing free, take the slow path. */
-ULONG64 RtlpEmptyWord;
-
-#define HEAP_EMPTY                                                                                           \
-    {                                                                                                        \
-        .Word = &RtlpEmptyWord                                                                               \
-    }
-#define HEAP_EMPTY_8                                                                                         \
-    HEAP_EMPTY, HEAP_EMPTY, HEAP_EMPTY, HEAP_EMPTY, HEAP_EMPTY, HEAP_EMPTY, HEAP_EMPTY, HEAP_EMPTY
-#define HEAP_EMPTY_56                                                                                        \
-    HEAP_EMPTY_8, HEAP_EMPTY_8, HEAP_EMPTY_8, HEAP_EMPTY_8, HEAP_EMPTY_8, HEAP_EMPTY_8, HEAP_EMPTY_8
-C_ASSERT(HEAP_BUCKETS == 113);
-
-HEAP_SLOT RtlpEmptySlot = { .Active = { HEAP_EMPTY_56, HEAP_EMPTY_56, HEAP_EMPTY },
-                            .Heap = &RtlpMallocHeap,
-                            .CachedPages = HEAP_CACHE_SLOT_PAGES };
+/* A thread's slot before its first allocation. Nothing is ready: every way is the slow one. */
+HEAP_SLOT RtlpEmptySlot = { .Heap = &RtlpMallocHeap, .CachedPages = HEAP_CACHE_SLOT_PAGES };
 __thread PHEAP_SLOT RtlpThreadSlot = &RtlpEmptySlot;
 
 /* ---- threads come and go ---- */

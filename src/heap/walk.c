@@ -247,39 +247,50 @@ BOOLEAN RtlpCheckSubsegment(const HEAP_DESCRIPTOR *Subsegment)
     const PHEAP_SLOT Slot = RtlpOwner(Subsegment);
     ULONG Free = 0;
     ULONG Ready = 0;
+    ULONG64 Bits = 0; /* claimed ones */
+    BOOLEAN Sound = TRUE;
 
-    if (Subsegment->Claimer >= HEAP_BUCKETS)
+    if (Subsegment->Taker >= HEAP_BUCKETS)
     {
         return FALSE;
     }
 
-    const HEAP_ACTIVE *Active = &Slot->Active[Subsegment->Claimer];
+    const HEAP_ACTIVE *Active = &Slot->Active[Subsegment->Taker];
 
-    for (const HEAP_READY *At = (PHEAP_READY)(PVOID)Active->Ready;
-         (USHORT)(ULONG_PTR)At != Active->ReadyEmpty;)
+    /* An active subsegment is the one that its taker takes blocks from; every other's taker is its own bucket. */
+    if (Subsegment->State == HeapSubsegmentActive)
     {
-        At -= 1;
+        if (RtlpActiveSubsegment(Slot, Subsegment->Taker) != Subsegment || Subsegment->Claimed >= Words)
+        {
+            return FALSE;
+        }
 
-        const ULONG64 Place = At->Place;
-        const SIZE_T Word = (SIZE_T)(Place >> 6) - ((ULONG_PTR)RtlpMap(Subsegment) >> 3);
+        Bits = Active->Bits;
+        Sound = (Bits & ~HEAP_LOAD(&RtlpMap(Subsegment)[Subsegment->Claimed])) == 0;
+    }
+    else if (Subsegment->Taker != Subsegment->Bucket)
+    {
+        return FALSE;
+    }
 
-        /* They count as used, those of the claimed word once only. */
-        Ready += Word < Words && Word != Subsegment->Claimed;
+    /* What is ready is free in the map, counts as used, and is not of the claimed bits. */
+    for (ULONG At = Active->ReadyFirst; At < Active->Ready; At += (ULONG)sizeof(HEAP_READY))
+    {
+        const HEAP_READY *Block = RtlpReadyAt(Slot, At);
+        const SIZE_T Word = (SIZE_T)(RtlpReadyWord(Block) - RtlpMap(Subsegment));
+        const ULONG64 Bit = 1ull << (Block->Place & 63);
+
+        if (Word < Words)
+        {
+            Ready += 1;
+            Sound &= (HEAP_LOAD(RtlpReadyWord(Block)) & Bit) != 0 &&
+                     (Word != Subsegment->Claimed || (Bits & Bit) == 0);
+        }
     }
 
     for (ULONG Word = 0; Word < Words; Word += 1)
     {
-        /* The claimed word's free blocks count as used. */
-        Free += Word != Subsegment->Claimed ? RtlpCountBits(HEAP_LOAD(&RtlpMap(Subsegment)[Word])) : 0;
-    }
-
-    /* An active subsegment is the one that its claimer takes blocks from; no other has a claimed word. */
-    if (Subsegment->State == HeapSubsegmentActive
-            ? Subsegment->Claimed >= Words || Active->Word != &RtlpMap(Subsegment)[Subsegment->Claimed] ||
-                  RtlpActiveSubsegment(Slot, Subsegment->Claimer) != Subsegment
-            : Subsegment->Claimed != HEAP_NO_WORD || Subsegment->Claimer != Subsegment->Bucket)
-    {
-        return FALSE;
+        Free += RtlpCountBits(HEAP_LOAD(&RtlpMap(Subsegment)[Word]));
     }
 
     if (Subsegment->State == HeapSubsegmentFull && Subsegment->Used != Subsegment->Capacity)
@@ -287,8 +298,8 @@ BOOLEAN RtlpCheckSubsegment(const HEAP_DESCRIPTOR *Subsegment)
         return FALSE;
     }
 
-    return Subsegment->Exposed <= Subsegment->Capacity &&
-           Free + Subsegment->Used == Subsegment->Exposed + Ready &&
+    return Sound && Subsegment->Exposed <= Subsegment->Capacity &&
+           Free + Subsegment->Used == Subsegment->Exposed + Ready + RtlpCountBits(Bits) &&
            (SIZE_T)Subsegment->Capacity * Subsegment->BlockSize <= Subsegment->Pages * HEAP_PAGE &&
            Subsegment->BlockSize == RtlpBucketSize(Subsegment->Bucket);
 }

@@ -106,8 +106,11 @@ static VOID NtmmpCountRegion(PNTMM_HEAP_VIEW View, const HEAP_DESCRIPTOR *Region
             break;
         case HeapKindPages:
         case HeapKindGuarded:
-            View->LargeBlocks++;
-            View->LargePages += Span.Pages;
+            if (!RtlpIsKept(&Span))
+            {
+                View->LargeBlocks++;
+                View->LargePages += Span.Pages;
+            }
             break;
         case HeapKindNone:
         case HeapKindFree:

@@ -47,11 +47,14 @@ PVOID RtlpAllocateBig(PHEAP Heap, PHEAP_SLOT Slot, SIZE_T Size, SIZE_T Alignment
 
     if (Span != NULL)
     {
-        Span->Requested = Size;
         *Zeroed = Span->Zeroed;
     }
 
     RtlpReleaseLock(&Heap->BackLock);
+    if (Span != NULL && RtlpKeptSpans(Slot, Pages) != NULL && Slot != &RtlpEmptySlot)
+    {
+        RtlpOwnSpan(Slot, Span);
+    }
 
     return Span != NULL ? Span->Base : NULL;
 }
@@ -87,7 +90,25 @@ VOID RtlpFlushSpanCache(PHEAP_SLOT Slot)
         }
     }
 
+    for (ULONG Place = HEAP_BUCKETS; Place < HEAP_ALL_BUCKETS; Place += 1)
+    {
+        PHEAP_ACTIVE Kept = &Slot->Active[Place];
+
+        while (RtlpIsReady(Kept))
+        {
+            RtlpFreeSpan(Slot->Heap, RtlpLookup(RtlpTakeReady(Slot, Kept, Kept->Ready)));
+        }
+    }
+
     Slot->CachedPages = 0;
+    RtlpReleaseLock(&Slot->Heap->BackLock);
+}
+
+VOID RtlpFreeUnkept(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Span)
+{
+    HEAP_STORE(&Span->FirstWords[0], Span->FirstWords[0] & ~(1ull << HEAP_KEPT_TURN));
+    RtlpAcquireLock(&Slot->Heap->BackLock);
+    RtlpFreeSpan(Slot->Heap, Span);
     RtlpReleaseLock(&Slot->Heap->BackLock);
 }
 
@@ -136,11 +157,11 @@ PVOID RtlpResizeBig(PHEAP Heap, PHEAP_DESCRIPTOR Descriptor, SIZE_T Size, BOOLEA
 
     if (Pages == Descriptor->Pages)
     {
-        Descriptor->Requested = Size;
         return Descriptor->Base;
     }
 
     RtlpAcquireLock(&Heap->BackLock);
+    HEAP_STORE(&Descriptor->Owner, HEAP_NO_OWNER); /* who frees it finds where it is to be kept */
 
     BOOLEAN Done = RtlpResizeSpan(Heap, Descriptor, (ULONG)Pages);
 
@@ -154,11 +175,6 @@ PVOID RtlpResizeBig(PHEAP Heap, PHEAP_DESCRIPTOR Descriptor, SIZE_T Size, BOOLEA
             Descriptor = Moved;
             Done = TRUE;
         }
-    }
-
-    if (Done)
-    {
-        Descriptor->Requested = Size;
     }
 
     RtlpReleaseLock(&Heap->BackLock);

@@ -80,9 +80,9 @@ VOID RtlpFreeBlockSlow(PVOID Block, PHEAP_SLOT Slot)
         RtlpFreeVariable(Descriptor->Heap, Descriptor, Block);
         return;
     case HeapKindPages:
-        if (Descriptor->Base != Block)
+        if (Descriptor->Base != Block || RtlpIsKept(Descriptor))
         {
-            RtlpReportDamage(HeapDamageInteriorFree, Descriptor->Heap, Block);
+            RtlpReportDamage(RtlpDiagnoseBlock(Slot->Heap, Descriptor, Block), Slot->Heap, Block);
             return;
         }
 
@@ -166,7 +166,7 @@ HEAP_DAMAGE RtlpDiagnoseBlock(PHEAP Heap, const HEAP_DESCRIPTOR *Descriptor, con
         return RtlpDiagnose(Descriptor, Block);
     }
 
-    if (Descriptor->Kind == HeapKindFree || Descriptor->Kind == HeapKindQuarantined)
+    if (Descriptor->Kind == HeapKindFree || Descriptor->Kind == HeapKindQuarantined || RtlpIsKept(Descriptor))
     {
         return HeapDamageDoubleFree;
     }
@@ -183,7 +183,7 @@ SIZE_T RtlpBlockSizeIn(PHEAP_DESCRIPTOR Descriptor, const VOID *Block)
     case HeapKindChunk:
         return RtlpVariableSize(Descriptor->Heap, Descriptor, Block);
     case HeapKindPages:
-        return Descriptor->Base == Block ? RtlpBigSize(Descriptor) : 0;
+        return Descriptor->Base == Block && !RtlpIsKept(Descriptor) ? RtlpBigSize(Descriptor) : 0;
     case HeapKindGuarded:
         return RtlpGuardedSize(Descriptor, Block);
     case HeapKindNone:

@@ -13,6 +13,9 @@
 #define EIGHT(b)     FOUR(b), FOUR(b)
 #define SIXTEEN(b)   EIGHT(b), EIGHT(b)
 #define THIRTYTWO(b) SIXTEEN(b), SIXTEEN(b)
+#define SIXTYFOUR(b) THIRTYTWO(b), THIRTYTWO(b)
+
+#define PAGE(b) SIXTYFOUR(b), SIXTYFOUR(b), SIXTYFOUR(b), SIXTYFOUR(b)
 
 /* Sixteen buckets from b on, each for as many sizes. */
 #define ROW(EACH, b)                                                                                         \
@@ -20,7 +23,7 @@
         EACH((b) + 7), EACH((b) + 8), EACH((b) + 9), EACH((b) + 10), EACH((b) + 11), EACH((b) + 12),         \
         EACH((b) + 13), EACH((b) + 14), EACH((b) + 15)
 
-HEAP_TOUCHED const UCHAR RtlpBucketTable[HEAP_FRONT_END_LIMIT / 16 + 1] = {
+HEAP_TOUCHED const UCHAR RtlpBucketTable[HEAP_KEPT_LIMIT / 16 + 1] = {
     0,
     ROW(ONE, 1),        /* to 256 by 16 */
     ROW(ONE, 17),       /* to 512 */
@@ -29,4 +32,16 @@ HEAP_TOUCHED const UCHAR RtlpBucketTable[HEAP_FRONT_END_LIMIT / 16 + 1] = {
     ROW(EIGHT, 65),     /* to 4096 by 128 */
     ROW(SIXTEEN, 81),   /* to 8192 by 256 */
     ROW(THIRTYTWO, 97), /* to 16384 by 512 */
+    PAGE(113),
+    PAGE(114),
+    PAGE(115),
+    PAGE(116),
+    PAGE(117),
+    PAGE(118),
+    PAGE(119),
+    PAGE(120),
+    PAGE(121),
+    PAGE(122),
+    PAGE(123),
+    PAGE(124), /* to 65536 by 4096 */
 };

@@ -17,6 +17,15 @@
 #define HEAP_DOCUMENTED_BUCKETS 128
 #define HEAP_SPAN_CACHE         16
 
+/*
+ * Behind the buckets, places for blocks of 5 to 16 whole pages: the back end's, but a slot keeps those that were freed as a bucket
+ * keeps its ready blocks, because a branch on the size or kind of a block is often foreseen wrongly.
+ */
+#define HEAP_KEPT_LIMIT  ((SIZE_T)65536)
+#define HEAP_KEPT_FIRST  ((ULONG)(HEAP_FRONT_END_LIMIT / 4096) + 1) /* pages */
+#define HEAP_MOST_KEPT   4                                          /* of one length */
+#define HEAP_ALL_BUCKETS (HEAP_BUCKETS + (ULONG)(HEAP_KEPT_LIMIT / 4096) - HEAP_KEPT_FIRST + 1)
+
 /* The bucket of a request of at most HEAP_FRONT_END_LIMIT bytes. */
 static inline ULONG RtlpBucketOf(SIZE_T Size)
 {
@@ -31,8 +40,8 @@ static inline ULONG RtlpBucketOf(SIZE_T Size)
     return 33 + (Power - 9) * 16 + ((Last >> (Power - 4)) & 15);
 }
 
-/* The same as a table, by the size in units of 16 bytes: sizes come in any order, and a branch on them is often mispredicted. */
-extern const UCHAR RtlpBucketTable[HEAP_FRONT_END_LIMIT / 16 + 1];
+/* The same as a table, up to HEAP_KEPT_LIMIT, by the size in units of 16 bytes: sizes come in any order, and a branch on them is often mispredicted. */
+extern const UCHAR RtlpBucketTable[HEAP_KEPT_LIMIT / 16 + 1];
 
 /* Bytes of a bucket's blocks. */
 static inline ULONG RtlpBucketSize(ULONG Bucket)

@@ -192,10 +192,37 @@ static inline __attribute__((always_inline)) BOOLEAN RtlpFreeLocal(PHEAP_SLOT Sl
     return TRUE;
 }
 
+/* The place of blocks of so many pages that a slot keeps; NULL: there are chains of them. */
+static inline PHEAP_ACTIVE RtlpKeptSpans(PHEAP_SLOT Slot, SIZE_T Pages)
+{
+    const SIZE_T Place = Pages - HEAP_KEPT_FIRST;
+
+    return Place < HEAP_ALL_BUCKETS - HEAP_BUCKETS ? &Slot->Active[HEAP_BUCKETS + Place] : NULL;
+}
+
+/* Slot is to keep the block when it is freed. */
+static inline VOID RtlpOwnSpan(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Span)
+{
+    Span->Reciprocal = 1; /* every offset but 0 is a wrong one */
+    Span->Taker = (UCHAR)(HEAP_BUCKETS + Span->Pages - HEAP_KEPT_FIRST);
+    Span->Used = 1;
+    Span->Exposed = 1;
+    Span->Turn = HEAP_KEPT_TURN;
+    Span->State = HeapSubsegmentFull;
+    HEAP_STORE(&Span->Owner, Slot);
+}
+
 /* A block of whole pages that the slot kept (each place holds a chain of spans of one length), or NULL. */
 static inline PVOID RtlpTakeCachedSpan(PHEAP_SLOT Slot, SIZE_T Size)
 {
     const SIZE_T Pages = (Size + HEAP_PAGE - 1) >> HEAP_PAGE_SHIFT;
+    PHEAP_ACTIVE Kept = RtlpKeptSpans(Slot, Pages);
+
+    if (Kept != NULL)
+    {
+        return RtlpIsReady(Kept) ? RtlpTakeReady(Slot, Kept, Kept->Ready) : NULL;
+    }
+
     PULONG Place = &Slot->Cached[Pages % HEAP_SPAN_CACHE];
     const ULONG Number = *Place;
     PHEAP_DESCRIPTOR Cached = HEAP_DESCRIPTOR_AT(Number);
@@ -208,7 +235,6 @@ static inline PVOID RtlpTakeCachedSpan(PHEAP_SLOT Slot, SIZE_T Size)
     *Place = Cached->Next;
     Slot->CachedPages -= (ULONG)Pages;
     Cached->Next = 0;
-    Cached->Requested = Size;
     HEAP_STORE(&Cached->Kind, HeapKindPages);
 
     return Cached->Base;
@@ -218,11 +244,25 @@ static inline PVOID RtlpTakeCachedSpan(PHEAP_SLOT Slot, SIZE_T Size)
 static inline BOOLEAN RtlpCacheSpan(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Span)
 {
     const ULONG Pages = Span->Pages;
+    PHEAP_ACTIVE Kept = RtlpKeptSpans(Slot, Pages);
+
+    if (Kept != NULL)
+    {
+        if (Kept->Ready == Kept->ReadyFull)
+        {
+            return FALSE;
+        }
+
+        RtlpOwnSpan(Slot, Span);
+
+        return RtlpFreeLocal(Slot, Span, Span->Base);
+    }
+
     PULONG Place = &Slot->Cached[Pages % HEAP_SPAN_CACHE];
     const ULONG Number = *Place;
-    const ULONG Kept = Slot->CachedPages + Pages; /* the empty slot is full */
+    const ULONG Total = Slot->CachedPages + Pages; /* the empty slot is full */
 
-    if (Pages > HEAP_CACHE_SPAN_PAGES || Kept > HEAP_CACHE_SLOT_PAGES ||
+    if (Pages > HEAP_CACHE_SPAN_PAGES || Total > HEAP_CACHE_SLOT_PAGES ||
         (Number != 0 && HEAP_DESCRIPTOR_AT(Number)->Pages != Pages))
     {
         return FALSE;
@@ -231,7 +271,7 @@ static inline BOOLEAN RtlpCacheSpan(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Span)
     Span->Next = Number;
     HEAP_STORE(&Span->Kind, HeapKindNone); /* nobody's neighbour, no block */
     *Place = RtlpDescriptorNumber(Span);
-    Slot->CachedPages = Kept;
+    Slot->CachedPages = Total;
 
     return TRUE;
 }

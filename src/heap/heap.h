@@ -94,7 +94,8 @@ typedef struct _HEAP_SLOT HEAP_SLOT, *PHEAP_SLOT;
  */
 typedef struct _HEAP_DESCRIPTOR
 {
-    PHEAP_SLOT Owner; /* (atomic) a subsegment's: use RtlpOwner; of every other HEAP_NO_OWNER */
+    PHEAP_SLOT
+    Owner; /* (atomic) a subsegment's: use RtlpOwner; who may keep a block of pages; of every other HEAP_NO_OWNER */
     PUCHAR Base;
     __extension__ union
     {
@@ -246,7 +247,7 @@ typedef enum _HEAP_SLOT_STATE
 
 struct _HEAP_SLOT
 {
-    HEAP_ACTIVE Active[HEAP_BUCKETS];
+    HEAP_ACTIVE Active[HEAP_ALL_BUCKETS];
     HEAP_BUCKET Buckets[HEAP_BUCKETS];
     ULONG64 Random;
     ULONG Cached[HEAP_SPAN_CACHE];     /* descriptor numbers of medium spans ready for reuse */
@@ -468,9 +469,23 @@ struct _HEAP
     HEAP_SPANS Pools[HeapPools];
 };
 
+/*
+ * A block of HEAP_KEPT_FIRST pages and more, up to HEAP_KEPT_LIMIT, is as a subsegment with one block for the slot that owns it. Its
+ * bit is the highest of Heap, which no address has: set, a slot keeps the block, which is free.
+ */
+#define HEAP_KEPT_TURN 63
+
+static inline BOOLEAN RtlpIsKept(const HEAP_DESCRIPTOR *Descriptor)
+{
+    return Descriptor->Kind == HeapKindPages &&
+           (HEAP_LOAD(&Descriptor->FirstWords[0]) >> HEAP_KEPT_TURN) != 0;
+}
+
 static inline PHEAP RtlpHeapOfSpan(const HEAP_DESCRIPTOR *Descriptor)
 {
-    return Descriptor->Kind == HeapKindSubsegment ? RtlpOwner(Descriptor)->Heap : Descriptor->Heap;
+    return Descriptor->Kind == HeapKindSubsegment
+               ? RtlpOwner(Descriptor)->Heap
+               : (PHEAP)(ULONG_PTR)(HEAP_LOAD(&Descriptor->FirstWords[0]) & ~(1ull << HEAP_KEPT_TURN));
 }
 
 /* ---- lock.c ---- */
@@ -555,6 +570,8 @@ VOID RtlpFreeOutgrown(PHEAP Heap, PHEAP_DESCRIPTOR Descriptor);
 PVOID RtlpResizeBig(PHEAP Heap, PHEAP_DESCRIPTOR Descriptor, SIZE_T Size, BOOLEAN InPlace);
 SIZE_T RtlpBigSize(const HEAP_DESCRIPTOR *Descriptor);
 VOID RtlpFlushSpanCache(PHEAP_SLOT Slot);
+/* A block of pages that Slot owned is free, and there is no room for it in the slot. */
+VOID RtlpFreeUnkept(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Span);
 
 /* ---- variable.c ---- */
 

@@ -86,6 +86,13 @@ static DECLSPEC_NOINLINE PVOID RtlpMallocBig(SIZE_T Size)
 
 static DECLSPEC_NOINLINE PVOID RtlpMallocSlow(PHEAP_SLOT Slot, SIZE_T Size)
 {
+    if (Size > HEAP_FRONT_END_LIMIT)
+    {
+        BOOLEAN Zeroed;
+
+        return RtlpMallocPages(Size, &Zeroed);
+    }
+
     PVOID Block = HEAP_UNLIKELY(Slot == &RtlpEmptySlot && RtlpCheckModeHeap() != NULL)
                       ? RtlAllocateHeap(RtlpCheckModeHeap(), 0, Size)
                       : RtlpAllocateSlow(Slot, RtlpBucketOf(Size), Size);
@@ -132,7 +139,7 @@ static inline PVOID RtlpMallocFront(SIZE_T Size)
 {
     PHEAP_SLOT Slot = RtlpThreadSlot;
 
-    if (HEAP_UNLIKELY(Size > HEAP_FRONT_END_LIMIT))
+    if (HEAP_UNLIKELY(Size > HEAP_KEPT_LIMIT))
     {
         return RtlpMallocBig(Size);
     }

@@ -42,6 +42,15 @@ VOID RtlpResetSlot(PHEAP_SLOT Slot, PHEAP Heap)
         Active->ReadyFull = (USHORT)Offset;
     }
 
+    for (ULONG Place = HEAP_BUCKETS; Place < HEAP_ALL_BUCKETS; Place += 1)
+    {
+        PHEAP_ACTIVE Active = &Slot->Active[Place];
+
+        Active->Ready = Active->ReadyFirst = Active->ReadyKept = (USHORT)Offset;
+        Offset += HEAP_MOST_KEPT * (ULONG)sizeof(HEAP_READY);
+        Active->ReadyFull = (USHORT)Offset;
+    }
+
     Slot->Heap = Heap;
     Slot->Random = RtlpGroundEntropy() | 1;
     Slot->State = HeapSlotOwned;

@@ -102,6 +102,7 @@ VOID RtlpInsertFree(PHEAP Heap, PHEAP_DESCRIPTOR Span)
     const ULONG Number = RtlpDescriptorNumber(Span);
 
     Span->Kind = HeapKindFree;
+    HEAP_STORE(&Span->Owner, HEAP_NO_OWNER);
     Span->Previous = 0;
     Span->Next = Bins->First[Bin];
     if (Span->Next != 0)

@@ -272,6 +272,12 @@ VOID RtlpSubsegmentEmpty(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment)
 
 VOID RtlpSubsegmentUnfull(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment)
 {
+    if (Subsegment->Kind == HeapKindPages)
+    {
+        RtlpFreeUnkept(Slot, Subsegment);
+        return;
+    }
+
     RtlpAppendPartial(&Slot->Buckets[Subsegment->Bucket], Subsegment);
 }
 

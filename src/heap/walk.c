@@ -122,9 +122,9 @@ static VOID RtlpItemAt(PHEAP_DESCRIPTOR Region, PUCHAR Address, PHEAP_ITEM Item)
         return;
     }
 
-    Item->Kind = Span->Kind == HeapKindPages ? HeapItemBusy
-                 : RtlpIsUncommitted(Span)   ? HeapItemUncommitted
-                                             : HeapItemFree;
+    Item->Kind = Span->Kind == HeapKindPages && !RtlpIsKept(Span) ? HeapItemBusy
+                 : RtlpIsUncommitted(Span)                        ? HeapItemUncommitted
+                                                                  : HeapItemFree;
 }
 
 /* Bytes of a region that are not committed, its guard page among them. */

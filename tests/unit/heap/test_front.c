@@ -463,6 +463,81 @@ static void freed_blocks_come_again_hard_to_foresee_and_once(void **state)
     assert_in_range(soon, all / 8, all * 7 / 8);
 }
 
+/* Freed blocks of 5 to 16 pages are kept by the slot: free for everybody, found when freed again, back where they came from. */
+static void blocks_of_some_pages_are_kept_and_once(void **state)
+{
+    enum
+    {
+        count = HEAP_MOST_KEPT + 2
+    };
+
+    (void)state;
+    assert_in_range(RtlpThreadSlot->Active[HEAP_ALL_BUCKETS - 1].ReadyFull, sizeof(HEAP_SLOT),
+                    sizeof(HEAP_SLOT) + HEAP_ALL_READY * sizeof(HEAP_READY));
+    RtlpDamageHandler = heap_collect_damage;
+    for (ULONG pages = HEAP_KEPT_FIRST - 1; pages <= 18; pages += 1)
+    {
+        const SIZE_T size = pages * HEAP_PAGE - 100;
+        const BOOLEAN keeps = pages >= HEAP_KEPT_FIRST && size <= HEAP_KEPT_LIMIT;
+        unsigned char *blocks[count];
+        void *again[count];
+
+        RtlpFlushSpanCache(RtlpThreadSlot);
+        for (int i = 0; i < count; i += 1)
+        {
+            blocks[i] = heap_malloc(size);
+            assert_non_null(blocks[i]);
+            memset(blocks[i], i, size);
+        }
+
+        for (int i = 0; i < count; i += 1)
+        {
+            /* Inside of it, then it, then it again. */
+            heap_damage.count = 0;
+            heap_free(blocks[i] + HEAP_PAGE);
+            heap_free(blocks[i] + 16);
+            assert_int_equal(heap_damage.count, 2);
+            heap_free(blocks[i]);
+            assert_int_equal(heap_damage.count, 2);
+            heap_free(blocks[i]);
+            assert_int_equal(heap_damage.count, 3);
+            assert_int_equal(RtlpBlockSizeIn(RtlpLookup(blocks[i]), blocks[i]), 0);
+            assert_true(RtlpCheckHeap(&RtlpMallocHeap));
+        }
+
+        if (keeps)
+        {
+            const PHEAP_ACTIVE kept = RtlpKeptSpans(RtlpThreadSlot, pages);
+
+            assert_int_equal(RtlpIsKept(RtlpLookup(blocks[0])), TRUE);
+            assert_int_equal(RtlpIsKept(RtlpLookup(blocks[count - 1])), FALSE);
+            assert_int_equal(kept->Ready, kept->ReadyFull);
+        }
+
+        for (int i = 0; i < count; i += 1)
+        {
+            again[i] = heap_malloc(size);
+            assert_non_null(again[i]);
+            memset(again[i], i + 100, size);
+        }
+
+        for (int i = 0; i < count; i += 1)
+        {
+            assert_int_equal(*(unsigned char *)again[i], i + 100);
+            assert_true(RtlpBlockSizeIn(RtlpLookup(again[i]), again[i]) >= size);
+            heap_free(again[i]);
+        }
+
+        RtlpFlushSpanCache(RtlpThreadSlot);
+        heap_damage.count = 0;
+        heap_free(blocks[0]);
+        assert_int_equal(heap_damage.count, 1);
+        assert_true(RtlpCheckHeap(&RtlpMallocHeap));
+    }
+
+    RtlpDamageHandler = NULL;
+}
+
 /* In a large heap the blocks of a new subsegment come several pages at a time, in a small one page by page. */
 static void pages_come_together_in_a_large_heap(void **state)
 {
@@ -572,6 +647,7 @@ int main(void)
         cmocka_unit_test(a_long_block_takes_the_pages_of_shorter_free_ones),
         cmocka_unit_test(moved_pages_are_not_said_to_be_zero),
         cmocka_unit_test(freed_blocks_come_again_hard_to_foresee_and_once),
+        cmocka_unit_test(blocks_of_some_pages_are_kept_and_once),
         cmocka_unit_test(pages_come_together_in_a_large_heap),
         cmocka_unit_test(empty_subsegments_go_back_before_new_pages_are_touched),
         cmocka_unit_test(freeing_everything_gives_every_subsegment_back),

@@ -132,6 +132,13 @@ static inline __attribute__((always_inline)) VOID RtlpCountFreed(PHEAP_SLOT Slot
     }
 }
 
+/* Another thread freed the block, and it was not collected yet. */
+static inline BOOLEAN RtlpIsSent(const HEAP_DESCRIPTOR *Subsegment, SIZE_T Index, ULONG Place)
+{
+    return Subsegment->Kind == HeapKindSubsegment &&
+           (HEAP_LOAD(&RtlpRemote(Subsegment)->Words[Index >> 6]) >> (Place & 63) & 1) != 0;
+}
+
 /*
  * Frees a block of a subsegment that Slot owns. FALSE, and nothing is done, if no block in use starts there. One product
  * gives both the index (its upper half) and whether Offset is a multiple of the block size: it is exactly if the lower half
@@ -157,6 +164,12 @@ static inline __attribute__((always_inline)) BOOLEAN RtlpFreeLocal(PHEAP_SLOT Sl
 
     const ULONG Place = (ULONG)Index + Subsegment->Turn;
     PULONG64 Bits = &RtlpMap(Subsegment)[Index >> 6];
+
+    /* Others sent blocks of the slot back that it did not collect yet: this one may be among them. */
+    if (HEAP_UNLIKELY(HEAP_LOAD(&Slot->Reported) != 0) && HEAP_UNLIKELY(RtlpIsSent(Subsegment, Index, Place)))
+    {
+        return FALSE;
+    }
 
     if (HEAP_UNLIKELY(!RtlpSetPlace(Bits, Place)))
     {

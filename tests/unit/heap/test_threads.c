@@ -433,12 +433,13 @@ static void a_second_free_is_seen_whichever_threads_call(void **state)
         assert_int_equal(heap_damage.last, HeapDamageDoubleFree);
     }
 
-    /* Freed by another, not collected yet, and freed by its owner: found when it is collected at the latest. */
+    /* Freed by another, not collected yet, and freed by its owner: found at once, and only once. */
     const int before = heap_damage.count;
 
     assert_int_equal(pthread_create(&id, NULL, free_one, kept[100]), 0);
     pthread_join(id, NULL);
     heap_free(kept[100]);
+    assert_int_equal(heap_damage.count, before + 1);
     RtlpReceive(RtlpThreadSlot);
     assert_int_equal(heap_damage.count, before + 1);
     RtlpDamageHandler = NULL;

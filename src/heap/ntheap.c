@@ -3,6 +3,7 @@
  * The library's own functions (include/ntheap.h): statistics, purging, the handler of HEAP_GENERATE_EXCEPTIONS.
  */
 #include "heap/api.h"
+#include "heap/span.h"
 
 #pragma GCC visibility push(default)
 #include "ntheap.h"
@@ -23,6 +24,8 @@ SIZE_T NtheapPurge(VOID)
 
     RtlpPurge(Heap, HeapPoolSmall, 0);
     RtlpPurge(Heap, HeapPoolLarge, 0);
+
+    (VOID) RtlpReleaseEmptyRegions(Heap); /* which count against RLIMIT_DATA without pages, too */
 
     const SIZE_T Given = (SIZE_T)(Heap->Counters.Purged - Before) * HEAP_PAGE;
 

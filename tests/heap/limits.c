@@ -8,6 +8,7 @@
  *   limits KIND KIB            with the limit set
  */
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,7 +98,7 @@ static void many_threads(const pthread_attr_t *attributes)
     }
 }
 
-static int with_limit(size_t limit)
+static int with_limit(size_t limit, int as)
 {
     static const size_t turns[] = { 1 << 20, 100, 1 << 20, 300000, 5000, 1 << 19, 40 };
     pthread_attr_t attributes;
@@ -124,6 +125,15 @@ static int with_limit(size_t limit)
     REQUIRE(result != NULL);
     memset(result, 1, limit / 6);
     free(result);
+
+    /* What is free can be had for something else, when it is asked for. */
+    malloc_trim(0);
+    result = mmap(NULL, limit / 2, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    REQUIRE(as || result != MAP_FAILED);
+    if (result != MAP_FAILED)
+    {
+        munmap(result, limit / 2);
+    }
 
     /* And something else than blocks. */
     REQUIRE(pthread_attr_setstacksize(&attributes, 1 << 20) == 0);
@@ -165,7 +175,7 @@ int main(int count, char **arguments)
 
     if (count == 3)
     {
-        return with_limit(strtoul(arguments[2], NULL, 10) << 10);
+        return with_limit(strtoul(arguments[2], NULL, 10) << 10, strcmp(arguments[1], "as") == 0);
     }
 
     for (size_t size = 0; size < sizeof(sizes) / sizeof(sizes[0]); size += 1)

@@ -13,6 +13,7 @@ HEAP_TOUCHED static const CHAR RtlpPageHeapOption[] = "NTHEAP_PAGE_HEAP";
 
 #define HEAP_ARENA_SMALLEST ((SIZE_T)1 << 24)
 #define HEAP_METADATA_LEAST ((SIZE_T)1 << 22)
+#define HEAP_METADATA_MOST  ((SIZE_T)1 << 34) /* HEAP_ACTIVE.Word: 2^31 words to either side */
 #define RtlpRegionMap       (RtlpProcess.RegionMap)
 #define RtlpDonated         (RtlpProcess.Donated)
 
@@ -49,7 +50,9 @@ static BOOLEAN RtlpReserveArena(PHEAP_ARENA Arena, SIZE_T Size)
     const SIZE_T MapSize = Size / HEAP_PAGE * sizeof(ULONG);
     const SIZE_T Share =
         Size / (Size < HEAP_ARENA_FIRST_TRY ? 16 : 32); /* threads are not fewer in a small one */
-    const SIZE_T MetadataSize = Share > HEAP_METADATA_LEAST ? Share : HEAP_METADATA_LEAST;
+    const SIZE_T MetadataSize = Share < HEAP_METADATA_LEAST  ? HEAP_METADATA_LEAST
+                                : Share > HEAP_METADATA_MOST ? HEAP_METADATA_MOST
+                                                             : Share;
     PUCHAR Base = Operations->Reserve(Size, HEAP_REGION);
 
     if (Base == NULL)

@@ -63,9 +63,7 @@ VOID RtlpFreeBig(PHEAP Heap, PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Descriptor)
 {
     if (!RtlpCacheSpan(Slot, Descriptor))
     {
-        RtlpAcquireLock(&Heap->BackLock);
-        RtlpFreeSpan(Heap, Descriptor);
-        RtlpReleaseLock(&Heap->BackLock);
+        RtlpFreeOutgrown(Heap, Descriptor);
     }
 }
 
@@ -107,9 +105,7 @@ VOID RtlpFlushSpanCache(PHEAP_SLOT Slot)
 VOID RtlpFreeUnkept(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Span)
 {
     HEAP_STORE(&Span->FirstWords[0], Span->FirstWords[0] & ~(1ull << HEAP_KEPT_TURN));
-    RtlpAcquireLock(&Slot->Heap->BackLock);
-    RtlpFreeSpan(Slot->Heap, Span);
-    RtlpReleaseLock(&Slot->Heap->BackLock);
+    RtlpFreeOutgrown(Slot->Heap, Span);
 }
 
 /* A new span that holds the pages of Span, which becomes clean free memory. Large pool only; BackLock is held. */

@@ -564,7 +564,7 @@ VOID RtlpReleaseAllRegions(PHEAP Heap);
 
 PVOID RtlpAllocateBig(PHEAP Heap, PHEAP_SLOT Slot, SIZE_T Size, SIZE_T Alignment, BOOLEAN *Zeroed);
 VOID RtlpFreeBig(PHEAP Heap, PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Descriptor);
-/* A block that was copied to a longer one: its pages are to be its neighbours' to grow into, not to wait in a slot. */
+/* The block does not wait in a slot: there is no room, or it was copied to a longer one and its pages are to be its neighbours' to grow into. */
 VOID RtlpFreeOutgrown(PHEAP Heap, PHEAP_DESCRIPTOR Descriptor);
 /* In place or by moving pages; NULL if the caller must copy (InPlace: if it does not fit). */
 PVOID RtlpResizeBig(PHEAP Heap, PHEAP_DESCRIPTOR Descriptor, SIZE_T Size, BOOLEAN InPlace);

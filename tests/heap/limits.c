@@ -7,6 +7,8 @@
  *   limits                     all of it
  *   limits KIND KIB            with the limit set
  */
+#include "require.h"
+
 #include <errno.h>
 #include <malloc.h>
 #include <pthread.h>
@@ -17,16 +19,6 @@
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#define REQUIRE(condition)                                                                                   \
-    do                                                                                                       \
-    {                                                                                                        \
-        if (!(condition))                                                                                    \
-        {                                                                                                    \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                                  \
-            exit(1);                                                                                         \
-        }                                                                                                    \
-    } while (0)
 
 /* Everything there is, in blocks of that size, and all given back. How much it was. */
 static size_t take_all(size_t size)

@@ -10,6 +10,8 @@
  */
 #include "nt/heap.h"
 
+#include "require.h"
+
 #include <dlfcn.h>
 #include <errno.h>
 #include <limits.h>
@@ -24,16 +26,6 @@
 #include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#define REQUIRE(condition)                                                                                   \
-    do                                                                                                       \
-    {                                                                                                        \
-        if (!(condition))                                                                                    \
-        {                                                                                                    \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);                                  \
-            exit(1);                                                                                         \
-        }                                                                                                    \
-    } while (0)
 
 static void *volatile sink;
 

@@ -52,6 +52,13 @@ __asm__(".text\n"
 
 NTSTATUS NtmmpCallOnUserStack(PNTMM_USER User)
 {
+#if defined(NTMM_TSAN)
+    /*
+     * The runtime uses the stack that it is called on while it holds its locks. A fault there, for a page that was trimmed or
+     * merely not in the TB, would enter instrumented code that waits for the same locks.
+     */
+    return User->Routine(User->Context);
+#else
     NTSTATUS Result;
 
     PortServiceStack.Low = (ULONG_PTR)User->Stack.DeallocationStack;
@@ -60,6 +67,7 @@ NTSTATUS NtmmpCallOnUserStack(PNTMM_USER User)
                               (ULONG_PTR)User->Stack.StackBase - NTMM_STACK_MARGIN, &PortServiceStack.Host);
     NtmmpLeaveUserStack();
     return Result;
+#endif
 }
 
 VOID NtmmpLeaveUserStack(VOID)

@@ -127,7 +127,7 @@ typedef struct _NTMM_THREAD_PARAMETERS
     /*
      * Both 0: the stack is Linux's. Otherwise it lies in NT memory of the process: so many bytes reserved, so many committed at first, and it
      * grows through its guard page. Linux system calls that are given addresses of such a stack fail with EFAULT:
-     * call them through NtmmCallOnHostStack.
+     * call them through NtmmCallOnHostStack. Under ThreadSanitizer it is only made: the thread runs on Linux's.
      */
     SIZE_T StackReserve;
     SIZE_T StackCommit;

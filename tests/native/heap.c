@@ -529,12 +529,10 @@ typedef struct _THREAD_TEST
 #define PLACES 64u
 
 /*
- * Processes in which every other pair of threads has its stack in NT memory. TSan's runtime would fault on such a stack while it holds locks
- * of its own. ASan has one shadow for all processes: two stacks at the same address would mark each other's frames.
+ * Processes in which every other pair of threads has its stack in NT memory. ASan has one shadow for all processes: two stacks at the
+ * same address would mark each other's frames.
  */
-#if defined(NTMM_TSAN)
-#define STACK_PROCESSES 0
-#elif defined(NTMM_ASAN)
+#if defined(NTMM_ASAN)
 #define STACK_PROCESSES 1
 #else
 #define STACK_PROCESSES 2

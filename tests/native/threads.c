@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Native threads: stacks in NT memory that grow and end, several threads that page, processes that take turns. */
 #include "native_test.h"
+#include "ke/ke.h"
 #include "port.h"
 
 #include <errno.h>
@@ -22,6 +23,27 @@ static PNTMM_THREAD Start(PEPROCESS Process, NTMM_ROUTINE *Routine, PVOID Contex
 
 /* ---- Stacks in NT memory ------------------------------------------------------------------------------------------------ */
 
+#if defined(NTMM_TSAN)
+/* There threads do not run on NT memory; their stacks are used as memory by what would be called on them. */
+#define ON_STACK(Local) ((PVOID)((PUCHAR)PortGetCurrentThread()->StackBase - 1))
+
+static __attribute__((noinline)) ULONG Descend(ULONG Levels)
+{
+    volatile UCHAR *Top = PortGetCurrentThread()->StackBase;
+    ULONG Level;
+
+    for (Level = 1; Level <= Levels; Level++)
+    {
+        Top[-1536 * (LONG_PTR)Level] = (UCHAR)Level;
+    }
+    while (--Level != 0 && Top[-1536 * (LONG_PTR)Level] == (UCHAR)Level)
+    {
+    }
+    return Level == 0 ? Levels : ~0u;
+}
+#else
+#define ON_STACK(Local) ((PVOID)(Local))
+
 /* Uses about 1.5 KiB a level: no frame jumps over the guard page. */
 static __attribute__((noinline)) ULONG Descend(ULONG Levels)
 {
@@ -37,6 +59,7 @@ static __attribute__((noinline)) ULONG Descend(ULONG Levels)
     }
     return Room[0] == (UCHAR)Levels && Room[960] == (UCHAR)Levels ? Levels : ~0u;
 }
+#endif
 
 typedef struct _STACK_TEST
 {
@@ -60,10 +83,10 @@ static NTSTATUS StackMain(PVOID Context)
     STACK_TEST *Test = Context;
     ULONG Local = 0;
 
-    Test->Here = (ULONG_PTR)&Local;
-    Test->CommitBefore = CommittedStack(&Local);
+    Test->Here = (ULONG_PTR)ON_STACK(&Local);
+    Test->CommitBefore = CommittedStack(ON_STACK(&Local));
     Local = Descend(Test->Levels);
-    Test->CommitAfter = CommittedStack(&Local);
+    Test->CommitAfter = CommittedStack(ON_STACK(&Local));
     return Local == Test->Levels ? STATUS_SUCCESS : STATUS_UNSUCCESSFUL;
 }
 
@@ -166,7 +189,7 @@ static NTSTATUS ReadHere(PVOID Buffer)
 static NTSTATUS HostStackMain(PVOID Context)
 {
     UCHAR OnStack[4] = { 0 };
-    ULONG_PTR Here = (ULONG_PTR)OnStack;
+    ULONG_PTR Here = (ULONG_PTR)ON_STACK(OnStack);
 
     (void)Context;
     if (NtmmCallOnHostStack(ReadHere, OnStack) != 4 || memcmp(OnStack, "\177ELF", 4) != 0)
@@ -209,6 +232,68 @@ static void a_thread_on_an_nt_stack_can_end_its_process(void **state)
                      STATUS_PROCESS_IS_TERMINATING);
     assert_int_equal(ExitStatus, 0x42);
     assert_string_equal(NativeText, "");
+    NtmmCloseProcess(Process);
+    NativeShutdown();
+}
+
+/* ---- A stack whose pages are taken all the time --------------------------------------------------------------------------- */
+
+static ULONG Trimming; /* (atomic) */
+
+static __attribute__((noinline)) ULONG Step(ULONG Value)
+{
+    __asm__ volatile("" : "+r"(Value));
+    return Value + 1;
+}
+
+/* Calls upon calls: TSan's runtime notes each of them, and takes its locks now and then. */
+static NTSTATUS StepMain(PVOID Context)
+{
+    (void)Context;
+    while (__atomic_load_n(&Trimming, __ATOMIC_RELAXED) != 0)
+    {
+        ULONG Value = 0;
+
+        for (ULONG Count = 0; Count < 20000; Count++)
+        {
+            Value = Step(Value);
+        }
+        CHECK(Value == 20000 && Descend(20) == 20);
+    }
+    return STATUS_SUCCESS;
+}
+
+static NTSTATUS TrimMain(PVOID Context)
+{
+    QUOTA_LIMITS Empty = { .MinimumWorkingSetSize = (SIZE_T)-1, .MaximumWorkingSetSize = (SIZE_T)-1 };
+    NTSTATUS Status = STATUS_SUCCESS;
+
+    (void)Context;
+    for (ULONG Round = 0; Round < 3000 && NT_SUCCESS(Status); Round++)
+    {
+        Status = NtSetInformationProcess(NtCurrentProcess(), ProcessQuotaLimits, &Empty, sizeof(Empty));
+    }
+    __atomic_store_n(&Trimming, 0, __ATOMIC_RELAXED);
+    return Status;
+}
+
+static void a_stack_can_be_trimmed_at_any_time(void **state)
+{
+    PNTMM_THREAD Threads[2];
+    NTSTATUS ExitStatus;
+    PEPROCESS Process;
+
+    (void)state;
+    NativeBoot(8, 2, 32);
+    Process = NativeProcess("trimmed");
+    Trimming = 1;
+    Threads[0] = Start(Process, StepMain, NULL, MIB, 4096);
+    Threads[1] = Start(Process, TrimMain, NULL, MIB, 4096);
+    for (ULONG Index = 0; Index < 2; Index++)
+    {
+        assert_int_equal(NtmmJoinThread(Threads[Index], &ExitStatus), STATUS_SUCCESS);
+        assert_int_equal(ExitStatus, STATUS_SUCCESS);
+    }
     NtmmCloseProcess(Process);
     NativeShutdown();
 }
@@ -567,6 +652,7 @@ int main(void)
         cmocka_unit_test(services_work_on_stacks_that_are_paged),
         cmocka_unit_test(the_host_stack_can_be_used_for_linux_calls),
         cmocka_unit_test(a_thread_on_an_nt_stack_can_end_its_process),
+        cmocka_unit_test(a_stack_can_be_trimmed_at_any_time),
         cmocka_unit_test(two_threads_page_more_data_than_ram),
         cmocka_unit_test(processes_take_turns_and_do_not_see_each_other),
         cmocka_unit_test(terminating_a_process_ends_its_threads),

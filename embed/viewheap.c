@@ -53,29 +53,31 @@ static BOOLEAN NtmmpCopyDescriptor(PNTMM_HEAP_VIEW View, ULONG Number, PHEAP_DES
            NtmmpCopyOut(View->Process, View->Arena.Metadata + Offset, Descriptor, sizeof(*Descriptor));
 }
 
-/* Used counts free blocks of the claimed word, and ready ones, too; here they are what they are. */
+/* Used counts claimed, ready and sent blocks, too; here they are what they are. */
 static VOID NtmmpCountSubsegment(PNTMM_HEAP_VIEW View, ULONG Number, const HEAP_DESCRIPTOR *Subsegment)
 {
-    const ULONG Words = RtlpMapWords(Subsegment->Capacity);
-    ULONG Free = 0;
+    const UCHAR *States =
+        View->Arena.Metadata + ((SIZE_T)Number << HEAP_UNIT_SHIFT) + offsetof(HEAP_DESCRIPTOR, FirstStates);
+    ULONG Busy = 0;
 
     if (Subsegment->Bucket >= HEAP_BUCKETS)
     {
         View->Damaged = TRUE;
         return;
     }
-    for (ULONG Word = 0; Word < Words; Word++)
+    for (ULONG First = 0; First < Subsegment->Capacity; First += 64)
     {
-        ULONG64 Bits = 0;
+        const ULONG Count = Subsegment->Capacity - First < 64 ? Subsegment->Capacity - First : 64;
+        UCHAR Word[64] = { 0 };
 
-        (VOID) NtmmpCopyOut(View->Process,
-                            View->Arena.Metadata + ((SIZE_T)Number << HEAP_UNIT_SHIFT) +
-                                offsetof(HEAP_DESCRIPTOR, FirstWords) + Word * sizeof(Bits),
-                            &Bits, sizeof(Bits));
-        Free += (ULONG)__builtin_popcountll(Bits);
+        (VOID) NtmmpCopyOut(View->Process, States + First, Word, Count);
+        for (ULONG Index = 0; Index < Count; Index++)
+        {
+            Busy += Word[Index] == HEAP_STATE_BUSY;
+        }
     }
     View->Sizes[Subsegment->Bucket].Subsegments++;
-    View->Sizes[Subsegment->Bucket].Busy += Subsegment->Exposed - Free;
+    View->Sizes[Subsegment->Bucket].Busy += Busy;
     View->Sizes[Subsegment->Bucket].Room += Subsegment->Capacity;
 }
 

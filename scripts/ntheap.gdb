@@ -17,11 +17,6 @@ def value(expression):
         raise gdb.GdbError("no libntheap with debug information in this program (%s)" % error)
 
 
-def words(address, count):
-    data = gdb.selected_inferior().read_memory(address, 8 * count).tobytes()
-    return [int.from_bytes(data[8 * i:8 * i + 8], "little") for i in range(count)]
-
-
 def arena():
     found = value("RtlpProcess.Arena")
     if int(found["State"]) != 2:
@@ -44,16 +39,13 @@ def owner(span):
     return int(span["Owner"])
 
 
-def free_bits(span):
-    """The map of a subsegment with what other threads freed: a list of words, 1 is free."""
-    count = (int(span["Capacity"]) + 63) // 64
-    begin = int(span.address) + 48
-    remote = int(span.address) + UNIT * ((48 + 8 * count + UNIT - 1) // UNIT) + 16
-    return [a | b for a, b in zip(words(begin, count), words(remote, count))]
+def states(span):
+    """The states of a subsegment's blocks: 1 is in use."""
+    return gdb.selected_inferior().read_memory(int(span.address) + 48, int(span["Capacity"])).tobytes()
 
 
 def busy(span):
-    return int(span["Exposed"]) - sum(bin(word).count("1") for word in free_bits(span))
+    return states(span).count(1)
 
 
 def spans(area, heap):
@@ -131,12 +123,11 @@ class HeapBlock(gdb.Command):
         if number == 0:
             print("0x%x: inside of a block of whole pages or of free pages, or a guard page" % address)
         elif kind == "subsegment":
-            size, turn = int(span["BlockSize"]), int(span["Turn"])
+            size = int(span["BlockSize"])
             index = offset // size
             state = "never used"
             if index < int(span["Exposed"]):
-                word = free_bits(span)[index // 64]
-                state = "free" if word >> ((index + turn) & 63) & 1 else "in use"
+                state = "in use" if states(span)[index] == 1 else "free"
             print("0x%x: %d bytes into the block at 0x%x of %d bytes: %s; block %d of %d, slot 0x%x" %
                   (address, offset % size, address - offset % size, size, state, index, int(span["Capacity"]), owner(span)))
         else:

@@ -104,7 +104,6 @@ VOID RtlpFlushSpanCache(PHEAP_SLOT Slot)
 
 VOID RtlpFreeUnkept(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Span)
 {
-    HEAP_STORE(&Span->FirstWords[0], Span->FirstWords[0] & ~(1ull << HEAP_KEPT_TURN));
     RtlpFreeOutgrown(Slot->Heap, Span);
 }
 

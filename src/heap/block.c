@@ -32,7 +32,7 @@ static BOOLEAN RtlpIsBlock(const HEAP_DESCRIPTOR *Subsegment, const VOID *Block)
         return FALSE;
     }
 
-    return !RtlpIsPlaceFree(Subsegment, Index);
+    return HEAP_LOAD(&RtlpStates(Subsegment)[Index]) == HEAP_STATE_BUSY;
 }
 
 VOID RtlpFreeBlockSlow(PVOID Block, PHEAP_SLOT Slot)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The two paths that nearly every call takes: a block that is ready or of the claimed word, a block back into its map and ready.
+ * The two paths that nearly every call takes: a block that is ready or of the claimed word, a block that is freed and ready.
  *
  * Both are inline, without a lock and without an atomic read-modify-write; allocation touches one line of the slot, free
- * the descriptor and one word; the block is never touched. Every free is checked completely: right page, start of a
+ * the descriptor and one byte; the block is never touched. Every free is checked completely: right page, start of a
  * block, block in use.
  */
 #ifndef NTMM_HEAP_FRONT_H
@@ -29,12 +29,6 @@ static inline PHEAP_READY RtlpReadyAt(PHEAP_SLOT Slot, ULONG64 Offset)
     return (PHEAP_READY)(PVOID)((PUCHAR)Slot + Offset);
 }
 
-/* The word of the map that a ready block's bit is in. */
-static inline PULONG64 RtlpReadyWord(const HEAP_READY *Ready)
-{
-    return (PULONG64)(ULONG_PTR)(Ready->Place >> 6);
-}
-
 static inline BOOLEAN RtlpIsReady(const HEAP_ACTIVE *Active)
 {
     return Active->Ready != Active->ReadyFirst;
@@ -45,10 +39,9 @@ static inline PVOID RtlpTakeReady(PHEAP_SLOT Slot, PHEAP_ACTIVE Active, ULONG64 
 {
     const ULONG64 Last = End - sizeof(HEAP_READY);
     const HEAP_READY *Ready = RtlpReadyAt(Slot, Last);
-    PULONG64 Word = RtlpReadyWord(Ready);
 
     Active->Ready = (USHORT)Last;
-    HEAP_STORE(Word, HEAP_LOAD(Word) & ~(1ull << (Ready->Place & 63)));
+    HEAP_STORE(Ready->State, HEAP_STATE_BUSY);
 
     return Ready->Block;
 }
@@ -56,13 +49,12 @@ static inline PVOID RtlpTakeReady(PHEAP_SLOT Slot, PHEAP_ACTIVE Active, ULONG64 
 /* A block of the claimed word, of its Bits, which are not 0. */
 static inline PVOID RtlpTakeClaimed(PHEAP_SLOT Slot, PHEAP_ACTIVE Active, ULONG64 Bits)
 {
-    const ULONG64 Place = (ULONG64)__builtin_ctzll(Bits);
-    PULONG64 Word = (PULONG64)(PVOID)Slot + Active->Word;
+    const ULONG64 Index = ((ULONG64)__builtin_ctzll(Bits) + Active->Turn) & 63;
 
     Active->Bits = Bits & (Bits - 1);
-    HEAP_STORE(Word, HEAP_LOAD(Word) & ~(1ull << Place));
+    HEAP_STORE((PUCHAR)((PULONG64)(PVOID)Slot + Active->Word) + Index, HEAP_STATE_BUSY);
 
-    return Active->WordBase + ((Place + Active->Turn) & 63) * Active->BlockSize;
+    return Active->WordBase + Index * Active->BlockSize;
 }
 
 /* Size is at most HEAP_FRONT_END_LIMIT. NULL if there is no memory. */
@@ -84,41 +76,13 @@ static inline PVOID RtlpAllocateFront(PHEAP_SLOT Slot, SIZE_T Size)
                                   : RtlpAllocateSlow(Slot, Bucket, Size);
 }
 
-/* Sets a bit of a word, given by the low six bits of Place. FALSE, and nothing is done, if it was set already. */
-static inline BOOLEAN RtlpSetPlace(PULONG64 Word, ULONG Place)
-{
-    ULONG64 Value = HEAP_LOAD(Word);
-#if defined(__x86_64__) && defined(__GCC_ASM_FLAG_OUTPUTS__)
-    int WasSet;
-
-    __asm__("btsq %q2, %0" : "+r"(Value), "=@ccc"(WasSet) : "r"(Place)); /* counts in the low six bits only */
-    if (HEAP_UNLIKELY(WasSet))
-    {
-        return FALSE;
-    }
-
-    HEAP_STORE(Word, Value);
-#else
-    const ULONG64 Bit = 1ull << (Place & 63);
-
-    if (HEAP_UNLIKELY((Value & Bit) != 0))
-    {
-        return FALSE;
-    }
-
-    HEAP_STORE(Word, Value | Bit);
-#endif
-
-    return TRUE;
-}
-
 /* Offset is inside the subsegment. The index of the block that Offset lies in. */
 static inline ULONG RtlpBlockIndex(const HEAP_DESCRIPTOR *Subsegment, SIZE_T Offset)
 {
     return (ULONG)((Offset * Subsegment->Reciprocal) >> 32);
 }
 
-/* A block of the subsegment, whose bit is set, is kept ready no more, or was not to be. */
+/* A block of the subsegment, whose state is free, is kept ready no more, or was not to be. */
 static inline __attribute__((always_inline)) VOID RtlpCountFreed(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment)
 {
     Subsegment->Used -= 1;
@@ -130,13 +94,6 @@ static inline __attribute__((always_inline)) VOID RtlpCountFreed(PHEAP_SLOT Slot
     {
         RtlpSubsegmentEmpty(Slot, Subsegment);
     }
-}
-
-/* Another thread freed the block, and it was not collected yet. */
-static inline BOOLEAN RtlpIsSent(const HEAP_DESCRIPTOR *Subsegment, SIZE_T Index, ULONG Place)
-{
-    return Subsegment->Kind == HeapKindSubsegment &&
-           (HEAP_LOAD(&RtlpRemote(Subsegment)->Words[Index >> 6]) >> (Place & 63) & 1) != 0;
 }
 
 /*
@@ -154,29 +111,17 @@ static inline __attribute__((always_inline)) BOOLEAN RtlpFreeLocal(PHEAP_SLOT Sl
         return FALSE;
     }
 
-    SIZE_T Index = Product >> 32;
+    /* Its pages have a state for every index that an offset in them gives. */
+    PUCHAR State = RtlpStates(Subsegment) + (Product >> 32);
 
-    HEAP_OPAQUE(Index); /* else it is taken from the product twice, and that copied for it */
-    if (HEAP_UNLIKELY((ULONG)Index >= Subsegment->Exposed))
-    {
-        return FALSE;
-    }
-
-    const ULONG Place = (ULONG)Index + Subsegment->Turn;
-    PULONG64 Bits = &RtlpMap(Subsegment)[Index >> 6];
-
-    /* Others sent blocks of the slot back that it did not collect yet: this one may be among them. */
-    if (HEAP_UNLIKELY(HEAP_LOAD(&Slot->Reported) != 0) && HEAP_UNLIKELY(RtlpIsSent(Subsegment, Index, Place)))
-    {
-        return FALSE;
-    }
-
-    if (HEAP_UNLIKELY(!RtlpSetPlace(Bits, Place)))
+    if (HEAP_UNLIKELY(HEAP_LOAD(State) != HEAP_STATE_BUSY))
     {
         return FALSE;
     }
 
     PHEAP_ACTIVE Active = &Slot->Active[Subsegment->Taker];
+
+    HEAP_OPAQUE(Active); /* else it is computed twice */
 
     const ULONG64 End = Active->Ready;
 
@@ -184,22 +129,22 @@ static inline __attribute__((always_inline)) BOOLEAN RtlpFreeLocal(PHEAP_SLOT Sl
     {
         /* It changes places with one of the first four, or with itself: when it comes again is hard to foresee. */
         const PHEAP_READY Ready = RtlpReadyAt(Slot, End);
-        const ULONG64 Packed = (ULONG64)(ULONG_PTR)Bits << 6 | (Place & 63);
-        ULONG64 Changed = Active->ReadyFirst + ((Packed ^ Ready->Place) & HEAP_READY_SPREAD);
+        const ULONG64 First = Active->ReadyFirst;
+        const ULONG64 Spread = ((ULONG_PTR)State ^ (ULONG_PTR)Ready->State) % HEAP_READY_SPREAD;
+        const ULONG64 Changed = First + Spread * sizeof(*Ready);
+        const PHEAP_READY Other = RtlpReadyAt(Slot, Changed > End ? First : Changed);
 
-        Changed = Changed > End ? Active->ReadyFirst : Changed;
-
-        const PHEAP_READY Other = RtlpReadyAt(Slot, Changed);
-
-        Ready->Block = Other->Block;
-        Ready->Place = Other->Place;
-        Other->Block = Block;
-        Other->Place = Packed;
         Active->Ready = (USHORT)(End + sizeof(*Ready));
+        Ready->Block = Other->Block;
+        Ready->State = Other->State;
+        Other->Block = Block;
+        Other->State = State;
+        HEAP_STORE(State, HEAP_STATE_READY);
 
         return TRUE;
     }
 
+    HEAP_STORE(State, HEAP_STATE_FREE);
     RtlpCountFreed(Slot, Subsegment);
 
     return TRUE;
@@ -219,8 +164,7 @@ static inline VOID RtlpOwnSpan(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Span)
     Span->Reciprocal = 1; /* every offset but 0 is a wrong one */
     Span->Taker = (UCHAR)(HEAP_BUCKETS + Span->Pages - HEAP_KEPT_FIRST);
     Span->Used = 1;
-    Span->Exposed = 1;
-    Span->Turn = HEAP_KEPT_TURN;
+    HEAP_STORE(&Span->State0, HEAP_STATE_BUSY);
     Span->State = HeapSubsegmentFull;
     HEAP_STORE(&Span->Owner, Slot);
 }

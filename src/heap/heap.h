@@ -88,9 +88,18 @@ typedef struct _HEAP HEAP, *PHEAP;
 typedef struct _HEAP_SLOT HEAP_SLOT, *PHEAP_SLOT;
 
 /*
- * 64 bytes in the metadata area. A subsegment's map begins in the descriptor's last sixteen bytes and goes on behind it, so
- * that all that a free of one of up to 128 blocks touches is one cache line. Lists are made of descriptor numbers. Who
- * changes it: a subsegment's descriptor the owner of its slot, every other the holder of HEAP.BackLock.
+ * A block's state, a byte in its subsegment's map. A byte and not a bit, because it is read and written in one instruction each,
+ * by whoever frees the block: its owner, or another thread with one compare-exchange, in the same place, so that a second free finds
+ * the first whoever made it. What was never handed out is free, so a map that is all zero is right for an empty subsegment.
+ */
+#define HEAP_STATE_FREE  0 /* claimed blocks, too */
+#define HEAP_STATE_BUSY  1
+#define HEAP_STATE_SENT  2 /* freed by another thread; its owner did not collect it yet */
+#define HEAP_STATE_READY 4 /* free, and waits for the next allocations */
+
+/*
+ * 64 bytes in the metadata area. A subsegment's map begins in the descriptor's last sixteen bytes and goes on behind it. Lists are
+ * made of descriptor numbers. Who changes it: a subsegment's descriptor the owner of its slot, every other the holder of HEAP.BackLock.
  */
 typedef struct _HEAP_DESCRIPTOR
 {
@@ -103,9 +112,9 @@ typedef struct _HEAP_DESCRIPTOR
         {
             ULONG Reciprocal; /* 2^32 / BlockSize, rounded up: offset to index by one multiplication */
             USHORT BlockSize;
-            UCHAR Claimed; /* the word of the map that was claimed last, or HEAP_NO_WORD */
+            UCHAR Claimed; /* the 64 blocks that were claimed last, or HEAP_NO_WORD */
             UCHAR Taker;   /* the bucket that blocks are ready for: its own, or one that borrowed it */
-            USHORT Used;   /* blocks in use, ready or claimed */
+            USHORT Used;   /* blocks in use, sent, ready or claimed */
             USHORT Capacity;
             ULONG Exposed; /* blocks that exist by now; the pages behind them are still untouched */
         };
@@ -121,34 +130,35 @@ typedef struct _HEAP_DESCRIPTOR
     ULONG Pages;
     UCHAR Kind;
     UCHAR Bucket;
-    UCHAR Turn; /* subsegment: block index plus this, of 64, is the place in the map */
+    UCHAR Turn; /* subsegment: of each 64 blocks this one comes first */
     UCHAR State;
     __extension__ union
     {
-        ULONG64 FirstWords[2]; /* subsegment: use RtlpMap */
+        UCHAR FirstStates[16]; /* subsegment: use RtlpStates */
         __extension__ struct
         {
-            PHEAP Heap;
+            UCHAR State0;   /* pages: the block's state */
             BOOLEAN Dirty;  /* free span: pages were touched */
             BOOLEAN Zeroed; /* span handed out: every byte reads zero */
             UCHAR Pool;     /* HEAP_POOL */
+            PHEAP Heap;     /* no subsegment's: that of its slot */
         };
     };
 } HEAP_DESCRIPTOR, *PHEAP_DESCRIPTOR;
 
 C_ASSERT(sizeof(HEAP_DESCRIPTOR) == HEAP_UNIT);
-C_ASSERT(offsetof(HEAP_DESCRIPTOR, FirstWords) == 48);
+C_ASSERT(offsetof(HEAP_DESCRIPTOR, FirstStates) == 48);
 
-/* A subsegment's map: 1 is free. */
-static inline PULONG64 RtlpMap(const HEAP_DESCRIPTOR *Subsegment)
+/* A subsegment's map: the states of its blocks, and one more for the rest of its pages, which is no block. */
+static inline PUCHAR RtlpStates(const HEAP_DESCRIPTOR *Subsegment)
 {
-    return (PULONG64)((ULONG_PTR)Subsegment + offsetof(HEAP_DESCRIPTOR, FirstWords));
+    return (PUCHAR)((ULONG_PTR)Subsegment + offsetof(HEAP_DESCRIPTOR, FirstStates));
 }
 
 /*
- * Behind the map, on cache lines of its own: what other threads freed. A bit set here is a block that its owner will
- * collect. Descriptors are used again for subsegments with a map of the same size only, and this head is never cleared:
- * a sender that comes late finds the same structure, and at worst reports something that has been collected already.
+ * At the end of a subsegment's metadata: its place on the chain of those that other threads freed blocks of. Descriptors are used
+ * again for subsegments of as many units only, and this is never cleared: a sender that comes late finds the same structure, and at
+ * worst reports something that has been collected already.
  */
 typedef struct _HEAP_REMOTE
 {
@@ -156,26 +166,27 @@ typedef struct _HEAP_REMOTE
     ULONG Pending;    /* (atomic) it is on a chain, or on its way there */
     ULONG Descriptor; /* the subsegment's number */
     ULONG Unused;
-    ULONG64 Words[1]; /* (atomic) as many as the map has */
 } HEAP_REMOTE, *PHEAP_REMOTE;
 
+/* Of 64 blocks each. */
 static inline ULONG RtlpMapWords(ULONG Capacity)
 {
     return (Capacity + 63) / 64;
 }
 
-/* Units of a descriptor with its map, without the remote part. */
-static inline ULONG RtlpMapUnits(ULONG Capacity)
+/* Units of a subsegment's descriptor with its map and its remote part. */
+static inline ULONG RtlpSubsegmentUnits(ULONG Capacity)
 {
-    return (ULONG)((offsetof(HEAP_DESCRIPTOR, FirstWords) + RtlpMapWords(Capacity) * sizeof(ULONG64) +
-                    HEAP_UNIT - 1) >>
+    return (ULONG)((offsetof(HEAP_DESCRIPTOR, FirstStates) + Capacity + 1 + sizeof(HEAP_REMOTE) + HEAP_UNIT -
+                    1) >>
                    HEAP_UNIT_SHIFT);
 }
 
 static inline PHEAP_REMOTE RtlpRemote(const HEAP_DESCRIPTOR *Subsegment)
 {
     return (PHEAP_REMOTE)((ULONG_PTR)Subsegment +
-                          ((SIZE_T)RtlpMapUnits(Subsegment->Capacity) << HEAP_UNIT_SHIFT));
+                          ((SIZE_T)RtlpSubsegmentUnits(Subsegment->Capacity) << HEAP_UNIT_SHIFT)) -
+           1;
 }
 
 #define HEAP_NO_OWNER ((PHEAP_SLOT)2)
@@ -187,26 +198,25 @@ static inline PHEAP_SLOT RtlpOwner(const HEAP_DESCRIPTOR *Subsegment)
 }
 
 /*
- * A free block that waits for the next allocation of its bucket. Its bit is set, so that a second free finds it free; it counts
+ * A free block that waits for the next allocation of its bucket. Its state says so, and a second free sees it; it counts
  * as used, so that its subsegment is not given back. The bucket is the Taker of its subsegment, and what is ready is flushed
  * before that changes.
  */
 typedef struct _HEAP_READY
 {
     PVOID Block;
-    ULONG64 Place; /* the address of its word of the map times 64, plus its place there */
+    PUCHAR State;
 } HEAP_READY, *PHEAP_READY;
 
 /*
- * What allocation touches: a bucket's ready blocks, and the word of its active subsegment's map that it claimed. All free
- * blocks of that word which were not ready then are its Bits. They count as used, so that handing one out changes nothing
- * but its two bits.
+ * What allocation touches: a bucket's ready blocks, and the 64 blocks of its active subsegment that it claimed, a word. Those
+ * that were free then are its Bits. They count as used, so that handing one out changes nothing but its bit and its state.
  */
 typedef struct _HEAP_ACTIVE
 {
     ULONG64 Bits;
     PUCHAR WordBase; /* the block of index 0 of the word */
-    LONG Word;       /* the word's place: in words, from the slot */
+    LONG Word;       /* where its states begin: in eight bytes, from the slot */
     USHORT BlockSize;
     USHORT Ready;      /* behind the last HEAP_READY, the next to be taken; offsets from the slot, */
     USHORT ReadyKept;  /* up to here they stay while others can be had: a freed block is not alone; */
@@ -268,8 +278,8 @@ struct _HEAP_SLOT
 
 C_ASSERT(sizeof(HEAP_SLOT) + HEAP_ALL_READY * sizeof(HEAP_READY) <= MAXUSHORT);
 
-/* A freed block changes places with one of the first four: these bits of two places choose which, as an offset. */
-#define HEAP_READY_SPREAD 0x30
+/* A freed block changes places with one of so many, the first ones. */
+#define HEAP_READY_SPREAD 4
 
 /* One more way into a private heap than its own lock and slot: side.c. */
 #define HEAP_MOST_SIDES 15
@@ -299,7 +309,7 @@ typedef struct _HEAP_ARENA
     ULONG State; /* (atomic) 0, 1 being made, 2 ready */
 } HEAP_ARENA, *PHEAP_ARENA;
 
-#define HEAP_SPARE_SIZES 20
+#define HEAP_SPARE_SIZES 36
 
 /* What is wrong with a call, or with the heap. */
 typedef enum _HEAP_DAMAGE
@@ -469,23 +479,15 @@ struct _HEAP
     HEAP_SPANS Pools[HeapPools];
 };
 
-/*
- * A block of HEAP_KEPT_FIRST pages and more, up to HEAP_KEPT_LIMIT, is as a subsegment with one block for the slot that owns it. Its
- * bit is the highest of Heap, which no address has: set, a slot keeps the block, which is free.
- */
-#define HEAP_KEPT_TURN 63
-
+/* A block of HEAP_KEPT_FIRST pages and more, up to HEAP_KEPT_LIMIT, that a slot owns is as a subsegment with one block; freed, the slot keeps it. */
 static inline BOOLEAN RtlpIsKept(const HEAP_DESCRIPTOR *Descriptor)
 {
-    return Descriptor->Kind == HeapKindPages &&
-           (HEAP_LOAD(&Descriptor->FirstWords[0]) >> HEAP_KEPT_TURN) != 0;
+    return Descriptor->Kind == HeapKindPages && HEAP_LOAD(&Descriptor->State0) == HEAP_STATE_READY;
 }
 
 static inline PHEAP RtlpHeapOfSpan(const HEAP_DESCRIPTOR *Descriptor)
 {
-    return Descriptor->Kind == HeapKindSubsegment
-               ? RtlpOwner(Descriptor)->Heap
-               : (PHEAP)(ULONG_PTR)(HEAP_LOAD(&Descriptor->FirstWords[0]) & ~(1ull << HEAP_KEPT_TURN));
+    return Descriptor->Kind == HeapKindSubsegment ? RtlpOwner(Descriptor)->Heap : Descriptor->Heap;
 }
 
 /* ---- lock.c ---- */
@@ -498,8 +500,8 @@ void __tsan_release(void *Address);
 #define RTLP_ACQUIRED(Lock)  __tsan_acquire(Lock)
 #define RTLP_RELEASING(Lock) __tsan_release(Lock)
 #else
-#define RTLP_ACQUIRED(Lock)  ((VOID)0)
-#define RTLP_RELEASING(Lock) ((VOID)0)
+#define RTLP_ACQUIRED(Lock)  ((VOID)(Lock))
+#define RTLP_RELEASING(Lock) ((VOID)(Lock))
 #endif
 
 static inline VOID RtlpAcquireLock(PHEAP_LOCK Lock)
@@ -598,16 +600,12 @@ SIZE_T RtlpGuardedSize(const HEAP_DESCRIPTOR *Descriptor, const VOID *Block);
 PVOID RtlpAllocateSlow(PHEAP_SLOT Slot, ULONG Bucket, SIZE_T Size);
 /* A block of exactly the bucket's size, so of its alignment; no borrowed larger one. */
 PVOID RtlpAllocateExact(PHEAP_SLOT Slot, ULONG Bucket);
-/* Units of a subsegment's descriptor with map and remote part. */
-ULONG RtlpSubsegmentUnits(ULONG Capacity);
 /* No block of the subsegment is in use any more. */
 VOID RtlpSubsegmentEmpty(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment);
 /* The blocks that a bucket keeps ready are free now as others are. */
 VOID RtlpFlushReady(PHEAP_SLOT Slot, ULONG Bucket);
 /* A full subsegment got a free block: unmarks it and puts it on its bucket's list. */
 VOID RtlpSubsegmentUnfull(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment);
-/* TRUE if the block of that index is free (or was never handed out), as its owner sees it. */
-BOOLEAN RtlpIsPlaceFree(const HEAP_DESCRIPTOR *Subsegment, ULONG Index);
 VOID RtlpAppendPartial(PHEAP_BUCKET Bucket, PHEAP_DESCRIPTOR Subsegment);
 VOID RtlpRemovePartial(PHEAP_BUCKET Bucket, PHEAP_DESCRIPTOR Subsegment);
 /* Gives back every empty subsegment, active ones too. */
@@ -624,10 +622,8 @@ VOID RtlpResetSlot(PHEAP_SLOT Slot, PHEAP Heap);
 BOOLEAN RtlpFreeRemote(PHEAP_DESCRIPTOR Subsegment, const VOID *Block);
 /* Collects what others freed of this slot's blocks: */
 VOID RtlpReceive(PHEAP_SLOT Slot);
-/* of one bucket; */
+/* of one bucket. */
 VOID RtlpReceiveBucket(PHEAP_SLOT Slot, ULONG Bucket);
-/* of one word of the map, which is not claimed. */
-VOID RtlpCollectWord(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment, ULONG Word);
 
 /* ---- threadslot.c; ground_nt.c, where no thread has a slot ---- */
 

@@ -3,9 +3,9 @@
  * Affinity slots: each holds the subsegments of one thread, or of one part of a private heap, so that threads on different
  * processors do not meet. Whose slots threads have: threadslot.c.
  *
- * A block freed by another thread is one bit, set atomically in the remote part of its subsegment's map; the first bit
- * puts the subsegment on its owner's chain. So nothing is ever written into a freed block, a second free finds the bit
- * set, and the owner collects up to 64 blocks with one exchange when it runs out of free ones.
+ * A block freed by another thread gets another state, by one atomic compare-exchange in its subsegment's map; the first one
+ * puts the subsegment on its owner's chain. So nothing is ever written into a freed block, a second free finds the state
+ * changed, and the owner collects what came back when it runs out of free blocks.
  */
 #include "heap/front.h"
 
@@ -84,8 +84,8 @@ BOOLEAN RtlpFreeRemote(PHEAP_DESCRIPTOR Subsegment, const VOID *Block)
 {
     const ULONG64 Product = (SIZE_T)((const UCHAR *)Block - Subsegment->Base) * Subsegment->Reciprocal;
     const ULONG Index = (ULONG)(Product >> 32);
-    const ULONG64 Bit = 1ull << ((Index + Subsegment->Turn) & 63);
 
+    /* What is read here may be of different times if the block is not in use, so the index is looked at. */
     if ((ULONG)Product >= Subsegment->Reciprocal || Index >= HEAP_LOAD(&Subsegment->Exposed))
     {
         return FALSE;
@@ -94,19 +94,15 @@ BOOLEAN RtlpFreeRemote(PHEAP_DESCRIPTOR Subsegment, const VOID *Block)
     PHEAP_REMOTE Remote = RtlpRemote(Subsegment);
     PHEAP_SLOT Receiver = RtlpOwner(Subsegment);
     const ULONG Bucket = Subsegment->Bucket;
-
-    if ((HEAP_LOAD(&RtlpMap(Subsegment)[Index >> 6]) & Bit) != 0)
-    {
-        return FALSE;
-    }
+    UCHAR Busy = HEAP_STATE_BUSY;
 
     /*
      * From here on the block is free, and the subsegment may be anything at any moment; Remote and Receiver stay what they
-     * are. The bit comes before the look at Pending, as the owner clears Pending before it looks at the bits. The line
-     * comes from the owner's cache, so it is asked for once, to be changed: no look at the bit before.
+     * are. The state comes before the look at Pending, as the owner clears Pending before it looks at the states.
      */
     RTLP_RELEASING(Remote);
-    if ((__atomic_fetch_or(&Remote->Words[Index >> 6], Bit, __ATOMIC_SEQ_CST) & Bit) != 0)
+    if (!__atomic_compare_exchange_n(&RtlpStates(Subsegment)[Index], &Busy, HEAP_STATE_SENT, FALSE,
+                                     __ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
     {
         return FALSE;
     }
@@ -120,59 +116,41 @@ BOOLEAN RtlpFreeRemote(PHEAP_DESCRIPTOR Subsegment, const VOID *Block)
     return TRUE;
 }
 
-/* Takes the bits that others set in one word, if any. FALSE if one of those blocks was free already. */
-static BOOLEAN RtlpCollectBits(PHEAP_DESCRIPTOR Subsegment, PHEAP_REMOTE Remote, ULONG Word)
-{
-    const ULONG64 Bits = __atomic_exchange_n(&Remote->Words[Word], 0, __ATOMIC_ACQUIRE);
-
-    RTLP_ACQUIRED(Remote);
-
-    PULONG64 Place = &RtlpMap(Subsegment)[Word];
-    const ULONG64 Old = *Place;
-
-    HEAP_STORE(Place, Old | Bits);
-    Subsegment->Used -= (USHORT)RtlpCountBits(Bits & ~Old);
-
-    return (Old & Bits) == 0;
-}
-
-VOID RtlpCollectWord(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment, ULONG Word)
-{
-    if (!RtlpCollectBits(Subsegment, RtlpRemote(Subsegment), Word))
-    {
-        RtlpReportDamage(HeapDamageDoubleFree, Slot->Heap, Subsegment->Base);
-    }
-}
-
 static VOID RtlpCollect(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment, PHEAP_REMOTE Remote)
 {
-    const ULONG Words = RtlpMapWords(Subsegment->Capacity);
-    const BOOLEAN WasFull = Subsegment->State == HeapSubsegmentFull;
-    BOOLEAN Found = FALSE;
-    BOOLEAN Sound = TRUE;
+    PUCHAR States = RtlpStates(Subsegment);
+    ULONG Found = 0;
 
-    for (ULONG Word = 0; Word < Words; Word += 1)
+    for (ULONG First = 0; First < Subsegment->Exposed; First += 8)
     {
-        if (__atomic_load_n(&Remote->Words[Word], __ATOMIC_SEQ_CST) != 0)
+        const ULONG64 Eight = __atomic_load_n((PULONG64)(PVOID)&States[First], __ATOMIC_SEQ_CST);
+
+        for (ULONG64 Sent = Eight & HEAP_STATE_SENT * 0x0101010101010101ull; Sent != 0; Sent &= Sent - 1)
         {
-            Sound &= RtlpCollectBits(Subsegment, Remote, Word);
-            Found = TRUE;
+            PUCHAR State = &States[First + (ULONG)__builtin_ctzll(Sent) / 8];
+
+            (VOID)
+                __atomic_load_n(State, __ATOMIC_ACQUIRE); /* what the sender did with the block was before */
+            HEAP_STORE(State, HEAP_STATE_FREE);
+            Found += 1;
         }
     }
 
-    if (Found && WasFull)
+    RTLP_ACQUIRED(Remote);
+    if (Found == 0)
+    {
+        return;
+    }
+
+    Subsegment->Used -= (USHORT)Found;
+    if (Subsegment->State == HeapSubsegmentFull)
     {
         RtlpSubsegmentUnfull(Slot, Subsegment);
     }
 
-    if (Found && Subsegment->Used == 0)
+    if (Subsegment->Used == 0)
     {
         RtlpSubsegmentEmpty(Slot, Subsegment);
-    }
-
-    if (!Sound)
-    {
-        RtlpReportDamage(HeapDamageDoubleFree, Slot->Heap, Subsegment->Base);
     }
 }
 
@@ -189,7 +167,7 @@ VOID RtlpReceiveBucket(PHEAP_SLOT Slot, ULONG Bucket)
 
     while (Number != 0)
     {
-        PHEAP_REMOTE Remote = (PHEAP_REMOTE)(PVOID)HEAP_DESCRIPTOR_AT(Number);
+        PHEAP_REMOTE Remote = (PHEAP_REMOTE)(PVOID)HEAP_DESCRIPTOR_AT(Number + 1) - 1; /* at its unit's end */
         PHEAP_DESCRIPTOR Subsegment = HEAP_DESCRIPTOR_AT(HEAP_LOAD(&Remote->Descriptor));
         PHEAP_SLOT Owner = RtlpOwner(Subsegment);
 

@@ -119,6 +119,11 @@ static VOID RtlpDonateRegion(PHEAP_DESCRIPTOR Region)
         }
 
         Page += Span->Pages;
+        if (Span->Kind == HeapKindSubsegment)
+        {
+            __builtin_memset(RtlpStates(Span), HEAP_STATE_FREE, Span->Capacity); /* blocks may be in use */
+        }
+
         RtlpDonateDescriptor(Span, RtlpDescriptorUnits(Span));
     }
 

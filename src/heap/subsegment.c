@@ -78,56 +78,12 @@ VOID RtlpRemovePartial(PHEAP_BUCKET Bucket, PHEAP_DESCRIPTOR Subsegment)
 
 /* ---- create, expose, release ---- */
 
-ULONG RtlpSubsegmentUnits(ULONG Capacity)
-{
-    const SIZE_T Remote = offsetof(HEAP_REMOTE, Words) + RtlpMapWords(Capacity) * sizeof(ULONG64);
-
-    return RtlpMapUnits(Capacity) + (ULONG)((Remote + HEAP_UNIT - 1) >> HEAP_UNIT_SHIFT);
-}
-
-BOOLEAN RtlpIsPlaceFree(const HEAP_DESCRIPTOR *Subsegment, ULONG Index)
-{
-    const ULONG Word = Index / 64;
-    const ULONG64 Bits =
-        HEAP_LOAD(&RtlpMap(Subsegment)[Word]) | HEAP_LOAD(&RtlpRemote(Subsegment)->Words[Word]);
-
-    return Index >= HEAP_LOAD(&Subsegment->Exposed) || (Bits >> ((Index + Subsegment->Turn) & 63) & 1) != 0;
-}
-
-/* Puts Count more blocks into the map. */
+/* So many more blocks exist. */
 static VOID RtlpExpose(PHEAP_DESCRIPTOR Subsegment, ULONG Count)
 {
-    ULONG Index = Subsegment->Exposed;
-    ULONG End = Index + Count;
+    const ULONG End = Subsegment->Exposed + Count;
 
-    if (End > Subsegment->Capacity)
-    {
-        End = Subsegment->Capacity;
-    }
-
-    while (Index < End)
-    {
-        const ULONG Word = Index / 64;
-        ULONG64 Bits = 0;
-
-        if (Index % 64 == 0 && End - Index >= 64)
-        {
-            Bits = ~0ull;
-            Index += 64;
-        }
-        else
-        {
-            do
-            {
-                Bits |= 1ull << ((Index + Subsegment->Turn) & 63);
-                Index += 1;
-            } while (Index < End && Index % 64 != 0);
-        }
-
-        HEAP_STORE(&RtlpMap(Subsegment)[Word], RtlpMap(Subsegment)[Word] | Bits);
-    }
-
-    HEAP_STORE(&Subsegment->Exposed, End);
+    HEAP_STORE(&Subsegment->Exposed, End < Subsegment->Capacity ? End : Subsegment->Capacity);
 }
 
 static PHEAP_DESCRIPTOR RtlpCreateSubsegment(PHEAP_SLOT Slot, ULONG Bucket)
@@ -164,12 +120,9 @@ static PHEAP_DESCRIPTOR RtlpCreateSubsegment(PHEAP_SLOT Slot, ULONG Bucket)
         Subsegment->Reciprocal = (ULONG)(((1ull << 32) + Size - 1) / Size);
         Subsegment->Capacity = (USHORT)Capacity;
         Subsegment->Turn = (UCHAR)(RtlpRandom(Slot) & 63);
-        __builtin_memset(RtlpMap(Subsegment), 0, RtlpMapWords(Capacity) * sizeof(ULONG64));
-
-        PHEAP_REMOTE Remote = RtlpRemote(Subsegment);
-
-        __builtin_memset(Remote->Words, 0, RtlpMapWords(Capacity) * sizeof(ULONG64));
-        Remote->Descriptor = RtlpDescriptorNumber(Subsegment);
+        /* The others are free since the last subsegment that was described here. */
+        __builtin_memset(Subsegment->FirstStates, HEAP_STATE_FREE, sizeof(Subsegment->FirstStates));
+        RtlpRemote(Subsegment)->Descriptor = RtlpDescriptorNumber(Subsegment);
         __atomic_store_n(&Subsegment->Owner, Slot, __ATOMIC_SEQ_CST);
         RtlpSetPageMap(Span->Base, Pages, RtlpDescriptorNumber(Subsegment));
         RtlpFreeDescriptor(Heap, Span, 1);
@@ -312,19 +265,30 @@ static VOID RtlpDeactivate(PHEAP_SLOT Slot, ULONG Bucket)
     }
 }
 
-/* The bits of a word of the map whose blocks are ready. */
-static ULONG64 RtlpReadyBits(PHEAP_SLOT Slot, const HEAP_ACTIVE *Active, const ULONG64 *Word)
+/* The free ones of the 64 blocks whose states begin there: a bit for each. */
+static ULONG64 RtlpFreeBits(const UCHAR *States)
 {
     ULONG64 Bits = 0;
 
-    for (ULONG At = Active->ReadyFirst; At < Active->Ready; At += (ULONG)sizeof(HEAP_READY))
+    for (ULONG Byte = 0; Byte < 8; Byte += 1)
     {
-        const HEAP_READY *Ready = RtlpReadyAt(Slot, At);
+        const ULONG64 Eight = HEAP_LOAD((const ULONG64 *)(const VOID *)States + Byte);
+        const ULONG64 Free =
+            ~(Eight + 0x7f7f7f7f7f7f7f7full) >> 7 & 0x0101010101010101ull; /* no state is above 128 */
 
-        Bits |= (ULONG64)(RtlpReadyWord(Ready) == Word) << (Ready->Place & 63);
+        Bits |= (Free * 0x0102040810204080ull) >> 56 << (8 * Byte);
     }
 
     return Bits;
+}
+
+/* The free ones of the blocks of that word that exist by now. */
+static ULONG64 RtlpFreeInWord(const HEAP_DESCRIPTOR *Subsegment, ULONG Word)
+{
+    const ULONG Exposed = Subsegment->Exposed - Word * 64;
+
+    return RtlpFreeBits(RtlpStates(Subsegment) + (SIZE_T)Word * 64) &
+           (Exposed >= 64 ? ~0ull : (1ull << Exposed) - 1);
 }
 
 /*
@@ -336,7 +300,6 @@ static BOOLEAN RtlpNextWord(PHEAP_SLOT Slot, ULONG Bucket)
 {
     PHEAP_ACTIVE Active = &Slot->Active[Bucket];
     PHEAP_DESCRIPTOR Subsegment = RtlpActiveSubsegment(Slot, Bucket);
-    PULONG64 Map = RtlpMap(Subsegment);
     const ULONG Words = (Subsegment->Exposed + 63u) / 64;
     ULONG Word = Subsegment->Claimed;
     ULONG64 Bits;
@@ -346,28 +309,18 @@ static BOOLEAN RtlpNextWord(PHEAP_SLOT Slot, ULONG Bucket)
         return FALSE;
     }
 
-    /* Blocks are free that are not ready, so the search ends. */
+    /* Blocks are free, so the search ends. */
     do
     {
         Word = Word + 1 < Words ? Word + 1 : 0;
-        Bits = Map[Word];
-        if (Bits != 0)
-        {
-            Bits &= ~RtlpReadyBits(Slot, Active, &Map[Word]);
-        }
+        Bits = RtlpFreeInWord(Subsegment, Word);
     } while (Bits == 0);
-
-    /* Before it is claimed: a block that others freed, and its owner too, is not to be handed out twice. */
-    if (HEAP_LOAD(&Slot->Reported) != 0 && HEAP_LOAD(&RtlpRemote(Subsegment)->Words[Word]) != 0)
-    {
-        RtlpCollectWord(Slot, Subsegment, Word);
-        Bits = Map[Word] & ~RtlpReadyBits(Slot, Active, &Map[Word]);
-    }
 
     Subsegment->Used += (USHORT)RtlpCountBits(Bits);
     Subsegment->Claimed = (UCHAR)Word;
-    Active->Bits = Bits;
-    Active->Word = (LONG)(&Map[Word] - (PULONG64)(PVOID)Slot);
+    Active->Bits = Bits >> Subsegment->Turn | Bits << (-Subsegment->Turn & 63);
+    Active->Word =
+        (LONG)((PULONG64)(PVOID)(RtlpStates(Subsegment) + (SIZE_T)Word * 64) - (PULONG64)(PVOID)Slot);
     Active->WordBase = Subsegment->Base + (SIZE_T)Word * 64 * Subsegment->BlockSize;
 
     return TRUE;
@@ -416,7 +369,7 @@ static BOOLEAN RtlpActivate(PHEAP_SLOT Slot, ULONG Bucket, PHEAP_DESCRIPTOR Subs
     Subsegment->Taker = (UCHAR)Bucket;
     Slot->Buckets[Bucket].Active = RtlpDescriptorNumber(Subsegment);
     Active->BlockSize = Subsegment->BlockSize;
-    Active->Turn = (UCHAR)(64u - Subsegment->Turn);
+    Active->Turn = Subsegment->Turn;
     if (RtlpNextWord(Slot, Bucket) || RtlpExposePage(Slot, Bucket))
     {
         return TRUE;
@@ -434,7 +387,11 @@ VOID RtlpFlushReady(PHEAP_SLOT Slot, ULONG Bucket)
     while (RtlpIsReady(Active))
     {
         Active->Ready -= (USHORT)sizeof(HEAP_READY);
-        RtlpCountFreed(Slot, RtlpLookup(RtlpReadyAt(Slot, Active->Ready)->Block));
+
+        const HEAP_READY *Ready = RtlpReadyAt(Slot, Active->Ready);
+
+        HEAP_STORE(Ready->State, HEAP_STATE_FREE);
+        RtlpCountFreed(Slot, RtlpLookup(Ready->Block));
     }
 }
 

@@ -72,7 +72,7 @@ static VOID RtlpItemInSubsegment(PHEAP_DESCRIPTOR Subsegment, PUCHAR Address, PH
     {
         Item->Size = (SIZE_T)(End - Address); /* never handed out yet, and the rest that holds no block */
     }
-    else if (!RtlpIsPlaceFree(Subsegment, Index))
+    else if (HEAP_LOAD(&RtlpStates(Subsegment)[Index]) == HEAP_STATE_BUSY)
     {
         Item->Kind = HeapItemBusy;
     }
@@ -243,14 +243,14 @@ SIZE_T RtlpItemSize(PHEAP Heap, const HEAP_ITEM *Item)
 
 BOOLEAN RtlpCheckSubsegment(const HEAP_DESCRIPTOR *Subsegment)
 {
-    const ULONG Words = (Subsegment->Capacity + 63u) / 64;
+    const UCHAR *States = RtlpStates(Subsegment);
     const PHEAP_SLOT Slot = RtlpOwner(Subsegment);
     ULONG Free = 0;
     ULONG Ready = 0;
-    ULONG64 Bits = 0; /* claimed ones */
+    ULONG64 Claimed = 0;
     BOOLEAN Sound = TRUE;
 
-    if (Subsegment->Taker >= HEAP_BUCKETS)
+    if (Subsegment->Taker >= HEAP_BUCKETS || Subsegment->Exposed > Subsegment->Capacity)
     {
         return FALSE;
     }
@@ -260,37 +260,47 @@ BOOLEAN RtlpCheckSubsegment(const HEAP_DESCRIPTOR *Subsegment)
     /* An active subsegment is the one that its taker takes blocks from; every other's taker is its own bucket. */
     if (Subsegment->State == HeapSubsegmentActive)
     {
-        if (RtlpActiveSubsegment(Slot, Subsegment->Taker) != Subsegment || Subsegment->Claimed >= Words)
+        if (RtlpActiveSubsegment(Slot, Subsegment->Taker) != Subsegment ||
+            Subsegment->Claimed >= RtlpMapWords(Subsegment->Capacity))
         {
             return FALSE;
         }
 
-        Bits = Active->Bits;
-        Sound = (Bits & ~HEAP_LOAD(&RtlpMap(Subsegment)[Subsegment->Claimed])) == 0;
+        Claimed = Active->Bits;
+        for (ULONG64 Bits = Claimed; Bits != 0; Bits &= Bits - 1)
+        {
+            const ULONG Index =
+                Subsegment->Claimed * 64u + (((ULONG)__builtin_ctzll(Bits) + Active->Turn) & 63);
+
+            Sound &= Index < Subsegment->Exposed && HEAP_LOAD(&States[Index]) == HEAP_STATE_FREE;
+        }
     }
     else if (Subsegment->Taker != Subsegment->Bucket)
     {
         return FALSE;
     }
 
-    /* What is ready is free in the map, counts as used, and is not of the claimed bits. */
+    /* What is ready, and nothing else, is so in the map. */
     for (ULONG At = Active->ReadyFirst; At < Active->Ready; At += (ULONG)sizeof(HEAP_READY))
     {
         const HEAP_READY *Block = RtlpReadyAt(Slot, At);
-        const SIZE_T Word = (SIZE_T)(RtlpReadyWord(Block) - RtlpMap(Subsegment));
-        const ULONG64 Bit = 1ull << (Block->Place & 63);
+        const SIZE_T Index = (SIZE_T)(Block->State - States);
 
-        if (Word < Words)
+        if (Index < Subsegment->Exposed)
         {
             Ready += 1;
-            Sound &= (HEAP_LOAD(RtlpReadyWord(Block)) & Bit) != 0 &&
-                     (Word != Subsegment->Claimed || (Bits & Bit) == 0);
+            Sound &= HEAP_LOAD(Block->State) == HEAP_STATE_READY &&
+                     Block->Block == Subsegment->Base + Index * Subsegment->BlockSize;
         }
     }
 
-    for (ULONG Word = 0; Word < Words; Word += 1)
+    for (ULONG Index = 0; Index <= Subsegment->Capacity; Index += 1)
     {
-        Free += RtlpCountBits(HEAP_LOAD(&RtlpMap(Subsegment)[Word]));
+        const UCHAR State = HEAP_LOAD(&States[Index]);
+
+        Ready -= State == HEAP_STATE_READY;
+        Free += State == HEAP_STATE_FREE && Index < Subsegment->Exposed;
+        Sound &= State == HEAP_STATE_FREE || Index < Subsegment->Exposed;
     }
 
     if (Subsegment->State == HeapSubsegmentFull && Subsegment->Used != Subsegment->Capacity)
@@ -298,8 +308,7 @@ BOOLEAN RtlpCheckSubsegment(const HEAP_DESCRIPTOR *Subsegment)
         return FALSE;
     }
 
-    return Sound && Subsegment->Exposed <= Subsegment->Capacity &&
-           Free + Subsegment->Used == Subsegment->Exposed + Ready + RtlpCountBits(Bits) &&
+    return Sound && Ready == 0 && Free + Subsegment->Used == Subsegment->Exposed + RtlpCountBits(Claimed) &&
            (SIZE_T)Subsegment->Capacity * Subsegment->BlockSize <= Subsegment->Pages * HEAP_PAGE &&
            Subsegment->BlockSize == RtlpBucketSize(Subsegment->Bucket);
 }

@@ -93,6 +93,19 @@ static BOOLEAN RtlpReserveArena(PHEAP_ARENA Arena, SIZE_T Size)
     return TRUE;
 }
 
+/*
+ * A random number by which the states of neighbours lie half a place to one and a half of four apart, up or down: blocks that are freed
+ * in order leave nearly in order (a program that replaces its blocks in place is slower by an eighth otherwise), and which ones of
+ * different subsegments go to the same place nobody knows.
+ */
+static ULONG64 RtlpDrawScatter(VOID)
+{
+    const ULONG64 Random = RtlpGroundEntropy();
+    const ULONG64 Halves = 1 + (Random >> 63) + (Random >> 60 & 4); /* 1, 2, 5, 6: of places */
+
+    return Halves << (HEAP_SCATTER_SHIFT - 1) | (Random & ((1ull << (HEAP_SCATTER_SHIFT - 1)) - 1)) | 1;
+}
+
 BOOLEAN RtlpInitializeArena(PCHEAP_PAGE_OPERATIONS Operations)
 {
     if (!RtlpHasProcess())
@@ -119,6 +132,7 @@ BOOLEAN RtlpInitializeArena(PCHEAP_PAGE_OPERATIONS Operations)
         if (Size >= HEAP_ARENA_SMALLEST)
         {
             RtlpArena.Key = RtlpGroundEntropy() | 1;
+            RtlpArena.Scatter = RtlpDrawScatter();
             RtlpPageHeap = RtlpGroundOption(RtlpPageHeapOption) != 0;
             RtlInitializeBitMap(&RtlpRegionMap, RtlpProcess.RegionBits, (ULONG)(Size >> HEAP_REGION_SHIFT));
             __atomic_store_n(&RtlpArena.State, 2, __ATOMIC_RELEASE);

@@ -119,6 +119,8 @@ static inline __attribute__((always_inline)) BOOLEAN RtlpFreeLocal(PHEAP_SLOT Sl
         return FALSE;
     }
 
+    /* If it is kept ready, it changes places with one of the first four, or with itself: when it comes again cannot be foreseen. */
+    ULONG64 Changed = ((ULONG_PTR)State * RtlpArena.Scatter >> HEAP_SCATTER_SHIFT) * sizeof(HEAP_READY);
     PHEAP_ACTIVE Active = &Slot->Active[Subsegment->Taker];
 
     HEAP_OPAQUE(Active); /* else it is computed twice */
@@ -127,12 +129,13 @@ static inline __attribute__((always_inline)) BOOLEAN RtlpFreeLocal(PHEAP_SLOT Sl
 
     if (HEAP_LIKELY(End != Active->ReadyFull))
     {
-        /* It changes places with one of the first four, or with itself: when it comes again is hard to foresee. */
-        const PHEAP_READY Ready = RtlpReadyAt(Slot, End);
         const ULONG64 First = Active->ReadyFirst;
-        const ULONG64 Spread = ((ULONG_PTR)State ^ (ULONG_PTR)Ready->State) % HEAP_READY_SPREAD;
-        const ULONG64 Changed = First + Spread * sizeof(*Ready);
-        const PHEAP_READY Other = RtlpReadyAt(Slot, Changed > End ? First : Changed);
+
+        Changed += First;
+        Changed = Changed > End ? First : Changed;
+
+        const PHEAP_READY Ready = RtlpReadyAt(Slot, End);
+        const PHEAP_READY Other = RtlpReadyAt(Slot, Changed);
 
         Active->Ready = (USHORT)(End + sizeof(*Ready));
         Ready->Block = Other->Block;

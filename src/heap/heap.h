@@ -278,8 +278,8 @@ struct _HEAP_SLOT
 
 C_ASSERT(sizeof(HEAP_SLOT) + HEAP_ALL_READY * sizeof(HEAP_READY) <= MAXUSHORT);
 
-/* A freed block changes places with one of so many, the first ones. */
-#define HEAP_READY_SPREAD 4
+/* A freed block changes places with one of the first four. */
+#define HEAP_SCATTER_SHIFT 62
 
 /* One more way into a private heap than its own lock and slot: side.c. */
 #define HEAP_MOST_SIDES 15
@@ -298,7 +298,9 @@ typedef struct _HEAP_ARENA
     SIZE_T Limit;    /* (atomic) bytes from Base that were ever handed out */
     PULONG PageMap;  /* (atomic entries) descriptor number of each page */
     PUCHAR Metadata; /* descriptor n is at Metadata + 64 n */
-    ULONG64 Key;     /* encodes links */
+    ULONG64 Key;     /* encodes trailers */
+    ULONG64
+    Scatter; /* multiplied with a block's state's address, says which ready block it changes places with */
     PCHEAP_PAGE_OPERATIONS Operations;
     SIZE_T Size;
     SIZE_T MetadataSize;

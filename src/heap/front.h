@@ -10,6 +10,7 @@
 #define NTMM_HEAP_FRONT_H
 
 #include "heap/heap.h"
+#include "heap/single.h"
 
 static inline ULONG RtlpCountBits(ULONG64 Bits)
 {
@@ -37,10 +38,9 @@ static inline BOOLEAN RtlpIsReady(const HEAP_ACTIVE *Active)
 /* The last of the ready blocks, which end at End. */
 static inline PVOID RtlpTakeReady(PHEAP_SLOT Slot, PHEAP_ACTIVE Active, ULONG64 End)
 {
-    const ULONG64 Last = End - sizeof(HEAP_READY);
-    const HEAP_READY *Ready = RtlpReadyAt(Slot, Last);
+    const HEAP_READY *Ready = RtlpReadyAt(Slot, End - sizeof(HEAP_READY));
 
-    Active->Ready = (USHORT)Last;
+    RtlpAddShort(&Active->Ready, -(SHORT)sizeof(HEAP_READY));
     HEAP_STORE(Ready->State, HEAP_STATE_BUSY);
 
     return Ready->Block;
@@ -49,7 +49,7 @@ static inline PVOID RtlpTakeReady(PHEAP_SLOT Slot, PHEAP_ACTIVE Active, ULONG64 
 /* A block of the claimed word, of its Bits, which are not 0. */
 static inline PVOID RtlpTakeClaimed(PHEAP_SLOT Slot, PHEAP_ACTIVE Active, ULONG64 Bits)
 {
-    const ULONG64 Index = ((ULONG64)__builtin_ctzll(Bits) + Active->Turn) & 63;
+    const ULONG64 Index = RtlpLowestBit(Bits);
 
     Active->Bits = Bits & (Bits - 1);
     HEAP_STORE((PUCHAR)((PULONG64)(PVOID)Slot + Active->Word) + Index, HEAP_STATE_BUSY);
@@ -85,14 +85,12 @@ static inline ULONG RtlpBlockIndex(const HEAP_DESCRIPTOR *Subsegment, SIZE_T Off
 /* A block of the subsegment, whose state is free, is kept ready no more, or was not to be. */
 static inline __attribute__((always_inline)) VOID RtlpCountFreed(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment)
 {
-    Subsegment->Used -= 1;
-    if (HEAP_UNLIKELY(Subsegment->State == HeapSubsegmentFull))
+    const SHORT Used = (SHORT)(Subsegment->Used - 1);
+
+    Subsegment->Used = (USHORT)Used;
+    if (HEAP_UNLIKELY(Used <= 0))
     {
-        RtlpSubsegmentUnfull(Slot, Subsegment);
-    }
-    else if (HEAP_UNLIKELY(Subsegment->Used == 0))
-    {
-        RtlpSubsegmentEmpty(Slot, Subsegment);
+        RtlpSubsegmentChanged(Slot, Subsegment);
     }
 }
 
@@ -114,13 +112,11 @@ static inline __attribute__((always_inline)) BOOLEAN RtlpFreeLocal(PHEAP_SLOT Sl
     /* Its pages have a state for every index that an offset in them gives. */
     PUCHAR State = RtlpStates(Subsegment) + (Product >> 32);
 
-    if (HEAP_UNLIKELY(HEAP_LOAD(State) != HEAP_STATE_BUSY))
+    if (HEAP_UNLIKELY(!RtlpIsByte(State, HEAP_STATE_BUSY)))
     {
         return FALSE;
     }
 
-    /* If it is kept ready, it changes places with one of the first four, or with itself: when it comes again cannot be foreseen. */
-    ULONG64 Changed = ((ULONG_PTR)State * RtlpArena.Scatter >> HEAP_SCATTER_SHIFT) * sizeof(HEAP_READY);
     PHEAP_ACTIVE Active = &Slot->Active[Subsegment->Taker];
 
     HEAP_OPAQUE(Active); /* else it is computed twice */
@@ -129,15 +125,17 @@ static inline __attribute__((always_inline)) BOOLEAN RtlpFreeLocal(PHEAP_SLOT Sl
 
     if (HEAP_LIKELY(End != Active->ReadyFull))
     {
+        /* It changes places with one of the first four, or with itself: when it comes again cannot be foreseen. */
+        const ULONG64 Place = (ULONG_PTR)State * RtlpArena.Scatter >> HEAP_SCATTER_SHIFT;
         const ULONG64 First = Active->ReadyFirst;
+        ULONG64 Changed = First + Place * sizeof(HEAP_READY);
 
-        Changed += First;
         Changed = Changed > End ? First : Changed;
 
         const PHEAP_READY Ready = RtlpReadyAt(Slot, End);
         const PHEAP_READY Other = RtlpReadyAt(Slot, Changed);
 
-        Active->Ready = (USHORT)(End + sizeof(*Ready));
+        RtlpAddShort(&Active->Ready, sizeof(HEAP_READY));
         Ready->Block = Other->Block;
         Ready->State = Other->State;
         Other->Block = Block;
@@ -166,7 +164,7 @@ static inline VOID RtlpOwnSpan(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Span)
 {
     Span->Reciprocal = 1; /* every offset but 0 is a wrong one */
     Span->Taker = (UCHAR)(HEAP_BUCKETS + Span->Pages - HEAP_KEPT_FIRST);
-    Span->Used = 1;
+    Span->Used = HEAP_USED_FULL | 1;
     HEAP_STORE(&Span->State0, HEAP_STATE_BUSY);
     Span->State = HeapSubsegmentFull;
     HEAP_STORE(&Span->Owner, Slot);
@@ -241,13 +239,12 @@ static inline __attribute__((always_inline)) VOID RtlpFreeFront(PHEAP_SLOT Slot,
 {
     const SIZE_T Offset = (SIZE_T)((ULONG_PTR)Block - (ULONG_PTR)RtlpArena.Base);
 
-    if (HEAP_LIKELY(Offset < HEAP_LOAD(&RtlpArena.Limit)))
+    if (HEAP_LIKELY(RtlpIsAbove(&RtlpArena.Limit, Offset)))
     {
         PHEAP_DESCRIPTOR Descriptor =
             HEAP_DESCRIPTOR_AT(HEAP_LOAD(&RtlpArena.PageMap[Offset >> HEAP_PAGE_SHIFT]));
-        PHEAP_SLOT Owner = HEAP_LOAD(&Descriptor->Owner);
 
-        if (HEAP_LIKELY(Owner == Slot))
+        if (HEAP_LIKELY(RtlpIsPointer((PVOID const *)&Descriptor->Owner, Slot)))
         {
             if (HEAP_LIKELY(RtlpFreeLocal(Slot, Descriptor, Block)))
             {

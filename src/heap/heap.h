@@ -114,7 +114,7 @@ typedef struct _HEAP_DESCRIPTOR
             USHORT BlockSize;
             UCHAR Claimed; /* the 64 blocks that were claimed last, or HEAP_NO_WORD */
             UCHAR Taker;   /* the bucket that blocks are ready for: its own, or one that borrowed it */
-            USHORT Used;   /* blocks in use, sent, ready or claimed */
+            USHORT Used;   /* blocks in use, sent, ready or claimed; with HEAP_USED_FULL if it is full */
             USHORT Capacity;
             ULONG Exposed; /* blocks that exist by now; the pages behind them are still untouched */
         };
@@ -125,12 +125,19 @@ typedef struct _HEAP_DESCRIPTOR
             SIZE_T Committed; /* chunk: bytes in use; region: its bytes */
         };
     };
-    ULONG Next;
-    ULONG Previous;
+    __extension__ union
+    {
+        __extension__ struct
+        {
+            ULONG Next;
+            ULONG Previous;
+        };
+        ULONG64 Rest; /* active subsegment: claimed blocks that come after the bucket's Bits */
+    };
     ULONG Pages;
     UCHAR Kind;
     UCHAR Bucket;
-    UCHAR Turn; /* subsegment: of each 64 blocks this one comes first */
+    UCHAR Turn; /* subsegment: of each 64 blocks those from this one on come first */
     UCHAR State;
     __extension__ union
     {
@@ -148,6 +155,9 @@ typedef struct _HEAP_DESCRIPTOR
 
 C_ASSERT(sizeof(HEAP_DESCRIPTOR) == HEAP_UNIT);
 C_ASSERT(offsetof(HEAP_DESCRIPTOR, FirstStates) == 48);
+
+#define HEAP_USED_FULL                                                                                       \
+    0x8000 /* makes Used negative, so that a free that has more to do sees it by one comparison */
 
 /* A subsegment's map: the states of its blocks, and one more for the rest of its pages, which is no block. */
 static inline PUCHAR RtlpStates(const HEAP_DESCRIPTOR *Subsegment)
@@ -222,8 +232,7 @@ typedef struct _HEAP_ACTIVE
     USHORT ReadyKept;  /* up to here they stay while others can be had: a freed block is not alone; */
     USHORT ReadyFirst; /* here they begin, */
     USHORT ReadyFull;  /* and here is no room for more */
-    UCHAR Turn;
-    UCHAR Unused;
+    USHORT Unused;
 } HEAP_ACTIVE, *PHEAP_ACTIVE;
 
 C_ASSERT(sizeof(HEAP_ACTIVE) == 32);
@@ -606,8 +615,10 @@ PVOID RtlpAllocateExact(PHEAP_SLOT Slot, ULONG Bucket);
 VOID RtlpSubsegmentEmpty(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment);
 /* The blocks that a bucket keeps ready are free now as others are. */
 VOID RtlpFlushReady(PHEAP_SLOT Slot, ULONG Bucket);
-/* A full subsegment got a free block: unmarks it and puts it on its bucket's list. */
+/* A full subsegment got a free block, and Used is less already: unmarks it and puts it on its bucket's list. */
 VOID RtlpSubsegmentUnfull(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment);
+/* The one or the other: Used is negative or 0. */
+VOID RtlpSubsegmentChanged(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment);
 VOID RtlpAppendPartial(PHEAP_BUCKET Bucket, PHEAP_DESCRIPTOR Subsegment);
 VOID RtlpRemovePartial(PHEAP_BUCKET Bucket, PHEAP_DESCRIPTOR Subsegment);
 /* Gives back every empty subsegment, active ones too. */

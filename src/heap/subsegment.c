@@ -1,16 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Subsegments: spans cut into blocks of one size, with a map in the metadata that says which blocks are free.
+ * Subsegments: spans cut into blocks of one size, with a map in the metadata that says in which state each block is.
  *
- * A bucket claims one word of a subsegment's map at a time: all of its free blocks that are not ready are counted as used at
- * once, so that handing one out changes nothing but its bits. When they are used up, another word of the same subsegment comes
+ * A bucket claims one word of a subsegment's map at a time, 64 blocks: all of them that are free are counted as used at
+ * once, so that handing one out changes nothing but its bit and its state. When they are used up, another word of the same subsegment comes
  * next, then a partial subsegment (its pages are there already), what other threads sent back, blocks that were never exposed (a
  * page at a time, so that a large subsegment costs no more memory than is used), one of an idle slot, free blocks of a slightly
  * larger bucket, and only then a new one. The last few ready blocks stay, if others can be had: a freed block changes
  * places with one of them. An empty subsegment that is not active goes back to the back end; each bucket
  * keeps one, so that a program around the border does not pay for every step.
- * A block's place in a word of the map is its index turned by a random number of its subsegment, so which block comes
- * first cannot be foreseen, at the cost of one instruction. Blocks that come one after the other still lie side by side:
+ * Of a word, the blocks from a random number of the subsegment on come first, so which block that is cannot be foreseen;
+ * the others, its Rest, come next. Blocks that come one after the other still lie side by side:
  * a program that walks through its data as it made it (measured with Lua) is slower by a fifth otherwise.
  */
 #include "heap/front.h"
@@ -225,6 +225,7 @@ VOID RtlpSubsegmentEmpty(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment)
 
 VOID RtlpSubsegmentUnfull(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment)
 {
+    Subsegment->Used &= (USHORT)~HEAP_USED_FULL;
     if (Subsegment->Kind == HeapKindPages)
     {
         RtlpFreeUnkept(Slot, Subsegment);
@@ -232,6 +233,18 @@ VOID RtlpSubsegmentUnfull(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment)
     }
 
     RtlpAppendPartial(&Slot->Buckets[Subsegment->Bucket], Subsegment);
+}
+
+VOID RtlpSubsegmentChanged(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment)
+{
+    if (Subsegment->State == HeapSubsegmentFull)
+    {
+        RtlpSubsegmentUnfull(Slot, Subsegment);
+    }
+    else
+    {
+        RtlpSubsegmentEmpty(Slot, Subsegment);
+    }
 }
 
 /* ---- the active subsegment ---- */
@@ -247,13 +260,14 @@ static VOID RtlpDeactivate(PHEAP_SLOT Slot, ULONG Bucket)
         RtlpFlushReady(Slot, Bucket); /* freed blocks of it are ready for its own bucket from now on */
     }
 
-    Subsegment->Used -= (USHORT)RtlpCountBits(Active->Bits);
+    Subsegment->Used -= (USHORT)(RtlpCountBits(Active->Bits) + RtlpCountBits(Subsegment->Rest));
     Active->Bits = 0;
     Slot->Buckets[Bucket].Active = 0;
     Subsegment->Taker = Subsegment->Bucket;
     if (Subsegment->Used == Subsegment->Capacity)
     {
         Subsegment->State = HeapSubsegmentFull;
+        Subsegment->Used |= HEAP_USED_FULL;
     }
     else if (Subsegment->Used == 0)
     {
@@ -304,6 +318,13 @@ static BOOLEAN RtlpNextWord(PHEAP_SLOT Slot, ULONG Bucket)
     ULONG Word = Subsegment->Claimed;
     ULONG64 Bits;
 
+    if (Subsegment->Rest != 0)
+    {
+        Active->Bits = Subsegment->Rest;
+        Subsegment->Rest = 0;
+        return TRUE;
+    }
+
     if (Subsegment->Used == Subsegment->Exposed)
     {
         return FALSE;
@@ -318,7 +339,11 @@ static BOOLEAN RtlpNextWord(PHEAP_SLOT Slot, ULONG Bucket)
 
     Subsegment->Used += (USHORT)RtlpCountBits(Bits);
     Subsegment->Claimed = (UCHAR)Word;
-    Active->Bits = Bits >> Subsegment->Turn | Bits << (-Subsegment->Turn & 63);
+
+    const ULONG64 Later = Bits >> Subsegment->Turn << Subsegment->Turn;
+
+    Active->Bits = Later != 0 ? Later : Bits;
+    Subsegment->Rest = Bits ^ Active->Bits;
     Active->Word =
         (LONG)((PULONG64)(PVOID)(RtlpStates(Subsegment) + (SIZE_T)Word * 64) - (PULONG64)(PVOID)Slot);
     Active->WordBase = Subsegment->Base + (SIZE_T)Word * 64 * Subsegment->BlockSize;
@@ -369,7 +394,7 @@ static BOOLEAN RtlpActivate(PHEAP_SLOT Slot, ULONG Bucket, PHEAP_DESCRIPTOR Subs
     Subsegment->Taker = (UCHAR)Bucket;
     Slot->Buckets[Bucket].Active = RtlpDescriptorNumber(Subsegment);
     Active->BlockSize = Subsegment->BlockSize;
-    Active->Turn = Subsegment->Turn;
+    Subsegment->Rest = 0;
     if (RtlpNextWord(Slot, Bucket) || RtlpExposePage(Slot, Bucket))
     {
         return TRUE;
@@ -619,6 +644,14 @@ PVOID RtlpAllocateExact(PHEAP_SLOT Slot, ULONG Bucket)
                                                                   : RtlpRefill(Slot, Bucket, TRUE);
 }
 
+/* No block of the bucket's active subsegment is in use. */
+static BOOLEAN RtlpIsUnused(const HEAP_SLOT *Slot, ULONG Bucket)
+{
+    const HEAP_DESCRIPTOR *Subsegment = RtlpActiveSubsegment(Slot, Bucket);
+
+    return Subsegment->Used == RtlpCountBits(Slot->Active[Bucket].Bits) + RtlpCountBits(Subsegment->Rest);
+}
+
 /* Lets go of the buckets' subsegments (Empty: of those without a block in use) and gives all that are empty back. */
 static VOID RtlpReleaseEmpty(PHEAP_SLOT Slot, BOOLEAN Empty)
 {
@@ -629,8 +662,7 @@ static VOID RtlpReleaseEmpty(PHEAP_SLOT Slot, BOOLEAN Empty)
 
     for (ULONG Bucket = 0; Bucket < HEAP_BUCKETS; Bucket += 1)
     {
-        if (Slot->Buckets[Bucket].Active != 0 &&
-            (!Empty || RtlpActiveSubsegment(Slot, Bucket)->Used == RtlpCountBits(Slot->Active[Bucket].Bits)))
+        if (Slot->Buckets[Bucket].Active != 0 && (!Empty || RtlpIsUnused(Slot, Bucket)))
         {
             RtlpDeactivate(Slot, Bucket);
         }

@@ -266,11 +266,11 @@ BOOLEAN RtlpCheckSubsegment(const HEAP_DESCRIPTOR *Subsegment)
             return FALSE;
         }
 
-        Claimed = Active->Bits;
+        Claimed = Active->Bits | Subsegment->Rest;
+        Sound = (Active->Bits & Subsegment->Rest) == 0;
         for (ULONG64 Bits = Claimed; Bits != 0; Bits &= Bits - 1)
         {
-            const ULONG Index =
-                Subsegment->Claimed * 64u + (((ULONG)__builtin_ctzll(Bits) + Active->Turn) & 63);
+            const ULONG Index = Subsegment->Claimed * 64u + (ULONG)__builtin_ctzll(Bits);
 
             Sound &= Index < Subsegment->Exposed && HEAP_LOAD(&States[Index]) == HEAP_STATE_FREE;
         }
@@ -303,12 +303,15 @@ BOOLEAN RtlpCheckSubsegment(const HEAP_DESCRIPTOR *Subsegment)
         Sound &= State == HEAP_STATE_FREE || Index < Subsegment->Exposed;
     }
 
-    if (Subsegment->State == HeapSubsegmentFull && Subsegment->Used != Subsegment->Capacity)
+    if ((Subsegment->State == HeapSubsegmentFull) !=
+        (Subsegment->Used == (HEAP_USED_FULL | Subsegment->Capacity)))
     {
         return FALSE;
     }
 
-    return Sound && Ready == 0 && Free + Subsegment->Used == Subsegment->Exposed + RtlpCountBits(Claimed) &&
+    const ULONG Used = Subsegment->Used & ~(ULONG)HEAP_USED_FULL;
+
+    return Sound && Ready == 0 && Free + Used == Subsegment->Exposed + RtlpCountBits(Claimed) &&
            (SIZE_T)Subsegment->Capacity * Subsegment->BlockSize <= Subsegment->Pages * HEAP_PAGE &&
            Subsegment->BlockSize == RtlpBucketSize(Subsegment->Bucket);
 }

@@ -23,7 +23,7 @@
  */
 #define HEAP_KEPT_LIMIT  ((SIZE_T)65536)
 #define HEAP_KEPT_FIRST  ((ULONG)(HEAP_FRONT_END_LIMIT / 4096) + 1) /* pages */
-#define HEAP_MOST_KEPT   4                                          /* of one length */
+#define HEAP_MOST_KEPT   6                                          /* of one length */
 #define HEAP_ALL_BUCKETS (HEAP_BUCKETS + (ULONG)(HEAP_KEPT_LIMIT / 4096) - HEAP_KEPT_FIRST + 1)
 
 /* The bucket of a request of at most HEAP_FRONT_END_LIMIT bytes. */
@@ -102,8 +102,8 @@ static inline ULONG RtlpMostReady(ULONG Bucket)
            : Size <= 512  ? 24
            : Size <= 2048 ? 16
            : Size <= 4096 ? 12
-           : Size <= 8192 ? 8
-                          : 4;
+           : Size <= 8192 ? 10
+                          : 6;
 }
 
 /* Of those, the ones that stay as long as others can be had: a freed block waits among them. Long ones cost memory. */

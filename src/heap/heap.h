@@ -283,7 +283,7 @@ struct _HEAP_SLOT
 };
 
 /* Behind a slot: what is ready, of each bucket. Not a part of it, because the empty slot has none. */
-#define HEAP_ALL_READY 2048
+#define HEAP_ALL_READY 2150
 
 C_ASSERT(sizeof(HEAP_SLOT) + HEAP_ALL_READY * sizeof(HEAP_READY) <= MAXUSHORT);
 

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The whole proof: form of the source, whether the release builds (gcc warns of more there; `make run` needs it), then build and ctest of asan, tsan and
 # debug (last, so that the last lines are ctest's own summary). A step that fails does not stop the others; the exit code says whether all went well.
+# Tests that failed run once more at the end, for the eye only: the last lines name them, and whether they fail every time.
 #   test.sh [PRESET...]     other presets than those three
 #   JOBS=n                  compilers and tests at a time (2 unless told)
 #   TEST_FILTER=regex       only tests whose name matches
@@ -8,6 +9,7 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 jobs=${JOBS:-2}
 presets=("$@")
+again=()
 [ "${#presets[@]}" -gt 0 ] || presets=(asan tsan debug)
 failed=()
 
@@ -34,7 +36,18 @@ for preset in "${presets[@]}"; do
     step "$preset: test"
     filter=()
     [ -z "${TEST_FILTER:-}" ] || filter=(-R "$TEST_FILTER")
-    ctest --test-dir "build/$preset" -j "$jobs" --output-on-failure --no-tests=error "${filter[@]}" || failed+=("$preset tests")
+    ctest --test-dir "build/$preset" -j "$jobs" --output-on-failure --no-tests=error "${filter[@]}" || {
+        failed+=("$preset tests")
+        again+=("$preset")
+    }
 done
+
+if [ "${#failed[@]}" -gt 0 ]; then
+    step "FAILED: ${failed[*]}"
+    for preset in "${again[@]}"; do
+        step "$preset: what failed, once more"
+        ctest --test-dir "build/$preset" -j "$jobs" --rerun-failed --output-on-failure
+    done
+fi
 
 [ "${#failed[@]}" -eq 0 ]

@@ -103,8 +103,7 @@ typedef struct _HEAP_SLOT HEAP_SLOT, *PHEAP_SLOT;
  */
 typedef struct _HEAP_DESCRIPTOR
 {
-    PHEAP_SLOT
-    Owner; /* (atomic) a subsegment's: use RtlpOwner; who may keep a block of pages; of every other HEAP_NO_OWNER */
+    PHEAP_SLOT Owner; /* (atomic) subsegment: use RtlpOwner; pages: who may keep it; or HEAP_NO_OWNER */
     PUCHAR Base;
     __extension__ union
     {
@@ -120,8 +119,7 @@ typedef struct _HEAP_DESCRIPTOR
         };
         __extension__ struct
         {
-            SIZE_T
-            Requested; /* pages: the size that the caller asked for; chunk: no less than its longest free run */
+            SIZE_T Requested; /* pages: the size asked for; chunk: no less than its longest free run */
             SIZE_T Committed; /* chunk: bytes in use; region: its bytes */
         };
     };

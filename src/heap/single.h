@@ -9,6 +9,10 @@
 
 #include "nt/ntdef.h"
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 #if defined(__SANITIZE_THREAD__)
 #define HEAP_GENERAL 1
 #elif defined(__has_feature)
@@ -73,6 +77,32 @@ static inline ULONG64 RtlpLowestBit(ULONG64 Bits)
 
     return Place;
 #endif
+}
+
+/* Which of 64 bytes are 0, a bit for each. The others are at most 128, and may change meanwhile; Bytes is a multiple of 16. */
+static inline ULONG64 RtlpZeroBytes(const UCHAR *Bytes)
+{
+    ULONG64 Bits = 0;
+
+#if defined(HEAP_GENERAL) || !defined(__SSE2__)
+    for (ULONG At = 0; At < 64; At += 8)
+    {
+        const ULONG64 Eight = __atomic_load_n((const ULONG64 *)(const VOID *)(Bytes + At), __ATOMIC_RELAXED);
+        const ULONG64 Zero = ~(Eight + 0x7f7f7f7f7f7f7f7full) >> 7 & 0x0101010101010101ull;
+
+        Bits |= (Zero * 0x0102040810204080ull) >> 56 << At;
+    }
+#else
+    for (ULONG At = 0; At < 64; At += 16)
+    {
+        const __m128i Zero =
+            _mm_cmpeq_epi8(_mm_load_si128((const __m128i *)(const VOID *)(Bytes + At)), _mm_setzero_si128());
+
+        Bits |= (ULONG64)(ULONG)_mm_movemask_epi8(Zero) << At;
+    }
+#endif
+
+    return Bits;
 }
 
 /* Nobody else changes *Place. Value is a constant. */

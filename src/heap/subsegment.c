@@ -279,29 +279,12 @@ static VOID RtlpDeactivate(PHEAP_SLOT Slot, ULONG Bucket)
     }
 }
 
-/* The free ones of the 64 blocks whose states begin there: a bit for each. */
-static ULONG64 RtlpFreeBits(const UCHAR *States)
-{
-    ULONG64 Bits = 0;
-
-    for (ULONG Byte = 0; Byte < 8; Byte += 1)
-    {
-        const ULONG64 Eight = HEAP_LOAD((const ULONG64 *)(const VOID *)States + Byte);
-        const ULONG64 Free =
-            ~(Eight + 0x7f7f7f7f7f7f7f7full) >> 7 & 0x0101010101010101ull; /* no state is above 128 */
-
-        Bits |= (Free * 0x0102040810204080ull) >> 56 << (8 * Byte);
-    }
-
-    return Bits;
-}
-
 /* The free ones of the blocks of that word that exist by now. */
 static ULONG64 RtlpFreeInWord(const HEAP_DESCRIPTOR *Subsegment, ULONG Word)
 {
     const ULONG Exposed = Subsegment->Exposed - Word * 64;
 
-    return RtlpFreeBits(RtlpStates(Subsegment) + (SIZE_T)Word * 64) &
+    return RtlpZeroBytes(RtlpStates(Subsegment) + (SIZE_T)Word * 64) &
            (Exposed >= 64 ? ~0ull : (1ull << Exposed) - 1);
 }
 

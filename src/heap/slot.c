@@ -129,8 +129,8 @@ static VOID RtlpCollect(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment, PHEAP_REMO
         {
             PUCHAR State = &States[First + (ULONG)__builtin_ctzll(Sent) / 8];
 
-            (VOID)
-                __atomic_load_n(State, __ATOMIC_ACQUIRE); /* what the sender did with the block was before */
+            /* What the sender did with the block was before. */
+            (VOID) __atomic_load_n(State, __ATOMIC_ACQUIRE);
             HEAP_STORE(State, HEAP_STATE_FREE);
             Found += 1;
         }

@@ -9,9 +9,9 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 jobs=${JOBS:-2}
 presets=("$@")
-again=()
 [ "${#presets[@]}" -gt 0 ] || presets=(asan tsan debug)
 failed=()
+again=() # presets with failed tests
 
 step() {
     printf '\n=== %s\n' "$*"

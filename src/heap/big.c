@@ -102,11 +102,6 @@ VOID RtlpFlushSpanCache(PHEAP_SLOT Slot)
     RtlpReleaseLock(&Slot->Heap->BackLock);
 }
 
-VOID RtlpFreeUnkept(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Span)
-{
-    RtlpFreeOutgrown(Slot->Heap, Span);
-}
-
 /* A new span that holds the pages of Span, which becomes clean free memory. Large pool only; BackLock is held. */
 static PHEAP_DESCRIPTOR RtlpMoveSpan(PHEAP Heap, PHEAP_DESCRIPTOR Span, ULONG Pages)
 {

@@ -154,8 +154,7 @@ typedef struct _HEAP_DESCRIPTOR
 C_ASSERT(sizeof(HEAP_DESCRIPTOR) == HEAP_UNIT);
 C_ASSERT(offsetof(HEAP_DESCRIPTOR, FirstStates) == 48);
 
-#define HEAP_USED_FULL                                                                                       \
-    0x8000 /* makes Used negative, so that a free that has more to do sees it by one comparison */
+#define HEAP_USED_FULL 0x8000 /* Used is negative: a free sees by one comparison that there is more to do */
 
 /* A subsegment's map: the states of its blocks, and one more for the rest of its pages, which is no block. */
 static inline PUCHAR RtlpStates(const HEAP_DESCRIPTOR *Subsegment)
@@ -176,10 +175,10 @@ typedef struct _HEAP_REMOTE
     ULONG Unused;
 } HEAP_REMOTE, *PHEAP_REMOTE;
 
-/* Of 64 blocks each. */
-static inline ULONG RtlpMapWords(ULONG Capacity)
+/* Words, of 64 blocks each, that so many blocks take. */
+static inline ULONG RtlpMapWords(ULONG Blocks)
 {
-    return (Capacity + 63) / 64;
+    return (Blocks + 63) / 64;
 }
 
 /* Units of a subsegment's descriptor with its map and its remote part. */
@@ -306,8 +305,7 @@ typedef struct _HEAP_ARENA
     PULONG PageMap;  /* (atomic entries) descriptor number of each page */
     PUCHAR Metadata; /* descriptor n is at Metadata + 64 n */
     ULONG64 Key;     /* encodes trailers */
-    ULONG64
-    Scatter; /* multiplied with a block's state's address, says which ready block it changes places with */
+    ULONG64 Scatter; /* times a state's address: which ready block it changes places with */
     PCHEAP_PAGE_OPERATIONS Operations;
     SIZE_T Size;
     SIZE_T MetadataSize;
@@ -581,8 +579,6 @@ VOID RtlpFreeOutgrown(PHEAP Heap, PHEAP_DESCRIPTOR Descriptor);
 PVOID RtlpResizeBig(PHEAP Heap, PHEAP_DESCRIPTOR Descriptor, SIZE_T Size, BOOLEAN InPlace);
 SIZE_T RtlpBigSize(const HEAP_DESCRIPTOR *Descriptor);
 VOID RtlpFlushSpanCache(PHEAP_SLOT Slot);
-/* A block of pages that Slot owned is free, and there is no room for it in the slot. */
-VOID RtlpFreeUnkept(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Span);
 
 /* ---- variable.c ---- */
 

@@ -228,7 +228,7 @@ VOID RtlpSubsegmentUnfull(PHEAP_SLOT Slot, PHEAP_DESCRIPTOR Subsegment)
     Subsegment->Used &= (USHORT)~HEAP_USED_FULL;
     if (Subsegment->Kind == HeapKindPages)
     {
-        RtlpFreeUnkept(Slot, Subsegment);
+        RtlpFreeOutgrown(Slot->Heap, Subsegment);
         return;
     }
 
@@ -297,7 +297,7 @@ static BOOLEAN RtlpNextWord(PHEAP_SLOT Slot, ULONG Bucket)
 {
     PHEAP_ACTIVE Active = &Slot->Active[Bucket];
     PHEAP_DESCRIPTOR Subsegment = RtlpActiveSubsegment(Slot, Bucket);
-    const ULONG Words = (Subsegment->Exposed + 63u) / 64;
+    const ULONG Words = RtlpMapWords(Subsegment->Exposed);
     ULONG Word = Subsegment->Claimed;
     ULONG64 Bits;
 

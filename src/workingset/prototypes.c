@@ -6,6 +6,13 @@
  */
 #include "workingset/workingset.h"
 
+/* A look before the locks are taken: somebody else may be taking the page meanwhile. */
+PORT_UNSEEN_BY_TSAN
+static DECLSPEC_NOINLINE BOOLEAN MiMayBeUnused(const MMPFN *Pfn)
+{
+    return *(const volatile ULONG *)&Pfn->u1.ShareCount == 1;
+}
+
 /* The frame of Chunk, if no frame is behind its entries and nobody has pinned it. */
 static BOOLEAN MiTrimChunk(PMI_PROTOTYPE_CHUNK Chunk, PVOID Context)
 {
@@ -16,8 +23,7 @@ static BOOLEAN MiTrimChunk(PMI_PROTOTYPE_CHUNK Chunk, PVOID Context)
     KIRQL OldIrql;
     PMMPFN Pfn;
 
-    if (!Pte.Hard.Valid ||
-        __atomic_load_n(&MiPfn(Pte.Hard.PageFrameNumber)->u1.ShareCount, __ATOMIC_ACQUIRE) != 1)
+    if (!Pte.Hard.Valid || !MiMayBeUnused(MiPfn(Pte.Hard.PageFrameNumber)))
     {
         return TRUE;
     }

@@ -94,9 +94,8 @@ static BOOLEAN RtlpReserveArena(PHEAP_ARENA Arena, SIZE_T Size)
 }
 
 /*
- * A random number by which the states of neighbours lie half a place to one and a half of four apart, up or down: blocks that are freed
- * in order leave nearly in order (a program that replaces its blocks in place is slower by an eighth otherwise), and which ones of
- * different subsegments go to the same place nobody knows.
+ * A random number by which neighbouring lines of states lie half a place to one and a half of four apart, up or down: which of them go to
+ * the same place nobody knows.
  */
 static ULONG64 RtlpDrawScatter(VOID)
 {

@@ -125,12 +125,16 @@ static inline __attribute__((always_inline)) BOOLEAN RtlpFreeLocal(PHEAP_SLOT Sl
 
     if (HEAP_LIKELY(End != Active->ReadyFull))
     {
-        /* It changes places with one of the first four, or with itself: when it comes again cannot be foreseen. */
-        const ULONG64 Place = (ULONG_PTR)State * RtlpArena.Scatter >> HEAP_SCATTER_SHIFT;
+        /*
+         * It changes places with one of the first four: when it comes again cannot be foreseen. Blocks with states in one line go to
+         * one place, so those that are freed in order leave in order.
+         */
+        const ULONG64 Line = (ULONG_PTR)State >> HEAP_UNIT_SHIFT;
+        const ULONG64 Place = Line * RtlpArena.Scatter >> HEAP_SCATTER_SHIFT;
         const ULONG64 First = Active->ReadyFirst;
         ULONG64 Changed = First + Place * sizeof(HEAP_READY);
 
-        Changed = Changed > End ? First : Changed;
+        Changed = Changed < End ? Changed : First;
 
         const PHEAP_READY Ready = RtlpReadyAt(Slot, End);
         const PHEAP_READY Other = RtlpReadyAt(Slot, Changed);

@@ -54,6 +54,23 @@ extern const HEAP_PAGE_OPERATIONS RtlpLinuxPageOperations;
  */
 BOOLEAN RtlpGroundMove(PVOID From, PVOID To, SIZE_T Size);
 
+/*
+ * Moved pages are as good as others: their next use is not much dearer. Not so where a hypervisor without support of the processor's
+ * shadows the page tables; there every move makes all pages of the process strange to the processor. Known after the first move.
+ */
+BOOLEAN RtlpGroundMovesCheaply(VOID);
+
+#if !defined(NTHEAP_GROUND_NT)
+typedef enum _HEAP_MOVES
+{
+    HeapMovesUnknown,
+    HeapMovesCheap,
+    HeapMovesDear
+} HEAP_MOVES;
+
+extern ULONG RtlpGroundMoves; /* (atomic) HEAP_MOVES */
+#endif
+
 /* Committed pages will be written now: they may come together. */
 VOID RtlpGroundTouch(PVOID Base, SIZE_T Size);
 

@@ -137,6 +137,43 @@ const HEAP_PAGE_OPERATIONS RtlpLinuxPageOperations = {
     .CommitOnTouch = TRUE,
 };
 
+/*
+ * Of the first move: what its pages cost at their next use. A walk through cold page tables takes some hundred ticks of the processor's
+ * clock, a visit to a hypervisor ten thousand.
+ */
+#define HEAP_MOVE_SAMPLES 32
+#define HEAP_MOVE_PAGE    4096u
+#define HEAP_MOVE_TICKS   2500
+
+ULONG RtlpGroundMoves;
+
+static VOID RtlpJudgeMove(const VOID *Moved)
+{
+#if defined(__x86_64__)
+    ULONG Slow = 0;
+
+    for (ULONG Page = 0; Page < HEAP_MOVE_SAMPLES; Page += 1)
+    {
+        const ULONG64 Begin = __builtin_ia32_rdtsc();
+
+        (void)*(const volatile UCHAR *)((const UCHAR *)Moved + Page * HEAP_MOVE_PAGE);
+        __asm__ volatile("lfence" ::: "memory");
+        Slow += __builtin_ia32_rdtsc() - Begin > HEAP_MOVE_TICKS;
+    }
+
+    __atomic_store_n(&RtlpGroundMoves, Slow > HEAP_MOVE_SAMPLES / 2 ? HeapMovesDear : HeapMovesCheap,
+                     __ATOMIC_RELAXED);
+#else
+    UNREFERENCED_PARAMETER(Moved);
+    __atomic_store_n(&RtlpGroundMoves, HeapMovesCheap, __ATOMIC_RELAXED);
+#endif
+}
+
+BOOLEAN RtlpGroundMovesCheaply(VOID)
+{
+    return __atomic_load_n(&RtlpGroundMoves, __ATOMIC_RELAXED) != HeapMovesDear;
+}
+
 BOOLEAN RtlpGroundMove(PVOID From, PVOID To, SIZE_T Size)
 {
     const long Moved =
@@ -160,6 +197,12 @@ BOOLEAN RtlpGroundMove(PVOID From, PVOID To, SIZE_T Size)
     {
         RtlpGroundPrint("ntheap: the address space of a moved block is lost\n");
         RtlpGroundAbort(STATUS_NO_MEMORY);
+    }
+
+    if (__atomic_load_n(&RtlpGroundMoves, __ATOMIC_RELAXED) == HeapMovesUnknown &&
+        Size >= HEAP_MOVE_SAMPLES * HEAP_MOVE_PAGE)
+    {
+        RtlpJudgeMove(To);
     }
 
     return TRUE;

@@ -60,6 +60,11 @@ const HEAP_PAGE_OPERATIONS RtlpNtPageOperations = {
     .QueryPageSize = RtlpNtQueryPageSize,
 };
 
+BOOLEAN RtlpGroundMovesCheaply(VOID)
+{
+    return FALSE; /* not at all */
+}
+
 BOOLEAN RtlpGroundMove(PVOID From, PVOID To, SIZE_T Size)
 {
     UNREFERENCED_PARAMETER(From);

@@ -445,6 +445,7 @@ typedef struct _HEAP_COUNTERS
     ULONG64 Subsegments;
     ULONG64 SubsegmentsMade;
     ULONG64 Purged; /* pages */
+    ULONG64 Moved;  /* pages, into longer blocks */
 } HEAP_COUNTERS, *PHEAP_COUNTERS;
 
 #define HEAP_SIGNATURE    0x48544e65u

@@ -374,6 +374,7 @@ static BOOLEAN RtlpBringPages(PHEAP Heap, const HEAP_DESCRIPTOR *Span)
         }
 
         Done += Source->Pages;
+        Heap->Counters.Moved += Source->Pages;
         /* If its place cannot be opened again it is lost address space, until the heap's end. */
         if (Operations->Commit(Source->Base, Source->Pages * HEAP_PAGE, Heap->Executable))
         {
@@ -430,7 +431,7 @@ PHEAP_DESCRIPTOR RtlpAllocateSpan(PHEAP Heap, ULONG Pages, SIZE_T Alignment, HEA
     }
 
     const BOOLEAN Moved = !Span->Dirty && Kind == HeapKindPages && RtlpArena.Operations->CommitOnTouch &&
-                          RtlpBringPages(Heap, Span);
+                          RtlpGroundMovesCheaply() && RtlpBringPages(Heap, Span);
 
     Span->Kind = (UCHAR)Kind;
     Span->Zeroed = !Span->Dirty && !Moved;

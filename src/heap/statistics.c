@@ -63,6 +63,7 @@ VOID RtlpPrintStatistics(VOID)
     RtlpPrintCounter("free and not given back, small", Small->DirtyPages * (HEAP_PAGE / 1024), " KiB");
     RtlpPrintCounter("free and not given back, large", Large->DirtyPages * (HEAP_PAGE / 1024), " KiB");
     RtlpPrintCounter("given back so far", Counters.Purged * (HEAP_PAGE / 1024), " KiB");
+    RtlpPrintCounter("moved into longer blocks", Counters.Moved * (HEAP_PAGE / 1024), " KiB");
     RtlpPrintCounter("most in use", Counters.PeakPages * (HEAP_PAGE / 1024), " KiB");
     RtlpPrintCounter("free and not given back then", Counters.PeakDirtyPages * (HEAP_PAGE / 1024), " KiB");
     RtlpPrintCounter("subsegments", Counters.Subsegments, "");

@@ -165,6 +165,7 @@ def report(results, libraries, curve, leasts):
     ratios = {a: {"time": [], "rss": []} for a in libraries}
     worst = ("", 0)
     bounds = []
+    lowest = []
     for name, row in results.items():
         middle = {a: (statistics.median(s["seconds"]), statistics.median(s["rss_kib"])) for a, s in row.items()}
         cells = [f"{middle[a][0]:.3f} | {middle[a][1] / 1024:.1f}" for a in libraries]
@@ -173,6 +174,7 @@ def report(results, libraries, curve, leasts):
             for a in libraries:
                 ratios[a]["time"].append(middle[a][0] / middle["mimalloc"][0])
                 ratios[a]["rss"].append(middle[a][1] / middle["mimalloc"][1])
+            lowest.append(min(m[1] for m in middle.values()) / middle["mimalloc"][1])
         if "ntheap" in middle and "mimalloc" in middle:
             factor = middle["ntheap"][0] / best
             worst = max(worst, (name, factor), key=lambda pair: pair[1])
@@ -185,6 +187,10 @@ def report(results, libraries, curve, leasts):
     lines += ["", "Geometric means, as ratios to mimalloc (time, peak RSS): " +
               "; ".join(f"{a} {m['time']:.2f}, {m['rss']:.2f}" for a, m in means.items()) + ".",
               "", f"Worst time against the best of all: {worst[0]}, {worst[1]:.2f}."]
+    if "ntheap" in means and "mimalloc" in means:
+        inner = {key: mean(sorted(ratios["ntheap"][key])[1:-1]) for key in ("time", "rss")}
+        lines += ["", "Without ntheap's lowest and highest ratio: " + f"{inner['time']:.2f}, {inner['rss']:.2f}. "
+                  f"Peak RSS of whichever of the {len(libraries)} is lowest for each workload: {mean(lowest):.2f}."]
     if bounds:
         lines += ["", f"Least possible peak RSS of the {len(bounds)} workloads whose live bytes were counted, geometric mean, as a ratio to mimalloc's: "
                   f"{mean([f / m for f, m, _ in bounds]):.2f} (ntheap there: {mean([n / m for _, m, n in bounds]):.2f})."]

@@ -125,7 +125,7 @@ BOOLEAN RtlpInitializeArena(PCHEAP_PAGE_OPERATIONS Operations)
         RtlpArena.Operations = Operations;
         while (Size >= HEAP_ARENA_SMALLEST && !RtlpReserveArena(&RtlpArena, Size))
         {
-            Size = Size / 4 * 3 & ~(HEAP_REGION - 1);
+            Size = Size / 8 * 7 & ~(HEAP_REGION - 1);
         }
 
         if (Size >= HEAP_ARENA_SMALLEST)

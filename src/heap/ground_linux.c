@@ -138,35 +138,48 @@ const HEAP_PAGE_OPERATIONS RtlpLinuxPageOperations = {
 };
 
 /*
- * Of the first move: what its pages cost at their next use. A walk through cold page tables takes some hundred ticks of the processor's
- * clock, a visit to a hypervisor ten thousand.
+ * Of the first move: what its pages cost at their next use, in nanoseconds each. A walk through cold page tables takes some hundred, a
+ * visit to a hypervisor three thousand. Of four groups of pages the quickest counts, as the processor may be taken away meanwhile.
  */
-#define HEAP_MOVE_SAMPLES 32
-#define HEAP_MOVE_PAGE    4096u
-#define HEAP_MOVE_TICKS   2500
+#define HEAP_MOVE_GROUPS 4
+#define HEAP_MOVE_GROUP  8
+#define HEAP_MOVE_PAGE   4096u
+#define HEAP_MOVE_COST   1000
 
 ULONG RtlpGroundMoves;
 
+/* By the system call: the C library's way reads the processor's clock, which a program may be forbidden. */
+static ULONG64 RtlpNanoseconds(VOID)
+{
+    struct timespec Now = { 0 };
+
+    (void)RtlpSystemCall(SYS_clock_gettime, CLOCK_MONOTONIC, (ULONG_PTR)&Now, 0, 0, 0);
+
+    return (ULONG64)Now.tv_sec * 1000000000 + (ULONG64)Now.tv_nsec;
+}
+
 static VOID RtlpJudgeMove(const VOID *Moved)
 {
-#if defined(__x86_64__)
-    ULONG Slow = 0;
+    const volatile UCHAR *Page = Moved;
+    ULONG64 Least = MAXULONG64;
+    ULONG64 Begin = RtlpNanoseconds();
 
-    for (ULONG Page = 0; Page < HEAP_MOVE_SAMPLES; Page += 1)
+    for (ULONG Group = 0; Group < HEAP_MOVE_GROUPS; Group += 1)
     {
-        const ULONG64 Begin = __builtin_ia32_rdtsc();
+        for (ULONG Index = 0; Index < HEAP_MOVE_GROUP; Index += 1, Page += HEAP_MOVE_PAGE)
+        {
+            (void)*Page;
+        }
 
-        (void)*(const volatile UCHAR *)((const UCHAR *)Moved + Page * HEAP_MOVE_PAGE);
-        __asm__ volatile("lfence" ::: "memory");
-        Slow += __builtin_ia32_rdtsc() - Begin > HEAP_MOVE_TICKS;
+        const ULONG64 End = RtlpNanoseconds();
+
+        Least = End - Begin < Least ? End - Begin : Least;
+        Begin = End;
     }
 
-    __atomic_store_n(&RtlpGroundMoves, Slow > HEAP_MOVE_SAMPLES / 2 ? HeapMovesDear : HeapMovesCheap,
+    __atomic_store_n(&RtlpGroundMoves,
+                     Least > HEAP_MOVE_GROUP * HEAP_MOVE_COST ? HeapMovesDear : HeapMovesCheap,
                      __ATOMIC_RELAXED);
-#else
-    UNREFERENCED_PARAMETER(Moved);
-    __atomic_store_n(&RtlpGroundMoves, HeapMovesCheap, __ATOMIC_RELAXED);
-#endif
 }
 
 BOOLEAN RtlpGroundMovesCheaply(VOID)
@@ -200,7 +213,7 @@ BOOLEAN RtlpGroundMove(PVOID From, PVOID To, SIZE_T Size)
     }
 
     if (__atomic_load_n(&RtlpGroundMoves, __ATOMIC_RELAXED) == HeapMovesUnknown &&
-        Size >= HEAP_MOVE_SAMPLES * HEAP_MOVE_PAGE)
+        Size >= HEAP_MOVE_GROUPS * HEAP_MOVE_GROUP * HEAP_MOVE_PAGE)
     {
         RtlpJudgeMove(To);
     }

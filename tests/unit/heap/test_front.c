@@ -4,8 +4,9 @@
  */
 #include "heap_test.h"
 
+#include "ntheap.h"
+
 #include "heap/api.h"
-#include "heap/span.h"
 
 static void buckets_have_the_documented_granularity(void **state)
 {
@@ -245,16 +246,6 @@ static void a_block_of_a_private_heap_is_no_block_of_malloc(void **state)
     print_message("caught %d of %d frees into the wrong heap\n", caught, 6 * 40 * 2);
 }
 
-/* No free pages that exist, so that the next ones are known. */
-static void give_free_pages_back(void)
-{
-    RtlpAcquireLock(&RtlpMallocHeap.BackLock);
-    RtlpPurge(&RtlpMallocHeap, HeapPoolSmall, 0);
-    RtlpPurge(&RtlpMallocHeap, HeapPoolLarge, 0);
-    (void)RtlpReleaseEmptyRegions(&RtlpMallocHeap);
-    RtlpReleaseLock(&RtlpMallocHeap.BackLock);
-}
-
 /*
  * Free runs of pages that are too short for a block are moved together for it: it needs no new memory. Some may be given back just
  * before, as time passes.
@@ -273,7 +264,7 @@ static void a_long_block_takes_the_pages_of_shorter_free_ones_where_that_is_chea
     (void)state;
     for (int round = 0; round < 20; round += 1)
     {
-        give_free_pages_back();
+        (void)NtheapPurge(); /* no free pages that exist, so that the next ones are known */
         RtlpGroundMoves = round % 5 != 0 ? HeapMovesCheap : HeapMovesDear;
         for (int i = 0; i < count; i += 1)
         {
@@ -338,8 +329,7 @@ static void moved_pages_are_not_said_to_be_zero(void **state)
     {
         BOOLEAN zeroed;
 
-        give_free_pages_back();
-
+        (void)NtheapPurge();
         for (int i = 0; i < 9; i += 1)
         {
             blocks[i] = heap_malloc(1 << 20);

@@ -143,7 +143,6 @@ const HEAP_PAGE_OPERATIONS RtlpLinuxPageOperations = {
  */
 #define HEAP_MOVE_GROUPS 4
 #define HEAP_MOVE_GROUP  8
-#define HEAP_MOVE_PAGE   4096u
 #define HEAP_MOVE_COST   1000
 
 ULONG RtlpGroundMoves;
@@ -166,7 +165,7 @@ static VOID RtlpJudgeMove(const VOID *Moved)
 
     for (ULONG Group = 0; Group < HEAP_MOVE_GROUPS; Group += 1)
     {
-        for (ULONG Index = 0; Index < HEAP_MOVE_GROUP; Index += 1, Page += HEAP_MOVE_PAGE)
+        for (ULONG Index = 0; Index < HEAP_MOVE_GROUP; Index += 1, Page += RtlpLinuxQueryPageSize())
         {
             (void)*Page;
         }
@@ -213,7 +212,7 @@ BOOLEAN RtlpGroundMove(PVOID From, PVOID To, SIZE_T Size)
     }
 
     if (__atomic_load_n(&RtlpGroundMoves, __ATOMIC_RELAXED) == HeapMovesUnknown &&
-        Size >= HEAP_MOVE_GROUPS * HEAP_MOVE_GROUP * HEAP_MOVE_PAGE)
+        Size >= HEAP_MOVE_GROUPS * HEAP_MOVE_GROUP * RtlpLinuxQueryPageSize())
     {
         RtlpJudgeMove(To);
     }

@@ -60,7 +60,7 @@ NTSTATUS NtmmDriverTest(PDRIVER_OBJECT DriverObject)
         Block[112] = 1;
         break;
     case 'u':
-        Block[-1] = 1;
+        Block[-1] = (UCHAR)~Block[-1]; /* any one value may be the fill itself */
         break;
     case 's':
         Block[102] = (UCHAR)~Block[102];

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole proof: form of the source, whether the release builds (gcc warns of more there; `make run` needs it), then build and ctest of asan, tsan and
+# The whole proof: form of the source, whether the release (no tests in it) builds (gcc warns of more there; `make run` needs it), then build and ctest of asan, tsan and
 # debug (last, so that the last lines are ctest's own summary). A step that fails does not stop the others; the exit code says whether all went well.
 # Tests that failed run once more at the end, for the eye only: the last lines name them, and whether they fail every time.
 #   test.sh [PRESET...]     other presets than those three

@@ -13,27 +13,6 @@
 #include "nt/seh.h"
 #include "port.h"
 
-static void RunIn(PEPROCESS Process, NTMM_ROUTINE *Routine, PVOID Context)
-{
-    NTSTATUS ExitStatus = STATUS_PENDING;
-
-    assert_int_equal(NtmmRun(Process, Routine, Context, &ExitStatus), STATUS_SUCCESS);
-    assert_int_equal(ExitStatus, STATUS_SUCCESS); /* or the line of a CHECK */
-}
-
-static void RunAlone(NTMM_ROUTINE *Routine, PVOID Context)
-{
-    PEPROCESS Process = NativeProcess("heap");
-
-    RunIn(Process, Routine, Context);
-    NtmmCloseProcess(Process);
-}
-
-static UCHAR Pattern(ULONG Block, SIZE_T Offset)
-{
-    return (UCHAR)(Block * 31 + Offset * 7 + (Offset >> 12));
-}
-
 /* ---- Where it lies ------------------------------------------------------------------------------------------------------ */
 
 static BOOLEAN IsPrivateMemory(PVOID Address)
@@ -85,7 +64,7 @@ static void heaps_lie_in_private_memory_and_go_with_the_process(void **state)
 {
     (void)state;
     NativeBoot(32, 2, 64);
-    RunAlone(PlaceMain, NULL);
+    NativeRunAlone("heap", PlaceMain, NULL);
     NativeShutdown();
 }
 
@@ -119,7 +98,7 @@ static void commitment_follows_what_is_in_use(void **state)
 {
     (void)state;
     NativeBoot(16, 1, 128);
-    RunAlone(CommitMain, NULL);
+    NativeRunAlone("heap", CommitMain, NULL);
     NativeShutdown();
 }
 
@@ -145,7 +124,7 @@ static NTSTATUS PagedMain(PVOID Context)
         CHECK(Blocks[Block] != NULL);
         for (SIZE_T Offset = 0; Offset < PagedSize(Block); Offset += 61)
         {
-            Blocks[Block][Offset] = Pattern(Block, Offset);
+            Blocks[Block][Offset] = NativeByte(Block, Offset);
         }
         if (Block >= 100 && Block % 7 == 0)
         {
@@ -158,7 +137,7 @@ static NTSTATUS PagedMain(PVOID Context)
     {
         for (SIZE_T Offset = 0; Blocks[Block] != NULL && Offset < PagedSize(Block); Offset += 61)
         {
-            CHECK(Blocks[Block][Offset] == Pattern(Block, Offset));
+            CHECK(Blocks[Block][Offset] == NativeByte(Block, Offset));
         }
         CHECK(Blocks[Block] == NULL || RtlFreeHeap(Heap, 0, Blocks[Block]));
     }
@@ -170,7 +149,7 @@ static void a_heap_of_four_times_the_memory_keeps_its_contents(void **state)
 {
     (void)state;
     NativeBoot(16, 1, 128);
-    RunAlone(PagedMain, NULL);
+    NativeRunAlone("heap", PagedMain, NULL);
     assert_true(NativeCounter("PagesOutput") > 8 * MIB / PAGE_SIZE);
     NativeShutdown();
 }
@@ -227,7 +206,7 @@ static void generate_exceptions_raises_status_no_memory(void **state)
 
     (void)state;
     NativeBoot(32, 1, 64);
-    RunAlone(RaiseMain, NULL);
+    NativeRunAlone("heap", RaiseMain, NULL);
     Process = NativeProcess("unhandled");
     assert_int_equal(NtmmRun(Process, RaiseMain, Process, &ExitStatus), STATUS_UNHANDLED_EXCEPTION);
     assert_int_equal(ExitStatus, STATUS_NO_MEMORY);
@@ -379,7 +358,7 @@ static void corruption_ends_the_process_and_not_the_machine(void **state)
     print_message("misuse: %u of %u ended the process\n", Found, Cases);
     assert_int_equal(Found, Cases);
     assert_false(Handled);
-    RunAlone(PlaceMain, NULL);
+    NativeRunAlone("heap", PlaceMain, NULL);
     NativeShutdown();
 }
 
@@ -426,319 +405,7 @@ static void page_heap_makes_overruns_and_uses_after_free_fault(void **state)
 {
     (void)state;
     NativeBoot(32, 1, 64);
-    RunAlone(PageHeapMain, NULL);
-    NativeShutdown();
-}
-
-/* ---- Clones ------------------------------------------------------------------------------------------------------------- */
-
-typedef struct _CLONE_TEST
-{
-    PVOID Heap;
-    PUCHAR Blocks[200];
-    PEPROCESS Child;
-} CLONE_TEST;
-
-static NTSTATUS ChildMain(PVOID Context)
-{
-    CLONE_TEST *Test = Context;
-
-    CHECK(RtlProcessHeap() == Test->Heap && RtlValidateHeap(Test->Heap, 0, NULL));
-    for (ULONG Block = 0; Block < 200; Block++)
-    {
-        CHECK(RtlSizeHeap(Test->Heap, 0, Test->Blocks[Block]) == 100 * (SIZE_T)Block);
-        for (SIZE_T Offset = 0; Offset < 100 * (SIZE_T)Block; Offset++)
-        {
-            CHECK(Test->Blocks[Block][Offset] == Pattern(Block, Offset));
-            Test->Blocks[Block][Offset] = 0xee;
-        }
-        CHECK(RtlFreeHeap(Test->Heap, 0, Test->Blocks[Block]));
-        CHECK(RtlAllocateHeap(Test->Heap, 0, 3 * Block) != NULL);
-    }
-    CHECK(RtlValidateHeap(Test->Heap, 0, NULL));
-    return STATUS_SUCCESS;
-}
-
-static NTSTATUS ParentMain(PVOID Context)
-{
-    CLONE_TEST *Test = Context;
-    HANDLE Child;
-
-    Test->Heap = RtlProcessHeap();
-    for (ULONG Block = 0; Block < 200; Block++)
-    {
-        Test->Blocks[Block] = RtlAllocateHeap(Test->Heap, 0, 100 * (SIZE_T)Block);
-        CHECK(Test->Blocks[Block] != NULL);
-        for (SIZE_T Offset = 0; Offset < 100 * (SIZE_T)Block; Offset++)
-        {
-            Test->Blocks[Block][Offset] = Pattern(Block, Offset);
-        }
-    }
-    CHECK(NtCreateProcessEx(&Child, PROCESS_ALL_ACCESS, NULL, NtCurrentProcess(), 0, NULL, NULL, NULL, 0) ==
-          STATUS_SUCCESS);
-    CHECK(ObReferenceObjectByHandle(Child, 0, NULL, KernelMode, (PVOID *)&Test->Child, NULL) ==
-          STATUS_SUCCESS);
-    CHECK(NtClose(Child) == STATUS_SUCCESS);
-    return STATUS_SUCCESS;
-}
-
-static NTSTATUS ParentAgain(PVOID Context)
-{
-    CLONE_TEST *Test = Context;
-
-    for (ULONG Block = 0; Block < 200; Block++)
-    {
-        for (SIZE_T Offset = 0; Offset < 100 * (SIZE_T)Block; Offset++)
-        {
-            CHECK(Test->Blocks[Block][Offset] == Pattern(Block, Offset));
-        }
-        CHECK(RtlFreeHeap(Test->Heap, 0, Test->Blocks[Block]));
-    }
-    CHECK(RtlValidateHeap(Test->Heap, 0, NULL));
-    return STATUS_SUCCESS;
-}
-
-static void a_clone_has_the_heaps_and_changes_its_own(void **state)
-{
-    static CLONE_TEST Test;
-    PEPROCESS Process;
-
-    (void)state;
-    NativeBoot(32, 2, 64);
-    Process = NativeProcess("parent");
-    RunIn(Process, ParentMain, &Test);
-    RunIn(Test.Child, ChildMain, &Test);
-    RunIn(Process, ParentAgain, &Test);
-    ObDereferenceObject(Test.Child);
-    NtmmCloseProcess(Process);
-    NativeShutdown();
-}
-
-/* ---- Several at once ---------------------------------------------------------------------------------------------------- */
-
-#define THREADS 4
-#define ROUNDS  3000u
-
-typedef struct _THREAD_TEST
-{
-    PVOID *Shared; /* blocks handed from thread to thread */
-    ULONG Number;
-    ULONG Rounds;
-} THREAD_TEST;
-
-#define PLACES 64u
-
-/*
- * Processes in which every other pair of threads has its stack in NT memory. ASan has one shadow for all processes: two stacks at the
- * same address would mark each other's frames.
- */
-#if defined(NTMM_ASAN)
-#define STACK_PROCESSES 1
-#else
-#define STACK_PROCESSES 2
-#endif
-
-static NTSTATUS ThreadMain(PVOID Context)
-{
-    THREAD_TEST *Test = Context;
-    ULONG Random = Test->Number * 7919u + 1;
-    PVOID Heap = GetProcessHeap();
-
-    for (ULONG Round = 0; Round < Test->Rounds; Round++)
-    {
-        Random = Random * 1664525u + 1013904223u;
-        const SIZE_T Size = 8 + (Random >> 8) % (Round % 50 == 0 ? 60000 : 900);
-        PUCHAR Block = RtlAllocateHeap(Heap, 0, Size);
-
-        CHECK(Block != NULL);
-        memset(Block, (UCHAR)Size, Size);
-        Block = __atomic_exchange_n(&Test->Shared[(Random >> 20) % PLACES], Block, __ATOMIC_ACQ_REL);
-        if (Block != NULL)
-        {
-            const SIZE_T Old = RtlSizeHeap(Heap, 0, Block);
-
-            CHECK(Old != (SIZE_T)-1 && Block[0] == (UCHAR)Old && Block[Old - 1] == (UCHAR)Old);
-            CHECK(RtlFreeHeap(Heap, 0, Block));
-        }
-    }
-    return STATUS_SUCCESS;
-}
-
-static void threads_and_processes_use_their_heaps_at_once(void **state)
-{
-    static PVOID Shared[2][PLACES];
-    static THREAD_TEST Tests[2 * THREADS];
-    PNTMM_THREAD Threads[2 * THREADS];
-    PEPROCESS Processes[2];
-
-    (void)state;
-    memset(Shared, 0, sizeof(Shared));
-    NativeBoot(32, 2, 64);
-    for (ULONG Index = 0; Index < 2; Index++)
-    {
-        Processes[Index] = NativeProcess("threads");
-    }
-    for (ULONG Index = 0; Index < 2 * THREADS; Index++)
-    {
-        NTMM_THREAD_PARAMETERS Parameters = { .Size = sizeof(Parameters), .Routine = ThreadMain };
-
-        Tests[Index] = (THREAD_TEST){ Shared[Index % 2], Index, ROUNDS };
-        Parameters.Context = &Tests[Index];
-        Parameters.StackReserve = Index % 4 >= 2 && (int)(Index % 2) < STACK_PROCESSES ? MIB : 0;
-        assert_int_equal(NtmmCreateThread(Processes[Index % 2], &Parameters, &Threads[Index]),
-                         STATUS_SUCCESS);
-    }
-    for (ULONG Index = 0; Index < 2 * THREADS; Index++)
-    {
-        NTSTATUS ExitStatus;
-
-        assert_int_equal(NtmmJoinThread(Threads[Index], &ExitStatus), STATUS_SUCCESS);
-        assert_int_equal(ExitStatus, STATUS_SUCCESS);
-    }
-    for (ULONG Index = 0; Index < 2; Index++)
-    {
-        RunIn(Processes[Index], PlaceMain, NULL); /* a second look at the same heap */
-        NtmmCloseProcess(Processes[Index]);
-    }
-    NativeShutdown();
-}
-
-/* ---- Clones of a process whose threads are in its heaps ------------------------------------------------------------------- */
-
-#define CLONES 8
-
-typedef struct _BUSY_TEST
-{
-    PVOID Heaps[2]; /* the process heap, a private one */
-    ULONG Stop;     /* (atomic) */
-    PEPROCESS Children[CLONES];
-} BUSY_TEST;
-
-static NTSTATUS BusyMain(PVOID Context)
-{
-    BUSY_TEST *Test = Context;
-    ULONG Random = 1;
-
-    while (__atomic_load_n(&Test->Stop, __ATOMIC_ACQUIRE) == 0)
-    {
-        PVOID Heap = Test->Heaps[Random >> 16 & 1];
-        LARGE_INTEGER Time = { .QuadPart = -2000 };
-
-        Random = Random * 1664525u + 1013904223u;
-        CHECK(RtlLockHeap(Heap));
-        if ((Random >> 24) % 32 == 0)
-        {
-            CHECK(NtDelayExecution(FALSE, &Time) == STATUS_SUCCESS);
-        }
-
-        PVOID Block = RtlAllocateHeap(Heap, 0, (Random >> 8) % 20000);
-
-        CHECK(Block != NULL && RtlUnlockHeap(Heap) && RtlFreeHeap(Heap, 0, Block));
-    }
-    return STATUS_SUCCESS;
-}
-
-static NTSTATUS BusyStart(PVOID Context)
-{
-    BUSY_TEST *Test = Context;
-
-    Test->Heaps[0] = RtlProcessHeap();
-    Test->Heaps[1] = RtlCreateHeap(HEAP_GROWABLE | HEAP_CLASS_1, NULL, 0, 0, NULL, NULL);
-    CHECK(Test->Heaps[0] != NULL && Test->Heaps[1] != NULL);
-    return STATUS_SUCCESS;
-}
-
-static NTSTATUS CloningMain(PVOID Context)
-{
-    BUSY_TEST *Test = Context;
-
-    CHECK(RtlCompleteProcessCloning(FALSE) == STATUS_SUCCESS);
-    for (ULONG Index = 0; Index < CLONES; Index++)
-    {
-        HANDLE Child;
-
-        CHECK(RtlPrepareForProcessCloning() == STATUS_SUCCESS);
-        CHECK(RtlPrepareForProcessCloning() == STATUS_INVALID_LOCK_SEQUENCE);
-
-        /* The thread that keeps the others out may go on. */
-        PVOID Heap = RtlCreateHeap(HEAP_GROWABLE, NULL, 0, 0, NULL, NULL);
-        PVOID Block = RtlAllocateHeap(Test->Heaps[1], 0, 60000);
-
-        CHECK(Heap != NULL && Block != NULL && RtlFreeHeap(Test->Heaps[1], 0, Block));
-        CHECK(NtCreateProcessEx(&Child, PROCESS_ALL_ACCESS, NULL, NtCurrentProcess(), 0, NULL, NULL, NULL,
-                                0) == STATUS_SUCCESS);
-        CHECK(RtlCompleteProcessCloning(TRUE) == STATUS_SUCCESS);
-        CHECK(RtlDestroyHeap(Heap) == NULL);
-        CHECK(ObReferenceObjectByHandle(Child, 0, NULL, KernelMode, (PVOID *)&Test->Children[Index], NULL) ==
-              STATUS_SUCCESS);
-        CHECK(NtClose(Child) == STATUS_SUCCESS);
-    }
-    return STATUS_SUCCESS;
-}
-
-/* Twice at the same time, as the first use of a heap in the clone is what makes its locks free. */
-static NTSTATUS ClonedMain(PVOID Context)
-{
-    BUSY_TEST *Test = Context;
-
-    for (ULONG Index = 0; Index < 2; Index++)
-    {
-        PVOID Heap = Test->Heaps[Index];
-
-        CHECK(RtlLockHeap(Heap) && RtlUnlockHeap(Heap) && RtlValidateHeap(Heap, 0, NULL));
-        for (SIZE_T Size = 1; Size < 1000000; Size *= 3)
-        {
-            PVOID Block = RtlAllocateHeap(Heap, 0, Size);
-
-            CHECK(Block != NULL && RtlFreeHeap(Heap, 0, Block));
-        }
-    }
-    CHECK(RtlPrepareForProcessCloning() == STATUS_SUCCESS &&
-          RtlCompleteProcessCloning(FALSE) == STATUS_SUCCESS);
-    return STATUS_SUCCESS;
-}
-
-static void no_lock_of_a_heap_is_held_in_a_clone(void **state)
-{
-    static BUSY_TEST Test;
-    NTMM_THREAD_PARAMETERS Parameters = { .Size = sizeof(Parameters), .Routine = BusyMain, .Context = &Test };
-    PNTMM_THREAD Threads[3];
-    NTSTATUS ExitStatus;
-    PEPROCESS Process;
-
-    (void)state;
-    memset(&Test, 0, sizeof(Test));
-    NativeBoot(32, 2, 64);
-    Process = NativeProcess("busy");
-    RunIn(Process, BusyStart, &Test);
-    for (ULONG Index = 0; Index < 3; Index++)
-    {
-        assert_int_equal(NtmmCreateThread(Process, &Parameters, &Threads[Index]), STATUS_SUCCESS);
-    }
-    RunIn(Process, CloningMain, &Test);
-    __atomic_store_n(&Test.Stop, 1, __ATOMIC_RELEASE);
-    for (ULONG Index = 0; Index < 3; Index++)
-    {
-        assert_int_equal(NtmmJoinThread(Threads[Index], &ExitStatus), STATUS_SUCCESS);
-        assert_int_equal(ExitStatus, STATUS_SUCCESS);
-    }
-    Parameters.Routine = ClonedMain;
-    for (ULONG Child = 0; Child < CLONES; Child++)
-    {
-        for (ULONG Index = 0; Index < 2; Index++)
-        {
-            assert_int_equal(NtmmCreateThread(Test.Children[Child], &Parameters, &Threads[Index]),
-                             STATUS_SUCCESS);
-        }
-        for (ULONG Index = 0; Index < 2; Index++)
-        {
-            assert_int_equal(NtmmJoinThread(Threads[Index], &ExitStatus), STATUS_SUCCESS);
-            assert_int_equal(ExitStatus, STATUS_SUCCESS);
-        }
-        ObDereferenceObject(Test.Children[Child]);
-    }
-    RunIn(Process, ClonedMain, &Test); /* the parent's own */
-    NtmmCloseProcess(Process);
+    NativeRunAlone("heap", PageHeapMain, NULL);
     NativeShutdown();
 }
 
@@ -792,7 +459,7 @@ static void the_view_tells_heaps_and_blocks_by_size(void **state)
     Empty = NativeProcess("empty");
     NtmmShowHeaps(Empty, NativePrint, NULL);
     assert_non_null(strstr(NativeText, "the process has no heap"));
-    RunIn(Process, ShownMain, &Heap);
+    NativeRun(Process, ShownMain, &Heap);
     NativeForgetText();
     NtmmShowHeaps(Process, NativePrint, NULL);
     assert_non_null(strstr(NativeText, "HEAPS of shown"));
@@ -804,7 +471,7 @@ static void the_view_tells_heaps_and_blocks_by_size(void **state)
     assert_non_null(strstr(NativeText, "begins in memory of its creator, base"));
     assert_non_null(strstr(NativeText, "whole pages:        1 blocks, 72 Kb"));
     assert_null(strstr(NativeText, "damaged"));
-    RunIn(Process, DamageListMain, &Heap);
+    NativeRun(Process, DamageListMain, &Heap);
     NtmmShowHeaps(Process, NativePrint, NULL);
     assert_non_null(strstr(NativeText, "the list is damaged"));
     NtmmCloseProcess(Process);
@@ -832,9 +499,6 @@ int main(void)
         cmocka_unit_test(generate_exceptions_raises_status_no_memory),
         cmocka_unit_test(corruption_ends_the_process_and_not_the_machine),
         cmocka_unit_test(page_heap_makes_overruns_and_uses_after_free_fault),
-        cmocka_unit_test(a_clone_has_the_heaps_and_changes_its_own),
-        cmocka_unit_test(threads_and_processes_use_their_heaps_at_once),
-        cmocka_unit_test(no_lock_of_a_heap_is_held_in_a_clone),
         cmocka_unit_test(the_view_tells_heaps_and_blocks_by_size),
         cmocka_unit_test(kernel_code_without_a_process_gets_no_heap),
     };

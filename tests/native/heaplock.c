@@ -32,14 +32,6 @@ static VOID End(VOID)
     NativeShutdown();
 }
 
-static VOID RunIn(PEPROCESS Process, NTMM_ROUTINE *Routine, PVOID Context)
-{
-    NTSTATUS ExitStatus = STATUS_PENDING;
-
-    assert_int_equal(NtmmRun(Process, Routine, Context, &ExitStatus), STATUS_SUCCESS);
-    assert_int_equal(ExitStatus, STATUS_SUCCESS); /* or the line of a CHECK */
-}
-
 /* ---- One thread: who has the resource when ------------------------------------------------------------------------------ */
 
 static PUCHAR CallersMemory;
@@ -154,8 +146,8 @@ static void the_heap_takes_the_callers_resource(void **state)
     Begin();
     Commits = 0;
     Process = NativeProcess("owner");
-    RunIn(Process, OwnerMain, NULL);
-    RunIn(Process, RaiseMain, NULL);
+    NativeRun(Process, OwnerMain, NULL);
+    NativeRun(Process, RaiseMain, NULL);
     assert_int_equal(NtmmRun(Process, DamageMain, NULL, &ExitStatus), STATUS_UNHANDLED_EXCEPTION);
     assert_int_equal(ExitStatus, STATUS_HEAP_CORRUPTION);
     NtmmCloseProcess(Process);
@@ -206,7 +198,7 @@ static void the_initial_size_is_committed_or_there_is_no_heap(void **state)
     (void)state;
     Begin();
     Process = NativeProcess("initial");
-    RunIn(Process, InitialMain, NULL);
+    NativeRun(Process, InitialMain, NULL);
     NtmmCloseProcess(Process);
     End();
 }
@@ -367,7 +359,7 @@ static void every_call_waits_for_the_callers_resource(void **state)
     Begin();
     memset(&Test, 0, sizeof(Test));
     Process = NativeProcess("waiter");
-    RunIn(Process, CreateMain, &Test.Heap);
+    NativeRun(Process, CreateMain, &Test.Heap);
     for (ULONG Index = 0; Index < 2; Index++)
     {
         Parameters.Routine = Index == 0 ? HolderMain : CallerMain;
@@ -497,21 +489,21 @@ static void threads_and_clones_share_the_resource(void **state)
     Begin();
     memset(&Test, 0, sizeof(Test));
     Process = NativeProcess("many");
-    RunIn(Process, CreateMain, &Test.Heap);
+    NativeRun(Process, CreateMain, &Test.Heap);
     StartThreads(Process, ManyMain, &Test, Threads);
     JoinThreads(Threads);
     assert_int_equal(Test.Count, THREADS * ROUNDS);
 
     StartThreads(Process, BusyMain, &Test, Threads);
-    RunIn(Process, CloneMain, &Test);
+    NativeRun(Process, CloneMain, &Test);
     __atomic_store_n(&Test.Stop, 1, __ATOMIC_RELEASE);
     JoinThreads(Threads);
     for (ULONG Child = 0; Child < CLONES; Child++)
     {
-        RunIn(Test.Children[Child], ClonedMain, &Test);
+        NativeRun(Test.Children[Child], ClonedMain, &Test);
         ObDereferenceObject(Test.Children[Child]);
     }
-    RunIn(Process, ClonedMain, &Test); /* the parent's own */
+    NativeRun(Process, ClonedMain, &Test); /* the parent's own */
     NtmmCloseProcess(Process);
     End();
 }

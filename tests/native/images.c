@@ -156,22 +156,6 @@ static ULONG64 WordAt(const UCHAR *Place)
     return Word;
 }
 
-static VOID RunIn(PEPROCESS Process, NTMM_ROUTINE *Routine)
-{
-    NTSTATUS ExitStatus = STATUS_SUCCESS;
-
-    assert_int_equal(NtmmRun(Process, Routine, NULL, &ExitStatus), STATUS_SUCCESS);
-    assert_int_equal(ExitStatus, STATUS_SUCCESS);
-}
-
-static VOID RunAlone(NTMM_ROUTINE *Routine)
-{
-    PEPROCESS Process = NativeProcess("image");
-
-    RunIn(Process, Routine);
-    NtmmCloseProcess(Process);
-}
-
 /* What every view of the sample shows whose pages were made for Base. */
 static NTSTATUS CheckContents(const UCHAR *View, ULONG64 Base)
 {
@@ -224,7 +208,7 @@ static void an_image_is_mapped_and_its_code_runs(void **State)
 {
     (void)State;
     NativeBoot(16, 2, 16);
-    RunAlone(MapAndCall);
+    NativeRunAlone("image", MapAndCall, NULL);
     NativeShutdown();
 }
 
@@ -283,7 +267,7 @@ static void queries_tell_what_an_image_is(void **State)
 {
     (void)State;
     NativeBoot(16, 2, 16);
-    RunAlone(QueryEverything);
+    NativeRunAlone("image", QueryEverything, NULL);
     NativeShutdown();
 }
 
@@ -326,8 +310,8 @@ static void data_is_private_and_shared_sections_are_shared(void **State)
     NativeBoot(16, 2, 16);
     Writer = NativeProcess("writer");
     Reader = NativeProcess("reader");
-    RunIn(Writer, WriteData);
-    RunIn(Reader, SeeOthersData);
+    NativeRun(Writer, WriteData, NULL);
+    NativeRun(Reader, SeeOthersData, NULL);
     NtmmCloseProcess(Writer);
     NtmmCloseProcess(Reader);
     NativeShutdown();
@@ -375,7 +359,7 @@ static void pages_leave_and_come_back(void **State)
 {
     (void)State;
     NativeBoot(16, 2, 16);
-    RunAlone(LeaveAndReturn);
+    NativeRunAlone("image", LeaveAndReturn, NULL);
     NativeShutdown();
 }
 
@@ -416,7 +400,7 @@ static void a_view_elsewhere_is_not_at_its_base(void **State)
 {
     (void)State;
     NativeBoot(16, 2, 16);
-    RunAlone(MapTwice);
+    NativeRunAlone("image", MapTwice, NULL);
     NativeShutdown();
 }
 
@@ -447,7 +431,7 @@ static void an_image_may_be_mapped_without_execute(void **State)
 {
     (void)State;
     NativeBoot(16, 2, 16);
-    RunAlone(MapWithoutExecute);
+    NativeRunAlone("image", MapWithoutExecute, NULL);
     NativeShutdown();
 }
 
@@ -493,7 +477,7 @@ static void bad_files_are_refused(void **State)
     WriteFileBytes("pe32", Bytes, Size);
     free(Bytes);
     NativeBoot(16, 2, 16);
-    RunAlone(RefuseBadFiles);
+    NativeRunAlone("image", RefuseBadFiles, NULL);
     NativeShutdown();
 }
 
@@ -517,7 +501,7 @@ static void another_machine_s_image_says_so(void **State)
     Image.Machine = IMAGE_FILE_MACHINE_ARM64;
     WriteSample("arm.dll", &Image);
     NativeBoot(16, 2, 16);
-    RunAlone(MapOtherMachine);
+    NativeRunAlone("image", MapOtherMachine, NULL);
     NativeShutdown();
 }
 
@@ -562,7 +546,7 @@ static void an_image_of_a_file_in_the_cache_is_what_was_written(void **State)
 {
     (void)State;
     NativeBoot(16, 2, 16);
-    RunAlone(WriteAndMap);
+    NativeRunAlone("image", WriteAndMap, NULL);
     NativeShutdown();
 }
 
@@ -616,7 +600,7 @@ static void what_runs_cannot_be_written_to(void **State)
     (void)State;
     WriteSample("changed.exe", &Image);
     NativeBoot(16, 2, 16);
-    RunAlone(WriteBehindImage);
+    NativeRunAlone("image", WriteBehindImage, NULL);
     NativeShutdown();
 }
 
@@ -675,11 +659,11 @@ static void a_random_base_is_everybodys_and_survives_paging(void **State)
     First = NativeProcess("first");
     Second = NativeProcess("second");
     RandomBase = 0;
-    RunIn(First, MapRelocated);
-    RunIn(Second, MapRelocated);
+    NativeRun(First, MapRelocated, NULL);
+    NativeRun(Second, MapRelocated, NULL);
     assert_true(RandomBase != BASE);
     NtmmCloseProcess(First);
-    RunAlone(LeaveAndReturn);
+    NativeRunAlone("image", LeaveAndReturn, NULL);
     NtmmCloseProcess(Second);
     NativeShutdown();
 }
@@ -711,7 +695,7 @@ static void a_dll_of_mingw_runs(void **State)
     (void)State;
     NativeBoot(16, 2, 16);
 #ifdef NTMM_TEST_DLL
-    RunAlone(MapRealDll);
+    NativeRunAlone("image", MapRealDll, NULL);
 #else
     print_message("x86_64-w64-mingw32-gcc is not installed: no DLL of an ordinary linker\n");
 #endif

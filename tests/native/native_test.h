@@ -90,6 +90,30 @@ static inline PEPROCESS NativeProcess(PCSTR Name)
     return Process;
 }
 
+/* Routine succeeds in the process; else its status is the line of a CHECK. */
+static inline VOID NativeRun(PEPROCESS Process, NTMM_ROUTINE *Routine, PVOID Context)
+{
+    NTSTATUS ExitStatus = STATUS_PENDING;
+
+    assert_int_equal(NtmmRun(Process, Routine, Context, &ExitStatus), STATUS_SUCCESS);
+    assert_int_equal(ExitStatus, STATUS_SUCCESS);
+}
+
+/* The same in a process of its own. */
+static inline VOID NativeRunAlone(PCSTR Name, NTMM_ROUTINE *Routine, PVOID Context)
+{
+    PEPROCESS Process = NativeProcess(Name);
+
+    NativeRun(Process, Routine, Context);
+    NtmmCloseProcess(Process);
+}
+
+/* What block or page Number holds at Offset. */
+static inline UCHAR NativeByte(ULONG Number, SIZE_T Offset)
+{
+    return (UCHAR)(Number * 31 + Offset * 7 + (Offset >> 12));
+}
+
 /* Of user-mode code: committed memory, or the process ends. */
 static inline PVOID NativeAllocate(SIZE_T Bytes, ULONG Protect)
 {

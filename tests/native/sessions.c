@@ -108,14 +108,6 @@ static PEPROCESS Member(ULONG Number)
     return Process;
 }
 
-static VOID Run(PEPROCESS Process, NTMM_ROUTINE *Routine, PVOID Context)
-{
-    NTSTATUS ExitStatus = STATUS_PENDING;
-
-    assert_int_equal(NtmmRun(Process, Routine, Context, &ExitStatus), STATUS_SUCCESS);
-    assert_int_equal(ExitStatus, STATUS_SUCCESS);
-}
-
 static void two_sessions_share_memory_but_nothing_in_it(void **state)
 {
     PEPROCESS Processes[4];
@@ -127,8 +119,8 @@ static void two_sessions_share_memory_but_nothing_in_it(void **state)
     {
         Processes[Index] = Member(Index % 2 + 1);
     }
-    Run(Processes[0], Fill, &Sessions[0]);
-    Run(Processes[1], Fill, &Sessions[1]);
+    NativeRun(Processes[0], Fill, &Sessions[0]);
+    NativeRun(Processes[1], Fill, &Sessions[1]);
     assert_ptr_equal(Sessions[0].Records[0], Sessions[1].Records[0]);
     for (ULONG Index = 0; Index < 4; Index++)
     {
@@ -152,8 +144,8 @@ static void two_sessions_share_memory_but_nothing_in_it(void **state)
     assert_non_null(strstr(NativeText, "Pool Ses1  Paged 1500 blocks"));
     NtmmShowProcesses(NativePrint, NULL);
     assert_non_null(strstr(NativeText, "SessionId: 2  Cid:"));
-    Run(Processes[2], Free, &Sessions[0]); /* not the process that allocated, but of its session */
-    Run(Processes[3], Free, &Sessions[1]);
+    NativeRun(Processes[2], Free, &Sessions[0]); /* not the process that allocated, but of its session */
+    NativeRun(Processes[3], Free, &Sessions[1]);
     for (ULONG Index = 0; Index < 4; Index++)
     {
         NtmmCloseProcess(Processes[Index]);

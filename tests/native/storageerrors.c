@@ -80,14 +80,6 @@ static NTSTATUS Verify(PVOID Context)
     return STATUS_SUCCESS;
 }
 
-static void run(PEPROCESS Process, NTMM_ROUTINE *Routine)
-{
-    NTSTATUS Exit = STATUS_PENDING;
-
-    assert_int_equal(NtmmRun(Process, Routine, NULL, &Exit), STATUS_SUCCESS);
-    assert_int_equal(Exit, STATUS_SUCCESS);
-}
-
 /* Linux keeps a file as long as it is open: nothing is lost. */
 static void a_paging_file_that_vanishes_is_used_to_the_end(void **State)
 {
@@ -96,9 +88,9 @@ static void a_paging_file_that_vanishes_is_used_to_the_end(void **State)
     (void)State;
     boot_with_real_file();
     Process = NativeProcess("vanished");
-    run(Process, Fill);
+    NativeRun(Process, Fill, NULL);
     assert_int_equal(unlink(Path), 0);
-    run(Process, Verify);
+    NativeRun(Process, Verify, NULL);
     assert_int_equal(Damaged, 0);
     assert_int_equal(Wrong, 0);
     NtmmCloseProcess(Process);
@@ -114,17 +106,17 @@ static void a_paging_file_cut_short_costs_only_what_was_in_it(void **State)
     (void)State;
     boot_with_real_file();
     Process = NativeProcess("cut");
-    run(Process, Fill);
+    NativeRun(Process, Fill, NULL);
     assert_int_equal(truncate(Path, 1 * (off_t)MIB), 0);
-    run(Process, Verify);
+    NativeRun(Process, Verify, NULL);
     print_message("%u damaged, %u wrong of %u\n", Damaged, Wrong, (ULONG)WORK_PAGES);
     assert_true(Damaged != 0 && Damaged < WORK_PAGES);
     assert_int_equal(Wrong, 0); /* zeros would be wrong: what is gone is an error, never something else */
     NtmmCloseProcess(Process);
     /* Nothing is written into that file any more; the other one serves whoever comes later. */
     Other = NativeProcess("later");
-    run(Other, Fill);
-    run(Other, Verify);
+    NativeRun(Other, Fill, NULL);
+    NativeRun(Other, Verify, NULL);
     assert_int_equal(Damaged, 0);
     assert_int_equal(Wrong, 0);
     NtmmCloseProcess(Other);

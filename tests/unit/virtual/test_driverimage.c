@@ -497,7 +497,7 @@ static void CallInit(void *Context)
 /* Documented: a DriverEntry routine "should be in an INIT segment so it will be discarded". */
 static void what_only_driver_entry_needs_is_discarded(void)
 {
-    SIZE_T Committed, Resident;
+    SIZE_T Committed, Tables, Resident;
     PVOID Handle;
 
     for (ULONG Round = 0; Round < 3; Round++)
@@ -515,9 +515,13 @@ static void what_only_driver_entry_needs_is_discarded(void)
             PageOut(); /* what has been paged out goes as well */
         }
         Committed = MiState.Physical->CommittedPages;
+        Tables = MiState.Space->System.CommittedPageTables;
         Resident = (SIZE_T)MiState.Physical->ResidentAvailable;
         assert_int_equal(MiDiscardDriverSections(Image), PAGES + 1);
-        assert_int_equal(MiState.Physical->CommittedPages, Committed - (PAGES + 1));
+        /* Where the host's loader put the pages at a border of a page table, the table goes with them. */
+        Tables -= MiState.Space->System.CommittedPageTables;
+        assert_in_range(Tables, 0, 2);
+        assert_int_equal(MiState.Physical->CommittedPages, Committed - (PAGES + 1) - Tables);
         assert_int_equal((SIZE_T)MiState.Physical->ResidentAvailable, Resident + PAGES + 1);
         assert_int_equal(MiDiscardDriverSections(Image), 0);
         assert_false(IsResident(Init));

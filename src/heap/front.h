@@ -140,10 +140,8 @@ static inline __attribute__((always_inline)) BOOLEAN RtlpFreeLocal(PHEAP_SLOT Sl
         const PHEAP_READY Other = RtlpReadyAt(Slot, Changed);
 
         RtlpAddShort(&Active->Ready, sizeof(HEAP_READY));
-        Ready->Block = Other->Block;
-        Ready->State = Other->State;
-        Other->Block = Block;
-        Other->State = State;
+        RtlpCopyPair(Ready, Other);
+        RtlpStorePair(Other, Block, State);
         HEAP_STORE(State, HEAP_STATE_READY);
 
         return TRUE;

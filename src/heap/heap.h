@@ -215,6 +215,8 @@ typedef struct _HEAP_READY
     PUCHAR State;
 } HEAP_READY, *PHEAP_READY;
 
+C_ASSERT(sizeof(HEAP_READY) == 16 && offsetof(HEAP_READY, State) == 8); /* RtlpStorePair */
+
 /*
  * What allocation touches: a bucket's ready blocks, and the 64 blocks of its active subsegment that it claimed, a word. Those
  * that were free then are its Bits. They count as used, so that handing one out changes nothing but its bit and its state.

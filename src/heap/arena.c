@@ -94,7 +94,7 @@ static BOOLEAN RtlpReserveArena(PHEAP_ARENA Arena, SIZE_T Size)
 }
 
 /*
- * A random number by which neighbouring lines of states lie half a place to one and a half of four apart, up or down: which of them go to
+ * A random number by which neighbouring stretches of memory lie half a place to one and a half of four apart, up or down: which of them go to
  * the same place nobody knows.
  */
 static ULONG64 RtlpDrawScatter(VOID)

@@ -126,11 +126,11 @@ static inline __attribute__((always_inline)) BOOLEAN RtlpFreeLocal(PHEAP_SLOT Sl
     if (HEAP_LIKELY(End != Active->ReadyFull))
     {
         /*
-         * It changes places with one of the first four: when it comes again cannot be foreseen. Blocks with states in one line go to
-         * one place, so those that are freed in order leave in order.
+         * It changes places with one of the first four: when it comes again cannot be foreseen. Blocks of one stretch of memory go to
+         * one place, so those that are freed in order leave in order. (The block's address is known before its state's: nothing waits.)
          */
-        const ULONG64 Line = (ULONG_PTR)State >> HEAP_UNIT_SHIFT;
-        const ULONG64 Place = Line * RtlpArena.Scatter >> HEAP_SCATTER_SHIFT;
+        const ULONG64 Stretch = (ULONG_PTR)Block >> HEAP_STRETCH_SHIFT;
+        const ULONG64 Place = Stretch * RtlpArena.Scatter >> HEAP_SCATTER_SHIFT;
         const ULONG64 First = Active->ReadyFirst;
         ULONG64 Changed = First + Place * sizeof(HEAP_READY);
 

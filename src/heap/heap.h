@@ -286,8 +286,9 @@ struct _HEAP_SLOT
 
 C_ASSERT(sizeof(HEAP_SLOT) + HEAP_ALL_READY * sizeof(HEAP_READY) <= MAXUSHORT);
 
-/* A freed block changes places with one of the first four. */
+/* A freed block changes places with one of the first four, all blocks of the same 32 KiB with the same one. */
 #define HEAP_SCATTER_SHIFT 62
+#define HEAP_STRETCH_SHIFT 15
 
 /* One more way into a private heap than its own lock and slot: side.c. */
 #define HEAP_MOST_SIDES 15
@@ -307,7 +308,7 @@ typedef struct _HEAP_ARENA
     PULONG PageMap;  /* (atomic entries) descriptor number of each page */
     PUCHAR Metadata; /* descriptor n is at Metadata + 64 n */
     ULONG64 Key;     /* encodes trailers */
-    ULONG64 Scatter; /* times a state's address: which ready block it changes places with */
+    ULONG64 Scatter; /* times the number of a block's stretch: which ready block it changes places with */
     PCHEAP_PAGE_OPERATIONS Operations;
     SIZE_T Size;
     SIZE_T MetadataSize;

@@ -42,7 +42,6 @@ static NTSTATUS ChildMain(PVOID Context)
 static NTSTATUS ParentMain(PVOID Context)
 {
     CLONE_TEST *Test = Context;
-    HANDLE Child;
 
     Test->Heap = RtlProcessHeap();
     for (ULONG Block = 0; Block < 200; Block++)
@@ -54,11 +53,7 @@ static NTSTATUS ParentMain(PVOID Context)
             Test->Blocks[Block][Offset] = NativeByte(Block, Offset);
         }
     }
-    CHECK(NtCreateProcessEx(&Child, PROCESS_ALL_ACCESS, NULL, NtCurrentProcess(), 0, NULL, NULL, NULL, 0) ==
-          STATUS_SUCCESS);
-    CHECK(ObReferenceObjectByHandle(Child, 0, NULL, KernelMode, (PVOID *)&Test->Child, NULL) ==
-          STATUS_SUCCESS);
-    CHECK(NtClose(Child) == STATUS_SUCCESS);
+    CHECK(NativeClone(&Test->Child) == STATUS_SUCCESS);
     return STATUS_SUCCESS;
 }
 
@@ -259,8 +254,6 @@ static NTSTATUS CloningMain(PVOID Context)
     CHECK(RtlCompleteProcessCloning(FALSE) == STATUS_SUCCESS);
     for (ULONG Index = 0; Index < CLONES; Index++)
     {
-        HANDLE Child;
-
         CHECK(RtlPrepareForProcessCloning() == STATUS_SUCCESS);
         CHECK(RtlPrepareForProcessCloning() == STATUS_INVALID_LOCK_SEQUENCE);
 
@@ -269,13 +262,9 @@ static NTSTATUS CloningMain(PVOID Context)
         PVOID Block = RtlAllocateHeap(Test->Heaps[1], 0, 60000);
 
         CHECK(Heap != NULL && Block != NULL && RtlFreeHeap(Test->Heaps[1], 0, Block));
-        CHECK(NtCreateProcessEx(&Child, PROCESS_ALL_ACCESS, NULL, NtCurrentProcess(), 0, NULL, NULL, NULL,
-                                0) == STATUS_SUCCESS);
+        CHECK(NativeClone(&Test->Children[Index]) == STATUS_SUCCESS);
         CHECK(RtlCompleteProcessCloning(TRUE) == STATUS_SUCCESS);
         CHECK(RtlDestroyHeap(Heap) == NULL);
-        CHECK(ObReferenceObjectByHandle(Child, 0, NULL, KernelMode, (PVOID *)&Test->Children[Index], NULL) ==
-              STATUS_SUCCESS);
-        CHECK(NtClose(Child) == STATUS_SUCCESS);
     }
     return STATUS_SUCCESS;
 }

@@ -434,15 +434,9 @@ static NTSTATUS CloneMain(PVOID Context)
 
     for (ULONG Index = 0; Index < CLONES; Index++)
     {
-        HANDLE Child;
-
         CHECK(RtlPrepareForProcessCloning() == STATUS_SUCCESS && ExIsResourceAcquiredExclusiveLite(Lock));
-        CHECK(NtCreateProcessEx(&Child, PROCESS_ALL_ACCESS, NULL, NtCurrentProcess(), 0, NULL, NULL, NULL,
-                                0) == STATUS_SUCCESS);
+        CHECK(NativeClone(&Test->Children[Index]) == STATUS_SUCCESS);
         CHECK(RtlCompleteProcessCloning(TRUE) == STATUS_SUCCESS && !ExIsResourceAcquiredExclusiveLite(Lock));
-        CHECK(ObReferenceObjectByHandle(Child, 0, NULL, KernelMode, (PVOID *)&Test->Children[Index], NULL) ==
-              STATUS_SUCCESS);
-        CHECK(NtClose(Child) == STATUS_SUCCESS);
     }
     return STATUS_SUCCESS;
 }

@@ -16,6 +16,7 @@
 
 #include "ntmm.h"
 
+#include "nt/ps.h"
 #include "nt/psinfo.h"
 
 #define MIB ((SIZE_T)1 << 20)
@@ -112,6 +113,21 @@ static inline VOID NativeRunAlone(PCSTR Name, NTMM_ROUTINE *Routine, PVOID Conte
 static inline UCHAR NativeByte(ULONG Number, SIZE_T Offset)
 {
     return (UCHAR)(Number * 31 + Offset * 7 + (Offset >> 12));
+}
+
+/* Of user-mode code: a clone of its process, which the caller dereferences. */
+static inline NTSTATUS NativeClone(PEPROCESS *Clone)
+{
+    HANDLE Handle;
+    NTSTATUS Status =
+        NtCreateProcessEx(&Handle, PROCESS_ALL_ACCESS, NULL, NtCurrentProcess(), 0, NULL, NULL, NULL, 0);
+
+    if (NT_SUCCESS(Status))
+    {
+        Status = ObReferenceObjectByHandle(Handle, 0, NULL, KernelMode, (PVOID *)Clone, NULL);
+        NtClose(Handle);
+    }
+    return Status;
 }
 
 /* Of user-mode code: committed memory, or the process ends. */

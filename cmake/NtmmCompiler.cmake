@@ -54,6 +54,9 @@ target_compile_options(ntmm_options INTERFACE
   $<$<C_COMPILER_ID:Clang>:-Wthread-safety>)
 target_compile_definitions(ntmm_options INTERFACE NTMM_PORT_HOST=1 DBG=$<BOOL:${NTMM_DBG}>
   NTMM_LAYOUT_VALGRIND=$<BOOL:${NTMM_LAYOUT_VALGRIND}>)
+# Always 0 or 1, in every file: with #if and -Wundef none can miss them.
+target_compile_definitions(ntmm_options INTERFACE
+  NTMM_ASAN=$<OR:$<STREQUAL:${NTMM_SANITIZER},asan>,$<STREQUAL:${NTMM_SANITIZER},fuzz>> NTMM_TSAN=$<STREQUAL:${NTMM_SANITIZER},tsan>)
 
 if(NTMM_SANITIZER STREQUAL "asan")
   set(sanitizer_compile -fsanitize=address,undefined -fno-sanitize-recover=all)

@@ -9,7 +9,7 @@
 
 #include <stdlib.h>
 
-#if defined(NTMM_ASAN)
+#if NTMM_ASAN
 #include <sanitizer/asan_interface.h>
 #endif
 
@@ -52,7 +52,7 @@ __asm__(".text\n"
 
 NTSTATUS NtmmpCallOnUserStack(PNTMM_USER User)
 {
-#if defined(NTMM_TSAN)
+#if NTMM_TSAN
     /*
      * The runtime uses the stack that it is called on while it holds its locks. A fault there, for a page that was trimmed or
      * merely not in the TB, would enter instrumented code that waits for the same locks.
@@ -106,7 +106,7 @@ static VOID NtmmpDeleteStack(PNTMM_USER User)
 {
     if (User->HasStack)
     {
-#if defined(NTMM_ASAN)
+#if NTMM_ASAN
         /* Left by a jump: what the sanitizer wrote about its frames would outlive them. */
         __asan_unpoison_memory_region(
             User->Stack.DeallocationStack,

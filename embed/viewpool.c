@@ -165,7 +165,7 @@ NTMM_ENTRY(VOID, ShowPoolBlock, (const VOID *Address, NTMM_PRINT *Print, PVOID C
 
 /* ---- AddressSanitizer --------------------------------------------------------------------------------------------------- */
 
-#if defined(NTMM_ASAN)
+#if NTMM_ASAN
 void *__asan_get_report_address(void);
 void __asan_set_error_report_callback(void (*Callback)(const char *Report));
 
@@ -193,7 +193,7 @@ static void NtmmpDescribeReport(const char *Report)
 
 VOID NtmmpWatchSanitizer(VOID)
 {
-#if defined(NTMM_ASAN)
+#if NTMM_ASAN
     __asan_set_error_report_callback(NtmmpDescribeReport);
 #endif
 }

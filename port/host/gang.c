@@ -211,7 +211,7 @@ static VOID HostPreemptGang(void)
                        (ULONG_PTR)HOST_PREEMPT_SIGNAL, 0, 0, 0);
         HostCount(&HostCounters()->GangPreemptions, 1);
     }
-#if defined(NTMM_TSAN)
+#if NTMM_TSAN
     PortFlushTb(HostGang.Loaded, NULL, 0);
 #endif
 }
@@ -405,7 +405,7 @@ PFN_NUMBER HostCurrentSpace(VOID)
 
 /* ---- The signal ---------------------------------------------------------------------------------------------------- */
 
-#if defined(NTMM_TSAN)
+#if NTMM_TSAN
 #define HOST_NOT_SANITIZED __attribute__((no_sanitize_thread))
 #else
 #define HOST_NOT_SANITIZED
@@ -413,7 +413,7 @@ PFN_NUMBER HostCurrentSpace(VOID)
 
 HOST_NOT_SANITIZED static void HostPreemptHandler(int Signal, siginfo_t *Info, void *Context)
 {
-#if defined(NTMM_TSAN)
+#if NTMM_TSAN
     (void)Context;
 #else
     ULONG_PTR StackPointer = (ULONG_PTR)((ucontext_t *)Context)->uc_mcontext.gregs[REG_RSP];
@@ -431,7 +431,7 @@ HOST_NOT_SANITIZED static void HostPreemptHandler(int Signal, siginfo_t *Info, v
     (void)Info;
 }
 
-#if !defined(NTMM_TSAN)
+#if !NTMM_TSAN
 /* The program's own code: not a library's, which may hold a lock there (the C library's above all). */
 static BOOLEAN HostIsProgramCode(ULONG_PTR Address)
 {
@@ -460,7 +460,7 @@ static int HostNoteProgramCode(struct dl_phdr_info *Object, size_t Size, void *C
 
 HOST_NOT_SANITIZED static void HostInterruptHandler(int Signal, siginfo_t *Info, void *Context)
 {
-#if defined(NTMM_TSAN)
+#if NTMM_TSAN
     (void)Context;
 #else
     const greg_t *Registers = ((ucontext_t *)Context)->uc_mcontext.gregs;

@@ -427,7 +427,7 @@ static long HostMapSparse(SIZE_T Bytes)
 /*
  * Linux orders a munmap before the mmap that gets the same addresses. ThreadSanitizer does not see the system calls, so it is told.
  */
-#if defined(NTMM_TSAN)
+#if NTMM_TSAN
 void __tsan_acquire(void *Address);
 void __tsan_release(void *Address);
 #define HOST_BOOT_MEMORY_TAKEN() __tsan_acquire(&HostMachine)

@@ -6,22 +6,7 @@
 #ifndef NTMM_PORT_HOST_INLINE_H
 #define NTMM_PORT_HOST_INLINE_H
 
-#if defined(__SANITIZE_ADDRESS__)
-#define NTMM_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define NTMM_ASAN 1
-#endif
-#endif
-#if defined(__SANITIZE_THREAD__)
-#define NTMM_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define NTMM_TSAN 1
-#endif
-#endif
-
-#if defined(NTMM_TSAN)
+#if NTMM_TSAN
 /* TSan (x86-64): application memory is 0x1000-0x80_0000_0000 and 0x5500_0000_0000-0x5680_0000_0000. */
 #define PORT_USER_LOWEST     0x0000000000010000ull
 #define PORT_USER_HIGHEST    0x0000006fffffffffull
@@ -31,7 +16,7 @@
 #define PORT_SESSION_END     0x0000550fffffffffull
 #define PORT_DIRECT_MAP_BASE 0x0000560000000000ull
 #define PORT_DIRECT_MAP_SIZE 0x0000007000000000ull
-#elif defined(NTMM_ASAN)
+#elif NTMM_ASAN
 /* ASan (x86-64): high application memory begins at 0x1000_7fff_8000. */
 #define PORT_USER_LOWEST     0x0000100100000000ull
 #define PORT_USER_HIGHEST    0x00003fffffffffffull
@@ -65,7 +50,7 @@
 #define PORT_MAXIMUM_PROCESSORS 64
 #define PORT_MAXIMUM_NODES      16
 
-#if defined(NTMM_ASAN) || defined(NTMM_TSAN)
+#if NTMM_ASAN || NTMM_TSAN
 #define PORT_STACK_SCALE 4u
 #else
 #define PORT_STACK_SCALE 1u

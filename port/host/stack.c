@@ -5,7 +5,7 @@
  */
 #include "host_thread.h"
 
-#if defined(NTMM_ASAN)
+#if NTMM_ASAN
 #include <sanitizer/common_interface_defs.h>
 
 #include <sanitizer/asan_interface.h>
@@ -35,7 +35,7 @@ __asm__(".text\n"
         "    .cfi_endproc\n"
         ".size HostCallOnStack, .-HostCallOnStack\n");
 
-#if defined(NTMM_ASAN)
+#if NTMM_ASAN
 typedef struct _HOST_STACK_CALL
 {
     VOID (*Routine)(PVOID);

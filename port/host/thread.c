@@ -73,7 +73,7 @@ static PVOID HostMapSignalStack(PVOID Wanted, SIZE_T Size, int Flags)
 static PVOID HostAllocateSignalStack(SIZE_T Size)
 {
     PVOID Base = HostMapSignalStack(NULL, Size, 0);
-#if defined(NTMM_TSAN)
+#if NTMM_TSAN
     ULONG_PTR Wanted = (ULONG_PTR)__builtin_frame_address(0) & ~(ULONG_PTR)(PAGE_SIZE - 1);
 
     /* Linux puts it below the first thread's, which grows; those of others are there as a whole. */

@@ -68,7 +68,7 @@ KI_FUNCTION(NtmmMarkTry, "", KI_SAVE_CONTEXT(0) "    xorl %eax, %eax\n    ret\n"
 KI_FUNCTION(NtmmLeaveTry, "", KI_SAVE_CONTEXT(64) KI_ASK_AND_GO(KiMustFinishTry, 0));
 KI_FUNCTION(NtmmNextTry, "", KI_ASK_AND_GO(KiEndPassOfTry, 64));
 
-#if defined(NTMM_TSAN)
+#if NTMM_TSAN
 #define KiLongJumpToClient(Buffer) KiLongJumpTo(Buffer, 1)
 #else
 DECLSPEC_NORETURN void KiLongJumpToClient(PVOID *Buffer);

@@ -512,7 +512,7 @@ ULONG64 KiQueryTime(void);
  * DISPATCH_LEVEL, no locks held across it (debug builds check: HeldLockCount and IRQL at unwinding equal
  * those at KiTry).
  */
-#if defined(NTMM_TSAN)
+#if NTMM_TSAN
 /*
  * ThreadSanitizer keeps a shadow of the call stack, which only the C library's functions unwind along with
  * it.

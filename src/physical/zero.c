@@ -20,13 +20,7 @@ VOID MiCopyFrame(PFN_NUMBER Destination, PFN_NUMBER Source)
     RtlpCopyPage(PortDirectMap(Destination), PortDirectMap(Source));
 }
 
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define MI_COPY_UNSEEN 1
-#endif
-#endif
-
-#ifdef MI_COPY_UNSEEN
+#if NTMM_TSAN
 /* Under TSan: it would take the programs' race for ours. */
 PORT_UNSEEN_BY_TSAN static DECLSPEC_NOINLINE VOID MiCopyUnseen(volatile ULONG64 *To,
                                                                const volatile ULONG64 *From)

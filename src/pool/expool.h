@@ -620,7 +620,7 @@ SIZE_T ExQueryLookasides(SYSTEM_LOOKASIDE_INFORMATION *Entries, SIZE_T Count);
 
 /* ---- Headers ------------------------------------------------------------------------------------------ */
 
-#if defined(NTMM_ASAN)
+#if NTMM_ASAN
 void __asan_poison_memory_region(void const volatile *Address, SIZE_T Size);
 void __asan_unpoison_memory_region(void const volatile *Address, SIZE_T Size);
 #define ExpPoison(Address, Size)   __asan_poison_memory_region((Address), (Size))

@@ -9,19 +9,10 @@
  */
 #include "rtl/memory.h"
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define RTLP_STRING_INSTRUCTIONS 0
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer) || __has_feature(memory_sanitizer)
-#define RTLP_STRING_INSTRUCTIONS 0
-#endif
-#endif
-#ifndef RTLP_STRING_INSTRUCTIONS
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !NTMM_ASAN && !NTMM_TSAN
 #define RTLP_STRING_INSTRUCTIONS 1
 #else
 #define RTLP_STRING_INSTRUCTIONS 0
-#endif
 #endif
 
 static inline ULONG64 RtlpLoad64(const VOID *Place)

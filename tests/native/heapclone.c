@@ -107,7 +107,7 @@ typedef struct _THREAD_TEST
  * Processes in which every other pair of threads has its stack in NT memory. ASan has one shadow for all processes: two stacks at the
  * same address would mark each other's frames.
  */
-#if defined(NTMM_ASAN)
+#if NTMM_ASAN
 #define STACK_PROCESSES 1
 #else
 #define STACK_PROCESSES 2

@@ -13,14 +13,6 @@
 
 #define TAG 'tseT'
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define WITH_ASAN 1
-#endif
-#elif defined(__SANITIZE_ADDRESS__)
-#define WITH_ASAN 1
-#endif
-
 typedef struct
 {
     POOL_TYPE Type;
@@ -130,7 +122,7 @@ static void Expect(const MISUSE *Misuse)
 
 static void misuse_of_pool_is_reported_with_its_block(void **State)
 {
-#if defined(WITH_ASAN)
+#if NTMM_ASAN
     static const MISUSE Cases[] = {
         { NonPagedPoolNx, 100, 99, FALSE, TRUE, TRUE },
         { NonPagedPoolNx, 100, 100, FALSE, TRUE, FALSE },

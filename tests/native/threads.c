@@ -23,7 +23,7 @@ static PNTMM_THREAD Start(PEPROCESS Process, NTMM_ROUTINE *Routine, PVOID Contex
 
 /* ---- Stacks in NT memory ------------------------------------------------------------------------------------------------ */
 
-#if defined(NTMM_TSAN)
+#if NTMM_TSAN
 /* There threads do not run on NT memory; their stacks are used as memory by what would be called on them. */
 #define ON_STACK(Local) ((PVOID)((PUCHAR)PortGetCurrentThread()->StackBase - 1))
 
@@ -496,7 +496,7 @@ static NTSTATUS ComputeMain(PVOID Context)
     while (Sum != ~0ull)
     {
         Sum = Sum * 2 % 1000003 + 1;
-#if defined(NTMM_TSAN)
+#if NTMM_TSAN
         *Word = (ULONG)Sum;
 #endif
     }
@@ -578,7 +578,7 @@ static void a_thread_can_end_all_others_of_its_process(void **state)
     PEPROCESS Process;
 
     (void)state;
-#if defined(NTMM_TSAN)
+#if NTMM_TSAN
     skip(); /* nobody is interrupted, and the memory that they look at stays */
 #endif
     NativeBoot(8, 2, 0);

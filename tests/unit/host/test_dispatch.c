@@ -21,7 +21,7 @@
 #define STOP_PERIOD  40000u  /* nanoseconds between two signals */
 #define STOP_LONGEST 300000u /* nanoseconds that one holds its thread up */
 
-#if defined(NTMM_TSAN)
+#if NTMM_TSAN
 /* no_sanitize_thread would still call the runtime at the start: a signal that finds its locks taken would wait for ever. */
 #if defined(__clang__)
 #define NOT_SANITIZED __attribute__((disable_sanitizer_instrumentation))

@@ -82,7 +82,7 @@ static void some_addresses_are_violations_without_asking(void **State)
 {
     (void)State;
     Top = TestStartSpace(NULL);
-#if !defined(NTMM_ASAN) && !defined(NTMM_TSAN)
+#if !NTMM_ASAN && !NTMM_TSAN
     CheckRecord(ReadAt, 16, 0, 16);
     CheckRecord(WriteAt, 0xfff8, 1, 0xfff8);
 #endif

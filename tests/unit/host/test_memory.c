@@ -209,7 +209,7 @@ static void boot_memory_is_zero_and_comes_back(void **State)
     PortFreeBootMemory(Memory, Bytes);
 }
 
-#if !defined(NTMM_ASAN) && !defined(NTMM_TSAN) /* their own shadow memory is beyond any such limit */
+#if !NTMM_ASAN && !NTMM_TSAN /* their own shadow memory is beyond any such limit */
 static void strict_accounting_is_no_obstacle(void **State)
 {
     struct rlimit Old, Small;
@@ -268,7 +268,7 @@ static void what_linux_occupies_is_reported_and_left_alone(void **State)
     assert_int_equal(munmap(Mine, 3 * PAGE_SIZE), 0);
 }
 
-#if !defined(NTMM_ASAN) && !defined(NTMM_TSAN) /* they need a layout of their own */
+#if !NTMM_ASAN && !NTMM_TSAN /* they need a layout of their own */
 static int Again(void)
 {
     return getenv("NTMM_TEST_AGAIN") != NULL;
@@ -334,7 +334,7 @@ int main(void)
         cmocka_unit_test(prepared_frames_keep_their_contents),
         cmocka_unit_test(populated_ram_is_there_from_the_start),
         cmocka_unit_test(boot_memory_is_zero_and_comes_back),
-#if !defined(NTMM_ASAN) && !defined(NTMM_TSAN)
+#if !NTMM_ASAN && !NTMM_TSAN
         cmocka_unit_test(strict_accounting_is_no_obstacle),
         cmocka_unit_test(a_crowded_layout_is_no_obstacle),
 #endif

@@ -311,6 +311,56 @@ static void a_long_block_takes_the_pages_of_shorter_free_ones_where_that_is_chea
     print_message("%d of 16 long blocks got pages of shorter ones\n", moves);
 }
 
+/* The period after which idle pages are given back: 100 ms, 400 where the first move was dear. */
+static void idle_pages_stay_longer_where_pages_are_dear(void **state)
+{
+    static const struct
+    {
+        ULONG moves;
+        ULONG64 idle; /* milliseconds since the last decay */
+        BOOLEAN given;
+    } cases[] = { { HeapMovesUnknown, 20, FALSE }, { HeapMovesUnknown, 100, TRUE },
+                  { HeapMovesCheap, 150, TRUE },   { HeapMovesDear, 150, FALSE },
+                  { HeapMovesDear, 400, TRUE },    { HeapMovesDear, 20, FALSE } };
+    const ULONG known = RtlpGroundMoves;
+    PHEAP heap = &RtlpMallocHeap;
+    PHEAP_SPANS spans = &heap->Pools[HeapPoolLarge];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i += 1)
+    {
+        ULONG64 begin, purged;
+
+        RtlpGroundMoves = cases[i].moves;
+        do /* once more if the machine stood still for so long that it may change the answer */
+        {
+            uint8_t *blocks[2];
+
+            (void)NtheapPurge();
+            for (int b = 0; b < 2; b += 1)
+            {
+                blocks[b] = heap_malloc(20 << 20);
+                assert_non_null(blocks[b]);
+                memset(blocks[b], 1, 20 << 20);
+            }
+
+            begin = RtlpGroundMilliseconds();
+            spans->DecayTime = begin;
+            heap_free(blocks[0]);
+            spans->DecayLow = spans->DirtyPages; /* all of that was idle */
+            assert_true(spans->DirtyPages >= (20 << 20) / HEAP_PAGE);
+            spans->DecayTime = begin - cases[i].idle;
+            purged = heap->Counters.Purged;
+            heap_free(blocks[1]);
+            purged = heap->Counters.Purged - purged;
+        } while (RtlpGroundMilliseconds() - begin >= 80);
+
+        assert_true(cases[i].given ? purged >= (10 << 20) / HEAP_PAGE : purged == 0);
+    }
+
+    RtlpGroundMoves = known;
+}
+
 /* calloc may not take moved pages for new ones. */
 static void moved_pages_are_not_said_to_be_zero(void **state)
 {
@@ -665,6 +715,7 @@ int main(void)
         cmocka_unit_test(every_misuse_of_free_is_reported),
         cmocka_unit_test(a_block_of_a_private_heap_is_no_block_of_malloc),
         cmocka_unit_test(a_long_block_takes_the_pages_of_shorter_free_ones_where_that_is_cheap),
+        cmocka_unit_test(idle_pages_stay_longer_where_pages_are_dear),
         cmocka_unit_test(moved_pages_are_not_said_to_be_zero),
         cmocka_unit_test(freed_blocks_come_again_hard_to_foresee_and_once),
         cmocka_unit_test(blocks_of_some_pages_are_kept_and_once),

@@ -55,10 +55,10 @@ extern const HEAP_PAGE_OPERATIONS RtlpLinuxPageOperations;
 BOOLEAN RtlpGroundMove(PVOID From, PVOID To, SIZE_T Size);
 
 /*
- * Moved pages are as good as others: their next use is not much dearer. Not so where a hypervisor without support of the processor's
- * shadows the page tables; there every move makes all pages of the process strange to the processor. Known after the first move.
+ * Every change of page tables is dear, as where a hypervisor without support of the processor's shadows them: there every move makes all
+ * pages of the process strange to the processor, and pages given back come as dearly again. Known after the first move.
  */
-BOOLEAN RtlpGroundMovesCheaply(VOID);
+BOOLEAN RtlpGroundPagesAreDear(VOID);
 
 #if !defined(NTHEAP_GROUND_NT)
 typedef enum _HEAP_MOVES

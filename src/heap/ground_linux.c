@@ -181,9 +181,9 @@ static VOID RtlpJudgeMove(const VOID *Moved)
                      __ATOMIC_RELAXED);
 }
 
-BOOLEAN RtlpGroundMovesCheaply(VOID)
+BOOLEAN RtlpGroundPagesAreDear(VOID)
 {
-    return __atomic_load_n(&RtlpGroundMoves, __ATOMIC_RELAXED) != HeapMovesDear;
+    return __atomic_load_n(&RtlpGroundMoves, __ATOMIC_RELAXED) == HeapMovesDear;
 }
 
 BOOLEAN RtlpGroundMove(PVOID From, PVOID To, SIZE_T Size)

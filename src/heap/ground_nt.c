@@ -60,9 +60,9 @@ const HEAP_PAGE_OPERATIONS RtlpNtPageOperations = {
     .QueryPageSize = RtlpNtQueryPageSize,
 };
 
-BOOLEAN RtlpGroundMovesCheaply(VOID)
+BOOLEAN RtlpGroundPagesAreDear(VOID)
 {
-    return FALSE; /* not at all */
+    return FALSE; /* nothing is moved that would tell */
 }
 
 BOOLEAN RtlpGroundMove(PVOID From, PVOID To, SIZE_T Size)

@@ -15,7 +15,7 @@
 #include "heap/span.h"
 
 #define HEAP_DECAY_PERIOD  100  /* milliseconds */
-#define HEAP_DEAR_DECAY    400  /* where pages are dear, and those given back come as dearly again */
+#define HEAP_DEAR_DECAY    400  /* where pages are dear (RtlpGroundPagesAreDear) */
 #define HEAP_PURGE_AT_ONCE 8192 /* pages: a free span of this length does not wait for the decay */
 #define HEAP_LARGE_REGION  ((SIZE_T)16 << 20)
 #define HEAP_LEAST_PIECE   128   /* pages: what is worth the system calls to move it */
@@ -432,7 +432,7 @@ PHEAP_DESCRIPTOR RtlpAllocateSpan(PHEAP Heap, ULONG Pages, SIZE_T Alignment, HEA
     }
 
     const BOOLEAN Moved = !Span->Dirty && Kind == HeapKindPages && RtlpArena.Operations->CommitOnTouch &&
-                          RtlpGroundMovesCheaply() && RtlpBringPages(Heap, Span);
+                          !RtlpGroundPagesAreDear() && RtlpBringPages(Heap, Span);
 
     Span->Kind = (UCHAR)Kind;
     Span->Zeroed = !Span->Dirty && !Moved;
@@ -464,7 +464,7 @@ static VOID RtlpDecay(PHEAP Heap, HEAP_POOL Pool)
 
     const ULONG64 Now = RtlpGroundMilliseconds();
 
-    if (Now - Spans->DecayTime >= (RtlpGroundMovesCheaply() ? HEAP_DECAY_PERIOD : HEAP_DEAR_DECAY))
+    if (Now - Spans->DecayTime >= (RtlpGroundPagesAreDear() ? HEAP_DEAR_DECAY : HEAP_DECAY_PERIOD))
     {
         if (Spans->DecayTime != 0 && Spans->DecayLow > 64)
         {

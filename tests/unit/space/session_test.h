@@ -6,14 +6,11 @@
 #include "process.h"
 
 #include "mapping/mapping.h"
-#include "mdl/mdl.h"
 #include "nt/ex.h"
 #include "nt/mm.h"
-#include "nt/psinfo.h"
 #include "space/session.h"
 
 #define TAG   MI_TAG('S', 'e', 's', '1')
-#define TAG2  MI_TAG('S', 'e', 's', '2')
 #define BYTES 3000u
 
 static inline PEPROCESS InSession(ULONG SessionId)

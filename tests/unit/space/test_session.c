@@ -6,6 +6,10 @@
  */
 #include "session_test.h"
 
+#include "nt/psinfo.h"
+
+#define TAG2 MI_TAG('S', 'e', 's', '2')
+
 /* ---- Addresses -------------------------------------------------------------------------------------------- */
 
 static void a_session_is_seen_by_its_processes_and_by_no_other(void **State)

@@ -5,6 +5,8 @@
  */
 #include "session_test.h"
 
+#include "mdl/mdl.h"
+
 /* ---- Views ---------------------------------------------------------------------------------------------------- */
 
 static void views_are_the_sessions(void **State)
